@@ -1,0 +1,1 @@
+"""The function itself: from a message to a backup and its outcome."""

@@ -1,0 +1,1 @@
+"""The promise book: what was intended, what was made, how it ended."""

@@ -1,0 +1,1 @@
+"""What it runs on: the API emulator, the local broker, deployment."""

@@ -1,0 +1,1 @@
+"""A local stand-in of the VBS API, with faults on demand."""

@@ -1,0 +1,1 @@
+"""A private broker and the whole system on one machine."""
