@@ -1,0 +1,195 @@
+"""A message as it is on the bus, and the one that waits with its state inside.
+
+A message that waits carries its state in its body, as CloudEvents extension attributes, since a FunctionGraph
+trigger hands over bodies only; and it carries the original message, so that a dead letter is the original
+however often it waited.
+"""
+
+import base64
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+WAITING: Final = "snapshot-backup.waiting"
+"""The CloudEvents type of a message that waits."""
+
+WaitReason = Literal["retry", "look", "watch", "tell", "check", "pause"]
+"""Why a message waits: another try, a look for a call in doubt, the backup's end, an outcome that could not
+be told, a snapshot that is not complete yet, or everybody's trouble."""
+
+_NAMESPACE = uuid.UUID("c9f6a3b2-52a1-5d0e-8a3f-1d8e0f7b6a55")
+_CYCLE_HEADERS = re.compile(r"^x-(death|first-death-|last-death-|delivery-count|acquired-count)")
+# Old Cinder releases put the user's live token into their notifications. The quotes may be escaped, since
+# the inner message is JSON text inside JSON. Bounded, so that no body can make it slow.
+_TOKEN = re.compile(rb'(\\{0,7})"(_context_\w{0,40}token\w{0,40})\1"(\s{0,8}:\s{0,8})\1"[^"\\]{1,65536}\1"')
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it arrived: body, AMQP ``content_type`` and ``headers``."""
+
+    body: bytes
+    content_type: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def derived_id(self) -> str:
+        """An event id for what carries none: the same bytes have the same id."""
+        return str(uuid.uuid5(_NAMESPACE, sha256(self.body).hexdigest()))
+
+    @property
+    def delivery_count(self) -> int:
+        """How often a quorum queue has handed this message to a consumer that then vanished."""
+        count = self.headers.get("x-delivery-count", 0)
+        return count if isinstance(count, int) else 0
+
+    def blanked(self) -> "Message":
+        """The same message without live tokens, and without the broker's own marks.
+
+        With ``x-death`` and its kin left in, older brokers silently drop what goes round twice.
+        """
+        headers = {key: value for key, value in self.headers.items() if not _CYCLE_HEADERS.match(key)}
+        body = _TOKEN.sub(rb'\1"\2\1"\3\1"\1"', self.body) if b"_context_" in self.body else self.body
+        return Message(body, self.content_type, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of a message beyond its bytes.
+
+    ``first_seen`` and ``accepted_at`` are seconds since the epoch. ``attempts`` counts tries that were this
+    message's own trouble; ``waits`` every wait; ``crashes`` the processes that ended with it in hand.
+    ``replay`` names the replay that sent it back from the dead letters.
+    """
+
+    first_seen: float
+    reason: WaitReason = "retry"
+    attempts: int = 0
+    waits: int = 0
+    crashes: int = 0
+    backup_id: str | None = None
+    accepted_at: float | None = None
+    replay: str | None = None
+
+
+class _Original(BaseModel):
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+
+    body: bytes
+    content_type: str | None = None
+    headers: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Envelope(BaseModel):
+    """A waiting message's own CloudEvent; the state in attributes of lower-case letters, as they must be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    specversion: Literal["1.0"] = "1.0"
+    type: Literal["snapshot-backup.waiting"] = WAITING
+    source: Literal["snapshot-backup"] = "snapshot-backup"
+    id: str
+    subject: str | None = None
+    firstseen: float = Field(gt=0, allow_inf_nan=False)
+    waitreason: WaitReason
+    attempts: int = Field(ge=0, le=1_000_000)
+    waits: int = Field(ge=0, le=1_000_000_000)
+    crashes: int = Field(ge=0, le=1_000_000)
+    backupid: str | None = None
+    acceptedat: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    replayid: str | None = None
+    data: _Original
+
+
+_ENVELOPE = TypeAdapter(_Envelope)
+
+
+def wrap(original: Message, state: State, *, event_id: str, subject: str | None = None) -> bytes:
+    """Return the body under which ``original`` waits."""
+    kept = original.blanked()
+    envelope = _Envelope(
+        id=event_id,
+        subject=subject,
+        firstseen=state.first_seen,
+        waitreason=state.reason,
+        attempts=state.attempts,
+        waits=state.waits,
+        crashes=state.crashes,
+        backupid=state.backup_id,
+        acceptedat=state.accepted_at,
+        replayid=state.replay,
+        data=_Original(body=kept.body, content_type=kept.content_type, headers=_to_json(dict(kept.headers))),
+    )
+    return envelope.model_dump_json(exclude_none=True).encode()
+
+
+def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
+    """Return the original and its state from a waiting message's parsed body.
+
+    Raises:
+        pydantic.ValidationError: it is no such message.
+
+    """
+    envelope = _ENVELOPE.validate_python(_with_bytes(value))
+    original = Message(envelope.data.body, envelope.data.content_type, _from_json(envelope.data.headers))
+    state = State(
+        first_seen=envelope.firstseen,
+        reason=envelope.waitreason,
+        attempts=envelope.attempts,
+        waits=envelope.waits,
+        crashes=envelope.crashes,
+        backup_id=envelope.backupid,
+        accepted_at=envelope.acceptedat,
+        replay=envelope.replayid,
+    )
+    return original, state
+
+
+def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Decode the one base64 field of a parsed body; what is odd is left for validation to refuse."""
+    data = value.get("data")
+    if not isinstance(data, dict) or not isinstance(body := data.get("body"), str):
+        return value
+    try:
+        return {**value, "data": {**data, "body": base64.urlsafe_b64decode(body)}}
+    except ValueError:
+        return {**value, "data": None}
+
+
+def _to_json(value: Any) -> Any:
+    """AMQP table values as JSON; what JSON has no word for is tagged."""
+    match value:
+        case bytes():
+            return {"$bytes": base64.b64encode(value).decode()}
+        case datetime():
+            return {"$time": value.replace(tzinfo=value.tzinfo or UTC).isoformat()}
+        case dict():
+            return {str(key): _to_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_to_json(item) for item in value]
+        case str() | int() | float() | None:
+            return value
+        case _:
+            return {"$text": str(value)}
+
+
+def _from_json(value: Any) -> Any:
+    match value:
+        case {"$bytes": str(text), **rest} if not rest:
+            return base64.b64decode(text)
+        case {"$time": str(text), **rest} if not rest:
+            return datetime.fromisoformat(text)
+        case {"$text": str(text), **rest} if not rest:
+            return text
+        case dict():
+            return {key: _from_json(item) for key, item in value.items()}
+        case list():
+            return [_from_json(item) for item in value]
+        case _:
+            return value

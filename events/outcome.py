@@ -1,0 +1,188 @@
+"""What we publish: the outcome events and their derived ids.
+
+An outcome's id is derived from what happened, so that a repeat has the same id:
+from type, project, snapshot and backup; for a failure or a skip from type, event id and category.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SOURCE = "snapshot-backup"
+CONTENT_TYPE = "application/cloudevents+json"
+
+_NAMESPACE = uuid.UUID("8b0570be-5b5c-5f0a-9d5e-0c9a6a7f2d10")
+
+
+class Category(StrEnum):
+    """Why something failed: ``error.category`` of an outcome and ``dl-category`` of a dead letter."""
+
+    MALFORMED = "malformed"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    DENIED = "denied"
+    QUOTA = "quota"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    THROTTLED = "throttled"
+    UNAVAILABLE = "unavailable"
+    IN_DOUBT = "in_doubt"
+    BACKUP_ERROR = "backup_error"
+    EXPIRED = "expired"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Cause(_Model):
+    """The event that led to an outcome: its CloudEvents attributes, or what stands in for them."""
+
+    id: str
+    source: str | None = None
+    type: str | None = None
+
+
+class Link(_Model):
+    """A link of the API's answer; its host is the API's own and is never followed."""
+
+    href: str
+    rel: str
+
+
+class AcceptedBackup(_Model):
+    """The body of the API page's answer."""
+
+    id: str
+    name: str | None = None
+    links: tuple[Link, ...] = ()
+
+
+class CompletedBackup(_Model):
+    """A backup as the show call tells it; what the API leaves out is absent."""
+
+    id: str
+    name: str | None = None
+    status: str
+    size: int | None = None
+    container: str | None = None
+    object_count: int | None = None
+    is_incremental: bool | None = None
+    availability_zone: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    data_timestamp: str | None = None
+
+
+class Failure(_Model):
+    """What went wrong; ``status`` is the HTTP status, absent where there was none."""
+
+    category: Category
+    status: int | None = None
+    code: str | None = None
+    message: str = Field(max_length=2048)
+    request_id: str | None = None
+
+
+class _Subject(_Model):
+    project_id: str | None
+    volume_id: str | None
+    snapshot_id: str | None
+    cause: Cause
+    attempts: int = Field(ge=0)
+
+
+class BackupAccepted(_Subject):
+    """``backup.accepted``: the API answered 202, or a backup of this snapshot was found."""
+
+    backup: AcceptedBackup
+    found: bool
+
+
+class BackupCompleted(_Subject):
+    """``backup.completed``, terminal: the backup is available, ``seconds`` after it was accepted."""
+
+    backup: CompletedBackup
+    seconds: float = Field(ge=0)
+
+
+class BackupFailed(_Subject):
+    """``backup.failed``, terminal: refused, ended in error, expired, or undecodable."""
+
+    error: Failure
+    dead_lettered: bool
+
+
+class BackupSkipped(_Subject):
+    """``backup.skipped``, terminal: a completed snapshot that is deliberately left alone."""
+
+    reason: str
+
+
+OutcomeData = BackupAccepted | BackupCompleted | BackupFailed | BackupSkipped
+OutcomeType = Literal["backup.accepted", "backup.completed", "backup.failed", "backup.skipped"]
+
+TYPES: dict[type[BaseModel], OutcomeType] = {
+    BackupAccepted: "backup.accepted",
+    BackupCompleted: "backup.completed",
+    BackupFailed: "backup.failed",
+    BackupSkipped: "backup.skipped",
+}
+
+
+class OutcomeEvent(_Model):
+    """A CloudEvents 1.0 event in the JSON format, as it is published."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str = SOURCE
+    type: OutcomeType
+    subject: str | None = None
+    time: datetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    correlationid: str
+    traceparent: str | None = None
+    data: OutcomeData
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One thing to tell: routing key = type, and the body to publish."""
+
+    id: str
+    type: OutcomeType
+    body: bytes
+    data: OutcomeData
+
+
+def outcome_id(data: OutcomeData) -> str:
+    """Derive the id from what happened."""
+    what: tuple[Any, ...]
+    match data:
+        case BackupAccepted() | BackupCompleted():
+            what = (data.project_id, data.snapshot_id, data.backup.id)
+        case BackupFailed():
+            what = (data.cause.id, data.error.category.value)
+        case BackupSkipped():
+            what = (data.cause.id, "skipped")
+    return str(uuid.uuid5(_NAMESPACE, "\n".join(map(str, (TYPES[type(data)], *what)))))
+
+
+def outcome(data: OutcomeData, *, traceparent: str | None = None, now: datetime | None = None) -> Outcome:
+    """Make the event that tells ``data``."""
+    event = OutcomeEvent(
+        id=outcome_id(data),
+        type=TYPES[type(data)],
+        subject=data.snapshot_id,
+        time=now or datetime.now(UTC),
+        correlationid=data.cause.id,
+        traceparent=traceparent,
+        data=data,
+    )
+    unset = {name for name in ("subject", "traceparent") if getattr(event, name) is None}
+    body = event.model_dump_json(exclude=unset).encode()
+    return Outcome(event.id, event.type, body, data)

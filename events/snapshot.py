@@ -1,0 +1,84 @@
+"""What we accept: a snapshot that is complete, and what its backup should be like."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr
+
+BACKUP_NAME = r"^(?!auto)[0-9A-Za-z_-]{1,64}$"
+"""The API page: 1 to 64 digits, letters, ``_`` and ``-``, not starting with ``auto``."""
+
+
+def _uuid(value: str) -> str:
+    """Return the id in its one canonical spelling, so that it is one idempotency key."""
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise ValueError("not a UUID") from None
+
+
+ResourceId = Annotated[StrictStr, Field(max_length=64), AfterValidator(_uuid)]
+ProjectId = Annotated[StrictStr, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+"""A project id is part of a URL's path: nothing that could leave its segment."""
+
+
+def is_resource_id(value: object) -> bool:
+    """Tell whether a value from outside may stand in a URL as a resource's id."""
+    try:
+        return isinstance(value, str) and _uuid(value) == value
+    except ValueError:
+        return False
+
+
+class BackupOptions(BaseModel):
+    """What the producer may say of the backup, by the API page's own rules; null means unset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re")
+
+    name: Annotated[StrictStr, Field(pattern=BACKUP_NAME)] | None = None
+    description: Annotated[StrictStr, Field(max_length=255, pattern=r"^[^<>]*\Z")] | None = None
+    force: StrictBool | None = None
+    incremental: StrictBool | None = None
+    container: Annotated[StrictStr, Field(max_length=255)] | None = None
+    project_id: ProjectId | None = None
+
+
+class SnapshotCompleted(BaseModel):
+    """The ``data`` of a ``snapshot.completed`` event. ``size_gb`` is the volume's size in GB."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    project_id: ProjectId | None = None
+    volume_id: ResourceId
+    snapshot_id: ResourceId
+    snapshot_name: Annotated[StrictStr, Field(max_length=1024)] | None = None
+    size_gb: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
+    backup: BackupOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEvent:
+    """A decoded event, whatever form it came in.
+
+    ``proves`` says what the form is evidence of: that the snapshot is complete, or only that it was
+    requested (then the API is asked first). ``metadata`` is the snapshot's, as far as the form tells it.
+    """
+
+    id: str
+    source: str
+    type: str
+    form: str
+    snapshot: SnapshotCompleted
+    proves: Literal["completed", "requested"] = "completed"
+    traceparent: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignEvent:
+    """A notification that we know and that is not for us: counted and acknowledged."""
+
+    form: str
+    type: str

@@ -1,0 +1,193 @@
+"""What the story of a message needs from outside, as protocols.
+
+``process`` and ``policy`` know these, not pika, httpx or SQL. Each has a twin that behaves in ``tests``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from events.message import Message
+from events.outcome import AcceptedBackup, CompletedBackup, Failure, Outcome
+from handler.request import BackupRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup as the API shows it. ``detail`` is the part that outcomes tell."""
+
+    detail: CompletedBackup
+    snapshot_id: str | None
+    volume_id: str | None
+    fail_reason: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The backup's id."""
+        return self.detail.id
+
+    @property
+    def status(self) -> str:
+        """The API's word, lower case: ``creating``, ``available``, ``error``, …."""
+        return self.detail.status
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot as the API shows it; ``size`` in GB."""
+
+    id: str
+    volume_id: str
+    status: str
+    name: str | None = None
+    size: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Api(Protocol):
+    """The VBS API. Every method raises ``ApiError``."""
+
+    async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
+        """Ask for a backup. An ``ApiError`` of category ``in_doubt`` means that it may have been made."""
+
+    async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
+        """Return all backups of this snapshot, oldest first; all pages are read.
+
+        One matches by its snapshot id, or by ``name`` where the API leaves the snapshot id out.
+        """
+
+    async def show(self, project_id: str, backup_id: str) -> Backup | None:
+        """Return the backup, or None where the API knows that there is none."""
+
+    async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
+        """Return the snapshot, or None where the API knows that there is none."""
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The idempotency key of a backup."""
+
+    project_id: str
+    snapshot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A call that may have worked: since when, how often it was looked for, and when to look next.
+
+    Times are seconds since the epoch.
+    """
+
+    since: float
+    looks: int
+    look_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """The claim is ours until its lease ends; ``token`` proves it in the calls that follow.
+
+    ``ask_first`` says that this ledger remembers nothing across processes, so that the API is asked before
+    the first try. ``spoiled`` are backups of this snapshot that are known to have ended in error, which a
+    look must pass over.
+    """
+
+    key: Key
+    token: str
+    doubt: Doubt | None = None
+    ask_first: bool = False
+    spoiled: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Somebody else is at it, until ``until`` (seconds since the epoch) unless they renew."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The backup was made at ``made_at`` (seconds since the epoch) and its end is not known yet."""
+
+    backup: AcceptedBackup
+    made_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it ended: a completed backup after ``seconds``, or a failure of this event or of its backup."""
+
+    backup: CompletedBackup | None = None
+    seconds: float = 0.0
+    failure: Failure | None = None
+    attempts: int = 0
+
+
+Claim = Ours | Taken | Made | Ended
+
+
+class Ledger(Protocol):
+    """The promise book. Every method raises ``LedgerUnavailable``; what returned is on disk."""
+
+    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+        """Claim the right to make the backup of a snapshot, in one transaction.
+
+        - no row, or released: ``Ours``
+        - claimed by somebody whose lease holds: ``Taken``; whose lease has ended: ``Ours`` in doubt, since
+          the request may have left
+        - in doubt: ``Ours`` with the doubt
+        - made: ``Made``
+        - completed: ``Ended``
+        - refused: ``Ended`` for the same ``cause``, else ``Ours`` (another event may try again)
+        - ended in error: ``Ended``, but ``Ours`` for a replay with a ``cause`` that has not been tried yet
+        """
+
+    async def holds(self, claim: Ours) -> bool:
+        """Tell whether the claim's lease still holds, judged without I/O; asked right before sending."""
+
+    async def release(self, claim: Ours) -> None:
+        """Give the claim back: nothing was sent, or the API said «not now»."""
+
+    async def doubt(self, claim: Ours, doubt: Doubt) -> None:
+        """Write down that the call may have worked, and give the lease back."""
+
+    async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
+        """Write down the backup, even where the lease has meanwhile ended."""
+
+    async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
+        """Write down that this event has failed, so that a redelivery tells the same. A doubt is kept."""
+
+    async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
+        """Write down the end of the backup ``backup_id``: completed, or in error."""
+
+    async def renew(self) -> None:
+        """Renew the lease of every claim that this process holds."""
+
+    async def prune(self, older_than: float) -> int:
+        """Delete rows that ended more than ``older_than`` seconds ago; return how many."""
+
+    async def check(self) -> None:
+        """Prove that the ledger can be read and written."""
+
+    async def aclose(self) -> None:
+        """Release files and connections."""
+
+
+class Outbox(Protocol):
+    """Where messages leave. What returned is confirmed by the broker.
+
+    Every method raises ``ConnectionLost`` when it can no longer matter, since the broker delivers again.
+    """
+
+    async def tell(self, outcome: Outcome) -> None:
+        """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
+
+    async def wait(self, body: bytes, *, seconds: float) -> None:
+        """Put a wrapped message into the first wait queue whose delay is not shorter."""
+
+    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+        """Publish the original to the dead letters, with ``dl-`` headers added."""

@@ -1,0 +1,168 @@
+"""The settings, from environment variables, ``.env`` and files in ``SECRETS_DIR``.
+
+Each field is the variable of the same name in capitals. A bad or missing one stops the program with one line
+that names it.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from events.snapshot import ProjectId
+from handler.errors import SettingsError
+
+_SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _split_urls(value: object) -> object:
+    return _split(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
+def _binding(value: str) -> tuple[str, str]:
+    exchange, colon, key = value.strip().partition(":")
+    if not (colon and exchange and key):
+        raise ValueError("each must be exchange:routing.key, such as openstack:notifications.info")
+    return exchange, key
+
+
+def _bindings(value: object) -> object:
+    return [_binding(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Name = Annotated[str, Field(pattern=_SHORT_NAME)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_urls)]
+
+
+class Settings(BaseSettings):
+    """All settings, checked. Secrets are ``SecretStr``: no repr, log or traceback shows them."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
+
+    # broker
+    amqp_url: Annotated[Secrets, Field(min_length=1)] = (SecretStr("amqp://guest:guest@127.0.0.1:5672/"),)
+    amqp_ca_file: Path | None = None
+    amqp_cert_file: Path | None = None
+    amqp_key_file: Path | None = None
+    snapshot_exchange: Name = "snapshots"
+    snapshot_queue: Annotated[str, Field(pattern=r"^[0-9A-Za-z._:-]{1,100}$")] = "snapshot-backup"
+    snapshot_bindings: Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_bindings)] = ()
+    result_exchange: Name = "backups"
+    result_unroutable: Literal["wait", "ignore"] = "wait"
+    queue_type: Literal["quorum", "classic"] = "quorum"
+
+    # API
+    vbs_endpoint: str | None = None
+    vbs_api_version: Literal["v2", "v3"] = "v2"
+    vbs_project_id: ProjectId | None = None
+    vbs_allowed_projects: Annotated[tuple[ProjectId, ...], NoDecode, BeforeValidator(_split)] = ()
+    vbs_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
+    vbs_ca_file: Path | None = None
+
+    # sign-in
+    vbs_auth: Literal["auto", "none", "token", "password", "aksk", "agency"] = "auto"
+    os_token: SecretStr | None = None
+    os_auth_url: str | None = None
+    os_username: str | None = None
+    os_password: SecretStr | None = None
+    os_user_domain_name: str = "Default"
+    os_project_id: ProjectId | None = None
+    os_project_name: str | None = None
+    huaweicloud_sdk_ak: str | None = None
+    huaweicloud_sdk_sk: SecretStr | None = None
+    huaweicloud_sdk_security_token: SecretStr | None = None
+
+    # ledger
+    ledger_url: SecretStr = SecretStr("sqlite:///snapshot-backup.db")
+    ledger_retention: Annotated[float, Field(gt=0)] = 90.0
+    """Days that a row is kept after its backup has ended."""
+
+    # behaviour
+    concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
+    wait_ladder: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = (
+        5,
+        30,
+        120,
+        600,
+        3600,
+    )
+    max_attempts: Annotated[int, Field(ge=1)] = 8
+    max_age: Annotated[float, Field(gt=0)] = 86400.0
+    track_backups: bool = True
+    track_deadline: Annotated[float, Field(gt=0)] = 86400.0
+    lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 20.0
+    skip_snapshots: Words = ("autobk_snapshot_*",)
+    drain_seconds: Annotated[float, Field(ge=0)] = 25.0
+    max_body_bytes: Annotated[int, Field(ge=1024, le=128 * 1024 * 1024)] = 1048576
+    rules_file: Path | None = None
+
+    # operations
+    http_address: Annotated[str, Field(pattern=r"^\[?[0-9A-Za-z.:-]*\]?:\d{1,5}$")] | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for problem in _problems(self):
+            raise ValueError(problem)
+        return self
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    """What single fields cannot tell; each text names its variable."""
+    ladder = settings.wait_ladder
+    if any(a >= b for a, b in itertools.pairwise(ladder)) or ladder[0] < 1:
+        yield "WAIT_LADDER: must be growing whole seconds, such as 5,30,120"
+    for url in settings.amqp_url:
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+            yield "AMQP_URL: must be amqp://user:password@host:5672/vhost or amqps://…"
+    if bool(settings.amqp_cert_file) != bool(settings.amqp_key_file):
+        yield "AMQP_CERT_FILE, AMQP_KEY_FILE: both or neither"
+    if settings.vbs_endpoint is not None:
+        yield from _endpoint_problems("VBS_ENDPOINT", settings.vbs_endpoint)
+    scheme = settings.ledger_url.get_secret_value().partition(":")[0]
+    if scheme not in ("none", "sqlite", "postgresql"):
+        yield "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/database, or none"
+
+
+def _endpoint_problems(variable: str, value: str) -> Iterator[str]:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        yield f"{variable}: must be scheme and host, such as https://vbs.region.example.com"
+    elif parts.path not in ("", "/") or parts.query or parts.username:
+        yield f"{variable}: only scheme, host and port; the path is made from VBS_API_VERSION and the project"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises ``SettingsError`` with one line that names each bad variable."""
+    secrets_dir = os.environ.get("SECRETS_DIR") or None
+    if secrets_dir and not Path(secrets_dir).is_dir():
+        raise SettingsError(f"SECRETS_DIR: {secrets_dir} is not a folder")
+    try:
+        return Settings(_secrets_dir=secrets_dir, **overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_lines(error))) from None
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_input=False):
+        text = re.sub(r"^Value error, ", "", problem["msg"])
+        yield f"{str(problem['loc'][0]).upper()}: {text}" if problem["loc"] else text
