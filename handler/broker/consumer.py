@@ -1,0 +1,86 @@
+"""Consuming: deliveries come in as they are, as many unacknowledged as the present prefetch allows."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError
+
+from events.message import Message
+from handler.broker.link import Channel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message in hand, and the channel that it must be acknowledged on."""
+
+    message: Message
+    tag: int
+    redelivered: bool
+    channel: Channel
+
+    def ack(self) -> None:
+        """Acknowledge; on a channel that is gone this does nothing, since the broker delivers again."""
+        if self.channel.closed.done():
+            return
+        try:
+            self.channel.raw.basic_ack(self.tag)
+        except AMQPError as error:
+            log.debug("not acknowledged: %s", error)
+
+
+class Consumer:
+    """A consumer of one queue whose prefetch can be changed. ``cancelled`` says that the broker ended it."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        queue: str,
+        on_delivery: Callable[[Delivery], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._on_delivery = on_delivery
+        self._on_cancel = on_cancel
+        self._tag: str | None = None
+        self.prefetch = 0
+        channel.raw.add_on_cancel_callback(self._cancelled)
+
+    async def set_prefetch(self, prefetch: int) -> None:
+        """Consume with this prefetch; 0 stops. What was delivered before stays in hand."""
+        if prefetch == self.prefetch:
+            return
+        await self._stop()
+        if prefetch:
+            raw = self._channel.raw
+            await self._channel.call(raw.basic_qos, prefetch_count=prefetch)
+            frame = await self._channel.call(
+                raw.basic_consume, queue=self._queue, on_message_callback=self._deliver
+            )
+            self._tag = frame.method.consumer_tag
+        self.prefetch = prefetch
+
+    async def _stop(self) -> None:
+        if self._tag is not None:
+            tag, self._tag, self.prefetch = self._tag, None, 0
+            await self._channel.call(self._cancel, consumer_tag=tag)
+
+    def _cancel(self, *, consumer_tag: str, callback: Callable[[Any], None]) -> None:
+        raw = self._channel.raw
+        raw.basic_cancel(consumer_tag, callback)
+        # What arrives before the broker's answer pika would reject, and each return counts toward the delivery
+        # limit. It has no public switch for that; so it is handed to us like any other delivery.
+        raw._cancelled.discard(consumer_tag)  # noqa: SLF001
+
+    def _cancelled(self, _frame: object) -> None:
+        self._tag, self.prefetch = None, 0
+        self._on_cancel()
+
+    def _deliver(self, _raw: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+        message = Message(body, properties.content_type, properties.headers or {})
+        self._on_delivery(Delivery(message, method.delivery_tag, method.redelivered, self._channel))

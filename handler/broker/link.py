@@ -1,0 +1,196 @@
+"""pika's asyncio adapter, made awaitable: a connection, and channels whose calls can be awaited.
+
+One event loop owns the connection. Whatever waits for an answer of the broker is told when the channel or the
+connection is gone, so that nothing waits for ever.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pika
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.exceptions import AMQPError
+
+from handler.errors import ConnectionLost
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = 10
+"""Seconds; clusters cut clients that are silent for long, and a half-open link shows after twice this."""
+
+_CONNECT_TIMEOUT = 15.0
+
+
+class ChannelClosed(ConnectionLost):
+    """The broker closed a channel; ``code`` is its AMQP reply code, such as 404 or 406."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for TLS: whom to trust, and who we are."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context that checks the broker's name."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
+
+def parameters(url: str, tls: Tls) -> pika.URLParameters:
+    """Return connection parameters for one URL; what the URL says itself (``?heartbeat=``) stays."""
+    found = pika.URLParameters(url)
+    if "heartbeat=" not in url:
+        found.heartbeat = HEARTBEAT
+    if found.ssl_options is not None:
+        found.ssl_options = pika.SSLOptions(tls.context(), found.host)
+    found.client_properties = {"connection_name": "snapshot-backup", "product": "snapshot-backup"}
+    return found
+
+
+class Channel:
+    """A channel whose calls are awaited. ``raw`` is pika's own, for what needs no answer."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.closed: asyncio.Future[ChannelClosed] = asyncio.get_running_loop().create_future()
+        self._calls: set[asyncio.Future[Any]] = set()
+        raw.add_on_close_callback(self._on_closed)
+
+    async def call(self, method: Callable[..., Any], **arguments: Any) -> Any:
+        """Call one of ``raw``'s methods and return the broker's answer. Raises ``ChannelClosed``."""
+        if self.closed.done():
+            raise self.closed.result()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls.add(answer)
+        try:
+            method(callback=lambda frame: answer.done() or answer.set_result(frame), **arguments)
+            return await answer
+        except AMQPError as error:
+            raise ChannelClosed(str(error)) from error
+        finally:
+            self._calls.discard(answer)
+
+    async def close(self) -> None:
+        """Close the channel where it is still open, and wait until it is."""
+        if not self.closed.done() and self.raw.is_open:
+            self.raw.close()
+            await self.closed
+
+    def _on_closed(self, _raw: object, reason: Exception) -> None:
+        text = getattr(reason, "reply_text", "") or str(reason)
+        lost = ChannelClosed(text, getattr(reason, "reply_code", 0) or 0)
+        if not self.closed.done():
+            self.closed.set_result(lost)
+        for call in self._calls:
+            if not call.done():
+                call.set_exception(lost)
+
+
+class Link:
+    """A connection to the broker. ``closed`` holds the reason once it is gone."""
+
+    def __init__(self, raw: AsyncioConnection, closed: asyncio.Future[ConnectionLost]) -> None:
+        self.raw = raw
+        self.closed = closed
+        self.blocked = False
+        raw.add_on_connection_blocked_callback(lambda *_: self._block(blocked=True))
+        raw.add_on_connection_unblocked_callback(lambda *_: self._block(blocked=False))
+
+    async def channel(self) -> Channel:
+        """Open a channel. Raises ``ConnectionLost``."""
+        if self.closed.done():
+            raise self.closed.result()
+        opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+
+        def on_open(raw: Any) -> None:
+            if not opened.done():
+                opened.set_result(Channel(raw))
+
+        try:
+            self.raw.channel(on_open_callback=on_open)
+        except AMQPError as error:
+            raise ConnectionLost(str(error)) from error
+        await asyncio.wait({opened, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not opened.done():
+            opened.cancel()
+            raise self.closed.result()
+        return opened.result()
+
+    async def close(self) -> None:
+        """Close the connection, flushing what was written, and wait until it is closed."""
+        if not self.closed.done():
+            if self.raw.is_open:
+                self.raw.close()
+            await asyncio.wait({self.closed}, timeout=_CONNECT_TIMEOUT)
+
+    @property
+    def server_version(self) -> str:
+        """The broker's version, as it said in its greeting."""
+        return str((self.raw.server_properties or {}).get("version", "unknown"))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _block(self, *, blocked: bool) -> None:
+        self.blocked = blocked
+        log.warning(
+            "the broker %s this connection",
+            "blocks" if blocked else "unblocks",
+            extra={"action": "broker.blocked"},
+        )
+
+
+async def connect(urls: Sequence[str], tls: Tls) -> Link:
+    """Connect to the first of ``urls`` that answers. Raises ``ConnectionLost``, without any password."""
+    lost: ConnectionLost | None = None
+    for url in urls:
+        try:
+            return await _connect_one(parameters(url, tls))
+        except ConnectionLost as error:
+            lost = error
+    raise lost or ConnectionLost("AMQP_URL names no broker")
+
+
+async def _connect_one(params: pika.URLParameters) -> Link:
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[AsyncioConnection] = loop.create_future()
+    closed: asyncio.Future[ConnectionLost] = loop.create_future()
+    where = f"{params.host}:{params.port}"
+
+    def lose(_raw: object, reason: object) -> None:
+        lost = ConnectionLost(f"{where}: {reason!s}" if str(reason) else f"{where}: {reason!r}")
+        if not opened.done():
+            opened.set_exception(lost)
+        if not closed.done():
+            closed.set_result(lost)
+
+    raw = AsyncioConnection(
+        params,
+        on_open_callback=lambda connection: opened.done() or opened.set_result(connection),
+        on_open_error_callback=lose,
+        on_close_callback=lose,
+        custom_ioloop=loop,
+    )
+    try:
+        return Link(await asyncio.wait_for(opened, _CONNECT_TIMEOUT), closed)
+    except TimeoutError:
+        if not raw.is_closed and not raw.is_closing:
+            raw.close()
+        raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None

@@ -1,0 +1,158 @@
+"""Where messages leave: outcomes, waits and dead letters, each confirmed before the call returns.
+
+A refused publish, or a channel that the broker closed (an exchange deleted, say), is tried again with growing
+waits while the message stays in hand; only a lost connection ends it, since the broker then delivers again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pika
+
+from events.message import Message
+from events.outcome import CONTENT_TYPE, SOURCE, Outcome
+from handler.broker.link import ChannelClosed, Link
+from handler.broker.publisher import Publisher
+from handler.broker.topology import Topology, declare
+from handler.errors import ConnectionLost, PublishRefused, Unroutable
+
+log = logging.getLogger(__name__)
+
+_PERSISTENT = 2
+_FIRST_WAIT = 0.2
+_LONGEST_WAIT = 10.0
+_FRAME_ROOM = 131_072 - 4_096
+"""All headers share one frame of 128 KiB; what is left over is for the other properties."""
+
+
+class BrokerOutbox:
+    """The outbox of one connection."""
+
+    def __init__(self, link: Link, topology: Topology, *, ignore_unroutable: bool) -> None:
+        self._link = link
+        self._topology = topology
+        self._ignore_unroutable = ignore_unroutable
+        self._publisher: Publisher | None = None
+        self._opening = asyncio.Lock()
+        self.unroutable = 0
+
+    @property
+    def outstanding(self) -> int:
+        """How many messages wait for their confirm."""
+        return self._publisher.outstanding if self._publisher else 0
+
+    async def tell(self, outcome: Outcome) -> None:
+        """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
+        properties = pika.BasicProperties(
+            content_type=CONTENT_TYPE,
+            delivery_mode=_PERSISTENT,
+            message_id=outcome.id,
+            type=outcome.type,
+            app_id=SOURCE,
+        )
+        try:
+            await self._publish(self._topology.result_exchange, outcome.type, outcome.body, properties)
+        except Unroutable:
+            self.unroutable += 1
+            if not self._ignore_unroutable:
+                log.warning(
+                    "no queue is bound to the exchange %s for %s: bind one, or set RESULT_UNROUTABLE=ignore",
+                    self._topology.result_exchange,
+                    outcome.type,
+                    extra={"action": "outcome.unroutable"},
+                )
+                raise
+
+    async def wait(self, body: bytes, *, seconds: float) -> None:
+        """Put a wrapped message into the first wait queue whose delay is not shorter."""
+        properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT)
+        await self._into_queue(self._topology.wait_queue(seconds), body, properties)
+
+    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+        """Publish the original to the dead letters, with ``dl-`` headers added."""
+        properties = pika.BasicProperties(
+            content_type=message.content_type,
+            delivery_mode=_PERSISTENT,
+            headers=fitting({**message.headers, **reason}),
+        )
+        await self._into_queue(self._topology.dead, message.body, properties)
+
+    async def send(
+        self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
+        """Publish anything else, confirmed. Raises ``Unroutable``."""
+        await self._publish(exchange, routing_key, body, properties)
+
+    async def _into_queue(self, queue: str, body: bytes, properties: pika.BasicProperties) -> None:
+        """Publish into one of our own queues, declaring it again if somebody has deleted it."""
+
+        async def attempt() -> None:
+            try:
+                await self._publish("", queue, body, properties)
+            except Unroutable:
+                await declare(self._link, self._topology)
+                raise PublishRefused(f"the queue {queue} was not there") from None
+
+        await self._until_taken(attempt)
+
+    async def _publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
+        async def attempt() -> None:
+            publisher = await self._open()
+            await publisher.publish(exchange, key, body, properties)
+
+        await self._until_taken(attempt)
+
+    async def _until_taken(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return await attempt()
+            except (PublishRefused, ChannelClosed) as error:
+                if self._link.closed.done():
+                    raise self._link.closed.result() from error
+                log.warning(
+                    "not taken by the broker, trying again: %s", error, extra={"action": "publish.refused"}
+                )
+            await asyncio.wait({self._link.closed}, timeout=wait)
+            if self._link.closed.done():
+                raise self._link.closed.result()
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _open(self) -> Publisher:
+        """Return the publisher, on a new channel where the old one is gone."""
+        async with self._opening:
+            if self._publisher is None or self._publisher.closed:
+                if self._publisher is not None:
+                    await declare(self._link, self._topology)
+                self._publisher = await Publisher.open(await self._link.channel())
+            return self._publisher
+
+
+def fitting(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers cut down to what one frame holds.
+
+    The message's text goes first, then the largest of the original's headers, which are then named in
+    ``dl-dropped-headers``.
+    """
+    kept = dict(headers)
+    dropped: list[str] = []
+    while _size(kept) > _FRAME_ROOM:
+        text = kept.get("dl-message")
+        if isinstance(text, str) and len(text) > 64:
+            kept["dl-message"] = text[:63] + "…"
+            continue
+        own = [key for key in kept if not key.startswith("dl-")]
+        if not own:
+            break
+        largest = max(own, key=lambda key: _size({key: kept[key]}))
+        dropped.append(largest[:64])
+        del kept[largest]
+        kept["dl-dropped-headers"] = ", ".join(dropped)[:1024]
+    return kept
+
+
+def _size(headers: Mapping[str, Any]) -> int:
+    pieces: list[bytes] = []
+    return int(pika.data.encode_table(pieces, dict(headers)))

@@ -1,0 +1,111 @@
+"""Publishing with confirms: one future for each message, done when the broker has taken it.
+
+A mandatory message that no queue is bound for is *returned and then confirmed*: the return counts.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError
+from pika.spec import Basic
+
+from handler.broker.link import Channel, ChannelClosed
+from handler.errors import PublishRefused, Unroutable
+
+
+@dataclass(slots=True)
+class _Pending:
+    confirmed: asyncio.Future[None]
+    route: tuple[str, str, str | None]
+    returned: bool = False
+
+
+class Publisher:
+    """Publishes on a channel in confirm mode. Delivery tags count from 1 with each new channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._tag = 0
+        self._pending: OrderedDict[int, _Pending] = OrderedDict()
+        channel.raw.add_on_return_callback(self._on_return)
+        channel.closed.add_done_callback(self._on_closed)
+
+    @classmethod
+    async def open(cls, channel: Channel) -> "Publisher":
+        """Put the channel into confirm mode."""
+        publisher = cls(channel)
+        await channel.call(channel.raw.confirm_delivery, ack_nack_callback=publisher.on_confirm)
+        return publisher
+
+    @property
+    def outstanding(self) -> int:
+        """How many messages wait for their confirm."""
+        return len(self._pending)
+
+    @property
+    def closed(self) -> bool:
+        """Whether its channel is gone."""
+        return self._channel.closed.done()
+
+    async def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
+        """Publish, mandatory, and return when the broker has confirmed.
+
+        Raises:
+            Unroutable: no queue is bound for it.
+            PublishRefused: the broker said no.
+            ChannelClosed: the channel is gone; whether the message got there is not known.
+
+        """
+        if self._channel.closed.done():
+            raise self._channel.closed.result()
+        try:
+            self._channel.raw.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+        except AMQPError as error:
+            raise ChannelClosed(str(error)) from error
+        self._tag += 1
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending[self._tag] = _Pending(confirmed, (exchange, routing_key, properties.message_id))
+        await confirmed
+
+    def on_confirm(self, frame: Any) -> None:
+        """Settle what an ack or nack of the broker names."""
+        method = frame.method
+        tags = [method.delivery_tag]
+        if method.multiple:
+            tags = [tag for tag in self._pending if tag <= method.delivery_tag]
+        for tag in tags:
+            if pending := self._pending.pop(tag, None):
+                _settle(pending, refused=isinstance(method, Basic.Nack))
+
+    def _on_return(self, _raw: object, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
+        # A return carries no tag. All of the same route and id are one message told several times, so that
+        # taking them all as returned errs on the safe side.
+        route = (method.exchange, method.routing_key, properties.message_id)
+        for pending in self._pending.values():
+            if pending.route == route:
+                pending.returned = True
+
+    def _on_closed(self, closed: "asyncio.Future[ChannelClosed]") -> None:
+        for pending in self._pending.values():
+            if not pending.confirmed.done():
+                pending.confirmed.set_exception(closed.result())
+        self._pending.clear()
+
+
+def _settle(pending: _Pending, *, refused: bool) -> None:
+    exchange, routing_key, _ = pending.route
+    if pending.confirmed.done():
+        return
+    if refused:
+        pending.confirmed.set_exception(
+            PublishRefused(f"the broker refused a message for {exchange or routing_key}")
+        )
+    elif pending.returned:
+        pending.confirmed.set_exception(Unroutable(f"no queue is bound to {exchange!r} for {routing_key!r}"))
+    else:
+        pending.confirmed.set_result(None)

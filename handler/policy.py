@@ -1,0 +1,124 @@
+"""What a failure means: one pure function from what went wrong to what to do.
+
+Two families. *This message*: its attempts are counted, and they run out. *Everybody*: the API, the sign-in or
+the ledger is in trouble; nothing is counted, intake pauses, and only ``MAX_AGE`` ends the wait.
+
+| category                   | family       | what is done                                             |
+|----------------------------|--------------|----------------------------------------------------------|
+| invalid refused not_found  | this message | fail at once                                             |
+| quota                      | this message | fail at once: somebody must make room, then replay       |
+| denied, status 403         | this message | fail at once: these rights do not come by waiting        |
+| conflict                   | this message | wait and try again, counted; where busy, look first      |
+| in_doubt                   | this message | look; counted only where the API answers others          |
+| throttled                  | the project  | wait as long as the API says, not counted                |
+| denied (401, sign-in)      | everybody    | wait, not counted                                        |
+| unavailable                | everybody    | wait, not counted                                        |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from events.outcome import Category
+from handler.errors import ApiError
+
+Action = Literal["wait", "look", "fail"]
+Scope = Literal["message", "project", "everybody", "doubt"]
+
+_FINAL = frozenset({Category.INVALID, Category.REFUSED, Category.NOT_FOUND, Category.QUOTA})
+_FORBIDDEN = 403
+_CALM_RUNG = 2
+
+LOOKS_BEFORE_SENDING_AGAIN = 3
+"""A slow server may commit late, so one absence proves little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings that bound a message: the ladder and ``max_age`` in seconds."""
+
+    ladder: Sequence[int]
+    max_attempts: int
+    max_age: float
+    settle_time: float
+    """Seconds that a call may still be worked on after we have lost it."""
+
+    def rung(self, step: int) -> float:
+        """Return the ladder's delay for the ``step``-th wait, the last one for all beyond."""
+        return self.ladder[min(max(step, 0), len(self.ladder) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about a failure; ``seconds`` is how long to wait where the action is not ``fail``."""
+
+    action: Action
+    category: Category
+    scope: Scope
+    seconds: float = 0.0
+    counted: bool = False
+
+
+def decide(
+    error: ApiError, *, attempts: int, waits: int, age: float, limits: Limits, others_fine: bool
+) -> Decision:
+    """Decide what a failed call means.
+
+    Args:
+        error: what the API said, or did not say.
+        attempts: counted tries so far, this one not included.
+        waits: waits of any kind so far.
+        age: seconds since the message was first seen.
+        limits: the bounds.
+        others_fine: whether the API has answered somebody else properly of late.
+
+    """
+    decision = _family(error, attempts=attempts, waits=waits, limits=limits, others_fine=others_fine)
+    if decision.action == "fail":
+        return decision
+    if decision.counted and attempts + 1 >= limits.max_attempts:
+        return Decision("fail", error.category, "message", counted=True)
+    if age >= limits.max_age:
+        late = Category.IN_DOUBT if error.category is Category.IN_DOUBT else Category.EXPIRED
+        return Decision("fail", late, decision.scope)
+    return decision
+
+
+def _family(error: ApiError, *, attempts: int, waits: int, limits: Limits, others_fine: bool) -> Decision:
+    category = error.category
+    asked = error.retry_after or 0.0
+    calm = max(asked, limits.rung(min(waits, _CALM_RUNG)))
+    if category in _FINAL or (category is Category.DENIED and error.status == _FORBIDDEN):
+        return Decision("fail", category, "message", counted=True)
+    match category:
+        case Category.CONFLICT:
+            action: Action = "look" if error.busy else "wait"
+            return Decision(action, category, "message", max(asked, limits.rung(attempts)), counted=True)
+        case Category.IN_DOUBT:
+            return Decision("look", category, "doubt", limits.rung(0), counted=others_fine)
+        case Category.THROTTLED:
+            return Decision("wait", category, "project", calm)
+        case _:
+            return Decision("wait", category, "everybody", calm)
+
+
+def may_send_again(*, looks: int, since: float, now: float, limits: Limits) -> bool:
+    """Tell whether a call in doubt has been looked for often and long enough to be sent again."""
+    return looks >= LOOKS_BEFORE_SENDING_AGAIN and now - since >= limits.settle_time
+
+
+_WATCH_BASE = 30.0
+_WATCH_PER_GB = 20.0
+_FIRST_LOOK = 1 / 8
+_LATER_LOOKS = 1 / 4
+
+
+def watch_delay(*, age: float, size_gb: int | None) -> float:
+    """Return the seconds until the next look at a backup that was accepted ``age`` seconds ago.
+
+    A backup takes about 30 s and 20 s per GB (what cinder-csi reckons with). The first look comes after an
+    eighth of that, since incremental backups are much faster; later ones so that the end is told at most a
+    quarter late.
+    """
+    expected = _WATCH_BASE + _WATCH_PER_GB * (size_gb or 1)
+    return max(expected * _FIRST_LOOK, age * _LATER_LOOKS)
