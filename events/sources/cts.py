@@ -1,0 +1,82 @@
+"""CTS traces: an audit record of an API call. At best it proves that a snapshot was requested.
+
+No trace of an EVS snapshot is documented, so the name is matched loosely and the API is asked in any case.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from events.errors import MalformedEvent
+from events.reading import Letter, cut, parse_object, plain_id, snapshot_event, some_ids
+from events.snapshot import ForeignEvent, SnapshotEvent
+
+_CREATES_SNAPSHOT = re.compile(r"(?i)create\w{0,64}snapshot\w{0,64}")
+
+
+def read_envelope(letter: Letter) -> SnapshotEvent | ForeignEvent:
+    """Read FunctionGraph's CTS trigger: one trace under the key ``cts``. Raises ``EventError``."""
+    trace = letter.value["cts"]
+    if not isinstance(trace, dict):
+        raise MalformedEvent("bad_field", "cts: must be an object")
+    return read_trace(Letter(letter.message, trace, letter.carrier_id), form="cts")
+
+
+def read_trace(
+    letter: Letter, *, form: str = "trace", event_id: str | None = None, type_: str | None = None
+) -> SnapshotEvent | ForeignEvent:
+    """Read a trace; all but the successful creation of an EVS snapshot is foreign. Raises ``EventError``."""
+    trace = letter.value
+    name = trace.get("trace_name")
+    if not isinstance(name, str):
+        ids = some_ids(event_id or trace.get("trace_id"), trace.get("service_type"), type_, None)
+        raise MalformedEvent("bad_field", "trace_name: must be a text", ids)
+    if not _is_ours(trace, name):
+        return ForeignEvent(form, type_ or "trace")
+    return snapshot_event(
+        letter,
+        form=form,
+        event_id=event_id or plain_id(trace.get("trace_id")),
+        source=str(cut(trace.get("service_type"))),
+        type_=type_ or str(cut(name)),
+        data=_data(trace),
+        proves="requested",
+        metadata=_snapshot(trace.get("request")).get("metadata"),
+    )
+
+
+def _is_ours(trace: Mapping[str, Any], name: str) -> bool:
+    """Tell whether this is the creation of an EVS snapshot that was not refused."""
+    service, resource = trace.get("service_type"), trace.get("resource_type")
+    return (
+        _CREATES_SNAPSHOT.fullmatch(name) is not None
+        and isinstance(service, str)
+        and service.upper() == "EVS"
+        and isinstance(resource, str)
+        and resource.lower() == "snapshot"
+        and str(trace.get("code") or 200).startswith("2")
+    )
+
+
+def _data(trace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a snapshot event that a trace tells, absent where it does not."""
+    request, response = _snapshot(trace.get("request")), _snapshot(trace.get("response"))
+    name, size = trace.get("resource_name"), response.get("size")
+    found = {
+        "project_id": trace.get("project_id") or response.get("project_id"),
+        "volume_id": request.get("volume_id") or response.get("volume_id"),
+        "snapshot_id": response.get("id") or trace.get("resource_id"),
+        "snapshot_name": name[:1024] if isinstance(name, str) else None,
+        "size_gb": size if isinstance(size, int) and 0 < size < 1_000_000 else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _snapshot(part: object) -> Mapping[str, Any]:
+    """Return the ``snapshot`` of a trace's request or response, which may be an object or JSON text."""
+    try:
+        whole = parse_object(part) if isinstance(part, str) else part
+    except MalformedEvent:
+        return {}
+    snapshot = whole.get("snapshot") if isinstance(whole, dict) else None
+    return snapshot if isinstance(snapshot, dict) else {}
