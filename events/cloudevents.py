@@ -78,8 +78,8 @@ def _read(
     if type_ == COMPLETED:
         return _completed(letter, attributes, _object(attributes, data), form)
     if _CLOUD_TRACE.fullmatch(type_):
-        trace = Letter(letter.message, _object(attributes, data), attributes["id"])
-        return cts.read_trace(trace, form="eventgrid", event_id=attributes["id"], type_=type_)
+        trace = Letter(letter.message, _object(attributes, data))
+        return cts.read_trace(trace, form="eventgrid", carrier=attributes)
     if type_ in _OUTCOMES:
         return ForeignEvent(form, type_)
     if type_ == WAITING:

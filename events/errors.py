@@ -47,7 +47,8 @@ class EventIds:
 class EventError(Exception):
     """The event cannot be handled, today or ever: it is told as failed and dead-lettered.
 
-    ``code`` is a short fixed word (``CODES``, and the handler's own), ``message`` a sentence for the producer.
+    ``code`` is a short fixed word (``CODES``, and the handler's own), ``message`` a sentence for the
+    producer of the event.
     """
 
     code: str

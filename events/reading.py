@@ -40,7 +40,8 @@ class Letter:
 def parse_object(body: bytes | str, ids: EventIds | None = None) -> dict[str, Any]:
     """Parse a JSON object strictly: UTF-8, no NaN, no lone surrogates, at most 200 levels deep.
 
-    Of a key that is there twice the last one counts, as in Python's own parser. A byte order mark is passed over.
+    Of a key that is there twice the last one counts, as in Python's own parser. A byte order mark
+    is passed over.
 
     Raises:
         MalformedEvent: ``not_utf8``, ``not_json``, ``too_deep`` or ``not_object``.
@@ -85,7 +86,7 @@ def traceparent(*values: object) -> str | None:
 
 
 def some_ids(event_id: object, source: object, type_: object, data: object) -> EventIds:
-    """Gather as much of an event's identity as can be read; ``data`` is what names the snapshot, if anything."""
+    """Gather as much of an event's identity as can be read; ``data`` is what names the snapshot."""
     fields = data if isinstance(data, Mapping) else {}
     return EventIds(
         event_id=plain_id(event_id),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.errors import MalformedEvent
-from events.reading import Letter, cut, parse_object, plain_id, snapshot_event, some_ids
+from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids
 from events.snapshot import ForeignEvent, SnapshotEvent
 
 _CREATES_SNAPSHOT = re.compile(r"(?i)create\w{0,64}snapshot\w{0,64}")
@@ -23,25 +23,30 @@ def read_envelope(letter: Letter) -> SnapshotEvent | ForeignEvent:
 
 
 def read_trace(
-    letter: Letter, *, form: str = "trace", event_id: str | None = None, type_: str | None = None
+    letter: Letter, *, form: str = "trace", carrier: Mapping[str, Any] | None = None
 ) -> SnapshotEvent | ForeignEvent:
-    """Read a trace; all but the successful creation of an EVS snapshot is foreign. Raises ``EventError``."""
+    """Read a trace; all but the successful creation of an EVS snapshot is foreign.
+
+    ``carrier`` holds the attributes of the CloudEvent that it came in, if it did. Raises ``EventError``.
+    """
     trace = letter.value
     name = trace.get("trace_name")
+    told = carrier or {"id": trace.get("trace_id"), "source": trace.get("service_type"), "type": name}
     if not isinstance(name, str):
-        ids = some_ids(event_id or trace.get("trace_id"), trace.get("service_type"), type_, None)
+        ids = some_ids(told["id"], told["source"], told["type"], None)
         raise MalformedEvent("bad_field", "trace_name: must be a text", ids)
     if not _is_ours(trace, name):
-        return ForeignEvent(form, type_ or "trace")
+        return ForeignEvent(form, name[:64])
     return snapshot_event(
         letter,
         form=form,
-        event_id=event_id or plain_id(trace.get("trace_id")),
-        source=str(cut(trace.get("service_type"))),
-        type_=type_ or str(cut(name)),
+        event_id=plain_id(told["id"]),
+        source=told["source"],
+        type_=told["type"],
         data=_data(trace),
         proves="requested",
         metadata=_snapshot(trace.get("request")).get("metadata"),
+        trace=told.get("traceparent"),
     )
 
 
