@@ -5,8 +5,30 @@ EventError
 └── InvalidEvent     an event that we know, which breaks a rule
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
+
+CODES: Final[Mapping[str, str]] = {
+    # malformed: nothing that we know
+    "too_large": "more bytes than MAX_BODY_BYTES",
+    "not_utf8": "the body is not UTF-8 text",
+    "not_json": "the body is not JSON, or has NaN, a lone surrogate or a number without end",
+    "too_deep": "more than 200 levels of JSON, or more than 4 envelopes in each other",
+    "not_object": "the body is JSON, but not an object",
+    "unknown_form": "an object of no form that is known here",
+    "unknown_version": "a CloudEvent that is not 1.0, or a notification that is not oslo 2.x",
+    "unknown_type": "a CloudEvent of a type that is not known here",
+    "bad_waiting": "a waiting message that is damaged, or inside another",
+    "no_event": "an envelope with nothing inside",
+    "several_events": "an envelope with several events; each has its own outcome, so each is published alone",
+    # malformed or invalid, by where it is
+    "missing_field": "a field that must be there is not",
+    "bad_field": "a field of the wrong type, or against its rule",
+    # invalid: an event that we know
+    "bad_id": "an event id that is too long or has control characters",
+}
+"""Every ``code`` that decoding gives, and what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +43,12 @@ class EventIds:
     snapshot_id: str | None = None
 
 
-@dataclass
+@dataclass(eq=False)  # an exception is compared, and hashed, by identity
 class EventError(Exception):
     """The event cannot be handled, today or ever: it is told as failed and dead-lettered.
 
-    ``code`` is a short fixed word, ``message`` a sentence for the producer of the event.
+    ``code`` is a short fixed word (``CODES``, and the handler's own), ``message`` a sentence for the
+    producer of the event.
     """
 
     code: str

@@ -1,0 +1,148 @@
+"""Bytes → event, by asking each form in a fixed order.
+
+The order matters where one form contains the marks of another; what fits nothing is malformed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from events import cloudevents
+from events.errors import EventError, MalformedEvent
+from events.message import WAITING, Message, State, unwrap
+from events.reading import Letter, parse_object
+from events.snapshot import ForeignEvent, SnapshotEvent
+from events.sources import cinder, cts, data, envelopes
+from events.sources.envelopes import Part
+
+Event = SnapshotEvent | ForeignEvent
+
+MAX_ENVELOPES: Final = 4
+"""Envelopes in envelopes: the record of a call, of a trigger, of a notification, of an event."""
+MAX_MESSAGES: Final = 10_000
+"""Messages in one call of the function."""
+
+_WAITING_MARK = f'"{WAITING}"'.encode()
+_MAX_WAITING_VALUES = 500_000
+
+
+def open_message(message: Message, *, now: float) -> tuple[Message, State]:
+    """Return the original and what is known of it; ``now`` is in seconds since the epoch. Never raises.
+
+    What is no waiting message is its own original, first seen now. So is a damaged one, which
+    ``decode`` refuses.
+    The size is not limited here, since what is too large waits too (to be told of), and must come out whole.
+    """
+    if _WAITING_MARK in message.body and message.body.count(b",") < _MAX_WAITING_VALUES:
+        try:
+            value = parse_object(message.body)
+            if value.get("type") == WAITING:
+                return unwrap(value)
+        except (MalformedEvent, ValidationError):
+            pass
+    return message, State(first_seen=now)
+
+
+def decode(original: Message, *, max_bytes: int) -> Event:
+    """Decode what is no waiting message, within ``max_bytes`` of body.
+
+    Raises:
+        EventError: with a code of ``events.errors.CODES`` and as many ids as could be read; the event id is
+            always there, if need be the one derived from the bytes.
+
+    """
+    try:
+        if len(original.body) > max_bytes:
+            raise MalformedEvent("too_large", f"{len(original.body)} bytes are more than {max_bytes}")
+        return _decode(Part(original), depth=0)
+    except EventError as error:
+        if error.ids.event_id is None:
+            error.ids = replace(error.ids, event_id=original.derived_id)
+        raise
+
+
+def unpack(event: object) -> list[Message]:
+    """Return the messages in what a function was called with, each to be decoded alone. Never raises.
+
+    What cannot be taken apart is one message, which ``decode`` then refuses: nothing is left out.
+    """
+    try:
+        messages = _unpack(event, depth=0)
+    except MalformedEvent:
+        return [envelopes.dump(event)]
+    return messages if len(messages) <= MAX_MESSAGES else [envelopes.dump(event)]
+
+
+def _unpack(event: object, depth: int) -> list[Message]:
+    opener = _opener(event) if isinstance(event, dict) and depth < MAX_ENVELOPES else None
+    if not isinstance(event, dict) or opener is None:
+        return [envelopes.dump(event)]
+    if opener is envelopes.smn:
+        # Each record stays in its envelope, whose id it has.
+        return [envelopes.dump({"record": [record]}) for record in event["record"]]
+    parts = opener(event)
+    if opener is envelopes.asynchronous:
+        return _unpack(parse_object(parts[0].message.body), depth + 1)
+    return [part.message for part in parts]
+
+
+def _decode(part: Part, depth: int) -> Event:
+    letter = Letter(part.message, parse_object(part.message.body), part.carrier_id)
+    value, headers = letter.value, part.message.headers
+    if headers and cloudevents.is_binary(headers) and not cloudevents.is_structured(value):
+        return cloudevents.read_binary(letter)
+    if reader := _reader(value):
+        return reader(letter)
+    if opener := _opener(value):
+        return _decode(_only(opener(value), letter, depth), depth + 1)
+    if value.get("trigger_type") == "TIMER":
+        return ForeignEvent("timer", "TIMER")
+    raise MalformedEvent("unknown_form", "the body is a JSON object of no form that is known here")
+
+
+def _only(parts: Sequence[Part], letter: Letter, depth: int) -> Part:
+    """Return the one message in an envelope.
+
+    Each event has one outcome and each dead letter one reason, so a queue's message with several is refused.
+    """
+    if depth >= MAX_ENVELOPES:
+        raise MalformedEvent("too_deep", "envelopes in envelopes")
+    if len(parts) != 1:
+        code = "several_events" if parts else "no_event"
+        raise MalformedEvent(code, f"{len(parts)} events in one message; publish each alone")
+    part = parts[0]
+    return Part(part.message, part.carrier_id or letter.carrier_id)
+
+
+Opener = Callable[[Mapping[str, Any]], Sequence[Part]]
+Reader = Callable[[Letter], Event]
+
+
+def _reader(value: Mapping[str, Any]) -> Reader | None:
+    """Return what reads a body that is an event itself, if its form is known."""
+    if "cts" in value:
+        return cts.read_envelope
+    if cloudevents.is_structured(value):
+        return cloudevents.read_structured
+    if _opener(value):
+        return None
+    if "oslo.message" in value:
+        return cinder.read_wrapped
+    if "event_type" in value and "payload" in value:
+        return cinder.read_bare
+    if "trace_name" in value:
+        return cts.read_trace
+    return data.read if data.is_data(value) else None
+
+
+def _opener(value: Mapping[str, Any]) -> Opener | None:
+    """Return what opens a body that is an envelope."""
+    if isinstance(value.get("events"), list):
+        return envelopes.eventgrid
+    if isinstance(value.get("record"), list):
+        return envelopes.smn
+    if isinstance(trigger := value.get("trigger_type"), str) and trigger in envelopes.QUEUE_TRIGGERS:
+        return envelopes.queue_trigger
+    return envelopes.asynchronous if "request_context" in value else None

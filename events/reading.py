@@ -1,0 +1,136 @@
+"""What every form is read with: bytes → JSON object within limits, and the fields found → a checked event."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NoReturn
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from events.errors import EventIds, InvalidEvent, MalformedEvent
+from events.message import Message
+from events.snapshot import SnapshotCompleted, SnapshotEvent
+
+ID_LIMIT: Final = 256
+_BOM = b"\xef\xbb\xbf"
+# The characters that CloudEvents forbids in attributes; some stores cannot hold NUL at all.
+_PLAIN_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,256}")
+# W3C Trace Context, version 00: https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message and its parsed body: what the sources read from.
+
+    ``carrier_id`` is the id of the envelope that it came out of, for what has no id of its own.
+    """
+
+    message: Message
+    value: dict[str, Any]
+    carrier_id: str | None = None
+
+    @property
+    def fallback_id(self) -> str:
+        """The event id of what names none."""
+        return self.carrier_id or self.message.derived_id
+
+
+def parse_object(body: bytes | str, ids: EventIds | None = None) -> dict[str, Any]:
+    """Parse a JSON object strictly: UTF-8, no NaN, no lone surrogates, at most 200 levels deep.
+
+    Of a key that is there twice the last one counts, as in Python's own parser. A byte order mark
+    is passed over.
+
+    Raises:
+        MalformedEvent: ``not_utf8``, ``not_json``, ``too_deep`` or ``not_object``.
+
+    """
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    try:
+        value = from_json(raw.removeprefix(_BOM), allow_inf_nan=False)
+    except ValueError as error:
+        raise _unreadable(raw, str(error), ids or EventIds()) from None
+    if not isinstance(value, dict):
+        raise MalformedEvent("not_object", "the body is JSON, but not an object", ids or EventIds())
+    return value
+
+
+def _unreadable(raw: bytes, reason: str, ids: EventIds) -> MalformedEvent:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return MalformedEvent("not_utf8", "the body is not UTF-8 text", ids)
+    if reason.startswith("recursion limit"):
+        return MalformedEvent("too_deep", "the body is nested too deeply", ids)
+    return MalformedEvent("not_json", f"the body is not JSON: {reason}", ids)
+
+
+def plain_id(value: object) -> str | None:
+    """Return the value if it can serve as an event's id: 1 to 256 characters without control characters."""
+    return value if isinstance(value, str) and _PLAIN_ID.fullmatch(value) else None
+
+
+def cut(value: object) -> str | None:
+    """Return a text from outside as far as it may be told in an error; None for what is no text."""
+    return value[:ID_LIMIT] if isinstance(value, str) and value else None
+
+
+def traceparent(*values: object) -> str | None:
+    """Return the first that is a valid W3C ``traceparent``; others are dropped."""
+    for value in values:
+        if isinstance(value, str) and _TRACEPARENT.fullmatch(value):
+            return value
+    return None
+
+
+def some_ids(event_id: object, source: object, type_: object, data: object) -> EventIds:
+    """Gather as much of an event's identity as can be read; ``data`` is what names the snapshot."""
+    fields = data if isinstance(data, Mapping) else {}
+    return EventIds(
+        event_id=plain_id(event_id),
+        source=cut(source),
+        type=cut(type_),
+        project_id=cut(fields.get("project_id")),
+        volume_id=cut(fields.get("volume_id")),
+        snapshot_id=cut(fields.get("snapshot_id")),
+    )
+
+
+def snapshot_event(
+    letter: Letter,
+    *,
+    form: str,
+    event_id: str | None,
+    source: str,
+    type_: str,
+    data: Mapping[str, Any],
+    proves: Literal["completed", "requested"] = "completed",
+    metadata: object = None,
+    trace: object = None,
+) -> SnapshotEvent:
+    """Check what a source has found and make the event of it. Raises ``InvalidEvent``."""
+    event_id = event_id or letter.fallback_id
+    try:
+        snapshot = SnapshotCompleted.model_validate(data)
+    except ValidationError as error:
+        _refuse(error, some_ids(event_id, source, type_, data))
+    return SnapshotEvent(
+        id=event_id,
+        source=source,
+        type=type_,
+        form=form,
+        snapshot=snapshot,
+        proves=proves,
+        traceparent=traceparent(trace, letter.message.headers.get("traceparent")),
+        metadata=metadata if isinstance(metadata, dict) else {},
+    )
+
+
+def _refuse(error: ValidationError, ids: EventIds) -> NoReturn:
+    """Say which rule is broken first, without repeating the value."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    code = "missing_field" if problem["type"] == "missing" else "bad_field"
+    where = ".".join(map(str, problem["loc"]))[:ID_LIMIT]
+    raise InvalidEvent(code, f"{where}: {problem['msg']}" if where else problem["msg"], ids)

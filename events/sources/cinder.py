@@ -1,0 +1,93 @@
+"""Cinder's notifications, as oslo.messaging sends them: driver ``messagingv2`` wraps, ``messaging`` does not.
+
+Of the sender's context (``_context_*``) nothing is read: old releases put the user's live token there.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from events.errors import MalformedEvent
+from events.reading import Letter, cut, parse_object, plain_id, snapshot_event, some_ids
+from events.snapshot import ForeignEvent, SnapshotEvent
+
+CREATED: Final = "snapshot.create.end"
+_VERSION = re.compile(r"2\.\d{1,4}")
+_METADATA_LIMIT = 65_536
+# The repr of a flat dictionary of texts, which is all that a snapshot's metadata can be. Checked before it is
+# evaluated, since the evaluator's depth is bounded by the C stack alone.
+_TEXT = r"""(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
+_FLAT = re.compile(rf"\{{{_TEXT}: {_TEXT}(?:, {_TEXT}: {_TEXT})*+\}}")
+
+
+def read_wrapped(letter: Letter) -> SnapshotEvent | ForeignEvent:
+    """Read an oslo 2.x envelope, whose message is JSON text inside JSON. Raises ``EventError``."""
+    version, text = letter.value.get("oslo.version"), letter.value["oslo.message"]
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise MalformedEvent("unknown_version", f"oslo.version {cut(version)!r} is not 2.x")
+    if not isinstance(text, str):
+        raise MalformedEvent("bad_field", "oslo.message: must be a text")
+    return _read(letter, parse_object(text), "cinder-v2")
+
+
+def read_bare(letter: Letter) -> SnapshotEvent | ForeignEvent:
+    """Read a notification that is the body itself. Raises ``EventError``."""
+    return _read(letter, letter.value, "cinder")
+
+
+def _read(letter: Letter, notification: Mapping[str, Any], form: str) -> SnapshotEvent | ForeignEvent:
+    event_type, payload = notification.get("event_type"), notification.get("payload")
+    if not isinstance(event_type, str) or not event_type or not isinstance(payload, dict):
+        ids = some_ids(notification.get("message_id"), notification.get("publisher_id"), event_type, payload)
+        raise MalformedEvent("bad_field", "event_type must be a text, and payload an object", ids)
+    if event_type != CREATED:
+        # Among them snapshot.create.error, of vendors' forks: a snapshot that failed has nothing to back up.
+        return ForeignEvent(form, event_type[:64])
+    return snapshot_event(
+        letter,
+        form=form,
+        event_id=plain_id(notification.get("message_id")),
+        source=cut(notification.get("publisher_id")) or "cinder",
+        type_=event_type,
+        data=_data(payload),
+        # A replay by the usage audit tells the status of today, whatever it is.
+        proves="completed" if _is_complete(payload) else "requested",
+        metadata=_metadata(payload.get("metadata")),
+    )
+
+
+def _is_complete(payload: Mapping[str, Any]) -> bool:
+    return payload.get("status") == "available" and not payload.get("deleted")
+
+
+def _data(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a snapshot event; what only helps is left out where it is odd."""
+    name, size = payload.get("display_name"), payload.get("volume_size")
+    found = {
+        "project_id": payload.get("tenant_id") or None,
+        "volume_id": payload.get("volume_id"),
+        "snapshot_id": payload.get("snapshot_id"),
+        "snapshot_name": name[:1024] if isinstance(name, str) else None,
+        "size_gb": size if type(size) is int and 0 <= size <= 1_000_000 else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _metadata(text: object) -> Mapping[str, Any]:
+    """Return the metadata that Cinder tells as the repr of a dictionary; old drivers may send an object.
+
+    Of what cannot be read, the words are the keys, so that the mark of a service's own snapshot is seen.
+    """
+    if isinstance(text, dict):
+        return text
+    if not isinstance(text, str) or not text:
+        return {}
+    if len(text) <= _METADATA_LIMIT and _FLAT.fullmatch(text):
+        try:
+            metadata: dict[str, Any] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):  # an escape that Python does not know
+            pass
+        else:
+            return metadata
+    return dict.fromkeys(re.findall(r"\w+", text[:_METADATA_LIMIT]))

@@ -1,0 +1,87 @@
+"""CTS traces: an audit record of an API call. At best it proves that a snapshot was requested.
+
+No trace of an EVS snapshot is documented, so the name is matched loosely and the API is asked in any case.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from events.errors import MalformedEvent
+from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids
+from events.snapshot import ForeignEvent, SnapshotEvent
+
+_CREATES_SNAPSHOT = re.compile(r"(?i)create\w{0,64}snapshot\w{0,64}")
+
+
+def read_envelope(letter: Letter) -> SnapshotEvent | ForeignEvent:
+    """Read FunctionGraph's CTS trigger: one trace under the key ``cts``. Raises ``EventError``."""
+    trace = letter.value["cts"]
+    if not isinstance(trace, dict):
+        raise MalformedEvent("bad_field", "cts: must be an object")
+    return read_trace(Letter(letter.message, trace, letter.carrier_id), form="cts")
+
+
+def read_trace(
+    letter: Letter, *, form: str = "trace", carrier: Mapping[str, Any] | None = None
+) -> SnapshotEvent | ForeignEvent:
+    """Read a trace; all but the successful creation of an EVS snapshot is foreign.
+
+    ``carrier`` holds the attributes of the CloudEvent that it came in, if it did. Raises ``EventError``.
+    """
+    trace = letter.value
+    name = trace.get("trace_name")
+    told = carrier or {"id": trace.get("trace_id"), "source": trace.get("service_type"), "type": name}
+    if not isinstance(name, str):
+        ids = some_ids(told["id"], told["source"], told["type"], None)
+        raise MalformedEvent("bad_field", "trace_name: must be a text", ids)
+    if not _is_ours(trace, name):
+        return ForeignEvent(form, name[:64])
+    return snapshot_event(
+        letter,
+        form=form,
+        event_id=plain_id(told["id"]),
+        source=told["source"],
+        type_=told["type"],
+        data=_data(trace),
+        proves="requested",
+        metadata=_snapshot(trace.get("request")).get("metadata"),
+        trace=told.get("traceparent"),
+    )
+
+
+def _is_ours(trace: Mapping[str, Any], name: str) -> bool:
+    """Tell whether this is the creation of an EVS snapshot that was not refused."""
+    service, resource = trace.get("service_type"), trace.get("resource_type")
+    return (
+        _CREATES_SNAPSHOT.fullmatch(name) is not None
+        and isinstance(service, str)
+        and service.upper() == "EVS"
+        and isinstance(resource, str)
+        and resource.lower() == "snapshot"
+        and str(trace.get("code") or 200).startswith("2")
+    )
+
+
+def _data(trace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a snapshot event that a trace tells, absent where it does not."""
+    request, response = _snapshot(trace.get("request")), _snapshot(trace.get("response"))
+    name, size = trace.get("resource_name"), response.get("size")
+    found = {
+        "project_id": trace.get("project_id") or response.get("project_id"),
+        "volume_id": request.get("volume_id") or response.get("volume_id"),
+        "snapshot_id": response.get("id") or trace.get("resource_id"),
+        "snapshot_name": name[:1024] if isinstance(name, str) else None,
+        "size_gb": size if isinstance(size, int) and 0 < size < 1_000_000 else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _snapshot(part: object) -> Mapping[str, Any]:
+    """Return the ``snapshot`` of a trace's request or response, which may be an object or JSON text."""
+    try:
+        whole = parse_object(part) if isinstance(part, str) else part
+    except MalformedEvent:
+        return {}
+    snapshot = whole.get("snapshot") if isinstance(whole, dict) else None
+    return snapshot if isinstance(snapshot, dict) else {}
