@@ -6,6 +6,7 @@ from collections.abc import Callable
 from handler.errors import SettingsError
 from handler.ledger.book import Book
 from handler.ledger.memory import MemoryLedger
+from handler.ledger.sqlite import SqliteLedger, sqlite_path
 
 __all__ = ["open_ledger"]
 
@@ -19,6 +20,8 @@ def open_ledger(url: str, *, lease_seconds: float, clock: Callable[[], float] = 
     scheme = url.partition(":")[0]
     if scheme == "none":
         return MemoryLedger(clock, lease_seconds, ask_first=True)
+    if scheme == "sqlite":
+        return SqliteLedger(sqlite_path(url), clock, lease_seconds)
     raise SettingsError(
         "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/database, or none"
     )
