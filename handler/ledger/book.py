@@ -1,0 +1,179 @@
+"""The ledger over any store: the rules, the leases of this process, and nothing of SQL."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from events.outcome import AcceptedBackup, Failure
+from handler.errors import LedgerUnavailable
+from handler.ledger import rules
+from handler.ledger.leases import Leases
+from handler.ledger.row import Row
+from handler.ports import Claim, Doubt, Ended, Key, Ours
+
+T = TypeVar("T")
+Change = Callable[[Row | None, float], rules.Changed[T]]
+"""From a row and the time to an answer and the row to write. Pure: a store may run it more than once."""
+
+UNSETTLED_SECONDS = 30 * 86400.0
+"""Rows without an end are kept at least so long: forgetting one can cost a second backup."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a store has done, for metrics: transactions, changes in them, and the largest group."""
+
+    commits: int = 0
+    changes: int = 0
+    largest: int = 0
+
+    def count(self, group: int) -> None:
+        """Count one committed group."""
+        self.commits += 1
+        self.changes += group
+        self.largest = max(self.largest, group)
+
+
+class Store(Protocol):
+    """Where rows are kept. Every method raises ``LedgerUnavailable``; what returned is on disk."""
+
+    figures: Figures
+
+    async def change(self, key: Key, change: Change[T]) -> T:
+        """Load a row, change it and save it, with nobody else at this row meanwhile."""
+
+    async def look_up(self, key: Key) -> Row | None:
+        """Read a row, without a lock."""
+
+    async def prune(self, *, settled: float, unsettled: float) -> int:
+        """Delete rows not touched for so many seconds; return how many."""
+
+    async def check(self) -> None:
+        """Write something."""
+
+    async def aclose(self) -> None:
+        """Release everything; afterwards every method raises ``LedgerUnavailable``."""
+
+
+class Book:
+    """``handler.ports.Ledger`` over a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lease_seconds: float,
+        ask_first: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._leases = Leases(lease_seconds, monotonic=monotonic)
+        self._ask_first = ask_first
+
+    @property
+    def figures(self) -> Figures:
+        """Counters since the start of this process."""
+        return self._store.figures
+
+    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+        """See ``handler.ports.Ledger.claim``."""
+        token, asked, lease = secrets.token_hex(16), self._leases.monotonic(), self._leases.seconds
+        answer = await self._store.change(
+            key,
+            lambda row, now: rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease),
+        )
+        if isinstance(answer, Ours):
+            self._leases.took(key, token, asked)
+            return replace(answer, ask_first=self._ask_first)
+        return answer
+
+    async def holds(self, claim: Ours) -> bool:
+        """Tell whether the claim's lease still holds, judged without I/O."""
+        return self._leases.hold(claim)
+
+    async def release(self, claim: Ours) -> None:
+        """Give the claim back."""
+        self._leases.drop_claim(claim.key, claim.token)
+        await self._store.change(claim.key, lambda row, now: rules.release(row, claim.token, now=now))
+
+    async def doubt(self, claim: Ours, doubt: Doubt) -> None:
+        """Write down that the call may have worked."""
+        self._leases.drop_claim(claim.key, claim.token)
+        await self._store.change(claim.key, lambda row, now: rules.doubt(row, claim.token, doubt, now=now))
+
+    async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
+        """Write down the backup. Where another is known already, that one is kept and a warning is logged."""
+        self._leases.drop(claim.key)
+        first = await self._store.change(
+            claim.key, lambda row, now: rules.made(row, claim.token, backup, now=now)
+        )
+        _warn_of_second(claim.key, first, backup.id)
+
+    async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
+        """Write down that this event has failed."""
+        self._leases.drop_claim(claim.key, claim.token)
+        await self._store.change(
+            claim.key,
+            lambda row, now: rules.refused(row, claim.token, cause, failure, attempts=attempts, now=now),
+        )
+
+    async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
+        """Write down the end of a backup."""
+        first = await self._store.change(
+            key, lambda row, now: rules.ended(row, end, backup_id=backup_id, cause=cause, now=now)
+        )
+        _warn_of_second(key, first, backup_id)
+
+    async def renew(self) -> None:
+        """Renew every claim of this process; one that was lost is no longer held."""
+        answers = await asyncio.gather(*(self._renew(*held) for held in self._leases.all()))
+        for trouble in answers:
+            if trouble is not None:
+                raise trouble
+
+    async def _renew(self, key: Key, token: str) -> LedgerUnavailable | None:
+        asked, lease = self._leases.monotonic(), self._leases.seconds
+        try:
+            kept = await self._store.change(
+                key, lambda row, now: rules.extend(row, token, now=now, lease=lease)
+            )
+        except LedgerUnavailable as error:
+            return error
+        if kept:
+            self._leases.renewed(key, token, asked)
+        else:
+            self._leases.drop_claim(key, token)
+        return None
+
+    async def prune(self, older_than: float) -> int:
+        """Delete rows that ended more than ``older_than`` seconds ago, others not before 30 days."""
+        return await self._store.prune(settled=older_than, unsettled=max(older_than, UNSETTLED_SECONDS))
+
+    async def check(self) -> None:
+        """Prove that the ledger can be read and written."""
+        await self._store.check()
+
+    async def look_up(self, key: Key) -> Row | None:
+        """Read what is known of a snapshot, for operators; changes nothing."""
+        return await self._store.look_up(key)
+
+    async def aclose(self) -> None:
+        """Release files and connections."""
+        await self._store.aclose()
+
+
+def _warn_of_second(key: Key, first: str | None, second: str) -> None:
+    if first is not None:
+        _log.warning(
+            "snapshot %s has two backups: %s, and %s",
+            key.snapshot_id,
+            first,
+            second,
+            extra={"action": "ledger.second_backup", "first": first, "second": second},
+        )

@@ -1,0 +1,219 @@
+"""Transactions shared by concurrent callers: one thread, one connection, one commit for all who wait.
+
+A promise costs a write to the disk, whose price does not depend on how many share it. While one group is
+being committed the next gathers in the queue, so groups grow with the load and nobody waits for a timer.
+"""
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from handler.errors import LedgerUnavailable
+from handler.ledger.book import Change, Figures
+from handler.ledger.row import Row
+from handler.ports import Key
+
+T = TypeVar("T")
+
+MAX_GROUP = 256
+"""Jobs in one transaction, so that other processes get their turn."""
+
+PRUNE_ROWS = 1000
+"""Rows deleted in one job, for the same reason."""
+
+
+class Transaction(Protocol):
+    """An open transaction; ``now`` is seconds since the epoch, read after the lock was had."""
+
+    now: float
+
+    def load(self, key: Key) -> Row | None:
+        """Read a row that is locked until the end."""
+
+    def save(self, key: Key, row: Row) -> None:
+        """Insert or replace a row."""
+
+    def delete(self, *, settled_before: float, unsettled_before: float, limit: int) -> int:
+        """Delete old rows; return how many."""
+
+    def touch(self) -> None:
+        """Write something that means nothing."""
+
+
+class Backend(Protocol):
+    """A database, used from one thread only."""
+
+    def transaction(self, keys: Sequence[Key]) -> AbstractContextManager[Transaction]:
+        """Begin, and commit at the end, rows of ``keys`` locked. Raises ``LedgerUnavailable``."""
+
+    def close(self) -> None:
+        """Close the connection, if any; the next transaction opens another."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Callable[[Transaction], Any]
+    key: Key | None
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+_Answer = tuple[Any, Exception | None]
+
+
+class GroupStore:
+    """A store over a backend; callers may be on several loops."""
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.figures = Figures()
+        self._backend = backend
+        self._name = name
+        self._queue: SimpleQueue[_Job | _Stop] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    async def change(self, key: Key, change: Change[T]) -> T:
+        """Change a row, in a transaction shared with others."""
+
+        def work(transaction: Transaction) -> T:
+            answer, row = change(transaction.load(key), transaction.now)
+            if row is not None:
+                transaction.save(key, row)
+            return answer
+
+        return await self._run(work, key)
+
+    async def look_up(self, key: Key) -> Row | None:
+        """Read a row."""
+        return await self._run(lambda transaction: transaction.load(key), key)
+
+    async def prune(self, *, settled: float, unsettled: float) -> int:
+        """Delete old rows, some at a time so that claims get their turn between."""
+
+        def work(transaction: Transaction) -> int:
+            return transaction.delete(
+                settled_before=transaction.now - settled,
+                unsettled_before=transaction.now - unsettled,
+                limit=PRUNE_ROWS,
+            )
+
+        total = 0
+        while deleted := await self._run(work):
+            total += deleted
+        return total
+
+    async def check(self) -> None:
+        """Write something."""
+        await self._run(lambda transaction: transaction.touch())
+
+    async def aclose(self) -> None:
+        """Let what waits finish, then close the connection and end the thread."""
+        with self._lock:
+            self._closed, thread = True, self._thread
+            self._thread = None
+        if thread is None:
+            return
+        loop = asyncio.get_running_loop()
+        closed = loop.create_future()
+        self._queue.put(_Stop(loop, closed))
+        await closed
+        thread.join()
+
+    async def _run(self, work: Callable[[Transaction], T], key: Key | None = None) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            if self._closed:
+                raise LedgerUnavailable("the ledger is closed")
+            self._start()
+            self._queue.put(_Job(work, key, loop, future))
+        return await future
+
+    def _start(self) -> None:
+        if self._thread is None:
+            # A daemon, so that a program that forgot to close can end; what returned is on disk.
+            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            jobs, stop = self._next_group()
+            _deliver(jobs, self._commit(jobs))
+            if stop is not None:
+                self._backend.close()
+                _post(stop.loop, [(stop.future, (None, None))])
+                return
+
+    def _next_group(self) -> tuple[list[_Job], _Stop | None]:
+        jobs: list[_Job] = []
+        for item in _waiting(self._queue):
+            if isinstance(item, _Stop):
+                return jobs, item
+            jobs.append(item)
+            if len(jobs) == MAX_GROUP:
+                break
+        return jobs, None
+
+    def _commit(self, jobs: Sequence[_Job]) -> list[_Answer]:
+        if not jobs:
+            return []
+        try:
+            with self._backend.transaction([job.key for job in jobs if job.key is not None]) as transaction:
+                values = [job.work(transaction) for job in jobs]
+        except LedgerUnavailable as error:
+            return [(None, LedgerUnavailable(*error.args)) for _ in jobs]
+        except Exception as error:  # noqa: BLE001 - it belongs to a caller, and this thread serves all of them
+            if len(jobs) > 1:
+                return self._commit_singly(jobs)
+            return [(None, LedgerUnavailable(f"the ledger cannot handle {jobs[0].key}: {error!r}"))]
+        self.figures.count(len(jobs))
+        return [(value, None) for value in values]
+
+    def _commit_singly(self, jobs: Sequence[_Job]) -> list[_Answer]:
+        """One of them is bad: nothing was committed, so let each stand alone."""
+        return [answer for job in jobs for answer in self._commit([job])]
+
+
+def _waiting(queue: "SimpleQueue[_Job | _Stop]") -> Iterator[_Job | _Stop]:
+    """Wait for one, then yield what is there already."""
+    yield queue.get()
+    with suppress(Empty):
+        while True:
+            yield queue.get_nowait()
+
+
+def _deliver(jobs: Sequence[_Job], answers: Sequence[_Answer]) -> None:
+    """Wake each loop once per group: each wake-up is a system call, and a fight for the interpreter."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Answer]]] = defaultdict(list)
+    for job, answer in zip(jobs, answers, strict=True):
+        by_loop[job.loop].append((job.future, answer))
+    for loop, settled in by_loop.items():
+        _post(loop, settled)
+
+
+def _post(loop: asyncio.AbstractEventLoop, settled: list[tuple[asyncio.Future[Any], _Answer]]) -> None:
+    # A loop that was closed meanwhile has nobody left who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(settled: list[tuple[asyncio.Future[Any], _Answer]]) -> None:
+    for future, (value, error) in settled:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)

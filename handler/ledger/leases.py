@@ -1,0 +1,57 @@
+"""Which claims this process holds, and whether it may still act on them; no I/O."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from handler.ports import Key, Ours
+
+USABLE = 0.8
+"""The part of a lease in which a request may still leave; the rest is for clocks that do not run alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    token: str
+    since: float
+
+
+class Leases:
+    """The leases of one process. Times are of the monotonic clock, which nobody sets."""
+
+    def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self.monotonic = monotonic
+        self._held: dict[Key, _Held] = {}
+
+    def took(self, key: Key, token: str, asked: float) -> None:
+        """A lease was given, by a question that left at ``asked``: it cannot have begun earlier."""
+        self._held[key] = _Held(token, asked)
+
+    def drop(self, key: Key) -> None:
+        """Nobody in this process holds this key any more."""
+        self._held.pop(key, None)
+
+    def drop_claim(self, key: Key, token: str) -> None:
+        """This claim is over; a later one of the same key stays."""
+        if self._is(key, token):
+            del self._held[key]
+
+    def renewed(self, key: Key, token: str, asked: float) -> None:
+        """A lease was renewed; one that was given back meanwhile stays given back."""
+        if self._is(key, token):
+            self.took(key, token, asked)
+
+    def hold(self, claim: Ours) -> bool:
+        """Tell whether a request may still leave under this claim."""
+        if not self._is(claim.key, claim.token):
+            return False
+        return self.monotonic() - self._held[claim.key].since < self.seconds * USABLE
+
+    def all(self) -> Sequence[tuple[Key, str]]:
+        """Every claim held, as key and token."""
+        return [(key, held.token) for key, held in self._held.items()]
+
+    def _is(self, key: Key, token: str) -> bool:
+        held = self._held.get(key)
+        return held is not None and held.token == token

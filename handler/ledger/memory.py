@@ -1,0 +1,93 @@
+"""A ledger that remembers as long as the process lives: for tests, and for ``LEDGER_URL=none``."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from handler.errors import LedgerUnavailable
+from handler.ledger.book import Book, Change, Figures
+from handler.ledger.row import Row
+from handler.ports import Key
+
+T = TypeVar("T")
+
+MAX_IDLE = 100_000
+"""Rows kept that nobody is at; the one not touched for longest goes first."""
+
+
+class MemoryStore:
+    """Rows in a dict. No method awaits, so each is a transaction of its own on its loop."""
+
+    def __init__(self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE) -> None:
+        self.figures = Figures()
+        self._clock = clock
+        self._max_idle = max_idle
+        self._rows: dict[Key, Row] = {}
+        self._idle: dict[Key, None] = {}
+        self._closed = False
+
+    async def change(self, key: Key, change: Change[T]) -> T:
+        """Change a row."""
+        await self.check()
+        answer, row = change(self._rows.get(key), self._clock())
+        if row is not None:
+            self._save(key, row)
+        self.figures.count(1)
+        return answer
+
+    def _save(self, key: Key, row: Row) -> None:
+        self._rows[key] = row
+        self._idle.pop(key, None)
+        if row.idle:
+            self._idle[key] = None
+        if len(self._idle) > self._max_idle:
+            self._delete(next(iter(self._idle)))
+
+    def _delete(self, key: Key) -> None:
+        del self._rows[key]
+        self._idle.pop(key, None)
+
+    async def look_up(self, key: Key) -> Row | None:
+        """Read a row."""
+        await self.check()
+        return self._rows.get(key)
+
+    async def prune(self, *, settled: float, unsettled: float) -> int:
+        """Delete old rows."""
+        await self.check()
+        now = self._clock()
+        old = [
+            key
+            for key, row in self._rows.items()
+            if row.updated_at < now - (settled if row.settled else unsettled)
+        ]
+        for key in old:
+            self._delete(key)
+        return len(old)
+
+    async def check(self) -> None:
+        """Nothing can be in the way but the end."""
+        if self._closed:
+            raise LedgerUnavailable("the ledger is closed")
+
+    async def aclose(self) -> None:
+        """Forget everything."""
+        self._closed = True
+        self._rows.clear()
+        self._idle.clear()
+
+
+class MemoryLedger(Book):
+    """A ledger without a file. ``ask_first`` says that it cannot know what others did before."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        lease_seconds: float = 20.0,
+        *,
+        ask_first: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(
+            MemoryStore(clock), lease_seconds=lease_seconds, ask_first=ask_first, monotonic=monotonic
+        )

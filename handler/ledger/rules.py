@@ -1,0 +1,157 @@
+"""The rules of the promise book, as pure functions over one row.
+
+Each takes a row (None: unknown) and the time, and returns its answer and the row to write (None: leave it).
+The stores only load and save rows in a transaction, so these rules hold in all of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from events.outcome import AcceptedBackup, Category, Failure
+from handler.ledger.row import Row, State
+from handler.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
+
+T = TypeVar("T")
+Changed = tuple[T, Row | None]
+
+MAX_FAILURES = 100
+"""Causes remembered per snapshot; the oldest is forgotten first."""
+
+
+def claim(
+    row: Row | None, key: Key, cause: str, *, replay: bool, now: float, token: str, lease: float
+) -> Changed[Claim]:
+    """Decide who may make the backup, as ``Ledger.claim`` says.
+
+    A cause that has failed is told the same again whatever happened since: one event, one outcome.
+    """
+    row = row or Row()
+    told = _told(row, cause, replay=replay)
+    if told is not None:
+        return told, None
+    if row.token is not None and now < row.lease_until:
+        return Taken(row.lease_until), None
+    # An ended lease begins a new doubt even on top of one: the holder may have looked often enough and sent
+    # again, and then the looks that were made before say nothing about that call.
+    doubt = row.doubt if row.token is None else Doubt(since=now, looks=0, look_after=now)
+    ours = Ours(key, token, doubt=doubt, spoiled=frozenset(row.spoiled))
+    return ours, replace(row, token=token, lease_until=now + lease, doubt=doubt, updated_at=now)
+
+
+def _told(row: Row, cause: str, *, replay: bool) -> Claim | None:
+    """Answer from what is known already, if it is."""
+    if cause in row.failures:
+        return row.failures[cause]
+    if row.state is State.COMPLETED:
+        return row.end
+    if row.state is State.MADE and row.backup is not None:
+        return Made(row.backup, row.made_at)
+    if row.state is State.ERROR and not replay:
+        return row.end
+    return None
+
+
+def extend(row: Row | None, token: str, *, now: float, lease: float) -> Changed[bool]:
+    """Renew a lease; False where somebody else has taken it over, or the backup was settled."""
+    if row is None or row.token != token:
+        return False, None
+    return True, replace(row, lease_until=now + lease, updated_at=now)
+
+
+def release(row: Row | None, token: str, *, now: float) -> Changed[None]:
+    """Give the lease back. An older doubt stays: nothing that was sent now settles it."""
+    if row is None or row.token != token:
+        return None, None
+    return None, replace(row, token=None, lease_until=0.0, updated_at=now)
+
+
+def doubt(row: Row | None, token: str, doubt: Doubt, *, now: float) -> Changed[None]:
+    """Note the doubt and give the lease back; who took the claim over has a doubt of their own."""
+    if row is None or row.token != token:
+        return None, None
+    return None, replace(row, token=None, lease_until=0.0, doubt=doubt, updated_at=now)
+
+
+def made(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) -> Changed[str | None]:
+    """Note the backup, whoever holds the lease.
+
+    Returns the id of the backup that was known before, where it is another one: then the first is kept.
+    """
+    row = row or Row()
+    if row.backup is not None and row.state in (State.MADE, State.COMPLETED):
+        first = row.backup.id
+        return (None if first == backup.id else first), release(row, token, now=now)[1]
+    if row.state is State.ERROR and backup.id in row.spoiled:
+        return None, release(row, token, now=now)[1]
+    return None, _unclaimed(row, state=State.MADE, backup=backup, made_at=now, now=now)
+
+
+def refused(
+    row: Row | None, token: str, cause: str, failure: Failure, *, attempts: int, now: float
+) -> Changed[None]:
+    """Note what this cause was told. What is known of the backup, and a doubt, stay as they are."""
+    row = release(row, token, now=now)[1] or row or Row()
+    end = Ended(failure=failure, attempts=attempts)
+    return None, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
+
+
+def ended(row: Row | None, end: Ended, *, backup_id: str, cause: str, now: float) -> Changed[str | None]:
+    """Note the end of a backup. The first that completed is never replaced.
+
+    Returns the id of the backup that was known before, where it is another one.
+    """
+    row = row or Row()
+    other = row.backup.id if row.backup is not None and row.backup.id != backup_id else None
+    if end.failure is None:
+        return other, _completed(row, end, backup_id, now=now)
+    row = replace(row, failures=_with(row.failures, cause, end), updated_at=now)
+    if end.failure.category is Category.EXPIRED:
+        return other, _still_made(row, backup_id, now=now)
+    return other, _spoilt(row, end, backup_id, now=now)
+
+
+def _completed(row: Row, end: Ended, backup_id: str, *, now: float) -> Row | None:
+    if row.state is State.COMPLETED:
+        return None
+    known = row.backup is not None and row.backup.id == backup_id
+    backup = row.backup if known else AcceptedBackup(id=backup_id)
+    return _unclaimed(row, state=State.COMPLETED, backup=backup, made_at=row.made_at or now, end=end, now=now)
+
+
+def _still_made(row: Row, backup_id: str, *, now: float) -> Row:
+    """Only the event has ended, waiting too long: its backup may yet complete, so none is made beside it."""
+    if row.state is not State.OPEN:
+        return row
+    return _unclaimed(row, state=State.MADE, backup=AcceptedBackup(id=backup_id), made_at=now, now=now)
+
+
+def _spoilt(row: Row, end: Ended, backup_id: str, *, now: float) -> Row:
+    """A backup ended in error. A late word of an older one does not disturb the one after it."""
+    current = row.backup is None or row.backup.id == backup_id
+    late = backup_id in row.spoiled and row.state is not State.MADE
+    if backup_id not in row.spoiled:
+        row = replace(row, spoiled=(*row.spoiled, backup_id))
+    if row.state is State.COMPLETED or late or not current:
+        return row
+    return _unclaimed(row, state=State.ERROR, backup=None, made_at=0.0, end=end, now=now)
+
+
+def _unclaimed(
+    row: Row,
+    *,
+    state: State,
+    backup: AcceptedBackup | None,
+    made_at: float,
+    now: float,
+    end: Ended | None = None,
+) -> Row:
+    """The row in a new state, which ends every lease and doubt."""
+    return Row(state, None, 0.0, None, backup, made_at, end, row.failures, row.spoiled, updated_at=now)
+
+
+def _with(failures: Mapping[str, Ended], cause: str, end: Ended) -> Mapping[str, Ended]:
+    """Add what a cause was told; what it was told first stays."""
+    if cause in failures:
+        return failures
+    return dict([*failures.items(), (cause, end)][-MAX_FAILURES:])

@@ -1,0 +1,195 @@
+"""The ledger in one SQLite file, for any number of processes on one machine."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger.book import Book
+from handler.ledger.group import GroupStore
+from handler.ledger.row import Row, from_columns, to_columns
+from handler.ports import Key
+
+BUSY_SECONDS = 2.0
+"""How long a locked file is waited for; then intake stops rather than the whole program."""
+
+MIGRATIONS: Sequence[Sequence[str]] = (
+    (
+        """
+        CREATE TABLE ledger (
+            project_id TEXT NOT NULL,
+            snapshot_id TEXT NOT NULL,
+            state TEXT NOT NULL,
+            token TEXT,
+            lease_until REAL NOT NULL,
+            updated_at REAL NOT NULL,
+            settled INTEGER NOT NULL,
+            rest TEXT NOT NULL,
+            PRIMARY KEY (project_id, snapshot_id)
+        )
+        """,
+        "CREATE INDEX ledger_by_age ON ledger (settled, updated_at)",
+        "CREATE TABLE ledger_check (id INTEGER PRIMARY KEY, checked_at REAL NOT NULL)",
+    ),
+)
+"""What leads from each schema version to the next; ``user_version`` counts them. Only ever add at the end."""
+
+_LOAD = (
+    "SELECT state, token, lease_until, updated_at, rest FROM ledger WHERE project_id = ? AND snapshot_id = ?"
+)
+_SAVE = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = """
+DELETE FROM ledger WHERE rowid IN (
+    SELECT rowid FROM ledger WHERE settled = 1 AND updated_at < ?
+    UNION ALL SELECT rowid FROM ledger WHERE settled = 0 AND updated_at < ? LIMIT ?)
+"""
+_TOUCH = "INSERT OR REPLACE INTO ledger_check VALUES (1, ?)"
+
+
+class SqliteTransaction:
+    """See ``handler.ledger.group.Transaction``."""
+
+    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+        self.now = now
+        self._connection = connection
+
+    def load(self, key: Key) -> Row | None:
+        """Read a row."""
+        columns = self._connection.execute(_LOAD, (key.project_id, key.snapshot_id)).fetchone()
+        return None if columns is None else from_columns(*columns)
+
+    def save(self, key: Key, row: Row) -> None:
+        """Write a row."""
+        self._connection.execute(_SAVE, (key.project_id, key.snapshot_id, *to_columns(row)))
+
+    def delete(self, *, settled_before: float, unsettled_before: float, limit: int) -> int:
+        """Delete old rows."""
+        return self._connection.execute(_DELETE, (settled_before, unsettled_before, limit)).rowcount
+
+    def touch(self) -> None:
+        """Write something."""
+        self._connection.execute(_TOUCH, (self.now,))
+
+
+class SqliteBackend:
+    """One connection to one file. WAL with ``synchronous=FULL``: a commit survives the power cord."""
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        self._path = path.absolute()
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+
+    @contextmanager
+    def transaction(self, keys: Sequence[Key]) -> Iterator[SqliteTransaction]:
+        """Run the block with the file's write lock from its start, which locks every row."""
+        try:
+            connection = self._connect()
+            connection.execute("BEGIN IMMEDIATE")
+            yield SqliteTransaction(connection, self._clock())
+            connection.execute("COMMIT")
+        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+            self.close()  # a caller's fault, not the file's
+            raise
+        except (sqlite3.DatabaseError, OSError) as error:
+            self.close()
+            raise self._unavailable(str(error)) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection, which rolls back what was not committed."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._create_file()
+            self._connection = _connect(self._path)
+            self._inode = _inode(self._path)
+            _migrate(self._connection)
+        elif self._inode != _inode(self._path):
+            # What is written to a file that has no name any more is forgotten with the process.
+            raise self._unavailable("the file was moved or replaced; opening what is there now")
+        return self._connection
+
+    def _create_file(self) -> None:
+        """Create the file for its owner only; SQLite gives its companions the same mode."""
+        if not self._path.parent.is_dir():
+            raise self._unavailable("the folder does not exist")
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+    def _unavailable(self, problem: str) -> LedgerUnavailable:
+        return LedgerUnavailable(f"LEDGER_URL: {self._path}: {problem}")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        # Asking first: changing the mode needs the file alone, which another process may prevent.
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date, once, however many processes start together."""
+    if _version(connection) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    version = _version(connection)
+    if version > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(
+            f"its schema has version {version} and this program knows {len(MIGRATIONS)}: run a newer release"
+        )
+    for statement in (line for step in MIGRATIONS[version:] for line in step):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+class SqliteLedger(Book):
+    """A ledger in a SQLite file."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        lease_seconds: float = 20.0,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        store = GroupStore(SqliteBackend(path, clock), "ledger-sqlite")
+        super().__init__(store, lease_seconds=lease_seconds, monotonic=monotonic)
+
+
+def sqlite_path(url: str) -> Path:
+    """Read ``sqlite:///relative.db`` or ``sqlite:////absolute/path.db``. Raises ``SettingsError``."""
+    prefix, slashes, path = url.partition("///")
+    if prefix != "sqlite:" or not slashes or not path or "?" in path:
+        raise SettingsError("LEDGER_URL: must be sqlite:///relative.db or sqlite:////absolute/path.db")
+    if path == ":memory:":
+        raise SettingsError(
+            "LEDGER_URL: a ledger in memory would forget its promises; say none to ask the API instead"
+        )
+    return Path(path)
