@@ -1,12 +1,10 @@
 """The emulator put together, as one ASGI application."""
 
-import time
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from infra.emulator import answers
 from infra.emulator.api import Api
@@ -16,13 +14,12 @@ from infra.emulator.faults import FaultPlan
 from infra.emulator.gate import Cut, Gate
 from infra.emulator.settings import Settings
 from infra.emulator.stats import Stats
-from infra.emulator.store import Clock, Store
+from infra.emulator.store import Store
 
 
-def create_app(settings: Settings, cut: Cut, clock: Clock = time.time) -> ASGIApp:
+def create_app(settings: Settings, cut: Cut, store: Store) -> ASGIApp:
     """Build the application; `cut` ends the connection of a call without an answer."""
-    store = Store(clock)
-    gatekeeper = Gatekeeper(settings, clock)
+    gatekeeper = Gatekeeper(settings, store.clock)
     faults = FaultPlan(settings.seed)
     stats = Stats()
     control = Control(store, faults, stats, gatekeeper)
@@ -47,8 +44,3 @@ async def _no_route(_request: Request, error: Exception) -> Response:
         message = "The method specified is not allowed for this resource."
         return answers.ApiError(405, answers.fault_body(405, message)).response()
     return answers.no_such_route().response()
-
-
-def no_connection(_scope: Scope) -> None:
-    """Stand in for cutting where there is no connection (the application called without a server)."""
-    raise ConnectionAbortedError("the emulator was told to cut this connection")

@@ -21,6 +21,7 @@ class DeclaredSnapshot(BaseModel):
     volume_id: str
     id: str = Field(default_factory=new_id)
     name: str | None = None
+    description: str | None = None
     status: str = "available"
     size: int = Field(default=1, ge=0)
     metadata: dict[str, str] = Field(default_factory=dict)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -12,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from infra.emulator.app import create_app
 from infra.emulator.settings import Settings
+from infra.emulator.store import Store
 
 MAX_HEADER_BYTES = 262_144  # a token may have 16384 characters, the gateway takes 128 KB of headers
 Peer = tuple[str, int]
@@ -63,7 +65,7 @@ def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
     """Build a server; run it with `run(sockets=[...])`, end it with `should_exit = True`."""
     connections = Connections()
     config = uvicorn.Config(
-        create_app(settings, connections.cut),
+        create_app(settings, connections.cut, Store(time.time)),
         http=connections.protocol(),
         ws="none",
         lifespan="off",
@@ -76,9 +78,17 @@ def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
     return Server(config, ready)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket; port 0 takes a free one."""
+    listener = socket.create_server((host, port), backlog=2048)
+    # asyncio does this only for sockets it made itself; without it an answer waits 40 ms for the caller's ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` gets the base URL. Port 0 takes a free one."""
-    with socket.create_server((host, port), backlog=2048) as listener:
+    with listen(host, port) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}"
         server = make_server(settings, lambda: ready(url))
         # uvicorn sends itself the signal again once it has ended; by then it has been obeyed.

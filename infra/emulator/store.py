@@ -29,6 +29,7 @@ class Snapshot:
     created_at: float
     volume_id: str | None = None
     name: str | None = None
+    description: str | None = None
     status: str = "available"
     size: int = 1
     metadata: Mapping[str, str] = field(default_factory=dict)

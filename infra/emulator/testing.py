@@ -9,7 +9,6 @@ In a thread by default, which starts in milliseconds; `process=True` gives it a 
 """
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from infra.emulator.server import make_server
+from infra.emulator.server import listen, make_server
 from infra.emulator.settings import Settings
 
 START_SECONDS = 30.0
@@ -81,7 +80,7 @@ def running_emulator(*, process: bool = False, **options: Any) -> Iterator[Emula
 def _in_thread(settings: Settings) -> Iterator[str]:
     ready = threading.Event()
     server = make_server(settings, ready.set)
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+    with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), name="emulator")
         thread.start()
         try:

@@ -86,7 +86,7 @@ def snapshot_detail(snapshot: Snapshot, now: float) -> Json:
         "created_at": timestamp(snapshot.created_at),
         "updated_at": timestamp(max(snapshot.created_at, min(now, snapshot.busy_until))),
         "name": snapshot.name,
-        "description": None,
+        "description": snapshot.description,
         "volume_id": snapshot.volume_id or str(uuid.uuid5(uuid.NAMESPACE_OID, snapshot.id)),
         "status": snapshot.status_at(now),
         "size": snapshot.size,
