@@ -81,7 +81,7 @@ def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
 def listen(host: str, port: int) -> socket.socket:
     """Open the listening socket; port 0 takes a free one."""
     listener = socket.create_server((host, port), backlog=2048)
-    # asyncio does this only for sockets it made itself; without it an answer waits 40 ms for the caller's ACK.
+    # asyncio does this only for sockets it made itself; without it answers wait 40 ms for the caller's ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
