@@ -1,0 +1,193 @@
+"""The calls of the API itself: /v2, /v3 and the token call."""
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from infra.emulator import answers, views
+from infra.emulator.auth import Gatekeeper
+from infra.emulator.create import Failure, find_source, make_backup
+from infra.emulator.listing import list_backups
+from infra.emulator.rules import is_uuid, parse_create
+from infra.emulator.settings import Settings
+from infra.emulator.store import Backup, Snapshot, Store
+
+MICROVERSION = re.compile(r"volume (?:3\.(\d+)|latest)", re.IGNORECASE)
+NEWEST_MICROVERSION = 64  # of Cinder 18
+JSON_TYPES = ("application/json", "application/vnd.openstack.volume+json")
+FAILURE_KEY = "emulator.failure"  # where the gate leaves a fault that the work itself must know of
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that was let through: its body, from where, and under which microversion."""
+
+    address: views.Address
+    body: bytes
+    microversion: tuple[int, int]
+
+
+class Api:
+    """Answers the calls out of a store."""
+
+    def __init__(self, settings: Settings, store: Store, gatekeeper: Gatekeeper) -> None:
+        self._settings = settings
+        self._store = store
+        self._gatekeeper = gatekeeper
+
+    def routes(self) -> list[Route]:
+        """Give what is served: the same under /v2 and /v3."""
+        routes = [Route("/v3/auth/tokens", self.create_token, methods=["POST"])]
+        for version in ("v2", "v3"):
+            root = f"/{version}/{{project_id}}"
+            routes += [
+                Route(f"{root}/backups", self.create, methods=["POST"]),
+                Route(f"{root}/backups", self.list, methods=["GET"]),
+                Route(f"{root}/backups/detail", self.list, methods=["GET"]),
+                Route(f"{root}/backups/{{backup_id}}", self.show, methods=["GET"]),
+                Route(f"{root}/backups/{{backup_id}}", self.delete, methods=["DELETE"]),
+                Route(f"{root}/snapshots/{{snapshot_id}}", self.show_snapshot, methods=["GET"]),
+            ]
+        return routes
+
+    async def create(self, request: Request) -> Response:
+        """Make a backup: 202 with id, name and links."""
+        call = await self._admit(request)
+        body = _json(request, call.body)
+        wanted = parse_create(body, self._settings.rules)
+        source = find_source(self._store, self._settings, call.address.project_id, wanted)
+        if self._settings.race > 0:
+            await asyncio.sleep(self._settings.race)
+        failure: Failure | None = request.scope.get(FAILURE_KEY)
+        backup = make_backup(self._store, self._settings, source, wanted, body, failure)
+        return _answer(call, {"backup": views.summary(backup, call.address)}, 202)
+
+    async def list(self, request: Request) -> Response:
+        """List backups, in short or in detail."""
+        call = await self._admit(request)
+        page = list_backups(
+            self._store, call.address.project_id, dict(request.query_params), call.microversion
+        )
+        if request.url.path.endswith("/detail"):
+            shown = [self._detail(backup, call) for backup in page.backups]
+        else:
+            shown = [views.summary(backup, call.address) for backup in page.backups]
+        body: views.Json = {"backups": shown}
+        if page.next_query is not None:
+            href = f"{call.address.base}/{call.address.version}/{call.address.project_id}/backups"
+            body["backups_links"] = [{"rel": "next", "href": f"{href}?{page.next_query}"}]
+        if page.count is not None:
+            body["count"] = page.count
+        return _answer(call, body)
+
+    async def show(self, request: Request) -> Response:
+        """Show a backup."""
+        call = await self._admit(request)
+        return _answer(call, {"backup": self._detail(self._backup(request), call)})
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a backup: 202, empty."""
+        call = await self._admit(request)
+        backup = self._backup(request)
+        if backup.status_at(self._store.clock()) not in ("available", "error"):
+            raise answers.bad_request("Invalid backup: Backup status must be available or error")
+        self._store.delete(backup)
+        return Response(b"", 202, _version_headers(call), "application/json")
+
+    async def show_snapshot(self, request: Request) -> Response:
+        """Show a snapshot; unless `strict`, one never heard of is there and available."""
+        call = await self._admit(request)
+        snapshot = self._snapshot(request, call.address.project_id)
+        return _answer(call, {"snapshot": views.snapshot_detail(snapshot, self._store.clock())})
+
+    async def create_token(self, request: Request) -> Response:
+        """Sign in: 201, the token in X-Subject-Token."""
+        body = _json(request, await _read(request))
+        token, shown = self._gatekeeper.sign_in(body, _base(request))
+        return JSONResponse(shown, 201, {"X-Subject-Token": token.value})
+
+    async def _admit(self, request: Request) -> Call:
+        """Do what happens before any call: size, rights, microversion."""
+        body = await _read(request)
+        project_id = request.path_params["project_id"]
+        self._gatekeeper.check(request, project_id, body)
+        version = request.url.path[1:3]
+        microversion = _microversion(request) if version == "v3" else (2, 0)
+        return Call(views.Address(_base(request), version, project_id), body, microversion)
+
+    def _detail(self, backup: Backup, call: Call) -> views.Json:
+        return views.detail(backup, call.address, self._store.clock(), self._settings.rules)
+
+    def _backup(self, request: Request) -> Backup:
+        backup_id = request.path_params["backup_id"]
+        backup = self._store.backup(request.path_params["project_id"], backup_id)
+        if backup is None:
+            raise answers.not_found("Backup", backup_id)
+        return backup
+
+    def _snapshot(self, request: Request, project_id: str) -> Snapshot:
+        snapshot_id = request.path_params["snapshot_id"]
+        snapshot = self._store.snapshot(project_id, snapshot_id)
+        if snapshot is not None:
+            return snapshot
+        if self._settings.strict or snapshot_id in self._store.snapshots or not is_uuid(snapshot_id):
+            raise answers.not_found("Snapshot", snapshot_id)
+        snapshot = Snapshot(snapshot_id, project_id, created_at=self._store.clock())
+        self._store.declare(snapshot)
+        return snapshot
+
+
+async def _read(request: Request) -> bytes:
+    """Read the body, but not more of it than Cinder takes."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > answers.MAX_BODY_BYTES:
+            raise answers.too_large()
+    return body
+
+
+def _json(request: Request, body: bytes) -> object:
+    """Decode the body, with Cinder's answers to what is not JSON."""
+    if not body:
+        raise answers.server_error()
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
+        raise answers.unsupported_media_type()
+    try:
+        decoded: object = json.loads(body)
+    except (ValueError, RecursionError):
+        raise answers.bad_request("Malformed request body") from None
+    return decoded
+
+
+def _base(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', 'localhost')}"
+
+
+def _microversion(request: Request) -> tuple[int, int]:
+    """Read `OpenStack-API-Version: volume 3.N`; 3.0 without. Raises ApiError (406)."""
+    match = MICROVERSION.fullmatch(request.headers.get("openstack-api-version", "volume 3.0").strip())
+    minor = NEWEST_MICROVERSION if match is None or match[1] is None else int(match[1])
+    if match is None or minor > NEWEST_MICROVERSION:
+        message = (
+            f"Version is not supported by the API. Minimum is 3.0 and maximum is 3.{NEWEST_MICROVERSION}."
+        )
+        raise answers.ApiError(406, answers.fault_body(406, message))
+    return (3, minor)
+
+
+def _version_headers(call: Call) -> dict[str, str]:
+    major, minor = call.microversion
+    return {"OpenStack-API-Version": f"volume {major}.{minor}"} if major == 3 else {}
+
+
+def _answer(call: Call, body: views.Json, status: int = 200) -> Response:
+    return JSONResponse(body, status, _version_headers(call))

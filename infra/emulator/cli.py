@@ -1,0 +1,87 @@
+"""The command: `python -m infra.emulator`, and `snapshot-backup emulator`."""
+
+import ipaddress
+from typing import Annotated
+
+import typer
+
+from infra.emulator.server import serve
+from infra.emulator.settings import Auth, Rules, Settings
+
+EXAMPLES = """
+A local stand-in of the backup API: create, list, show, delete, snapshots, tokens, and faults on demand.
+
+Examples:
+
+  emulator --port 8776
+
+  emulator --port 0 --settle 0.1 --strict --auth token --username demo --password secret
+
+  curl -X PUT 127.0.0.1:8776/_emulator/faults -d '[{"route":"create","effect":"drop_after","times":1}]'
+
+  curl 127.0.0.1:8776/_emulator/backups
+
+With --auth none and without --strict, every volume and snapshot exists as soon as it is named.
+"""
+
+
+def command(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8776,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless said.")] = "127.0.0.1",
+    settle: Annotated[float, typer.Option(min=0, help="Seconds until a backup is available.")] = 1.0,
+    rules: Annotated[Rules, typer.Option(help="The API page's rules, or plain Cinder's.")] = "page",
+    strict: Annotated[bool, typer.Option("--strict", help="Know only declared snapshots.")] = False,
+    race: Annotated[float, typer.Option(min=0, help="Seconds in which creates at once all pass.")] = 0.005,
+    quota_backups: Annotated[int, typer.Option(help="Backups a project may have; -1: any.")] = -1,
+    quota_gigabytes: Annotated[int, typer.Option(help="Gigabytes a project may have; -1: any.")] = -1,
+    auth: Annotated[Auth, typer.Option(help="What a call must bring.")] = "none",
+    username: Annotated[str, typer.Option(help="Who may ask for a token.")] = Settings.username,
+    password: Annotated[str, typer.Option(help="And with which password.")] = Settings.password,
+    project_id: Annotated[str | None, typer.Option(help="The only project served.")] = None,
+    token: Annotated[str | None, typer.Option(help="A token that never expires, for every project.")] = None,
+    token_ttl: Annotated[float, typer.Option(min=0, help="Seconds that a token is good for.")] = 86400.0,
+    ak: Annotated[str, typer.Option(help="Access key.")] = "emulator-ak",
+    sk: Annotated[str, typer.Option(help="Its secret.")] = "emulator-sk",
+    security_token: Annotated[str | None, typer.Option(help="Makes the key a temporary one.")] = None,
+    seed: Annotated[int, typer.Option(help="For the draws of faults with a probability.")] = 0,
+) -> None:
+    """Serve the emulator until it is told to end."""
+    settings = Settings(
+        settle=settle,
+        rules=rules,
+        strict=strict,
+        race=race,
+        quota_backups=quota_backups,
+        quota_gigabytes=quota_gigabytes,
+        auth=auth,
+        username=username,
+        password=password,
+        project_id=project_id,
+        token=token,
+        token_ttl=token_ttl,
+        ak=ak,
+        sk=sk,
+        security_token=security_token,
+        seed=seed,
+    )
+    _warn_beyond_loopback(host)
+    try:
+        serve(settings, host, port, lambda url: print(f"listening on {url}", flush=True))
+    except OSError as problem:
+        typer.echo(f"cannot listen on {host}:{port}: {problem.strerror}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _warn_beyond_loopback(host: str) -> None:
+    try:
+        inside = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        inside = host == "localhost"
+    if not inside:
+        typer.echo(f"warning: {host} is reachable from other machines; this is a test tool", err=True)
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the command `emulator` to another program."""
+    app.command("emulator", help=EXAMPLES)(command)

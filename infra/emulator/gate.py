@@ -1,0 +1,206 @@
+"""What every call passes first: the count, the request id, and the faults (see faults.py)."""
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infra.emulator.answers import FAULT_NAMES, fault_body
+from infra.emulator.api import FAILURE_KEY
+from infra.emulator.create import Failure
+from infra.emulator.faults import Effect, Fault, FaultPlan, Route
+from infra.emulator.stats import Stats
+
+CONTROL = "/_emulator"
+DEFAULT_STATUS = 503
+ROUTES: tuple[tuple[str, re.Pattern[str], Route], ...] = (
+    ("POST", re.compile(r"/v3/auth/tokens"), "token"),
+    ("POST", re.compile(r"/v[23]/[^/]+/backups"), "create"),
+    ("GET", re.compile(r"/v[23]/[^/]+/backups(/detail)?"), "list"),
+    ("GET", re.compile(r"/v[23]/[^/]+/backups/[^/]+"), "show"),
+    ("DELETE", re.compile(r"/v[23]/[^/]+/backups/[^/]+"), "delete"),
+    ("GET", re.compile(r"/v[23]/[^/]+/snapshots/[^/]+"), "snapshot"),
+)
+
+Cut = Callable[[Scope], None]
+Happen = Callable[[Fault, Scope, Receive, Send], Awaitable[int | None]]
+
+
+def route_of(method: str, path: str) -> Route:
+    """Name the kind of a call, as faults and counts do."""
+    for verb, pattern, route in ROUTES:
+        if verb == method and pattern.fullmatch(path):
+            return route
+    return "other"
+
+
+class Gate:
+    """The outermost application: counts each call and lets faults happen to it."""
+
+    def __init__(self, app: ASGIApp, faults: FaultPlan, stats: Stats, cut: Cut) -> None:
+        self._app = app
+        self._faults = faults
+        self._stats = stats
+        self._cut = cut
+        self._late: set[asyncio.Task[int | None]] = set()
+        self._effects: Mapping[Effect, Happen] = {
+            "status": self._status,
+            "delay": self._delay,
+            "drop_before": self._drop,
+            "drop_after": self._drop_after,
+            "hang": self._hang,
+            "garbage": self._garbage,
+            "fail_later": self._fail_later,
+            "late_commit": self._late_commit,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call."""
+        if scope["path"].startswith(CONTROL):
+            await self._app(scope, receive, send)
+            return
+        route = route_of(scope["method"], scope["path"])
+        fault = self._faults.draw(route)
+        send = _with_request_id(send)
+        if fault is None:
+            status = await self._work(scope, receive, send)
+        else:
+            status = await self._effects[fault.effect](fault, scope, receive, send)
+        self._stats.count(route, status)
+
+    async def _work(self, scope: Scope, receive: Receive, send: Send) -> int | None:
+        """Let the API answer, and give the status it answered with."""
+        status: int | None = None
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        await self._app(scope, receive, watch)
+        return status
+
+    async def _status(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> int:
+        await _pause(fault)
+        await _read(receive)
+        status = fault.status or DEFAULT_STATUS
+        await _fault_response(fault, status)(scope, receive, send)
+        return status
+
+    async def _delay(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> int | None:
+        body = await _read(receive)
+        await asyncio.sleep(1.0 if fault.seconds is None else fault.seconds)
+        return await self._work(scope, _replay(body), send)
+
+    async def _drop(self, fault: Fault, scope: Scope, receive: Receive, _send: Send) -> None:
+        await _pause(fault)
+        await self._hang_up(scope, receive)
+
+    async def _drop_after(self, fault: Fault, scope: Scope, receive: Receive, _send: Send) -> None:
+        await _pause(fault)
+        await self._work(scope, receive, _discard)
+        await self._hang_up(scope, receive)
+
+    async def _hang(self, fault: Fault, scope: Scope, receive: Receive, _send: Send) -> None:
+        try:
+            await asyncio.wait_for(_gone(receive), fault.seconds)
+        except TimeoutError:
+            await self._hang_up(scope, receive)
+
+    async def _garbage(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> int | None:
+        await _pause(fault)
+        parts: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            parts.append(message)
+
+        status = await self._work(scope, receive, keep)
+        body = b"".join(part.get("body", b"") for part in parts)
+        spoilt = body[: len(body) // 2] if fault.body is None else _raw(fault.body)
+        headers = {"content-type": "application/json", **fault.headers}
+        answer = Response(spoilt, fault.status or status or 200, headers)
+        await answer(scope, receive, send)
+        return answer.status_code
+
+    async def _fail_later(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> int | None:
+        scope[FAILURE_KEY] = Failure(fault.fail_reason, fault.seconds)
+        return await self._work(scope, receive, send)
+
+    async def _late_commit(self, fault: Fault, scope: Scope, receive: Receive, _send: Send) -> None:
+        body = await _read(receive)
+        late = asyncio.create_task(self._work_late(fault, scope, body))
+        self._late.add(late)
+        late.add_done_callback(self._late.discard)
+        await self._hang_up(scope, receive)
+
+    async def _work_late(self, fault: Fault, scope: Scope, body: bytes) -> int | None:
+        await asyncio.sleep(1.0 if fault.seconds is None else fault.seconds)
+        return await self._work(scope, _replay(body), _discard)
+
+    async def _hang_up(self, scope: Scope, receive: Receive) -> None:
+        """Cut the connection and wait until the server has noticed: then it sends no answer of its own."""
+        self._cut(scope)
+        await _gone(receive)
+
+
+def _with_request_id(send: Send) -> Send:
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            request_id = (b"x-openstack-request-id", f"req-{uuid.uuid4()}".encode())
+            message["headers"] = [*message["headers"], request_id]
+        await send(message)
+
+    return send_with_id
+
+
+async def _pause(fault: Fault) -> None:
+    if fault.seconds:
+        await asyncio.sleep(fault.seconds)
+
+
+async def _read(receive: Receive) -> bytes:
+    """Read the whole body, so that an answer does not reach a caller who is still sending."""
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return body
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the caller has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _replay(body: bytes) -> Receive:
+    """Give a body that was read before once more."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _discard(_message: Message) -> None:
+    """Send nothing."""
+
+
+def _raw(body: object) -> bytes:
+    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
+
+
+def _fault_response(fault: Fault, status: int) -> Response:
+    """Give the body asked for (text as it is, anything else as JSON), else a fault in Cinder's shape."""
+    if fault.body is None:
+        message = FAULT_NAMES.get(status, "the emulator was told to answer so")
+        body = fault_body(status, message)
+        return Response(_raw(body), status, {"content-type": "application/json", **fault.headers})
+    kind = "text/html" if isinstance(fault.body, str) else "application/json"
+    return Response(_raw(fault.body), status, {"content-type": kind, **fault.headers})

@@ -1,0 +1,99 @@
+"""The application on a socket: uvicorn, with connections that can be cut."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from infra.emulator.app import create_app
+from infra.emulator.settings import Settings
+from infra.emulator.store import Store
+
+MAX_HEADER_BYTES = 262_144  # a token may have 16384 characters, the gateway takes 128 KB of headers
+Peer = tuple[str, int]
+
+
+class Connections:
+    """The open connections by the caller's address, so that one can be cut."""
+
+    def __init__(self) -> None:
+        self._open: dict[Peer, asyncio.Transport] = {}
+
+    def cut(self, scope: Scope) -> None:
+        """End the connection of a call at once, whatever has been sent or not."""
+        transport = self._open.get(tuple(scope["client"]))
+        if transport is not None:
+            transport.abort()
+
+    def protocol(self) -> type[H11Protocol]:
+        """Make the protocol class that keeps this record."""
+        connections = self._open
+
+        class RecordedProtocol(H11Protocol):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent
+                super().connection_made(transport)
+                self.peer: Peer = transport.get_extra_info("peername")[:2]
+                connections[self.peer] = transport
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                connections.pop(self.peer, None)
+                super().connection_lost(exc)
+
+        return RecordedProtocol
+
+
+class Server(uvicorn.Server):
+    """A server that says when it serves."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then call `ready`."""
+        await super().startup(sockets)
+        self._ready()
+
+
+def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
+    """Build a server; run it with `run(sockets=[...])`, end it with `should_exit = True`."""
+    connections = Connections()
+    config = uvicorn.Config(
+        create_app(settings, connections.cut, Store(time.time)),
+        http=connections.protocol(),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        timeout_graceful_shutdown=1,
+    )
+    return Server(config, ready)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket; port 0 takes a free one."""
+    listener = socket.create_server((host, port), backlog=2048)
+    # asyncio does this only for sockets it made itself; without it answers wait 40 ms for the caller's ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` gets the base URL. Port 0 takes a free one."""
+    with listen(host, port) as listener:
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        server = make_server(settings, lambda: ready(url))
+        # uvicorn sends itself the signal again once it has ended; by then it has been obeyed.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        # Calls that hang are ended with the server, which uvicorn reports as an error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        server.run(sockets=[listener])
