@@ -1,0 +1,95 @@
+"""RabbitMQ in a container, where an engine answers and has, or can get, the image."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from docker.client import DockerClient as Engine
+from docker.errors import DockerException, ImageNotFound
+from pika.exceptions import AMQPError
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.docker_client import DockerClient
+
+from infra.local.ready import BrokerUnavailable, server_version, wait_until
+
+log = logging.getLogger(__name__)
+
+IMAGE: Final = "rabbitmq:4.0.5"
+AMQP_PORT: Final = 5672
+START_SECONDS: Final = 60.0
+PING_SECONDS: Final = 2  # an engine on this machine answers in milliseconds
+PULL_SECONDS: Final = 20  # without a word from the engine, not for the whole download
+
+
+@dataclass(frozen=True)
+class ContainerBroker:
+    """A broker in a container; it ends with the block that started it."""
+
+    url: str
+    kind: Final = "container"
+
+    @property
+    def version(self) -> str:
+        """What the running server says of itself, like `RabbitMQ 4.0.5`."""
+        return server_version(self.url)
+
+
+def require_image(image: str = IMAGE) -> None:
+    """Return once an engine has the image.
+
+    Raises:
+        BrokerUnavailable: no engine answers, or it cannot get the image; decided within seconds.
+    """
+    try:
+        with contextlib.closing(DockerClient(timeout=PING_SECONDS).client) as engine:
+            engine.ping()
+        with contextlib.closing(DockerClient(timeout=PULL_SECONDS).client) as engine:
+            _get(engine, image)
+    except (DockerException, OSError) as error:
+        raise BrokerUnavailable(f"no container engine with {image}: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def running_container(image: str = IMAGE) -> Iterator[ContainerBroker]:
+    """A broker in a container for the time of the block.
+
+    Raises:
+        BrokerUnavailable: no engine, no image, or it did not start.
+    """
+    require_image(image)
+    container = DockerContainer(image).with_exposed_ports(AMQP_PORT)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(container)
+            broker = ContainerBroker(_url(container))
+        except Exception as error:  # whatever it is, there is another way to a broker
+            raise BrokerUnavailable(f"the container did not start: {_first_line(error)}") from error
+        if not wait_until(lambda: _lets_us_in(broker), seconds=START_SECONDS):
+            raise BrokerUnavailable(f"the container lets nobody in after {START_SECONDS:.0f} s")
+        yield broker
+
+
+def _url(container: DockerContainer) -> str:
+    host, port = container.get_container_host_ip(), container.get_exposed_port(AMQP_PORT)
+    return f"amqp://guest:guest@{host}:{port}/"
+
+
+def _lets_us_in(broker: ContainerBroker) -> bool:
+    try:
+        return bool(broker.version)
+    except (AMQPError, OSError):
+        return False
+
+
+def _get(engine: Engine, image: str) -> None:
+    try:
+        engine.images.get(image)
+    except ImageNotFound:
+        log.info("getting the image %s (once)", image)
+        engine.images.pull(image)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

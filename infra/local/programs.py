@@ -1,0 +1,78 @@
+"""The programs of RabbitMQ on this machine, installed first where they are missing."""
+
+import logging
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.ready import BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+# The real scripts come first: what a distribution puts on PATH switches to the user `rabbitmq`.
+FOLDERS = (
+    "/usr/lib/rabbitmq/bin",
+    "/usr/local/sbin",
+    "/opt/homebrew/sbin",
+    "/opt/rabbitmq/sbin",
+    "/usr/sbin",
+)
+APT_INSTALL = Path(__file__).with_name("apt-install.sh")
+HOW_TO = (
+    "Install RabbitMQ (Debian and Ubuntu: apt-get install rabbitmq-server; "
+    "macOS: brew install rabbitmq; Fedora: dnf install rabbitmq-server), start a container engine, "
+    "or set AMQP_URL to a broker that runs."
+)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Paths of the server's start script, its control tool, and Erlang's port mapper."""
+
+    server: str
+    ctl: str
+    epmd: str
+
+
+def find_programs() -> Programs | None:
+    """What is installed, or None where a part is missing."""
+    path = os.pathsep.join((*FOLDERS, os.environ.get("PATH", os.defpath)))
+    found = [shutil.which(name, path=path) for name in ("rabbitmq-server", "rabbitmqctl", "epmd")]
+    server, ctl, epmd = found
+    return Programs(server, ctl, epmd) if server and ctl and epmd else None
+
+
+def install_programs() -> None:
+    """Have the system's package manager install RabbitMQ; none of its services is started.
+
+    Raises:
+        BrokerUnavailable: it cannot; the message says how a person can.
+    """
+    log.warning("no rabbitmq-server here: installing it with apt-get (once)")
+    done = subprocess.run(
+        ["bash", str(APT_INSTALL), "rabbitmq-server"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise BrokerUnavailable(f"RabbitMQ could not be installed: {reason}. {HOW_TO}")
+
+
+def ensure_programs() -> Programs:
+    """What is installed, after installing what is missing.
+
+    Raises:
+        BrokerUnavailable: nothing can be installed here.
+    """
+    programs = find_programs()
+    if programs is None:
+        install_programs()
+        programs = find_programs()
+    if programs is None:
+        raise BrokerUnavailable(f"RabbitMQ was installed, but its programs are not found. {HOW_TO}")
+    return programs

@@ -1,0 +1,245 @@
+"""A private `rabbitmq-server`: own ports, own data, own port mapper, loopback only."""
+
+import contextlib
+import logging
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from infra.local.guardian import Guardian
+from infra.local.programs import Programs, ensure_programs
+from infra.local.ready import BrokerUnavailable, server_version, speaks_amqp, wait_until
+
+log = logging.getLogger(__name__)
+
+HOST: Final = "127.0.0.1"
+NODE: Final = "snapshot-backup@localhost"
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 30.0
+START_ATTEMPTS: Final = 3  # another program may take a port between our look and the server's bind
+LOG_TAIL: Final = 15
+
+# Below the range the kernel hands out for outgoing connections (Linux: from 32768): while the
+# broker is down nobody is given its port, and a client that keeps calling it cannot meet itself.
+PORTS: Final = range(20_000, 32_000)
+
+CONFIG: Final = """\
+listeners.tcp.1 = {host}:{port}
+# Small machines and full disks are welcome: what is kept here is thrown away.
+disk_free_limit.absolute = 50MB
+"""
+
+ERL_ARGUMENTS: Final = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+
+# Another installation's settings must not reach this one, nor an unlucky shell's.
+FOREIGN_PREFIXES: Final = ("RABBITMQ_", "ERL_", "ELIXIR_")
+
+
+class RabbitProcess:
+    """A broker that tests may kill: data and port stay the same over a restart."""
+
+    kind: Final = "process"
+
+    def __init__(self, folder: Path, programs: Programs, guardian: Guardian) -> None:
+        self.port, distribution_port, epmd_port = free_ports(3)
+        self.url = f"amqp://guest:guest@{HOST}:{self.port}/"
+        self._folder = folder
+        self._programs = programs
+        self._guardian = guardian
+        self._environment = _environment(folder, distribution_port, epmd_port)
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        _write_files(folder, self.port)
+        self._epmd_command = [programs.epmd, "-address", HOST, "-port", str(epmd_port)]
+
+    @property
+    def version(self) -> str:
+        """What the running server says of itself, like `RabbitMQ 3.10.8`."""
+        return server_version(self.url)
+
+    @property
+    def pid(self) -> int:
+        """The Erlang machine's process id."""
+        return int(self._pid_file.read_text())
+
+    def start(self) -> None:
+        """Start on the same port and data, and return once clients are let in.
+
+        Raises:
+            BrokerUnavailable: it ended, or was not ready in time; the message has the log's end.
+        """
+        if self._epmd is None:
+            self._epmd = self._spawn(self._epmd_command)
+        self._pid_file.unlink(missing_ok=True)
+        self._server = server = self._spawn([self._programs.server])
+        wait_until(lambda: server.poll() is not None or speaks_amqp(HOST, self.port), seconds=START_SECONDS)
+        if server.poll() is not None or not speaks_amqp(HOST, self.port):
+            raise BrokerUnavailable(f"rabbitmq-server did not start:\n{self._log_tail()}")
+        log.info("%s listens on %s:%d", self.version, HOST, self.port)
+
+    def stop(self) -> None:
+        """End it in good order; what is durable is on disk."""
+        if self._server is not None:
+            self._server.terminate()
+            self._ended(self._server)
+            self._server = None
+
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL, no last words."""
+        if self._server is not None:
+            # Erlang first: the script it runs under sees it end, and follows. Before it has told
+            # its number there is only the whole group to end.
+            with contextlib.suppress(ProcessLookupError):
+                if self._pid_file.exists():
+                    os.kill(self.pid, signal.SIGKILL)
+                else:
+                    os.killpg(self._server.pid, signal.SIGKILL)
+            self._ended(self._server)
+            self._server = None
+
+    def restart(self) -> None:
+        """Stop in good order and start again."""
+        self.stop()
+        self.start()
+
+    def ctl(self, *arguments: str) -> str:
+        """Run `rabbitmqctl` against it (about a second each) and return what it prints.
+
+        Raises:
+            subprocess.CalledProcessError: it refused.
+        """
+        command = [self._programs.ctl, "--quiet", "--node", NODE, *arguments]
+        done = subprocess.run(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def close(self) -> None:
+        """End server and port mapper at once; the data are thrown away anyway."""
+        self.kill()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._ended(self._epmd)
+            self._epmd = None
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._folder / "pid"
+
+    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with (self._folder / "output.log").open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=self._environment,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us: the worker still needs the broker to drain
+            )
+        self._guardian.watch(process.pid)
+        return process
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait(STOP_SECONDS)
+        self._guardian.forget(process.pid)
+
+    def _log_tail(self) -> str:
+        lines = (self._folder / "output.log").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL:])
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[RabbitProcess]:
+    """A private server for the time of the block; installed first where none is.
+
+    Raises:
+        BrokerUnavailable: none can be installed or started.
+    """
+    programs = ensure_programs()
+    with contextlib.ExitStack() as stack:
+        server = _started(stack, programs)
+        stack.callback(server.close)
+        yield server
+
+
+def _started(stack: contextlib.ExitStack, programs: Programs) -> RabbitProcess:
+    for attempt in range(1, START_ATTEMPTS + 1):
+        folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-broker-"))
+        guardian = Guardian(folder)
+        stack.callback(guardian.close)
+        server = RabbitProcess(folder, programs, guardian)
+        try:
+            server.start()
+        except BrokerUnavailable as error:
+            server.close()
+            if attempt == START_ATTEMPTS:
+                raise
+            log.warning("attempt %d: %s", attempt, error)
+        except BaseException:
+            server.close()
+            raise
+        else:
+            return server
+    raise AssertionError("the last attempt returns or raises")
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ports of loopback that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        return [_bind_free_port(stack) for _ in range(count)]
+
+
+def _bind_free_port(stack: contextlib.ExitStack) -> int:
+    for port in random.SystemRandom().sample(PORTS, k=100):
+        listener = stack.enter_context(socket.socket())
+        try:
+            listener.bind((HOST, port))
+        except OSError:
+            continue
+        return port
+    raise BrokerUnavailable(f"no free port among a hundred tried in {PORTS}")
+
+
+def _environment(folder: Path, distribution_port: int, epmd_port: int) -> dict[str, str]:
+    """Everything the scripts would otherwise take from the machine's own installation."""
+    outside = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN_PREFIXES)}
+    return outside | {
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "ERL_EPMD_PORT": str(epmd_port),
+        "ERL_EPMD_ADDRESS": HOST,
+        "RABBITMQ_NODENAME": NODE,
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERL_ARGUMENTS,
+        "RABBITMQ_CTL_ERL_ARGS": "-start_epmd false",
+    }
+
+
+def _write_files(folder: Path, port: int) -> None:
+    (folder / "rabbitmq.conf").write_text(CONFIG.format(host=HOST, port=port))
+    (folder / "enabled_plugins").write_text("[].\n")
+    (folder / "rabbitmq-env.conf").write_text("")
+    cookie = folder / ".erlang.cookie"
+    cookie.write_text(secrets.token_hex(20))
+    cookie.chmod(0o400)
