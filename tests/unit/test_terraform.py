@@ -139,7 +139,7 @@ def test_no_secret_is_written_down() -> None:
         assert "default" not in VARIABLES[name]
     assert OUTPUTS["amqp_url"]["sensitive"] is True
     assert not re.search(
-        r"^\s*(broker_password|ledger_url)\s*=", (FOLDER / "example.tfvars").read_text(), re.M
+        r"^\s*(broker_password|ledger_url)\s*=", (FOLDER / "example.tfvars").read_text(), re.MULTILINE
     )
 
 
@@ -169,7 +169,7 @@ def _setting_names(expression: str) -> set[str]:
 
 
 def test_the_trigger_is_given_the_fanout_exchange_named_as_the_queue() -> None:
-    """A RabbitMQ trigger takes fanout exchanges only; ours has the queue's name, and the trigger is active."""
+    """A RabbitMQ trigger takes fanout exchanges only; ours is named as the queue."""
     exchange = RESOURCES["huaweicloud_dms_rabbitmq_exchange.queue"]
     trigger = RESOURCES["huaweicloud_fgs_function_trigger.queue"]
 
@@ -234,7 +234,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = (FOLDER / "settings.tf").read_text(encoding="utf-8")
     address = "huaweicloud_dms_rabbitmq_instance.this.connect_address"
     (folder / "settings.tf").write_text(settings.replace(address, '"10.40.1.7,10.40.1.8"'), encoding="utf-8")
-    output = "output settings {\n  value     = merge(local.settings, local.secret_settings)\n  sensitive = true\n}\n"
+    output = (
+        "output settings {\n value = merge(local.settings, local.secret_settings)\n sensitive = true\n}\n"
+    )
     (folder / "outputs.tf").write_text(output, encoding="utf-8")
     made = _terraform(folder, "init", "-input=false")
     assert made.returncode == 0, made.stderr
