@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,9 @@ def unknown(names: Mapping[str, object]) -> set[str]:
 
 def parse(environment: Mapping[str, str]) -> Settings:
     """Check the values by the rules that the program itself uses. Raises what it would raise."""
-    known = {name.lower(): value for name, value in environment.items() if name in NAMES - {"SECRETS_DIR"}}
+    known: dict[str, Any] = {
+        name.lower(): value for name, value in environment.items() if name in NAMES - {"SECRETS_DIR"}
+    }
     return Settings(_env_file=None, **known)
 
 
