@@ -1,0 +1,1 @@
+"""What runs beside the worker when everything runs in containers."""

@@ -1,0 +1,36 @@
+# What the function is told, by the names of the settings in the project's README.
+
+locals {
+  settings = merge(var.extra_settings, {
+    LOG_FORMAT        = "json"
+    QUEUE_TYPE        = "quorum"
+    RESULT_EXCHANGE   = var.result_exchange
+    SNAPSHOT_EXCHANGE = var.snapshot_exchange
+    SNAPSHOT_QUEUE    = var.snapshot_queue
+    VBS_AUTH          = "agency"
+    VBS_ENDPOINT      = var.vbs_endpoint
+    VBS_PROJECT_ID    = var.project_id
+  }, var.broker_ca_file == "" ? {} : { AMQP_CA_FILE = var.broker_ca_file })
+
+  secret_settings = {
+    AMQP_URL   = local.amqp_url
+    LEDGER_URL = var.ledger_url
+  }
+
+  broker_port = var.broker_tls ? 5671 : 5672
+
+  # A cluster may give several addresses; the worker and the function try them in turn.
+  amqp_url = join(",", [
+    for address in split(",", huaweicloud_dms_rabbitmq_instance.this.connect_address) : format(
+      "%s://%s:%s@%s:%d/%s",
+      var.broker_tls ? "amqps" : "amqp",
+      urlencode(var.broker_user),
+      urlencode(var.broker_password),
+      trimspace(address),
+      local.broker_port,
+      urlencode(var.broker_vhost),
+    )
+  ])
+
+  iam_project_name = var.iam_project_name == "" ? var.region : var.iam_project_name
+}

@@ -1,0 +1,1 @@
+"""Claims about the programs as they run, on a real broker."""

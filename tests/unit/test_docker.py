@@ -1,0 +1,181 @@
+"""The image and the compose file in infra/docker, held against our own settings and commands."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from handler.settings import Settings
+from tests.settings_names import parse, unknown
+
+TOP = Path(__file__).parents[2]
+FOLDER = TOP / "infra" / "docker"
+COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "snapshot-backup"}
+COMMANDS = {"worker", "topology", "publish", "dead-letters", "doctor", "schemas", "package", "emulator"}
+
+
+def _instructions() -> list[tuple[str, str]]:
+    text = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
+    lines = re.sub(r"\\\n\s*", "", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE)).splitlines()
+    return [(words[0], words[2]) for line in lines if (words := line.partition(" "))[0]]
+
+
+INSTRUCTIONS = _instructions()
+LAST_STAGE = INSTRUCTIONS[max(n for n, (name, _) in enumerate(INSTRUCTIONS) if name == "FROM") :]
+
+
+def _last(name: str) -> str:
+    return [value for instruction, value in LAST_STAGE if instruction == name][-1]
+
+
+def _environment() -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in _last("ENV").split())
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    """The user is a number above the system's own, so that a cluster can check it."""
+    uid, _, gid = _last("USER").partition(":")
+
+    assert int(uid) >= 10000
+    assert int(gid) >= 10000
+
+
+def test_the_image_starts_the_worker_by_the_projects_command() -> None:
+    """Another command is one argument away; SIGTERM reaches the worker, since no shell is in between."""
+    scripts = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+
+    assert [*scripts] == json.loads(_last("ENTRYPOINT"))
+    assert ["worker"] == json.loads(_last("CMD"))
+    assert _last("STOPSIGNAL") == "SIGTERM"
+
+
+def test_the_health_check_asks_where_the_worker_answers() -> None:
+    """The port in the check, in HTTP_ADDRESS and in EXPOSE is one."""
+    port = _environment()["HTTP_ADDRESS"].rpartition(":")[2]
+
+    assert f"http://127.0.0.1:{port}/healthz" in _last("HEALTHCHECK")
+    assert port == _last("EXPOSE")
+
+
+def test_dependencies_are_those_of_the_lock() -> None:
+    """Each package is installed by its hash, and the project itself brings in nothing more."""
+    pip = [value for name, value in INSTRUCTIONS if name == "RUN" and "pip install" in value]
+
+    assert [
+        command
+        for command in pip
+        if "--require-hashes -r requirements.lock" in command or "--no-deps ." in command
+    ] == pip
+    assert len(pip) == 2
+
+
+def test_the_build_is_given_only_what_it_copies() -> None:
+    """Everything is ignored but what a COPY names, so that no secret of a checkout is sent to a builder."""
+    lines = (TOP / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    copied = {s for n, v in INSTRUCTIONS if n == "COPY" and "--from" not in v for s in v.split()[:-1]}
+
+    assert rules[0] == "*"
+    assert copied == {rule[1:] for rule in rules if rule.startswith("!")}
+
+
+def test_every_variable_of_the_image_is_a_setting() -> None:
+    """The image sets nothing that the program does not know, Python's own variables aside."""
+    ours = {name: value for name, value in _environment().items() if not name.startswith(("PYTHON", "PATH"))}
+
+    assert set() == unknown(ours)
+    assert parse(ours).http_address == "0.0.0.0:8080"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_of_a_service_is_a_setting(name: str) -> None:
+    """The program accepts what each service of ours is given."""
+    environment = OURS[name].get("environment", {})
+
+    assert set() == unknown(environment)
+    parse(environment)
+
+
+def test_every_address_names_a_service() -> None:
+    """Broker, ledger and API are services of the same file."""
+    environment = SERVICES["worker"]["environment"]
+    hosts = {urlsplit(environment[name]).hostname for name in ("AMQP_URL", "LEDGER_URL", "VBS_ENDPOINT")}
+
+    assert hosts <= SERVICES.keys()
+
+
+def test_the_passwords_of_servers_and_worker_agree() -> None:
+    """The worker signs in with the user and password that each server is started with."""
+    environment = SERVICES["worker"]["environment"]
+    broker, ledger = urlsplit(environment["AMQP_URL"]), urlsplit(environment["LEDGER_URL"])
+    rabbitmq, postgres = SERVICES["rabbitmq"]["environment"], SERVICES["postgres"]["environment"]
+
+    assert (rabbitmq["RABBITMQ_DEFAULT_USER"], rabbitmq["RABBITMQ_DEFAULT_PASS"]) == (
+        broker.username,
+        broker.password,
+    )
+    assert (postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"]) == (ledger.username, ledger.password)
+    assert "/" + postgres["POSTGRES_DB"] == ledger.path
+
+
+def test_the_emulator_listens_where_the_worker_calls() -> None:
+    """The port is one, and the address is not loopback, which no other container reaches."""
+    command = SERVICES["emulator"]["command"]
+
+    assert urlsplit(SERVICES["worker"]["environment"]["VBS_ENDPOINT"]).port == int(
+        command[command.index("--port") + 1]
+    )
+    assert command[command.index("--host") + 1] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", sorted(OURS.keys() - {"outcomes"}))
+def test_each_service_runs_a_command_that_exists(name: str) -> None:
+    """The first word is a subcommand; without one, the image's own."""
+    assert OURS[name].get("command", json.loads(_last("CMD")))[0] in COMMANDS
+
+
+def test_a_worker_may_drain_before_it_is_killed() -> None:
+    """The grace period is longer than the drain, set or not."""
+    worker = SERVICES["worker"]
+    grace = float(worker["stop_grace_period"].removesuffix("s"))
+
+    assert grace > parse(worker["environment"]).drain_seconds
+    assert grace > Settings.model_fields["drain_seconds"].default
+
+
+def test_several_workers_share_one_ledger() -> None:
+    """SQLite is one file on one machine; two workers have PostgreSQL."""
+    assert SERVICES["worker"]["deploy"]["replicas"] > 1
+    assert SERVICES["worker"]["environment"]["LEDGER_URL"].startswith("postgresql://")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_waited_for_can_come_true(name: str) -> None:
+    """Healthy is asked only of what has a health check, an end only of what ends."""
+    for other, wait in SERVICES[name].get("depends_on", {}).items():
+        check = SERVICES[other].get("healthcheck", {})
+        ends = check.get("disable", False)
+        assert ("service_completed_successfully" if ends else "service_healthy") == wait["condition"]
+        assert ends or "test" in check
+
+
+def test_nothing_listens_beyond_this_machine() -> None:
+    """The passwords are known to everyone, so each published port is bound to loopback."""
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert ports
+    assert [port for port in ports if port.startswith("127.0.0.1:")] == ports
+
+
+def test_each_volume_is_declared() -> None:
+    """A misspelt volume would be an empty one."""
+    used = {mount.partition(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}
+
+    assert used == COMPOSE["volumes"].keys()

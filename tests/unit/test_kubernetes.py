@@ -1,0 +1,247 @@
+"""The manifests in infra/kubernetes, held against each other, the image and our own settings."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from handler.settings import Settings
+from tests.settings_names import SECRETS, parse, program, unknown
+
+TOP = Path(__file__).parents[2]
+FOLDER = TOP / "infra" / "kubernetes"
+BASE, KEDA, EXAMPLE = FOLDER / "base", FOLDER / "components" / "keda", FOLDER / "overlays" / "example"
+
+Manifest = dict[str, Any]
+
+
+def _load(path: Path) -> Manifest:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def _pairs(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def _of(folder: Path) -> dict[str, Manifest]:
+    loaded = (
+        _load(folder / name) for name in _load(folder / "kustomization.yaml")["resources"] if ".yaml" in name
+    )
+    return {manifest["kind"]: manifest for manifest in loaded}
+
+
+MANIFESTS = _of(BASE) | _of(KEDA) | _of(EXAMPLE)
+SETTINGS = _pairs(BASE / "settings.env")
+DEPLOYMENT = MANIFESTS["Deployment"]["spec"]
+POD = DEPLOYMENT["template"]["spec"]
+LABELS = DEPLOYMENT["template"]["metadata"]["labels"]
+WORKER = POD["containers"][0]
+CONTAINERS = [*POD["initContainers"], *POD["containers"]]
+SCALER = MANIFESTS["ScaledObject"]["spec"]
+SCALE_DOWN = SCALER["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+
+
+@pytest.mark.parametrize("folder", [BASE, KEDA, EXAMPLE], ids=lambda folder: folder.name)
+def test_every_manifest_is_listed(folder: Path) -> None:
+    """A file that no kustomization names would never be applied."""
+    listed = {name for name in _load(folder / "kustomization.yaml")["resources"] if name.endswith(".yaml")}
+
+    assert {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"} == listed
+
+
+def test_every_setting_is_one() -> None:
+    """The program accepts the base's settings, and none of them is misspelt."""
+    assert set() == unknown(SETTINGS)
+    parse(SETTINGS)
+
+
+def test_the_examples_settings_are_settings() -> None:
+    """What the overlay changes and what its secrets hold are known to the program too."""
+    (changed,) = _load(EXAMPLE / "kustomization.yaml")["configMapGenerator"]
+    values = dict(pair.split("=", 1) for pair in changed["literals"]) | _pairs(
+        EXAMPLE / "secrets.env.example"
+    )
+
+    assert set() == unknown(values)
+    parse(SETTINGS | values)
+
+
+def test_no_secret_is_in_the_config_map() -> None:
+    """Of the settings that may hold a secret only the ledger's is there, without its password."""
+    assert {"LEDGER_URL"} == SETTINGS.keys() & SECRETS
+    assert re.fullmatch(r"postgresql://[^:@/]+@.+", SETTINGS["LEDGER_URL"])
+
+
+def test_several_workers_share_one_ledger() -> None:
+    """More than one replica, by number or by scaler, needs PostgreSQL."""
+    (changed,) = _load(EXAMPLE / "kustomization.yaml")["configMapGenerator"]
+    ledgers = [
+        SETTINGS["LEDGER_URL"],
+        *(x.partition("=")[2] for x in changed["literals"] if x.startswith("LEDGER")),
+    ]
+
+    assert DEPLOYMENT["replicas"] > 1
+    assert SCALER["minReplicaCount"] > 1
+    assert [url for url in ledgers if url.startswith("postgresql://")] == ledgers
+    assert len(ledgers) == 2
+
+
+def test_a_worker_may_drain_before_it_is_killed() -> None:
+    """The grace period is longer than the drain, set or not."""
+    grace = POD["terminationGracePeriodSeconds"]
+
+    assert grace > parse(SETTINGS).drain_seconds
+    assert grace > Settings.model_fields["drain_seconds"].default
+
+
+def test_one_drain_ends_before_the_next_begins() -> None:
+    """The scaler takes one worker at a time, and no faster than a grace period."""
+    assert [policy["value"] for policy in SCALE_DOWN["policies"]] == [1]
+    assert all(
+        policy["periodSeconds"] > POD["terminationGracePeriodSeconds"] for policy in SCALE_DOWN["policies"]
+    )
+    assert SCALE_DOWN["stabilizationWindowSeconds"] > POD["terminationGracePeriodSeconds"]
+    assert SCALER["cooldownPeriod"] > POD["terminationGracePeriodSeconds"]
+
+
+def test_the_scaler_watches_our_queue_and_our_deployment() -> None:
+    """Queue, deployment and sign-in are those that exist."""
+    (trigger,) = SCALER["triggers"]
+
+    assert SETTINGS["SNAPSHOT_QUEUE"] == trigger["metadata"]["queueName"]
+    assert MANIFESTS["Deployment"]["metadata"]["name"] == SCALER["scaleTargetRef"]["name"]
+    assert MANIFESTS["TriggerAuthentication"]["metadata"]["name"] == trigger["authenticationRef"]["name"]
+    assert int(trigger["metadata"]["value"]) >= parse(SETTINGS).concurrency
+
+
+def _selectors() -> Iterator[tuple[str, Manifest]]:
+    yield "Deployment", DEPLOYMENT["selector"]["matchLabels"]
+    yield "Service", MANIFESTS["Service"]["spec"]["selector"]
+    yield "PodDisruptionBudget", MANIFESTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]
+    yield "NetworkPolicy", MANIFESTS["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    yield "spread", POD["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(("kind", "selector"), list(_selectors()))
+def test_each_selector_finds_the_workers(kind: str, selector: Manifest) -> None:
+    """A selector with a label that the pods lack chooses nothing, silently."""
+    assert selector, kind
+    assert selector.items() <= LABELS.items()
+
+
+def test_every_port_leads_to_the_worker() -> None:
+    """Probes, service and policy name the container's port, which is the one HTTP_ADDRESS opens."""
+    (port,) = WORKER["ports"]
+    probes = [WORKER[name]["httpGet"]["port"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
+    (service,) = MANIFESTS["Service"]["spec"]["ports"]
+    (allowed,) = MANIFESTS["NetworkPolicy"]["spec"]["ingress"][0]["ports"]
+
+    assert SETTINGS["HTTP_ADDRESS"] == f"0.0.0.0:{port['containerPort']}"
+    assert {port["name"]} == {*probes, service["targetPort"], allowed["port"]}
+
+
+def test_an_outage_elsewhere_restarts_no_worker() -> None:
+    """Only readiness asks for what the worker depends on."""
+    assert WORKER["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert WORKER["startupProbe"]["httpGet"]["path"] == "/healthz"
+    assert WORKER["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+@pytest.mark.parametrize("container", CONTAINERS, ids=lambda container: container["name"])
+def test_each_container_is_confined(container: Manifest) -> None:
+    """No root, no new rights, no writing, and a bound on memory."""
+    rights = container["securityContext"]
+
+    assert POD["securityContext"]["runAsNonRoot"] is True
+    assert rights["allowPrivilegeEscalation"] is False
+    assert rights["readOnlyRootFilesystem"] is True
+    assert ["ALL"] == rights["capabilities"]["drop"]
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_the_pod_runs_as_the_images_user() -> None:
+    """The number is the one the image made a home for."""
+    dockerfile = (TOP / "infra" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    user, group = POD["securityContext"]["runAsUser"], POD["securityContext"]["runAsGroup"]
+
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == [f"{user}:{group}"]
+
+
+def test_no_token_of_the_cluster_is_handed_out() -> None:
+    """Neither the account nor the pod mounts one, and the pod uses that account."""
+    assert MANIFESTS["ServiceAccount"]["automountServiceAccountToken"] is False
+    assert POD["automountServiceAccountToken"] is False
+    assert MANIFESTS["ServiceAccount"]["metadata"]["name"] == POD["serviceAccountName"]
+
+
+@pytest.mark.parametrize("container", CONTAINERS, ids=lambda container: container["name"])
+def test_settings_and_secrets_reach_each_container(container: Manifest) -> None:
+    """The config map is the generated one, and the secrets are mounted where SECRETS_DIR looks."""
+    (generated,) = _load(BASE / "kustomization.yaml")["configMapGenerator"]
+    (volume,) = POD["volumes"]
+    (mount,) = container["volumeMounts"]
+
+    assert [{"configMapRef": {"name": generated["name"]}}] == container["envFrom"]
+    assert (volume["name"], SETTINGS["SECRETS_DIR"]) == (mount["name"], mount["mountPath"])
+
+
+def test_each_secret_that_is_named_is_made_by_the_example() -> None:
+    """Name and key of each reference are in the overlay's generators."""
+    generated = _load(EXAMPLE / "kustomization.yaml")["secretGenerator"]
+    keys = {made["name"]: set(_pairs(EXAMPLE / f"{made['envs'][0]}.example")) for made in generated}
+    (password,) = (variable["valueFrom"]["secretKeyRef"] for variable in WORKER["env"])
+    (host,) = MANIFESTS["TriggerAuthentication"]["spec"]["secretTargetRef"]
+
+    assert password["key"] in keys[password["name"]]
+    assert host["key"] in keys[host["name"]]
+    assert "AMQP_URL" in keys[POD["volumes"][0]["secret"]["secretName"]]
+
+
+def test_the_way_out_is_as_narrow_as_the_work() -> None:
+    """Names, broker, ledger and API; nothing else leaves, and only metrics come in."""
+    policy = MANIFESTS["NetworkPolicy"]["spec"]
+    out = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+
+    assert {53, 5671, 5672, 5432, 443} == out
+    assert ["Ingress", "Egress"] == policy["policyTypes"]
+    assert all("from" in rule for rule in policy["ingress"])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
+    """The example as kustomize builds it, with the placeholders as secrets."""
+    copy = tmp_path_factory.mktemp("kubernetes") / "copy"
+    shutil.copytree(FOLDER, copy)
+    for example in (copy / "overlays" / "example").glob("*.example"):
+        example.rename(example.with_suffix(""))
+    command = [program("kubectl"), "kustomize", str(copy / "overlays" / "example")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return {f"{m['kind']}/{m['metadata']['name']}": m for m in yaml.safe_load_all(done.stdout)}
+
+
+def test_the_example_builds(built: dict[str, Manifest]) -> None:
+    """Every name with a generated ending is the same where it is made and where it is used."""
+    pod = built["Deployment/snapshot-backup"]["spec"]["template"]["spec"]
+    worker = pod["containers"][0]
+    used = {
+        f"ConfigMap/{worker['envFrom'][0]['configMapRef']['name']}",
+        f"Secret/{worker['env'][0]['valueFrom']['secretKeyRef']['name']}",
+        f"Secret/{pod['volumes'][0]['secret']['secretName']}",
+        f"Secret/{built['TriggerAuthentication/snapshot-backup']['spec']['secretTargetRef'][0]['name']}",
+    }
+
+    assert used <= built.keys()
+    assert len(used) == 4
+
+
+def test_with_the_scaler_no_number_of_replicas_is_left(built: dict[str, Manifest]) -> None:
+    """Two owners of one number would undo each other."""
+    assert "replicas" not in built["Deployment/snapshot-backup"]["spec"]
+    assert "ScaledObject/snapshot-backup" in built

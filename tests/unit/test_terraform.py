@@ -1,0 +1,290 @@
+"""The deployment in infra/terraform, held against the provider's arguments and our own settings."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+
+from tests.settings_names import NAMES, SECRETS, parse, program, unknown
+
+FOLDER = Path(__file__).parents[2] / "infra" / "terraform"
+SCHEMA = json.loads((Path(__file__).parents[1] / "data/terraform/huaweicloud-1.97.1.json").read_text())
+# What Terraform itself understands in any resource, and its own resource type.
+META_ARGUMENTS = {"count", "for_each", "depends_on", "lifecycle", "provider"}
+OWN_TYPES = {"terraform_data": {"optional": ["input", "triggers_replace"], "exported": ["id", "output"]}}
+TYPES: dict[str, dict[str, Any]] = SCHEMA["resources"] | OWN_TYPES
+
+Block = dict[str, Any]
+
+
+def _load(path: Path) -> Block:
+    options = hcl2.SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
+    return dict(hcl2.loads(path.read_text(encoding="utf-8"), serialization_options=options))
+
+
+FILES = {path.name: _load(path) for path in sorted(FOLDER.glob("*.tf"))}
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.tf")))
+
+
+def _blocks(kind: str) -> Iterator[tuple[str, Block]]:
+    for file in FILES.values():
+        for block in file.get(kind, []):
+            yield from block.items()
+
+
+VARIABLES: dict[str, Block] = dict(_blocks("variable"))
+OUTPUTS: dict[str, Block] = dict(_blocks("output"))
+LOCALS: dict[str, Any] = dict(_blocks("locals"))
+RESOURCES = {f"{kind}.{name}": body for kind, named in _blocks("resource") for name, body in named.items()}
+
+
+def _problems(where: str, body: Block, schema: Block) -> Iterator[str]:
+    arguments = {*schema.get("required", []), *schema.get("optional", [])}
+    blocks: Block = schema.get("blocks", {})
+    required = {*schema.get("required", []), *(name for name, block in blocks.items() if block["min"])}
+    yield from (f"{where}: no argument {name}" for name in body.keys() - arguments - blocks.keys())
+    yield from (f"{where}: {name} is missing" for name in required - body.keys())
+    for name in body.keys() & blocks.keys():
+        for inner in body[name]:
+            yield from _problems(f"{where}.{name}", inner, blocks[name])
+
+
+@pytest.mark.parametrize("address", RESOURCES)
+def test_each_argument_is_one_the_provider_knows(address: str) -> None:
+    """A misspelt, misplaced or missing argument would only show at the first plan in an account."""
+    body = {name: value for name, value in RESOURCES[address].items() if name not in META_ARGUMENTS}
+    assert [] == list(_problems(address, body, TYPES[address.split(".")[0]]))
+
+
+def test_the_checker_sees_a_wrong_argument() -> None:
+    """The check above finds an unknown, a missing and a misplaced nested argument."""
+    schema = TYPES["huaweicloud_vpc_eip"]
+    wrong = {"nmae": "x", "bandwidth": [{"speed": 5}]}
+
+    expected = {"e: no argument nmae", "e: publicip is missing"}
+    expected |= {"e.bandwidth: no argument speed", "e.bandwidth: share_type is missing"}
+    assert expected == set(_problems("e", wrong, schema))
+
+
+def test_the_checked_version_is_the_lowest_allowed() -> None:
+    """The provider's range begins at the version whose documentation was read, and ends."""
+    (terraform,) = FILES["versions.tf"]["terraform"]
+    (providers,) = terraform["required_providers"]
+
+    assert SCHEMA["provider"] == providers["huaweicloud"]["source"]
+    assert f">= {SCHEMA['version']}, < 2.0.0" == providers["huaweicloud"]["version"]
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """Each resource's attribute, variable and local that is read exists."""
+    used = set(re.findall(r"\b(huaweicloud_\w+)\.(\w+)(?:\[[^]]+\])?\.(\w+)", TEXT))
+    unresolved = {u for u in used if f"{u[0]}.{u[1]}" not in RESOURCES or u[2] not in _attributes(u[0])}
+
+    assert set() == unresolved
+    assert set() == set(re.findall(r"\bvar\.(\w+)", TEXT)) - VARIABLES.keys()
+    assert set() == set(re.findall(r"\blocal\.(\w+)", TEXT)) - LOCALS.keys()
+
+
+def _attributes(kind: str) -> set[str]:
+    schema = TYPES[kind]
+    return {*schema.get("required", []), *schema.get("optional", []), *schema.get("exported", [])}
+
+
+def test_every_variable_is_used() -> None:
+    """A variable that nothing reads is a promise that nobody keeps."""
+    assert set() == VARIABLES.keys() - set(re.findall(r"\bvar\.(\w+)", _without_variables()))
+
+
+def _without_variables() -> str:
+    own_checks = {"max_message_bytes"}  # exists to bound batch_size, in whose validation it is read
+    rest = (path for path in FOLDER.glob("*.tf") if path.name != "variables.tf")
+    return "\n".join(path.read_text(encoding="utf-8") for path in rest) + "".join(
+        f" var.{n}" for n in own_checks
+    )
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_each_variable_says_what_it_is(name: str) -> None:
+    """Each variable has a type and a description."""
+    assert {"type", "description"} <= VARIABLES[name].keys()
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_each_output_says_what_it_is(name: str) -> None:
+    """Each output has a description."""
+    assert OUTPUTS[name]["description"]
+
+
+def test_what_lies_on_the_broker_survives_its_restart() -> None:
+    """Each exchange is durable; the provider's default is not. Queues are not made here at all."""
+    exchanges = {
+        a: body for a, body in RESOURCES.items() if a.startswith("huaweicloud_dms_rabbitmq_exchange.")
+    }
+
+    assert len(exchanges) == 3
+    assert all(body["durable"] is True and body["auto_delete"] is False for body in exchanges.values())
+    assert "huaweicloud_dms_rabbitmq_queue" not in TEXT
+
+
+def test_no_secret_is_written_down() -> None:
+    """What is secret comes from a variable marked sensitive that has no default, and leaves marked."""
+    for name in ("broker_password", "ledger_url"):
+        assert VARIABLES[name]["sensitive"] is True
+        assert "default" not in VARIABLES[name]
+    assert OUTPUTS["amqp_url"]["sensitive"] is True
+    assert not re.search(
+        r"^\s*(broker_password|ledger_url)\s*=", (FOLDER / "example.tfvars").read_text(), re.MULTILINE
+    )
+
+
+def test_secret_settings_are_given_encrypted() -> None:
+    """The function's plain environment holds no setting that the program treats as a secret."""
+    assert {"AMQP_URL", "LEDGER_URL"} == LOCALS["secret_settings"].keys()
+    assert set() == _setting_names(LOCALS["settings"]) & SECRETS
+    function = RESOURCES["huaweicloud_fgs_function.this"]
+    assert function["user_data"] == "${jsonencode(local.settings)}"
+    assert function["encrypted_user_data"] == "${jsonencode(local.secret_settings)}"
+
+
+def test_every_setting_given_to_the_function_is_one() -> None:
+    """Fixed, secret and optional settings are all known to the program, and none is given twice."""
+    fixed = _setting_names(LOCALS["settings"]) | LOCALS["secret_settings"].keys()
+    optional = _setting_names(VARIABLES["extra_settings"]["validation"][0]["condition"])
+
+    assert len(fixed) >= 10
+    assert len(optional) >= 10
+    assert set() == (fixed | optional) - NAMES
+    assert set() == fixed & optional
+    assert set() == optional & SECRETS
+
+
+def _setting_names(expression: str) -> set[str]:
+    return set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*_[A-Z]+\b|\bCONCURRENCY\b", expression))
+
+
+def test_the_trigger_is_given_the_fanout_exchange_named_as_the_queue() -> None:
+    """A RabbitMQ trigger takes fanout exchanges only; ours is named as the queue."""
+    exchange = RESOURCES["huaweicloud_dms_rabbitmq_exchange.queue"]
+    trigger = RESOURCES["huaweicloud_fgs_function_trigger.queue"]
+
+    assert ("fanout", "${var.snapshot_queue}") == (exchange["type"], exchange["name"])
+    assert "exchange_name = huaweicloud_dms_rabbitmq_exchange.queue.name" in trigger["event_data"]
+    assert "SNAPSHOT_QUEUE = var.snapshot_queue" in LOCALS["settings"]
+    assert ("RABBITMQ", "ACTIVE") == (trigger["type"], trigger["status"])
+
+
+def test_the_servers_copy_of_the_trigger_does_not_make_changes_of_its_own() -> None:
+    """event_data is ignored once made, and a change of ours replaces the trigger instead."""
+    (lifecycle,) = RESOURCES["huaweicloud_fgs_function_trigger.queue"]["lifecycle"]
+
+    assert ["event_data"] == lifecycle["ignore_changes"]
+    assert ["${terraform_data.trigger}"] == lifecycle["replace_triggered_by"]
+
+
+def test_the_trigger_waits_for_the_queue() -> None:
+    """A first apply makes no trigger: without a queue behind it the exchange drops what it is given."""
+    assert VARIABLES["trigger_enabled"]["default"] is False
+    assert RESOURCES["huaweicloud_fgs_function_trigger.queue"]["count"] == "${var.trigger_enabled ? 1 : 0}"
+
+
+def test_a_full_batch_fits_an_asynchronous_request() -> None:
+    """The default batch stays under 256 KB, and so must every other."""
+    batch, message = (VARIABLES[name]["default"] for name in ("batch_size", "max_message_bytes"))
+    conditions = [rule["condition"] for rule in VARIABLES["batch_size"]["validation"]]
+
+    assert batch * message < 256 * 1024
+    assert any("var.batch_size * var.max_message_bytes < 256 * 1024" in text for text in conditions)
+
+
+def test_the_entry_points_are_those_of_the_package() -> None:
+    """The function starts what `snapshot-backup package` puts at the archive's root, on Python 3.12."""
+    function = RESOURCES["huaweicloud_fgs_function.this"]
+
+    assert ("index.handler", "index.initializer") == (function["handler"], function["initializer_handler"])
+    assert ("Python3.12", "zip") == (function["runtime"], function["code_type"])
+
+
+def _terraform(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [program("terraform"), *arguments]
+    # Nothing of the caller's environment: neither its variables nor its account.
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "CHECKPOINT_DISABLE": "1",
+        "TF_VAR_broker_password": "pass/word@1",
+        "TF_VAR_ledger_url": "postgresql://u:p@10.40.1.9/ledger",
+    }
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Only variables and settings: these Terraform evaluates without the provider, which is not at hand."""
+    folder = tmp_path_factory.mktemp("terraform")
+    for name in ("variables.tf", "example.tfvars"):
+        shutil.copy(FOLDER / name, folder)
+    settings = (FOLDER / "settings.tf").read_text(encoding="utf-8")
+    address = "huaweicloud_dms_rabbitmq_instance.this.connect_address"
+    (folder / "settings.tf").write_text(settings.replace(address, '"10.40.1.7,10.40.1.8"'), encoding="utf-8")
+    output = (
+        "output settings {\n value = merge(local.settings, local.secret_settings)\n sensitive = true\n}\n"
+    )
+    (folder / "outputs.tf").write_text(output, encoding="utf-8")
+    made = _terraform(folder, "init", "-input=false")
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def _plan(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return _terraform(
+        folder, "plan", "-input=false", "-no-color", "-var-file=example.tfvars", "-out=plan", *arguments
+    )
+
+
+def test_the_files_are_formatted() -> None:
+    """Terraform itself reads every file and would write it the same way."""
+    assert "" == _terraform(FOLDER, "fmt", "-check", "-recursive").stdout
+
+
+def test_the_program_accepts_the_settings_of_the_example(inputs: Path) -> None:
+    """What the function is given passes the program's own checks, an awkward password included."""
+    assert _plan(inputs).returncode == 0
+    shown = json.loads(_terraform(inputs, "show", "-json", "plan").stdout)
+    given = shown["planned_values"]["outputs"]["settings"]["value"]
+
+    assert set() == unknown(given)
+    urls = [url.get_secret_value() for url in parse(given).amqp_url]
+    login = "amqps://snapshot_backup:pass%2Fword%401"
+    assert [f"{login}@10.40.1.{host}:5671/snapshot-backup" for host in (7, 8)] == urls
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("batch_size=11", "must stay under 262144 bytes"),
+        ("max_message_bytes=26215", "must stay under 262144 bytes"),
+        ("broker_engine_version=AMQP-0-9-1", "RabbitMQ 3.8 or later"),
+        ("broker_nodes=2", "broker_nodes must be 3, 5 or 7"),
+        ("ledger_url=sqlite:///x.db", "must start with postgresql://"),
+        ("vbs_endpoint=https://h/v2/p", "without a path"),
+        ('extra_settings={"AMQP_URL":"x"}', "extra_settings may hold only"),
+        ('extra_settings={"VBS_TIMOUT":"9"}', "extra_settings may hold only"),
+        ('operator_cidrs=["0.0.0.0/0"]', "not the whole internet"),
+        ('availability_zones=["a","b"]', "at least three"),
+        ('backup_roles=["Tenant Administrator"]', "may do everything"),
+    ],
+)
+def test_a_wrong_variable_is_refused_before_anything_is_made(inputs: Path, wrong: str, message: str) -> None:
+    """Each rule stops the plan and says what is wrong."""
+    refused = _plan(inputs, "-var", wrong)
+
+    assert refused.returncode == 1
+    assert message in " ".join(refused.stderr.replace("│", " ").split())
