@@ -117,7 +117,7 @@ class Process:
         """Find out what becomes of the case: the claim says whose it is and how far it has come."""
         if reason := self._chooser.reason_to_skip(case.event, case.project_id):
             return replies.skipped(case, reason)
-        if seconds := self._intake.park(case.project_id):
+        if seconds := self._intake.pause_left() or self._intake.park(case.project_id):
             return replies.waits(case, "pause", seconds)
         try:
             claim = await self._ledger.claim(case.key, case.cause, replay=case.state.replay is not None)
@@ -177,10 +177,10 @@ class Process:
 
     async def _failed(self, case: Case, claim: Ours, failure: Failure) -> Reply:
         """Write down that this event has failed, so that a redelivery tells the same; then tell it."""
-        doubt = None
         if failure.category is Category.IN_DOUBT:
-            doubt = claim.doubt or Doubt(since=self._clock(), looks=0, look_after=self._clock())
-        await self._ledger.refused(claim, case.cause, failure, attempts=case.state.attempts, doubt=doubt)
+            now = self._clock()
+            await self._ledger.doubt(claim, claim.doubt or Doubt(since=now, looks=0, look_after=now))
+        await self._ledger.refused(claim, case.cause, failure, attempts=case.state.attempts)
         return replies.failed(case, failure)
 
     async def _look(self, case: Case, claim: Ours) -> Reply | None:

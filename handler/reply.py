@@ -108,7 +108,7 @@ def _case_subject(case: Case) -> _Subject:
 
 def waits(case: Case, reason: WaitReason, seconds: float) -> Reply:
     """Come back later for ``reason``."""
-    state = replace(case.state, reason=reason, waits=case.state.waits + 1)
+    state = replace(case.state, reason=reason, waits=case.state.waits + 1, crashes=0)
     return Reply("waiting", wait=Wait(state, seconds))
 
 
@@ -123,6 +123,7 @@ def watched(reply: Reply, case: Case, backup_id: str, *, accepted_at: float, sec
         case.state,
         reason="watch",
         waits=case.state.waits + 1,
+        crashes=0,
         backup_id=backup_id,
         accepted_at=accepted_at,
     )
@@ -177,7 +178,7 @@ def cut(text: str) -> str:
 
 
 def dead_letter_headers(
-    reason: Failure, ids: EventIds, original: Message, state: State, *, attempts: int, now: float, queue: str
+    reason: Failure, ids: EventIds, original: Message, state: State, *, now: float, queue: str
 ) -> Mapping[str, Any]:
     """Return the ``dl-`` headers that say why a message was buried; unknown ones are left out."""
     headers = {
@@ -185,7 +186,7 @@ def dead_letter_headers(
         "dl-code": reason.code,
         "dl-status": reason.status,
         "dl-message": reason.message,
-        "dl-attempts": attempts,
+        "dl-attempts": state.attempts,
         "dl-event-id": ids.event_id or original.derived_id,
         "dl-project-id": ids.project_id,
         "dl-volume-id": ids.volume_id,

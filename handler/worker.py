@@ -1,22 +1,139 @@
-"""The worker: consumes the queue, hands each message to ``process``, and acknowledges what it has handled.
-
-One connection is one ``Shift``. How many messages are in flight is ``intake``'s to say. A message that came back
-from a vanished consumer may be the reason why it vanished: it is handled alone, with nothing else in hand, so
-that its neighbours are not counted down with it.
-"""
+"""The worker's entry: connect, make the topology, consume; again and again until it is told to stop."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from random import Random
 
-from events.errors import MalformedEvent
-from events.message import WAITING, Message, open_waiting, wrap
-from handler.broker.consumer import Consumer, Delivery
 from handler.broker.link import Link
-from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import Topology, bind_foreign, declare
-from handler.errors import ConnectionLost, LedgerUnavailable
-from handler.intake import Intake
+from handler.errors import BrokerError, LedgerUnavailable
 from handler.ports import Ledger
-from handler.process import Handled, Process
+from handler.shift import Shift
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 30.0
+_FOREIGN_SECONDS = 30.0
+_PRUNE_SECONDS = 3600.0
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker needs; durations in seconds, ``retention`` in days."""
+
+    connect: Callable[[], Awaitable[Link]]
+    make_shift: Callable[[Link], Shift]
+    topology: Topology
+    ledger: Ledger
+    lease_seconds: float
+    retention: float
+    drain_seconds: float
+
+
+class Worker:
+    """Runs shifts until stopped; never gives up on a broker that is down, at start or later."""
+
+    def __init__(self, plan: Plan, *, rng: Random | None = None) -> None:
+        self._plan = plan
+        self._rng = rng or Random()  # noqa: S311 - spreads reconnects, keeps no secret
+        self.shift: Shift | None = None
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Work until ``stop`` is set; return how many messages in hand were left for redelivery."""
+        chores = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._prune())]
+        wait = _FIRST_WAIT
+        unfinished = 0
+        try:
+            while not stop.is_set():
+                try:
+                    unfinished = await self._one_shift(stop)
+                    wait = _FIRST_WAIT
+                except BrokerError as error:
+                    log.warning("no broker: %s", error, extra={"action": "broker.lost"})
+                    wait = _FIRST_WAIT if self.shift is not None else min(wait * 2, _LONGEST_WAIT)
+                    self.shift = None
+                    await _sleep_or(stop, wait * self._rng.uniform(0.5, 1.0))
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+        return unfinished
+
+    async def _one_shift(self, stop: asyncio.Event) -> int:
+        async with await self._plan.connect() as link:
+            await declare(link, self._plan.topology)
+            log.info(
+                "connected to RabbitMQ %s, consuming %s",
+                link.server_version,
+                self._plan.topology.queue,
+                extra={"action": "broker.connected"},
+            )
+            upkeep = asyncio.create_task(self._keep_bindings(link))
+            self.shift = shift = self._plan.make_shift(link)
+            try:
+                await shift.run(stop)
+                return await shift.drain(self._plan.drain_seconds)
+            finally:
+                upkeep.cancel()
+                await asyncio.gather(upkeep, return_exceptions=True)
+
+    async def _keep_bindings(self, link: Link) -> None:
+        """Make the bindings to other people's exchanges, and again when such an exchange comes back."""
+        failing: set[str] = set()
+        while True:
+            for binding in self._plan.topology.foreign_bindings():
+                problem = await bind_foreign(link, binding)
+                if problem and binding.source not in failing:
+                    log.warning(
+                        "SNAPSHOT_BINDINGS: exchange %s: %s",
+                        binding.source,
+                        problem,
+                        extra={"action": "binding.missing"},
+                    )
+                (failing.add if problem else failing.discard)(binding.source)
+            await asyncio.sleep(_FOREIGN_SECONDS)
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._plan.lease_seconds / 3)
+            with contextlib.suppress(LedgerUnavailable):
+                await self._plan.ledger.renew()
+
+    async def _prune(self) -> None:
+        while True:
+            with contextlib.suppress(LedgerUnavailable):
+                await self._plan.ledger.prune(self._plan.retention * _DAY)
+            await asyncio.sleep(_PRUNE_SECONDS)
+
+
+async def _sleep_or(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set ``stop`` on the first SIGTERM or SIGINT; the second ends the process at once, as signals do."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def first(number: signal.Signals) -> None:
+        log.info("%s: finishing what is in hand", number.name, extra={"action": "worker.draining"})
+        stop.set()
+        for each in signals:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+    for each in signals:
+        loop.add_signal_handler(each, first, each)
+    try:
+        yield
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)

@@ -51,6 +51,11 @@ class Consumer:
         self.prefetch = 0
         channel.raw.add_on_cancel_callback(self._cancelled)
 
+    @property
+    def closed(self) -> bool:
+        """Whether its channel is gone."""
+        return self._channel.closed.done()
+
     async def set_prefetch(self, prefetch: int) -> None:
         """Consume with this prefetch; 0 stops. What was delivered before stays in hand."""
         if prefetch == self.prefetch:

@@ -16,7 +16,7 @@ from events.outcome import CONTENT_TYPE, SOURCE, Outcome
 from handler.broker.link import ChannelClosed, Link
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology, declare
-from handler.errors import ConnectionLost, PublishRefused, Unroutable
+from handler.errors import PublishRefused, Unroutable
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ AUTHORIZATION = re.compile(
 )
 
 
-class BadSignature(Exception):  # noqa: N818 - it is the name of what was found
+class BadSignature(Exception):
     """The request is not signed as it must be; the message says in what."""
 
 

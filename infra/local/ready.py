@@ -13,7 +13,7 @@ METHOD_FRAME = b"\x01"  # the server's answer is connection.start, and a method 
 POLL_SECONDS = 0.05
 
 
-class BrokerUnavailable(RuntimeError):  # noqa: N818 - it is a state of the world, told to a person
+class BrokerUnavailable(RuntimeError):
     """No broker can be had; the message says why and what to do."""
 
 

@@ -124,7 +124,9 @@ def _as_named(world: World, exchange: Exchange) -> None:
         _have_shown_snapshot(world, exchange.answer["snapshot"])
     elif exchange.status == 200:
         if not exchange.case.startswith("member"):
-            world.store.add(stored_backup(id=new_id(), project_id=exchange.project_id, volume_id=new_id(), created_at=0))
+            world.store.add(
+                stored_backup(id=new_id(), project_id=exchange.project_id, volume_id=new_id(), created_at=0)
+            )
         shown = exchange.answer.get("backups", [exchange.answer.get("backup")])
         for backup in reversed(shown):
             _have_shown_backup(world, exchange, backup)

@@ -1,0 +1,138 @@
+"""The only place that knows concrete classes: it puts the parts together by the settings."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from handler.broker.link import Link, Tls, connect
+from handler.broker.outbox import BrokerOutbox
+from handler.broker.topology import Topology
+from handler.choosing import Chooser
+from handler.errors import SettingsError
+from handler.intake import Intake
+from handler.ledger import open_ledger
+from handler.policy import Limits
+from handler.ports import Api, Ledger, Outbox
+from handler.process import Process, Terms
+from handler.settings import Settings
+from handler.shift import Shift
+from handler.vbs.auth import choose_auth
+from handler.vbs.client import VbsClient
+from handler.vbs.http import http_client
+from handler.worker import Plan, Worker
+
+
+def topology(settings: Settings) -> Topology:
+    """Name the broker's side."""
+    return Topology(
+        queue=settings.snapshot_queue,
+        snapshot_exchange=settings.snapshot_exchange,
+        result_exchange=settings.result_exchange,
+        ladder=settings.wait_ladder,
+        quorum=settings.queue_type == "quorum",
+        foreign=settings.snapshot_bindings,
+    )
+
+
+async def open_link(settings: Settings) -> Link:
+    """Connect to the broker. Raises ``ConnectionLost``."""
+    tls = Tls(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    return await connect([url.get_secret_value() for url in settings.amqp_url], tls)
+
+
+def terms(settings: Settings) -> Terms:
+    """Collect the settings that the story of a message depends on."""
+    limits = Limits(
+        ladder=settings.wait_ladder,
+        max_attempts=settings.max_attempts,
+        max_age=settings.max_age,
+        settle_time=settings.vbs_timeout,
+    )
+    return Terms(
+        limits=limits,
+        default_project=settings.vbs_project_id,
+        max_body_bytes=settings.max_body_bytes,
+        track_backups=settings.track_backups,
+        track_deadline=settings.track_deadline,
+        queue=settings.snapshot_queue,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What lives as long as the program, whatever becomes of connections."""
+
+    settings: Settings
+    api: Api
+    ledger: Ledger
+    intake: Intake
+    chooser: Chooser
+
+    def process(self, outbox: Outbox) -> Process:
+        """Make the process that publishes through ``outbox``."""
+        return Process(
+            api=self.api,
+            ledger=self.ledger,
+            outbox=outbox,
+            chooser=self.chooser,
+            intake=self.intake,
+            terms=terms(self.settings),
+            clock=time.time,
+        )
+
+    def shift(self, link: Link) -> Shift:
+        """Make a shift on a new connection."""
+        settings = self.settings
+        outbox = BrokerOutbox(
+            link, topology(settings), ignore_unroutable=settings.result_unroutable == "ignore"
+        )
+        return Shift(
+            link=link,
+            queue=settings.snapshot_queue,
+            process=self.process(outbox),
+            outbox=outbox,
+            intake=self.intake,
+            clock=time.time,
+        )
+
+    def worker(self) -> Worker:
+        """Make the worker."""
+        settings = self.settings
+        return Worker(
+            Plan(
+                connect=lambda: open_link(settings),
+                make_shift=self.shift,
+                topology=topology(settings),
+                ledger=self.ledger,
+                lease_seconds=settings.lease_seconds,
+                retention=settings.ledger_retention,
+                drain_seconds=settings.drain_seconds,
+            )
+        )
+
+
+@asynccontextmanager
+async def parts(
+    settings: Settings, *, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Parts]:
+    """Open what the program needs, and close it in reverse. Raises ``SettingsError``."""
+    if not settings.vbs_endpoint:
+        raise SettingsError(
+            "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
+        )
+    async with AsyncExitStack() as stack:
+        auth = choose_auth(settings)
+        api = VbsClient(
+            http_client(settings),
+            settings.vbs_endpoint,
+            version=settings.vbs_api_version,
+            auth=auth,
+            timeout=settings.vbs_timeout,
+        )
+        stack.push_async_callback(api.aclose)
+        ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
+        stack.push_async_callback(ledger.aclose)
+        intake = Intake(settings.concurrency, monotonic, doubt_pause=settings.wait_ladder[0])
+        chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects)
+        yield Parts(settings, api, ledger, intake, chooser)

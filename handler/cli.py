@@ -1,0 +1,30 @@
+"""The command line: ``snapshot-backup …``. Exit 0 done, 1 failed, 2 wrong usage or settings."""
+
+from importlib.metadata import entry_points
+
+import typer
+
+from handler.commands import topology
+from handler.commands.publish import publish
+from handler.commands.worker import worker
+
+COMMANDS = "snapshot_backup.commands"
+"""Entry point group of commands that live above the handler, such as the emulator."""
+
+app = typer.Typer(
+    name="snapshot-backup",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Turn snapshot-completed events into backups: each snapshot exactly once, every outcome told.",
+    epilog="Settings are environment variables; the README lists them all.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(epilog="Example: VBS_ENDPOINT=https://vbs.region.example.com snapshot-backup worker")(worker)
+app.add_typer(topology.app, name="topology")
+app.command(
+    epilog="Example: snapshot-backup publish --volume-id 0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40 "
+    "--snapshot-id b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8 --project-id 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+)(publish)
+for entry in entry_points(group=COMMANDS):
+    app.command(name=entry.name)(entry.load())

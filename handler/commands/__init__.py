@@ -1,0 +1,1 @@
+"""The commands, one small module each; ``handler.cli`` puts them together."""

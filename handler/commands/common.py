@@ -1,0 +1,40 @@
+"""What all commands share: how they fail, and how they print."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from handler.errors import SettingsError, SnapshotBackupError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def console() -> Console:
+    """Return where results go: standard output, with colour only on a terminal."""
+    return Console(highlight=False)
+
+
+def progress_console() -> Console:
+    """Return where progress goes: standard error, so that results can be piped."""
+    return Console(stderr=True, highlight=False)
+
+
+def fail(text: str, *, code: int = 1) -> typer.Exit:
+    """Say in one line what is wrong; the caller raises what is returned."""
+    print(text, file=sys.stderr)
+    return typer.Exit(code)
+
+
+@contextmanager
+def failing_plainly() -> Iterator[None]:
+    """Turn our own errors into one line, and exit 2 for settings, 1 for the rest."""
+    try:
+        yield
+    except SettingsError as error:
+        raise fail(f"settings: {error}", code=2) from None
+    except SnapshotBackupError as error:
+        raise fail(f"failed: {error}") from None

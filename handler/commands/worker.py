@@ -1,0 +1,27 @@
+"""``snapshot-backup worker``."""
+
+import asyncio
+
+from handler import bootstrap, logs
+from handler.commands.common import failing_plainly
+from handler.settings import Settings, load_settings
+from handler.worker import stop_on_signals
+
+
+def worker() -> None:
+    """Consume snapshot events until SIGTERM.
+
+    Drains within DRAIN_SECONDS; a second signal ends it at once. All settings are environment variables
+    (also from .env and from files in SECRETS_DIR); VBS_ENDPOINT is the one that has no default.
+    """
+    with failing_plainly():
+        settings = load_settings()
+        logs.set_up(settings.log_level, settings.log_format)
+        asyncio.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    stop = asyncio.Event()
+    async with bootstrap.parts(settings) as parts:
+        with stop_on_signals(stop):
+            await parts.worker().run(stop)

@@ -1,0 +1,199 @@
+"""One connection's worth of consuming: how many messages are in hand, and which of them must be alone.
+
+A message that came back from a vanished consumer (a *suspect*) may be the reason why it vanished. It is handled
+with nothing else in hand, so that its neighbours are not counted down with it toward the broker's delivery
+limit. Each connection therefore starts with a prefetch of one, until a message comes that never came back.
+
+Dangers:
+- Nothing is ever given back: each return of a quorum queue counts toward the delivery limit.
+- A message in hand when the connection is lost goes on to its end; what it did is in the ledger, and the
+  redelivery tells it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from events.decode import open_message
+from events.message import Message, wrap
+from handler.broker.consumer import Consumer, Delivery
+from handler.broker.link import ChannelClosed, Link
+from handler.errors import ConnectionLost
+from handler.intake import Intake
+from handler.ports import Outbox
+from handler.process import Process
+
+log = logging.getLogger(__name__)
+
+_WAITING_PREFIX = b'{"specversion":"1.0","type":"snapshot-backup.waiting"'
+_RETRY_CONSUME = 1.0
+_PARK_SECONDS = 1.0
+
+
+class Shift:
+    """Consumes over one connection until it is lost or ``stop`` is set."""
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        queue: str,
+        process: Process,
+        outbox: Outbox,
+        intake: Intake,
+        clock: Callable[[], float],
+    ) -> None:
+        self._link = link
+        self._queue = queue
+        self._process = process
+        self._outbox = outbox
+        self._intake = intake
+        self._clock = clock
+        self._careful = True
+        self._suspects: deque[Delivery] = deque()
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._consumer: Consumer | None = None
+        self._stopping: asyncio.Future[Any]
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages are being handled."""
+        return len(self._in_hand)
+
+    @property
+    def consuming(self) -> bool:
+        """Whether the broker is sending us messages."""
+        return self._consumer is not None and self._consumer.prefetch > 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume. Returns when ``stop`` is set; raises ``ConnectionLost`` when the connection is gone."""
+        self._stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not self._over():
+                await self._adjust()
+                await self._any_of(seconds=self._next_look())
+        finally:
+            self._stopping.cancel()
+        if self._link.closed.done():
+            raise self._link.closed.result()
+        if self._consumer is not None:
+            await self._consumer.set_prefetch(0)
+
+    def _over(self) -> bool:
+        return self._stopping.done() or self._link.closed.done()
+
+    async def drain(self, seconds: float) -> int:
+        """Let what is in hand come to its end; return how many messages did not within ``seconds``."""
+        if self._in_hand:
+            await asyncio.wait(self._in_hand, timeout=seconds)
+        unfinished = list(self._in_hand)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        return len(unfinished)
+
+    async def _adjust(self) -> None:
+        """Bring the number of messages in hand to what it should be now."""
+        self._changed.clear()
+        try:
+            if self._suspects:
+                await self._clear_suspects()
+            consumer = await self._open_consumer()
+            limit = self._intake.limit
+            await consumer.set_prefetch(min(limit, 1) if self._careful else limit)
+        except ChannelClosed as error:
+            # The queue is gone, say. The worker's next look at the topology makes it again.
+            log.warning("not consuming: %s", error, extra={"action": "consume.refused"})
+            self._consumer = None
+            self._changed.clear()
+            await self._any_of(seconds=_RETRY_CONSUME)
+
+    async def _open_consumer(self) -> Consumer:
+        if self._consumer is None or self._consumer.closed:
+            self._consumer = Consumer(
+                await self._link.channel(), self._queue, self._on_delivery, self._changed.set
+            )
+        return self._consumer
+
+    def _next_look(self) -> float | None:
+        """Seconds until something changes by itself: a pause ends."""
+        return self._intake.pause_left() or None
+
+    async def _any_of(self, *, seconds: float | None) -> None:
+        """Wait until something has changed, the shift is over, or ``seconds`` have passed."""
+        changed = asyncio.ensure_future(self._changed.wait())
+        ends: set[asyncio.Future[Any]] = {changed, self._stopping, self._link.closed}
+        try:
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+
+    async def _hands_empty(self) -> bool:
+        """Wait until nothing is in hand; False where the shift was over before."""
+        while self._in_hand and not self._over():
+            ends = {*self._in_hand, self._stopping, self._link.closed}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return not self._over()
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        if _crashes(delivery.message, self._clock()) and not self._alone():
+            self._suspects.append(delivery)
+            self._changed.set()
+            return
+        self._start(delivery)
+
+    def _alone(self) -> bool:
+        return self._careful and not self._in_hand
+
+    def _start(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._handle(delivery))
+        self._in_hand.add(task)
+        task.add_done_callback(self._in_hand.discard)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            await self._process.handle(delivery.message)
+        except ConnectionLost as error:
+            log.info("left for redelivery: %s", error, extra={"action": "message.left"})
+            return
+        delivery.ack()
+        if self._careful and not _crashes(delivery.message, self._clock()):
+            self._careful = False
+            self._changed.set()
+        elif self._consumer is not None and self._consumer.prefetch != self._intake.limit:
+            self._changed.set()
+
+    async def _clear_suspects(self) -> None:
+        """Handle one suspect alone; the others wait in the broker meanwhile, marked as suspects."""
+        if self._consumer is not None:
+            await self._consumer.set_prefetch(0)
+        if not await self._hands_empty():
+            return
+        first, *others = self._suspects
+        self._suspects.clear()
+        for delivery in others:
+            await self._put_aside(delivery)
+        self._careful = True
+        self._start(first)
+        await self._hands_empty()
+
+    async def _put_aside(self, delivery: Delivery) -> None:
+        now = self._clock()
+        original, state = open_message(delivery.message, now=now)
+        marked = replace(
+            state, reason="pause", crashes=_crashes(delivery.message, now), waits=state.waits + 1
+        )
+        await self._outbox.wait(wrap(original, marked, event_id=original.derived_id), seconds=_PARK_SECONDS)
+        delivery.ack()
+
+
+def _crashes(message: Message, now: float) -> int:
+    """How many processes ended with this message in hand, as far as the broker and we have counted."""
+    if not message.body.startswith(_WAITING_PREFIX):
+        return message.delivery_count
+    _original, state = open_message(message, now=now)
+    return message.delivery_count + state.crashes
