@@ -1,0 +1,175 @@
+"""The VBS API over httpx: create, find, show.
+
+Requests are built by hand and sent with ``client.send``: the client's own building (merging of base URL,
+headers, cookies and parameters) costs more than all that is left of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from events.outcome import AcceptedBackup, Category
+from events.snapshot import ProjectId
+from handler.errors import ApiError
+from handler.ports import Backup, Snapshot
+from handler.request import BackupRequest
+from handler.vbs import answers, faults, pages
+from handler.vbs.body import Unreadable, parse_json, read_body
+from handler.vbs.transport import NO_ANSWER, describe, never_left
+
+_MAX_PAGES = 50
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
+_JSON_HEADERS = {"Content-Type": "application/json", **_HEADERS}
+_PROJECT_ID: TypeAdapter[str] = TypeAdapter(ProjectId)
+
+T = TypeVar("T")
+
+
+class VbsClient:
+    """``handler.ports.Api`` over one ``httpx.AsyncClient``, which ``aclose`` closes.
+
+    ``timeout`` is seconds for each step of a call (connect, write, read); a whole call, its sign-in and body
+    included, may take twice as long. Redirects are errors, and links of answers are never followed.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        endpoint: str,
+        *,
+        version: str = "v2",
+        auth: httpx.Auth | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self._client = client
+        self._auth = auth
+        self._deadline = 2 * timeout
+        self._timeout = httpx.Timeout(timeout).as_dict()
+        self._root = httpx.URL(f"{endpoint.rstrip('/')}/{version}")
+        self._project = lru_cache(maxsize=1024)(self._project_url)
+
+    async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
+        """Ask for a backup. An ``ApiError`` of category ``in_doubt`` means that it may have been made."""
+        post = httpx.Request(
+            "POST",
+            self._project(project_id, "/backups"),
+            headers=_JSON_HEADERS,
+            content=request.body(),
+            extensions=self._extensions(project_id),
+        )
+        response, body = await self._exchange(post, lost=Category.IN_DOUBT)
+        if not response.is_success:
+            raise faults.create_error(response.status_code, response.headers, body)
+        return _read(response, body, answers.accepted, otherwise=Category.IN_DOUBT)
+
+    async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
+        """Return all backups of this snapshot, oldest first; all pages are read.
+
+        ``snapshot_id`` is no filter of the API: old ones ignore it, new ones refuse it. So the volume's
+        backups are listed and compared here.
+        """
+        found: dict[str, Backup] = {}
+        seen: list[pages.Cursor] = []
+        cursor: pages.Cursor | None = {}
+        while cursor is not None:
+            if cursor in seen or len(seen) == _MAX_PAGES:
+                raise ApiError(
+                    Category.UNAVAILABLE, f"the list of backups has no end after {len(seen)} pages"
+                )
+            seen.append(cursor)
+            page = await self._page(project_id, volume_id, cursor)
+            found.update((b.id, b) for b in page.backups if pages.belongs(b, snapshot_id, name))
+            cursor = page.following
+        return sorted(found.values(), key=pages.age)
+
+    async def show(self, project_id: str, backup_id: str) -> Backup | None:
+        """Return the backup, or None where the API itself says that there is none."""
+        url = self._project(project_id, "/backups/").join(_checked(backup_id))
+        return await self._show(project_id, url, lambda body: answers.backup(_inner(body, "backup")))
+
+    async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
+        """Return the snapshot, or None where the API itself says that there is none."""
+        url = self._project(project_id, "/snapshots/").join(_checked(snapshot_id))
+        return await self._show(project_id, url, lambda body: answers.snapshot(_inner(body, "snapshot")))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _page(self, project_id: str, volume_id: str, cursor: pages.Cursor) -> pages.Page:
+        url = self._project(project_id, "/backups/detail")
+        query = {"limit": str(pages.PAGE_SIZE), **cursor, "volume_id": _checked(volume_id)}
+        response, body = await self._get(project_id, url.copy_with(params=query))
+        if not response.is_success:
+            raise faults.look_error(response.status_code, response.headers, body)
+        return _read(response, body, pages.read_page, otherwise=Category.UNAVAILABLE)
+
+    async def _show(self, project_id: str, url: httpx.URL, read: Callable[[bytes], T]) -> T | None:
+        response, body = await self._get(project_id, url)
+        if faults.says_absent(response.status_code, body):
+            return None
+        if not response.is_success:
+            raise faults.look_error(response.status_code, response.headers, body)
+        return _read(response, body, read, otherwise=Category.UNAVAILABLE)
+
+    async def _get(self, project_id: str, url: httpx.URL) -> tuple[httpx.Response, bytes]:
+        get = httpx.Request("GET", url, headers=_HEADERS, extensions=self._extensions(project_id))
+        return await self._exchange(get, lost=Category.UNAVAILABLE)
+
+    async def _exchange(self, request: httpx.Request, *, lost: Category) -> tuple[httpx.Response, bytes]:
+        """Send and read the whole answer; ``lost`` is what it means when the request left and none came."""
+        status = None
+        try:
+            async with asyncio.timeout(self._deadline):
+                response = await self._client.send(
+                    request, auth=self._auth, stream=True, follow_redirects=False
+                )
+                status = response.status_code
+                try:
+                    return response, await read_body(response)
+                finally:
+                    await response.aclose()
+        except NO_ANSWER as error:
+            category = Category.UNAVAILABLE if never_left(error) or _refused(status) else lost
+            raise ApiError(category, f"no usable answer: {describe(error)}", status=status) from None
+
+    def _extensions(self, project_id: str) -> dict[str, object]:
+        """``project_id`` tells the sign-in whose token is wanted."""
+        return {"timeout": self._timeout, "project_id": project_id}
+
+    def _project_url(self, project_id: str, path: str) -> httpx.URL:
+        """Make the URL once per project and path; the project id is not to leave its segment."""
+        try:
+            segment = _PROJECT_ID.validate_python(project_id)
+        except ValidationError:
+            raise ApiError(Category.INVALID, "the project id cannot stand in a URL") from None
+        return self._root.copy_with(path=f"{self._root.path}/{segment}{path}")
+
+
+def _refused(status: int | None) -> bool:
+    """Tell whether a status whose body was lost says by itself that nothing was made."""
+    return status is not None and status >= 300 and faults.by_status(status) is not Category.IN_DOUBT
+
+
+def _checked(resource_id: str) -> str:
+    if not answers.is_uuid(resource_id):
+        raise ApiError(Category.INVALID, "the id cannot stand in a URL: it is not a UUID")
+    return resource_id
+
+
+def _inner(body: bytes, name: str) -> answers.Object:
+    return answers.member(parse_json(body), name)
+
+
+def _read(response: httpx.Response, body: bytes, read: Callable[[bytes], T], *, otherwise: Category) -> T:
+    try:
+        return read(body)
+    except Unreadable as error:
+        message = f"no usable answer: {error}"
+        raise ApiError(
+            otherwise, message, status=response.status_code, request_id=faults.request_id(response.headers)
+        ) from None

@@ -1,0 +1,83 @@
+"""The body of a refusal, in any shape that the API, its gateway, its sign-in or a proxy gives it.
+
+1. ``{"badRequest": {"code": 400, "message": "…"}}``: Cinder; the name follows the HTTP status
+2. ``{"error": {"code": "VolumeBackup.0012", "message": "…"}}``: VBS and EVS; with a title, Keystone and IAM
+3. ``{"error_code": "APIGW.0301", "error_msg": "…", "request_id": "…"}``: gateway and IAM v3.0
+4. ``{"message": "…<br />", "code": "413 Request Entity Too Large", "title": "…"}``: Cinder's outer layers
+5. HTML, an empty body, JSON that is no object, cut JSON: proxies
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handler.vbs.body import Unreadable, parse_json
+
+TEXT_LIMIT = 1000
+"""Characters of the API's text that are kept: it goes into events and into headers that share one frame."""
+
+_HIDDEN = re.compile(r"<(script|style|head)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]+")
+_TOKEN_LIKE = re.compile(r"[\w+/=.-]{120,}")
+_SHORT = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a body says; ``name`` is the fault's name (``itemNotFound``) where the shape has one."""
+
+    name: str | None = None
+    code: str | None = None
+    message: str = ""
+    request_id: str | None = None
+    retry_after: str | None = None
+
+
+def read_fault(body: bytes) -> Fault:
+    """Read a body of any shape; what is no fault becomes its bounded text."""
+    try:
+        document = parse_json(body)
+    except Unreadable:
+        return Fault(message=clean(body[: 64 * TEXT_LIMIT].decode("utf-8", "replace")))
+    if not isinstance(document, dict):
+        return Fault(message=clean(str(document)[: 64 * TEXT_LIMIT]))
+    for name, inner in document.items():
+        if isinstance(inner, dict) and ("message" in inner or "code" in inner):
+            return _fault(None if name == "error" else name, {**document, **inner})
+    return _fault(None, document)
+
+
+def _fault(name: str | None, fields: Mapping[str, Any]) -> Fault:
+    return Fault(
+        name=_short(name),
+        code=_short(_first(fields, "error_code", "code")),
+        message=clean(_first(fields, "error_msg", "message", "title", "error") or ""),
+        request_id=_short(_first(fields, "request_id")),
+        retry_after=_short(_first(fields, "retryAfter")),
+    )
+
+
+def _first(fields: Mapping[str, Any], *names: str) -> str | None:
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
+            return str(value)
+    return None
+
+
+def _short(text: str | None) -> str | None:
+    return clean(text)[:_SHORT] or None if text else None
+
+
+def clean(text: str) -> str:
+    """Return one printable line of at most ``TEXT_LIMIT`` characters.
+
+    Markup is removed, and what is long enough to be a token: some gateways quote what they were sent.
+    """
+    text = html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
+    text = _UNPRINTABLE.sub(" ", text).strip()
+    text = _TOKEN_LIKE.sub("…", text)
+    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"

@@ -1,0 +1,201 @@
+"""A refusal → ``ApiError``: the HTTP status decides, then the code, then the text.
+
+The tables are to be read against the create call's page (its status codes), VBS's and the gateway's lists of
+error codes, and Cinder's own texts. They are written for the create call; ``look_error`` reads them for GET.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import NamedTuple
+
+from events.outcome import Category
+from handler.errors import ApiError
+from handler.vbs.fault_body import Fault, clean, read_fault
+from handler.vbs.retry_after import retry_after
+
+C = Category
+
+STATUSES: Mapping[int, Category] = {
+    400: C.REFUSED,
+    401: C.DENIED,
+    402: C.DENIED,  # arrears
+    403: C.DENIED,
+    404: C.NOT_FOUND,  # only where the API itself says so; see _wrong_path
+    405: C.REFUSED,
+    406: C.REFUSED,
+    407: C.DENIED,  # a proxy wants a sign-in
+    408: C.IN_DOUBT,  # who timed out, the reader of the request or something behind it, is not told
+    409: C.CONFLICT,
+    413: C.QUOTA,  # Cinder's overLimit
+    414: C.INVALID,
+    415: C.REFUSED,
+    425: C.UNAVAILABLE,
+    429: C.THROTTLED,
+    431: C.DENIED,  # the only long header is the token
+    494: C.DENIED,  # the same, in nginx's number
+    500: C.IN_DOUBT,
+    501: C.REFUSED,
+    502: C.IN_DOUBT,
+    503: C.UNAVAILABLE,  # says that nobody took the request
+    504: C.IN_DOUBT,
+}
+
+
+def _volume_backup(category: Category, *numbers: str) -> Iterator[tuple[str, Category]]:
+    return ((f"VolumeBackup.{number}", category) for number in numbers)
+
+
+def _gateway(category: Category, *numbers: str) -> Iterator[tuple[str, Category]]:
+    return ((f"{prefix}.{number}", category) for number in numbers for prefix in ("APIGW", "APIG"))
+
+
+CODES: Mapping[str, Category] = dict(
+    [
+        ("common.0011", C.UNAVAILABLE),
+        # VBS: the request breaks a rule
+        *_volume_backup(C.INVALID, "0002", "0003", "0004", "0005", "0006", "0007", "0010", "0011"),
+        *_volume_backup(C.INVALID, "0026", "0049", "0050"),
+        # VBS: rights, then «no» for good
+        *_volume_backup(C.DENIED, "0041", "0042", "0044"),
+        *_volume_backup(C.NOT_FOUND, "0021"),
+        *_volume_backup(C.REFUSED, "0053", "0062"),
+        # VBS: the disk is in another state, another backup of it is under way, its snapshot is not there yet
+        *_volume_backup(C.CONFLICT, "0012", "0013", "0020", "0205", "0206"),
+        # VBS: a step before the backup failed, nothing was made
+        *_volume_backup(C.UNAVAILABLE, "0008", "0009", "0014", "0017", "0018", "0019", "0022", "0023"),
+        *_volume_backup(C.UNAVAILABLE, "0024", "0025", "0035", "0036", "0037", "0038", "0043", "0063"),
+        *_volume_backup(C.UNAVAILABLE, "0070", "0900"),
+        # VBS: the backup itself was begun; whether it is there, only a look can tell
+        *_volume_backup(C.IN_DOUBT, "0027", "0028", "0029", "0030", "0039", "0064"),
+        # VBS: 20 backups of the disk; counts and capacities
+        *_volume_backup(C.QUOTA, "0040", *(f"00{number}" for number in range(71, 85))),
+        # EVS
+        ("EVS.5400", C.INVALID),
+        ("EVS.2045", C.INVALID),
+        ("EVS.5404", C.NOT_FOUND),
+        ("EVS.5413", C.QUOTA),
+        ("EVS.2043", C.CONFLICT),
+        # gateway: its own trouble, before the API was asked
+        *_gateway(C.UNAVAILABLE, "0101", "0103", "0104", "0105", "0204", "0605", "0606", "0607"),
+        *_gateway(C.UNAVAILABLE, "0608", "0609", "0610", "0611", "0612", "0613", "0615", "0616"),
+        *_gateway(C.DENIED, "0205", "0301", "0302", "0303", "0304", "0305", "0306", "0307", "0310"),
+        *_gateway(C.DENIED, "0311", "0312", "0313", "0314", "0401", "0402", "0404", "0405", "0502"),
+        *_gateway(C.THROTTLED, "0308", "0501"),
+    ]
+)
+
+BUSY_CODES = frozenset({"VolumeBackup.0013", "VolumeBackup.0206"})
+"""A backup of this disk is under way."""
+
+
+class TextRule(NamedTuple):
+    """Where Cinder uses one status for many things, only its text tells them apart."""
+
+    status: int
+    pattern: re.Pattern[str]
+    category: Category
+    busy: bool = False
+
+
+def _rule(status: int, pattern: str, category: Category, *, busy: bool = False) -> TextRule:
+    return TextRule(status, re.compile(pattern, re.IGNORECASE), category, busy)
+
+
+_STATUS_IS = r"""must be available.*current status is ["']"""
+_PASSING = "creating|attaching|detaching|uploading|downloading|extending|restoring-backup|rollbacking"
+
+TEXTS: tuple[TextRule, ...] = (
+    _rule(400, rf"{_STATUS_IS}backing-up\b", C.CONFLICT, busy=True),
+    _rule(400, rf"{_STATUS_IS}(?:{_PASSING})\b", C.CONFLICT),
+    _rule(400, _STATUS_IS, C.REFUSED),
+    _rule(400, r"No backups available to do an incremental backup", C.REFUSED),
+    _rule(400, r"does not match with snapshot\.volume_id", C.INVALID),
+    _rule(400, r"Invalid input for field/attribute|is a required property", C.INVALID),
+    _rule(400, r"Malformed request body|Incorrect request body format", C.INVALID),
+    _rule(400, r"Malformed request url", C.DENIED),  # a token of another project
+    _rule(413, r"BackupLimitExceeded|ExceedsAvailableQuota|quota", C.QUOTA),
+    _rule(413, r"Request (?:is|entity) too large|body .*(?:too large|above|exceed)", C.INVALID),
+)
+
+
+def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
+    """Read a refusal of the create call. ``headers`` are looked up by lower-case names."""
+    fault = read_fault(body)
+    wait = retry_after(headers, fault.retry_after, fault.message)
+    category, busy = _judge(status, fault, wait)
+    message = fault.message or _phrase(status)
+    if 300 <= status < 400 or _wrong_path(status, fault):
+        category = C.UNAVAILABLE
+        message = clean(f"{message} (is it the API? check VBS_ENDPOINT and VBS_API_VERSION)")
+    return ApiError(
+        category,
+        message,
+        status=status,
+        code=fault.code,
+        request_id=request_id(headers) or fault.request_id,
+        retry_after=wait,
+        busy=busy,
+    )
+
+
+def look_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
+    """Read a refusal of a GET: it changes nothing, so no doubt, and «not found» is no word of a list."""
+    error = create_error(status, headers, body)
+    if error.category in (C.IN_DOUBT, C.NOT_FOUND):
+        return replace(error, category=C.UNAVAILABLE)
+    return error
+
+
+def says_absent(status: int, body: bytes) -> bool:
+    """Tell whether the API itself says that there is no such thing; a wrong path is a 404 as well."""
+    return status == HTTPStatus.NOT_FOUND and not _wrong_path(status, read_fault(body))
+
+
+def _wrong_path(status: int, fault: Fault) -> bool:
+    absent = fault.name == "itemNotFound" or CODES.get(fault.code or "") is C.NOT_FOUND
+    return status == HTTPStatus.NOT_FOUND and not absent
+
+
+def _judge(status: int, fault: Fault, wait: float | None) -> tuple[Category, bool]:
+    by_code = CODES.get(fault.code or "")
+    if by_code is not None:
+        return by_code, fault.code in BUSY_CODES
+    for rule in TEXTS:
+        if rule.status == status and rule.pattern.search(fault.message):
+            return rule.category, rule.busy
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return _over_limit(fault, wait), False
+    return by_status(status), False
+
+
+def _over_limit(fault: Fault, wait: float | None) -> Category:
+    """413 without a word of quota: older throttling says when to come back, Cinder's quota says 0."""
+    if fault.name == "overLimitFault" or wait:
+        return C.THROTTLED
+    return C.QUOTA if fault.name else C.INVALID
+
+
+def by_status(status: int) -> Category:
+    """Return what a status means by itself; also those that nobody has written down."""
+    if status in STATUSES:
+        return STATUSES[status]
+    if 300 <= status < 400:
+        return C.UNAVAILABLE
+    return C.REFUSED if 400 <= status < 500 else C.IN_DOUBT
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id under which the API's operators find the call."""
+    for name in ("x-openstack-request-id", "x-request-id", "x-compute-request-id"):
+        if value := headers.get(name):
+            return clean(value)[:120]
+    return None

@@ -1,0 +1,73 @@
+"""How long the API asks us to wait: ``Retry-After``, ``retryAfter`` of the body, or a throttling text."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+LONGEST = 3600.0
+"""Seconds; who asks for more is asked again after this."""
+
+_LIMIT = re.compile(r"limit:\s*\d{1,9},\s*time:\s*(\d{1,6})\s*(second|minute|hour|day)", re.IGNORECASE)
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_LOOKS_PER_WINDOW = 10
+_LOCKED = re.compile(r"account is locked", re.IGNORECASE)
+_LOCKED_SECONDS = 900.0
+
+
+def retry_after(headers: Mapping[str, str], told: str | None, text: str) -> float | None:
+    """Return seconds in 0 to ``LONGEST``, or None where nothing readable is said.
+
+    The header counts before the body's ``told``, both before the ``text``. A date is taken relative to the
+    answer's own ``Date``, so that a wrong clock on either side does no harm.
+    """
+    for value in (headers.get("retry-after"), told):
+        seconds = _seconds(value, headers.get("date")) if value else None
+        if seconds is not None:
+            return seconds
+    return _from_text(text)
+
+
+def _seconds(value: str, date: str | None) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return _until(value, date)
+    return None if math.isnan(number) else _bounded(number)
+
+
+def _until(value: str, date: str | None) -> float | None:
+    then = _date(value)
+    if then is None:
+        return None
+    now = (_date(date) if date else None) or datetime.now(UTC)
+    return _bounded((then - now).total_seconds())
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 0.0), LONGEST)
+
+
+def _from_text(text: str) -> float | None:
+    """A throttling text tells the window, not when it ends: a tenth of it, from 1 s to 60 s.
+
+    ``…policy user over ratelimit,limit:200,time:5 minute`` makes 30 s: at most ten more refusals per window,
+    while a whole window's wait would on average waste half of it. A locked IAM account is locked for 15
+    minutes.
+    """
+    if _LOCKED.search(text):
+        return _LOCKED_SECONDS
+    found = _LIMIT.search(text)
+    if found is None:
+        return None
+    window = int(found[1]) * _SECONDS[found[2].lower()]
+    return min(max(window / _LOOKS_PER_WINDOW, 1.0), 60.0)

@@ -1,0 +1,165 @@
+"""``MemoryApi``: the VBS API in memory, for tests of the story and of the policy.
+
+Like the real one it does not deduplicate: two creates are two backups. Faults are put in a queue per call and
+each is used once; what happens later (``settle``, a late commit) happens by the clock that is handed in.
+"""
+
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from events.outcome import AcceptedBackup, Category, CompletedBackup, Link
+from handler.errors import ApiError
+from handler.ports import Backup, Snapshot
+from handler.request import BackupRequest
+
+Call = Literal["create", "find", "show", "show_snapshot"]
+
+
+@dataclass(frozen=True)
+class CutBefore:
+    """The connection is cut before the work is done: in doubt, and nothing was made."""
+
+
+@dataclass(frozen=True)
+class CutAfter:
+    """The work is done and the answer is lost: in doubt, and the backup exists."""
+
+
+@dataclass(frozen=True)
+class LateCommit:
+    """In doubt now; the backup appears ``seconds`` later."""
+
+    seconds: float
+
+
+Fault = ApiError | CutBefore | CutAfter | LateCommit
+
+
+@dataclass
+class Made:
+    """A backup that was ever made: when (clock), for what, and how it ends (``available`` or ``error``)."""
+
+    id: str
+    project_id: str
+    request: BackupRequest
+    at: float
+    end: str = "available"
+    fail_reason: str | None = None
+
+
+@dataclass
+class MemoryApi:
+    """``handler.ports.Api`` in memory.
+
+    ``backups`` is every backup ever made, late ones included; ``calls`` counts. A backup is ``creating``
+    until ``settle`` seconds after it was made. Snapshots are known where ``snapshots`` has them. With
+    ``hide_snapshot_ids`` backups are found by name only, as on releases that leave the id out.
+    """
+
+    clock: Callable[[], float]
+    settle: float = 0.0
+    backups: list[Made] = field(default_factory=list)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    hide_snapshot_ids: bool = False
+    calls: dict[Call, int] = field(default_factory=lambda: defaultdict(int))
+    ends: deque[tuple[str, str | None]] = field(default_factory=deque)
+    closed: bool = False
+    _faults: dict[Call, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
+
+    def fail(self, call: Call, *faults: Fault) -> None:
+        """Let the next calls of this kind end so, one fault each."""
+        self._faults[call].extend(faults)
+
+    def end_in_error(self, reason: str) -> None:
+        """Let the next backup that is made end in ``error``."""
+        self.ends.append(("error", reason))
+
+    async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
+        """Make a backup, whatever was made before."""
+        fault = self._next_fault("create")
+        match fault:
+            case ApiError():
+                raise fault
+            case CutBefore():
+                raise _in_doubt()
+            case CutAfter():
+                self._make(project_id, request, at=self.clock())
+                raise _in_doubt()
+            case LateCommit():
+                self._make(project_id, request, at=self.clock() + fault.seconds)
+                raise _in_doubt()
+        made = self._make(project_id, request, at=self.clock())
+        href = f"http://api.invalid/v2/{project_id}/backups/{made.id}"
+        return AcceptedBackup(id=made.id, name=request.name, links=(Link(href=href, rel="self"),))
+
+    async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
+        """Return the snapshot's backups that have been committed by now, oldest first."""
+        self._look("find")
+        found = [
+            made
+            for made in self._visible(project_id)
+            if made.request.volume_id == volume_id and self._matches(made, snapshot_id, name)
+        ]
+        return [self._shown(made) for made in sorted(found, key=lambda made: made.at)]
+
+    async def show(self, project_id: str, backup_id: str) -> Backup | None:
+        """Return a backup that has been committed by now."""
+        self._look("show")
+        shown = [self._shown(made) for made in self._visible(project_id) if made.id == backup_id]
+        return shown[0] if shown else None
+
+    async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
+        """Return the snapshot that the test has put there."""
+        self._look("show_snapshot")
+        return self.snapshots.get(snapshot_id)
+
+    async def aclose(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+    def _next_fault(self, call: Call) -> Fault | None:
+        self.calls[call] += 1
+        waiting = self._faults[call]
+        return waiting.popleft() if waiting else None
+
+    def _look(self, call: Call) -> None:
+        fault = self._next_fault(call)
+        if isinstance(fault, ApiError):
+            raise fault
+        if fault is not None:
+            raise ApiError(Category.UNAVAILABLE, "no answer: the connection was cut")
+
+    def _make(self, project_id: str, request: BackupRequest, *, at: float) -> Made:
+        end, reason = self.ends.popleft() if self.ends else ("available", None)
+        made = Made(str(uuid.uuid4()), project_id, request, at, end, reason)
+        self.backups.append(made)
+        return made
+
+    def _visible(self, project_id: str) -> list[Made]:
+        now = self.clock()
+        return [made for made in self.backups if made.project_id == project_id and made.at <= now]
+
+    def _matches(self, made: Made, snapshot_id: str, name: str) -> bool:
+        if self.hide_snapshot_ids:
+            return made.request.name == name and snapshot_id in name
+        return made.request.snapshot_id == snapshot_id
+
+    def _shown(self, made: Made) -> Backup:
+        settled = self.clock() >= made.at + self.settle
+        detail = CompletedBackup(
+            id=made.id,
+            name=made.request.name,
+            status=made.end if settled else "creating",
+            size=1,
+            created_at=datetime.fromtimestamp(made.at, UTC).isoformat().replace("+00:00", "Z"),
+        )
+        snapshot_id = None if self.hide_snapshot_ids else made.request.snapshot_id
+        return Backup(detail, snapshot_id, made.request.volume_id, made.fail_reason if settled else None)
+
+
+def _in_doubt() -> ApiError:
+    return ApiError(Category.IN_DOUBT, "no answer: the connection was cut")
