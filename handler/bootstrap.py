@@ -1,7 +1,7 @@
 """The only place that knows concrete classes: it puts the parts together by the settings."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -113,26 +113,24 @@ class Parts:
 
 
 @asynccontextmanager
-async def parts(
-    settings: Settings, *, monotonic: Callable[[], float] = time.monotonic
-) -> AsyncIterator[Parts]:
+async def parts(settings: Settings) -> AsyncIterator[Parts]:
     """Open what the program needs, and close it in reverse. Raises ``SettingsError``."""
     if not settings.vbs_endpoint:
         raise SettingsError(
             "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
         )
     async with AsyncExitStack() as stack:
-        auth = choose_auth(settings)
+        client = http_client(settings)
+        stack.push_async_callback(client.aclose)
         api = VbsClient(
-            http_client(settings),
+            client,
             settings.vbs_endpoint,
             version=settings.vbs_api_version,
-            auth=auth,
+            auth=choose_auth(settings, client),
             timeout=settings.vbs_timeout,
         )
-        stack.push_async_callback(api.aclose)
         ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
         stack.push_async_callback(ledger.aclose)
-        intake = Intake(settings.concurrency, monotonic, doubt_pause=settings.wait_ladder[0])
+        intake = Intake(settings.concurrency, time.monotonic, doubt_pause=settings.wait_ladder[0])
         chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects)
         yield Parts(settings, api, ledger, intake, chooser)

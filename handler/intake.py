@@ -1,8 +1,9 @@
 """Everybody's trouble: when to stop taking messages, and how to come back.
 
-While the API, its sign-in or the ledger is down, messages stay in the broker. One message at a time probes, at
-growing intervals; then the number in flight doubles with each round that goes well. A project that is throttled
-alone is parked alone, so that it does not starve the others; where nothing else comes in, intake pauses too.
+While the API, its sign-in or the ledger is down, messages stay in the broker. One message at a time probes,
+at growing intervals; then the number in flight doubles with each round that goes well. A project that is
+throttled alone is parked alone, so that it does not starve the others; where nothing else comes in, intake
+pauses too.
 """
 
 from collections.abc import Callable

@@ -9,9 +9,9 @@ delivery ─ decode ─ is it for us? ─ claim (ledger) ─┬─ ended before 
                                                                       └─ no answer: in doubt → wait, then look
                                                                          before any second try
 
-What must not happen twice is written into the ledger before it is told. What is told, waits or is buried has
-been confirmed by the broker when ``handle`` returns; only then does the caller acknowledge. A crash between any
-two steps leaves a redelivery, and each step is safe to repeat.
+What must not happen twice is written into the ledger before it is told. What is told, waits or is buried
+has been confirmed by the broker when ``handle`` returns; only then does the caller acknowledge. A crash
+between any two steps leaves a redelivery, and each step is safe to repeat.
 """
 
 from collections.abc import Callable, Sequence

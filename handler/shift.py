@@ -1,8 +1,9 @@
 """One connection's worth of consuming: how many messages are in hand, and which of them must be alone.
 
-A message that came back from a vanished consumer (a *suspect*) may be the reason why it vanished. It is handled
-with nothing else in hand, so that its neighbours are not counted down with it toward the broker's delivery
-limit. Each connection therefore starts with a prefetch of one, until a message comes that never came back.
+A message that came back from a vanished consumer (a *suspect*) may be the reason why it vanished. It is
+handled with nothing else in hand, so that its neighbours are not counted down with it toward the broker's
+delivery limit. Each connection therefore starts with a prefetch of one, until a message comes that never
+came back.
 
 Dangers:
 - Nothing is ever given back: each return of a quorum queue counts toward the delivery limit.

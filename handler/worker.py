@@ -90,12 +90,8 @@ class Worker:
             for binding in self._plan.topology.foreign_bindings():
                 problem = await bind_foreign(link, binding)
                 if problem and binding.source not in failing:
-                    log.warning(
-                        "SNAPSHOT_BINDINGS: exchange %s: %s",
-                        binding.source,
-                        problem,
-                        extra={"action": "binding.missing"},
-                    )
+                    text = f"SNAPSHOT_BINDINGS: exchange {binding.source}: {problem}"
+                    log.warning(text, extra={"action": "binding.missing"})
                 (failing.add if problem else failing.discard)(binding.source)
             await asyncio.sleep(_FOREIGN_SECONDS)
 

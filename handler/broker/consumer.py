@@ -78,8 +78,8 @@ class Consumer:
     def _cancel(self, *, consumer_tag: str, callback: Callable[[Any], None]) -> None:
         raw = self._channel.raw
         raw.basic_cancel(consumer_tag, callback)
-        # What arrives before the broker's answer pika would reject, and each return counts toward the delivery
-        # limit. It has no public switch for that; so it is handed to us like any other delivery.
+        # What arrives before the broker's answer pika would reject, and each return counts toward the
+        # delivery limit. It has no public switch for that; so it is handed to us like any other delivery.
         raw._cancelled.discard(consumer_tag)  # noqa: SLF001
 
     def _cancelled(self, _frame: object) -> None:

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -19,6 +19,7 @@ from pika.exceptions import AMQPError
 from handler.errors import ConnectionLost
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 HEARTBEAT = 10
 """Seconds; clusters cut clients that are silent for long, and a half-open link shows after twice this."""
@@ -77,7 +78,7 @@ class Channel:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls.add(answer)
         try:
-            method(callback=lambda frame: answer.done() or answer.set_result(frame), **arguments)
+            method(callback=lambda frame: _settle(answer, frame), **arguments)
             return await answer
         except AMQPError as error:
             raise ChannelClosed(str(error)) from error
@@ -116,15 +117,12 @@ class Link:
             raise self.closed.result()
         opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
 
-        def on_open(raw: Any) -> None:
-            if not opened.done():
-                opened.set_result(Channel(raw))
-
         try:
-            self.raw.channel(on_open_callback=on_open)
+            self.raw.channel(on_open_callback=lambda raw: _settle(opened, Channel(raw)))
         except AMQPError as error:
             raise ConnectionLost(str(error)) from error
-        await asyncio.wait({opened, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {opened, self.closed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not opened.done():
             opened.cancel()
             raise self.closed.result()
@@ -170,7 +168,7 @@ async def connect(urls: Sequence[str], tls: Tls) -> Link:
 
 async def _connect_one(params: pika.URLParameters) -> Link:
     loop = asyncio.get_running_loop()
-    opened: asyncio.Future[AsyncioConnection] = loop.create_future()
+    opened: asyncio.Future[None] = loop.create_future()
     closed: asyncio.Future[ConnectionLost] = loop.create_future()
     where = f"{params.host}:{params.port}"
 
@@ -183,14 +181,21 @@ async def _connect_one(params: pika.URLParameters) -> Link:
 
     raw = AsyncioConnection(
         params,
-        on_open_callback=lambda connection: opened.done() or opened.set_result(connection),
+        on_open_callback=lambda _raw: _settle(opened, None),
         on_open_error_callback=lose,
         on_close_callback=lose,
         custom_ioloop=loop,
     )
     try:
-        return Link(await asyncio.wait_for(opened, _CONNECT_TIMEOUT), closed)
+        await asyncio.wait_for(opened, _CONNECT_TIMEOUT)
     except TimeoutError:
         if not raw.is_closed and not raw.is_closing:
             raw.close()
         raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None
+    return Link(raw, closed)
+
+
+def _settle(answer: "asyncio.Future[T]", result: T) -> None:
+    """Set a result unless nobody waits for it any more."""
+    if not answer.done():
+        answer.set_result(result)

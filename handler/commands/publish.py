@@ -32,8 +32,7 @@ def publish(
     project_id: Annotated[str | None, typer.Option(help="Default: VBS_PROJECT_ID of the worker.")] = None,
     name: Annotated[str | None, typer.Option(help="The snapshot's name.")] = None,
     file: Annotated[
-        str | None,
-        typer.Option(help="Events to send as they are, one JSON document a line; - is standard input."),
+        str | None, typer.Option(help="Events to send as they are: one JSON document a line; - is stdin.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
