@@ -12,11 +12,13 @@ from handler.choosing import Chooser
 from handler.errors import SettingsError
 from handler.intake import Intake
 from handler.ledger import open_ledger
+from handler.logs import log_handled
 from handler.policy import Limits
 from handler.ports import Api, Ledger, Outbox
-from handler.process import Process, Terms
+from handler.process import Process
 from handler.settings import Settings
 from handler.shift import Shift
+from handler.tools import Terms, Tools
 from handler.vbs.auth import choose_auth
 from handler.vbs.client import VbsClient
 from handler.vbs.http import http_client
@@ -71,15 +73,8 @@ class Parts:
 
     def process(self, outbox: Outbox) -> Process:
         """Make the process that publishes through ``outbox``."""
-        return Process(
-            api=self.api,
-            ledger=self.ledger,
-            outbox=outbox,
-            chooser=self.chooser,
-            intake=self.intake,
-            terms=terms(self.settings),
-            clock=time.time,
-        )
+        tools = Tools(self.api, self.ledger, self.intake, terms(self.settings), time.time)
+        return Process(tools=tools, outbox=outbox, chooser=self.chooser, notify=log_handled)
 
     def shift(self, link: Link) -> Shift:
         """Make a shift on a new connection."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from handler.process import Handled
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -52,6 +54,24 @@ def set_up(level: str, form: Literal["json", "text"] | None) -> None:
     # pika tells each step of each connection, and httpx each request.
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(max(quiet, logging.getLevelName(level)))
+
+
+log = logging.getLogger(__name__)
+
+
+def log_handled(handled: Handled) -> None:
+    """Tell of one handled message."""
+    if not log.isEnabledFor(logging.DEBUG):
+        return
+    ids = handled.ids
+    extra = {
+        "action": f"message.{handled.kind}",
+        "event_id": ids.event_id,
+        "project_id": ids.project_id,
+        "snapshot_id": ids.snapshot_id,
+        "reason": handled.reason,
+    }
+    log.debug("%s", handled.kind, extra=extra)
 
 
 _QUIET: Mapping[str, int] = {"pika": logging.CRITICAL, "httpx": logging.WARNING, "httpcore": logging.WARNING}

@@ -1,0 +1,116 @@
+"""Before a request leaves: does the backup exist already, and is the snapshot complete?
+
+A call in doubt may have worked. It is looked for several times with growing waits, because a slow server
+may commit late; only then is it sent again. A look-up that fails says nothing: absent and unknown are two
+answers.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from events.message import WaitReason
+from events.outcome import AcceptedBackup, Category, Failure
+from handler import reply as replies
+from handler.errors import ApiError
+from handler.policy import Decision, may_send_again
+from handler.ports import Backup, Doubt, Ours
+from handler.reply import Case, Reply
+from handler.tools import Tools
+
+log = logging.getLogger(__name__)
+
+_COMPLETE = frozenset({"available", "backing-up"})
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """Looks, and says what follows: a found backup, a reply, or None where nothing stands in the way."""
+
+    tools: Tools
+
+    async def for_backup(self, case: Case, claim: Ours) -> AcceptedBackup | Reply | None:
+        """Look for a backup that may exist already. None means: there is none, and it may be sent (again)."""
+        doubt, now = claim.doubt, self.tools.clock()
+        if doubt and now < doubt.look_after:
+            await self.tools.ledger.doubt(claim, doubt)
+            return replies.waits(case, "look", doubt.look_after - now)
+        wanted = case.request
+        try:
+            found = await self.tools.api.find(
+                case.project_id, wanted.volume_id, wanted.snapshot_id, wanted.name
+            )
+        except ApiError as error:
+            return await self._unknown(case, claim, error)
+        self.tools.intake.went_well()
+        if backup := _best([each for each in found if each.id not in claim.spoiled], case):
+            return AcceptedBackup(id=backup.id, name=backup.detail.name)
+        if doubt is None or may_send_again(
+            looks=doubt.looks + 1, since=doubt.since, now=now, limits=self.tools.limits
+        ):
+            return None
+        return await self._again(case, claim, doubt)
+
+    async def for_snapshot(self, case: Case, claim: Ours) -> Reply | None:
+        """Ask whether a snapshot that was only requested is complete. None means: it is."""
+        try:
+            snapshot = await self.tools.api.show_snapshot(case.project_id, case.request.snapshot_id)
+        except ApiError as error:
+            return await self._unknown(case, claim, error)
+        self.tools.intake.went_well()
+        if snapshot is not None and snapshot.status in _COMPLETE:
+            return None
+        status = snapshot.status if snapshot else None
+        if failure := self._never_complete(status, case):
+            return await self.tools.fail(case, claim, failure)
+        await self.tools.ledger.release(claim)
+        return replies.waits(case, "check", self.tools.limits.rung(case.state.waits))
+
+    def _never_complete(self, status: str | None, case: Case) -> Failure | None:
+        if status is None:
+            return Failure(category=Category.NOT_FOUND, message="the API knows no such snapshot")
+        if status.startswith("error") or status == "deleting":
+            return Failure(category=Category.REFUSED, message=f"the snapshot is in status {status}")
+        if self.tools.clock() - case.state.first_seen > self.tools.limits.max_age:
+            message = f"the snapshot is still {status} after MAX_AGE"
+            return Failure(category=Category.EXPIRED, message=message)
+        return None
+
+    async def _again(self, case: Case, claim: Ours, doubt: Doubt) -> Reply:
+        """One absence more, which proves little yet: look again after a longer wait."""
+        seconds = self.tools.limits.rung(doubt.looks + 1)
+        later = Doubt(doubt.since, doubt.looks + 1, self.tools.clock() + seconds)
+        await self.tools.ledger.doubt(claim, later)
+        return replies.waits(case, "look", seconds)
+
+    async def _unknown(self, case: Case, claim: Ours, error: ApiError) -> Reply:
+        """A look-up that failed is no absence: nothing may be sent, and nothing is counted."""
+        decision = self.tools.judge(case, error)
+        if decision.action == "fail":
+            category = Category.IN_DOUBT if claim.doubt else decision.category
+            return await self.tools.fail(case, claim, replies.failure(error, category))
+        if claim.doubt:
+            await self.tools.ledger.doubt(claim, claim.doubt)
+            return replies.waits(case, "look", decision.seconds)
+        await self.tools.ledger.release(claim)
+        return replies.waits(case, wait_reason(decision), decision.seconds)
+
+
+def wait_reason(decision: Decision) -> WaitReason:
+    """Return the word for why a message waits after a failure."""
+    return "retry" if decision.scope == "message" else "pause"
+
+
+def _best(found: Sequence[Backup], case: Case) -> Backup | None:
+    """The oldest that is not in error; one in error only where there is no other."""
+    sound = [backup for backup in found if not backup.status.startswith("error")]
+    if len(sound) > 1:
+        ids = ", ".join(backup.id for backup in sound)
+        log.error(
+            "snapshot %s has %d backups: %s",
+            case.request.snapshot_id,
+            len(sound),
+            ids,
+            extra={"action": "backup.second", "snapshot_id": case.request.snapshot_id},
+        )
+    return next(iter(sound or found), None)

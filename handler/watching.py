@@ -1,0 +1,67 @@
+"""After the 202: follow a backup to its end, since no notification tells of one that fails later.
+
+The message goes through the wait queues and comes back to ask, so that a watch survives restarts and costs
+nothing meanwhile.
+"""
+
+from dataclasses import dataclass, replace
+
+from events.outcome import AcceptedBackup, Category, Failure
+from handler import reply as replies
+from handler.errors import ApiError
+from handler.policy import watch_delay
+from handler.ports import Backup, Ended
+from handler.reply import Case, Reply
+from handler.tools import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Tells that a backup is being made, and how it ended."""
+
+    tools: Tools
+
+    def accepted(self, case: Case, backup: AcceptedBackup, *, made_at: float, found: bool) -> Reply:
+        """Tell that the backup is being made, and watch it to its end where that is wanted."""
+        reply = replies.accepted(case, backup, found=found)
+        if not self.tools.terms.track_backups:
+            return reply
+        seconds = watch_delay(age=self.tools.clock() - made_at, size_gb=case.event.snapshot.size_gb)
+        return replies.watched(reply, case, backup.id, accepted_at=made_at, seconds=seconds)
+
+    async def watch(self, case: Case, backup_id: str, *, accepted_at: float) -> Reply:
+        """Ask how the backup is; a status that nobody knows means «not yet»."""
+        age = max(0.0, self.tools.clock() - accepted_at)
+        try:
+            backup = await self.tools.api.show(case.project_id, backup_id)
+        except ApiError as error:
+            seconds = max(self.tools.judge(case, error).seconds, self.tools.limits.rung(0))
+            return self._watch_on(case, backup_id, accepted_at, seconds)
+        self.tools.intake.went_well()
+        if end := _end(backup, age, deadline=self.tools.terms.track_deadline):
+            end = replace(end, attempts=case.state.attempts)
+            await self.tools.ledger.ended(case.key, end, backup_id=backup_id, cause=case.cause)
+            return replies.ended(case, end)
+        size = case.event.snapshot.size_gb or (backup.detail.size if backup else None)
+        return self._watch_on(case, backup_id, accepted_at, watch_delay(age=age, size_gb=size))
+
+    def _watch_on(self, case: Case, backup_id: str, accepted_at: float, seconds: float) -> Reply:
+        return replies.watched(Reply("waiting"), case, backup_id, accepted_at=accepted_at, seconds=seconds)
+
+
+def _end(backup: Backup | None, age: float, *, deadline: float) -> Ended | None:
+    """Tell whether the backup has come to its end, and which."""
+    if backup is None or backup.status in ("deleting", "deleted"):
+        return _spoiled("the backup was deleted before it was seen available")
+    if backup.status == "available":
+        return Ended(backup=backup.detail, seconds=round(age, 3))
+    if backup.status.startswith("error"):
+        return _spoiled(backup.fail_reason or f"the backup is in status {backup.status}")
+    if age > deadline:
+        message = f"the backup is still {backup.status} after TRACK_DEADLINE ({deadline:g} s)"
+        return Ended(failure=Failure(category=Category.EXPIRED, message=message))
+    return None
+
+
+def _spoiled(message: str) -> Ended:
+    return Ended(failure=Failure(category=Category.BACKUP_ERROR, message=replies.cut(message)))
