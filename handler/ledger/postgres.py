@@ -40,7 +40,8 @@ SESSION = (
     # A worker that was stopped in the middle must not keep its rows from the others.
     "SET idle_in_transaction_session_timeout = '10s'",
     # A commit that returns before it is on disk is no promise; stricter settings of the server stay.
-    "SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
+    "SELECT set_config(name, 'on', false) FROM pg_settings "
+    "WHERE name = 'synchronous_commit' AND setting = 'off'",
 )
 
 MIGRATIONS: Sequence[Sequence[str]] = (
