@@ -14,14 +14,29 @@ __all__ = ["open_ledger"]
 def open_ledger(url: str, *, lease_seconds: float, clock: Callable[[], float] = time.time) -> Book:
     """Make the ledger that ``LEDGER_URL`` names, without touching it yet.
 
-    Raises ``SettingsError`` for an address that cannot be one. A ledger that is out of reach raises
-    ``LedgerUnavailable`` from its methods, and works again when it is back.
+    ``clock`` is seconds since the epoch; PostgreSQL uses its own. Raises ``SettingsError`` for an address
+    that cannot be one. A ledger that is out of reach raises ``LedgerUnavailable`` from its methods, and works
+    again when it is back.
     """
-    scheme = url.partition(":")[0]
-    if scheme == "none":
-        return MemoryLedger(clock, lease_seconds, ask_first=True)
-    if scheme == "sqlite":
-        return SqliteLedger(sqlite_path(url), clock, lease_seconds)
-    raise SettingsError(
-        "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/database, or none"
-    )
+    match url.partition(":")[0]:
+        case "none":
+            return MemoryLedger(clock, lease_seconds, ask_first=True)
+        case "sqlite":
+            return SqliteLedger(sqlite_path(url), clock, lease_seconds)
+        case "postgresql":
+            return _postgres(url, lease_seconds)
+        case _:
+            raise SettingsError(
+                "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/db, or none"
+            )
+
+
+def _postgres(url: str, lease_seconds: float) -> Book:
+    # Only who uses it needs its driver, and waits for its import.
+    try:
+        from handler.ledger.postgres import PostgresLedger
+    except ImportError as error:
+        raise SettingsError(
+            f"LEDGER_URL: for PostgreSQL install the extra: pip install 'snapshot-backup[postgres]' ({error})"
+        ) from error
+    return PostgresLedger(url, lease_seconds)

@@ -1,0 +1,261 @@
+"""The ledger in PostgreSQL, for workers on several machines. The database's clock is the only clock.
+
+The rows of a group are locked in the order of their keys, so that groups of two workers cannot wait for each
+other in a circle.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger.book import Book
+from handler.ledger.group import GroupStore
+from handler.ledger.row import Row, from_columns, to_columns
+from handler.ports import Key
+
+Connection = psycopg.Connection[TupleRow]
+
+DEFAULTS: dict[str, Any] = {
+    "application_name": "snapshot-backup",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15000,
+    "target_session_attrs": "read-write",
+}
+"""Where the address says nothing else: a peer that has vanished is noticed within seconds, and the primary is
+sought after a failover."""
+
+SESSION = (
+    "SET lock_timeout = '2s'",
+    "SET statement_timeout = '10s'",
+    # A worker that was stopped in the middle must not keep its rows from the others.
+    "SET idle_in_transaction_session_timeout = '10s'",
+    # A commit that returns before it is on disk is no promise; stricter settings of the server stay.
+    "SELECT set_config(name, 'on', false) FROM pg_settings "
+    "WHERE name = 'synchronous_commit' AND setting = 'off'",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (
+    (
+        """
+        CREATE TABLE snapshot_backup_ledger (
+            project_id text NOT NULL,
+            snapshot_id text NOT NULL,
+            state text NOT NULL,
+            token text,
+            lease_until double precision NOT NULL,
+            updated_at double precision NOT NULL,
+            settled integer NOT NULL,
+            rest text NOT NULL,
+            PRIMARY KEY (project_id, snapshot_id)
+        )
+        """,
+        "CREATE INDEX snapshot_backup_ledger_by_age ON snapshot_backup_ledger (settled, updated_at)",
+        "CREATE TABLE snapshot_backup_check (id integer PRIMARY KEY, checked_at double precision NOT NULL)",
+    ),
+)
+"""What leads from each schema version to the next. Only ever add at the end."""
+
+_MIGRATION_LOCK = 0x5B_1ED6E2
+
+_PLACEHOLDER = ""
+"""The state of a row that exists only to be locked."""
+
+_INSERT = """
+INSERT INTO snapshot_backup_ledger
+SELECT p, s, '', NULL, 0, extract(epoch FROM clock_timestamp()), 1, '{}'
+FROM unnest(%s::text[], %s::text[]) AS wanted (p, s) ORDER BY p, s
+ON CONFLICT DO NOTHING
+"""
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::double precision"
+_LOCK = """
+SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM snapshot_backup_ledger
+WHERE (project_id, snapshot_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+ORDER BY project_id, snapshot_id FOR UPDATE
+"""
+_LOAD = """
+SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM snapshot_backup_ledger
+WHERE project_id = %s AND snapshot_id = %s
+"""
+_SAVE = """
+INSERT INTO snapshot_backup_ledger SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[],
+    %s::double precision[], %s::double precision[], %s::integer[], %s::text[])
+ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, token = excluded.token,
+    lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
+    rest = excluded.rest
+"""
+_DELETE = """
+DELETE FROM snapshot_backup_ledger WHERE (project_id, snapshot_id) IN (
+    SELECT project_id, snapshot_id FROM snapshot_backup_ledger
+    WHERE (settled = 1 AND updated_at < %s) OR (settled = 0 AND updated_at < %s)
+    LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
+_TOUCH = """
+INSERT INTO snapshot_backup_check VALUES (1, %s)
+ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at
+"""
+
+
+class PostgresTransaction:
+    """See ``handler.ledger.group.Transaction``. Rows are written together at the end."""
+
+    def __init__(self, connection: Connection, now: float, rows: dict[Key, Row | None]) -> None:
+        self.now = now
+        self._connection = connection
+        self._rows = rows
+        self._changed: dict[Key, Row] = {}
+
+    def load(self, key: Key) -> Row | None:
+        """Read a row; it is locked where the transaction was begun for it."""
+        if key in self._rows:
+            return self._rows[key]
+        found = self._connection.execute(_LOAD, (key.project_id, key.snapshot_id)).fetchone()
+        return None if found is None else _read(found)[1]
+
+    def save(self, key: Key, row: Row) -> None:
+        """Write a row, at the end."""
+        self._rows[key] = self._changed[key] = row
+
+    def delete(self, *, settled_before: float, unsettled_before: float, limit: int) -> int:
+        """Delete old rows."""
+        return self._connection.execute(_DELETE, (settled_before, unsettled_before, limit)).rowcount
+
+    def touch(self) -> None:
+        """Write something."""
+        self._connection.execute(_TOUCH, (self.now,))
+
+    def flush(self) -> None:
+        """Send what was saved."""
+        if self._changed:
+            rows = [(key.project_id, key.snapshot_id, *to_columns(row)) for key, row in self._changed.items()]
+            self._connection.execute(_SAVE, [list(column) for column in zip(*rows, strict=True)])
+
+
+class PostgresBackend:
+    """One connection, made when it is needed and again when it was lost."""
+
+    def __init__(self, url: str) -> None:
+        self._conninfo, self._password = _parse(url)
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def transaction(self, keys: Sequence[Key]) -> Iterator[PostgresTransaction]:
+        """Run the block in a transaction that has locked ``keys``."""
+        try:
+            connection = self._connect()
+            transaction = _begin(connection, keys)
+            yield transaction
+            with connection.pipeline():
+                transaction.flush()
+                connection.commit()
+        except psycopg.DataError:
+            self.close()  # a caller's fault, not the database's
+            raise
+        except psycopg.Error as error:
+            self.close()
+            raise self._unavailable(error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection, which rolls back what was not committed."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connect(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            # Statements are not prepared, so that a pooler may stand between.
+            self._connection = psycopg.connect(self._conninfo, prepare_threshold=None)
+            self._connection.isolation_level = IsolationLevel.READ_COMMITTED
+            _prepare(self._connection)
+        return self._connection
+
+    def _unavailable(self, error: psycopg.Error) -> LedgerUnavailable:
+        text = " ".join(str(error).split()) or type(error).__name__
+        if self._password:
+            text = text.replace(self._password, "***")
+        return LedgerUnavailable(f"LEDGER_URL: {text}")
+
+
+def _parse(url: str) -> tuple[str, str]:
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.Error:
+        # The text of that error quotes the address, password and all.
+        raise SettingsError("LEDGER_URL: must be postgresql://user:password@host:5432/database") from None
+    return make_conninfo("", **{**DEFAULTS, **given}), str(given.get("password") or "")
+
+
+def _prepare(connection: Connection) -> None:
+    with connection.pipeline():
+        for statement in SESSION:
+            connection.execute(statement)
+        connection.commit()
+    _migrate(connection)
+
+
+def _migrate(connection: Connection) -> None:
+    """Bring the schema up to date, once, however many workers start together."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        connection.execute("CREATE TABLE IF NOT EXISTS snapshot_backup_schema (version integer NOT NULL)")
+        found = connection.execute("SELECT version FROM snapshot_backup_schema").fetchone()
+        version = 0 if found is None else int(found[0])
+        if version > len(MIGRATIONS):
+            raise LedgerUnavailable(
+                f"LEDGER_URL: its schema has version {version} and this program knows {len(MIGRATIONS)}: "
+                "run a newer release"
+            )
+        for statement in (line for step in MIGRATIONS[version:] for line in step):
+            connection.execute(statement)
+        if version < len(MIGRATIONS):
+            connection.execute("DELETE FROM snapshot_backup_schema")
+            connection.execute("INSERT INTO snapshot_backup_schema VALUES (%s)", (len(MIGRATIONS),))
+
+
+def _begin(connection: Connection, keys: Sequence[Key]) -> PostgresTransaction:
+    rows: dict[Key, Row | None] = {}
+    wanted = set(keys)
+    while True:
+        now = _lock(connection, wanted - rows.keys(), rows)
+        # A row can be pruned between the two statements; what is not there cannot be locked, so do it again.
+        if wanted <= rows.keys():
+            return PostgresTransaction(connection, now, rows)
+
+
+def _lock(connection: Connection, keys: set[Key], rows: dict[Key, Row | None]) -> float:
+    """Lock the rows of ``keys``, new ones too, in one round trip; return the time after that."""
+    columns = [[key.project_id for key in keys], [key.snapshot_id for key in keys]]
+    with connection.pipeline():
+        if keys:
+            connection.execute(_INSERT, columns)
+        locked = connection.execute(_LOCK, columns)
+        clock = connection.execute(_NOW)
+    rows.update(_read(found) for found in locked)
+    return float(clock.fetchall()[0][0])
+
+
+def _read(found: TupleRow) -> tuple[Key, Row | None]:
+    project_id, snapshot_id, state, *rest = found
+    return Key(project_id, snapshot_id), None if state == _PLACEHOLDER else from_columns(state, *rest)
+
+
+class PostgresLedger(Book):
+    """A ledger in PostgreSQL."""
+
+    def __init__(
+        self, url: str, lease_seconds: float = 20.0, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        store = GroupStore(PostgresBackend(url), "ledger-postgres")
+        super().__init__(store, lease_seconds=lease_seconds, monotonic=monotonic)

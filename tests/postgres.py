@@ -1,0 +1,112 @@
+"""A private PostgreSQL server for tests, from the programs that the machine has."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+START_SECONDS = 30.0
+
+
+def _program(name: str) -> str | None:
+    """Find a server program; distributions keep them off the PATH, by version."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)]))
+
+
+def _unprivileged() -> int | None:
+    """The user to run the server as, since it refuses to be root: nobody."""
+    return 65534 if os.geteuid() == 0 else None
+
+
+class Server:
+    """One cluster in a folder of its own, on a free loopback port; ``fsync`` is on."""
+
+    def __init__(self, folder: Path, postgres: str, initdb: str) -> None:
+        self._folder = folder
+        self._postgres = postgres
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self._call(
+            [initdb, "-D", str(folder / "data"), "-U", "tester", "-A", "trust", "--no-locale", "-E", "UTF8"]
+        )
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of a database."""
+        return f"postgresql://tester@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = ["-D", str(self._folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._postgres, *options, "-k", str(self._folder)],
+                stdout=log,
+                stderr=log,
+                user=_unprivileged(),
+                group=_unprivileged(),
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(f"PostgreSQL did not start: {(self._folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop at once, as after a crash, and wait for the end."""
+        if self._process is not None:
+            self._process.send_signal(3)  # SIGQUIT: immediate shutdown; the next start recovers
+            self._process.wait()
+            self._process = None
+
+    def create(self, database: str) -> str:
+        """Make an empty database; return its address."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(database)))
+        return self.url(database)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url(), connect_timeout=1).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _call(self, command: Sequence[str]) -> None:
+        subprocess.run(command, check=True, capture_output=True, user=_unprivileged(), group=_unprivileged())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """Run a server; skips where none is installed, and fails there in CI."""
+    postgres, initdb = _program("postgres"), _program("initdb")
+    if postgres is None or initdb is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL's server programs are not installed")
+        pytest.skip("PostgreSQL's server programs are not installed")
+    folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-postgres-"))
+    try:
+        if (user := _unprivileged()) is not None:
+            os.chown(folder, user, user)
+        running = Server(folder, postgres, initdb)
+        running.start()
+        try:
+            yield running
+        finally:
+            running.stop()
+    finally:
+        shutil.rmtree(folder)
