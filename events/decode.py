@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from events import cloudevents
 from events.errors import EventError, MalformedEvent
 from events.message import WAITING, Message, State, unwrap
@@ -40,7 +38,7 @@ def open_message(message: Message, *, now: float) -> tuple[Message, State]:
             value = parse_object(message.body)
             if value.get("type") == WAITING:
                 return unwrap(value)
-        except (MalformedEvent, ValidationError):
+        except (MalformedEvent, ValueError):
             pass
     return message, State(first_seen=now)
 

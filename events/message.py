@@ -6,11 +6,13 @@ however often it waited.
 """
 
 import base64
+import math
 import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -25,6 +27,7 @@ be told, a snapshot that is not complete yet, or everybody's trouble."""
 
 _NAMESPACE = uuid.UUID("c9f6a3b2-52a1-5d0e-8a3f-1d8e0f7b6a55")
 _CYCLE_HEADERS = re.compile(r"^x-(death|first-death-|last-death-|delivery-count|acquired-count)")
+_DECIMAL = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:E[+-]?\d{1,9})?")
 # Old Cinder releases put the user's live token into their notifications. The quotes may be escaped, since
 # the inner message is JSON text inside JSON. Bounded, so that no body can make it slow.
 _TOKEN = re.compile(rb'(\\{0,7})"(_context_\w{0,40}token\w{0,40})\1"(\s{0,8}:\s{0,8})\1"[^"\\]{1,65536}\1"')
@@ -133,11 +136,11 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
     """Return the original and its state from a waiting message's parsed body.
 
     Raises:
-        pydantic.ValidationError: it is no such message.
+        ValueError: it is no such message.
 
     """
     envelope = _ENVELOPE.validate_python(_with_bytes(value))
-    original = Message(envelope.data.body, envelope.data.content_type, _from_json(envelope.data.headers))
+    original = Message(envelope.data.body, envelope.data.content_type, _table(envelope.data.headers))
     state = State(
         first_seen=envelope.firstseen,
         reason=envelope.waitreason,
@@ -157,20 +160,25 @@ def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(data, dict) or not isinstance(body := data.get("body"), str):
         return value
     try:
-        return {**value, "data": {**data, "body": base64.urlsafe_b64decode(body)}}
+        return {**value, "data": {**data, "body": base64.b64decode(body, b"-_", validate=True)}}
     except ValueError:
         return {**value, "data": None}
 
 
 def _to_json(value: Any) -> Any:
-    """AMQP table values as JSON; what JSON has no word for is tagged."""
+    """AMQP table values as JSON; what JSON has no word for becomes a table with one key, a tag."""
     match value:
         case bytes():
             return {"$bytes": base64.b64encode(value).decode()}
         case datetime():
             return {"$time": value.replace(tzinfo=value.tzinfo or UTC).isoformat()}
+        case Decimal():
+            return {"$decimal": str(value)}
+        case float() if not math.isfinite(value):
+            return {"$float": str(value)}
         case dict():
-            return {str(key): _to_json(item) for key, item in value.items()}
+            table = {str(key): _to_json(item) for key, item in value.items()}
+            return {"$table": table} if _is_tag(table) else table
         case list() | tuple():
             return [_to_json(item) for item in value]
         case str() | int() | float() | None:
@@ -179,17 +187,45 @@ def _to_json(value: Any) -> Any:
             return {"$text": str(value)}
 
 
+def _table(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    match _from_json(value):
+        case dict() as table:
+            return table
+        case _:
+            raise ValueError("the original's headers are no table")
+
+
 def _from_json(value: Any) -> Any:
+    """Undo ``_to_json``. Raises ``ValueError``."""
     match value:
-        case {"$bytes": str(text), **rest} if not rest:
-            return base64.b64decode(text)
-        case {"$time": str(text), **rest} if not rest:
-            return datetime.fromisoformat(text)
-        case {"$text": str(text), **rest} if not rest:
-            return text
+        case dict() if _is_tag(value):
+            [(tag, content)] = value.items()
+            return _untag(tag, content)
         case dict():
             return {key: _from_json(item) for key, item in value.items()}
         case list():
             return [_from_json(item) for item in value]
         case _:
             return value
+
+
+def _is_tag(table: Mapping[str, Any]) -> bool:
+    return len(table) == 1 and next(iter(table)).startswith("$")
+
+
+def _untag(tag: str, content: Any) -> Any:
+    match tag, content:
+        case "$bytes", str():
+            return base64.b64decode(content, validate=True)
+        case "$time", str():
+            return datetime.fromisoformat(content)
+        case "$decimal", str() if _DECIMAL.fullmatch(content):
+            return Decimal(content)
+        case "$float", "nan" | "inf" | "-inf":
+            return float(content)
+        case "$text", str():
+            return content
+        case "$table", dict():
+            return {key: _from_json(item) for key, item in content.items()}
+        case _:
+            raise ValueError("an unknown tag in the original's headers")

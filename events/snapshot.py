@@ -1,5 +1,6 @@
 """What we accept: a snapshot that is complete, and what its backup should be like."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,21 +8,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-BACKUP_NAME = r"^(?!auto)[0-9A-Za-z_-]{1,64}$"
-"""The API page: 1 to 64 digits, letters, ``_`` and ``-``, not starting with ``auto``."""
+_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEX = re.compile(r"[0-9a-f]{32}")
 
 
 def _uuid(value: str) -> str:
     """Return the id in its one canonical spelling, so that it is one idempotency key."""
-    try:
-        return str(uuid.UUID(value))
-    except ValueError:
-        raise ValueError("not a UUID") from None
+    text = value.lower()
+    if _CANONICAL.fullmatch(text):
+        return text
+    if _HEX.fullmatch(text):
+        return str(uuid.UUID(text))
+    raise ValueError("not a UUID")
 
 
-ResourceId = Annotated[StrictStr, Field(max_length=64), AfterValidator(_uuid)]
+def _not_reserved(value: str) -> str:
+    if value.startswith("auto"):
+        raise ValueError("must not start with auto")
+    return value
+
+
+ResourceId = Annotated[
+    StrictStr, Field(max_length=36, json_schema_extra={"format": "uuid"}), AfterValidator(_uuid)
+]
 ProjectId = Annotated[StrictStr, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 """A project id is part of a URL's path: nothing that could leave its segment."""
+
+BackupName = Annotated[
+    StrictStr,
+    Field(pattern=r"^[0-9A-Za-z_-]{1,64}$", json_schema_extra={"not": {"pattern": "^auto"}}),
+    AfterValidator(_not_reserved),
+]
+"""The API page: 1 to 64 digits, letters, ``_`` and ``-``, not starting with ``auto``."""
 
 
 def is_resource_id(value: object) -> bool:
@@ -35,10 +53,10 @@ def is_resource_id(value: object) -> bool:
 class BackupOptions(BaseModel):
     """What the producer may say of the backup, by the API page's own rules; null means unset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[StrictStr, Field(pattern=BACKUP_NAME)] | None = None
-    description: Annotated[StrictStr, Field(max_length=255, pattern=r"^[^<>]*\Z")] | None = None
+    name: BackupName | None = None
+    description: Annotated[StrictStr, Field(max_length=255, pattern=r"^[^<>]*$")] | None = None
     force: StrictBool | None = None
     incremental: StrictBool | None = None
     container: Annotated[StrictStr, Field(max_length=255)] | None = None

@@ -6,11 +6,8 @@ Only what is set is sent: Cinder refuses unknown keys and empty strings, the bod
 
 import re
 import unicodedata
-from typing import Annotated
 
-from pydantic import Field, StrictStr
-
-from events.snapshot import BACKUP_NAME, BackupOptions, ResourceId, SnapshotCompleted
+from events.snapshot import BackupName, BackupOptions, ResourceId, SnapshotCompleted
 
 _NAME_LIMIT = 64
 _RESERVED_PREFIX = "auto"
@@ -21,7 +18,7 @@ class BackupRequest(BackupOptions):
 
     volume_id: ResourceId
     snapshot_id: ResourceId
-    name: Annotated[StrictStr, Field(pattern=BACKUP_NAME)]
+    name: BackupName
 
     def body(self) -> bytes:
         """Return the JSON document to send."""
