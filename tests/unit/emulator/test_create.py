@@ -114,6 +114,16 @@ def test_quota_holds_for_requests_at_once() -> None:
     assert [202] * 3 + [413] * 5 == sorted(answer.status_code for answer in answers)
 
 
+def test_a_deleted_backup_gives_its_quota_back() -> None:
+    """Count and gigabytes."""
+    world = World(Settings(quota_backups=1, quota_gigabytes=1, race=0))
+    made = world.create().json()["backup"]["id"]
+    world.clock.now += 60
+    assert 413 == world.create().status_code
+    assert 202 == world.call("DELETE", f"{BACKUPS}/{made}").status_code
+    assert 202 == world.create().status_code
+
+
 def test_a_backup_settles() -> None:
     """It is creating, then available; its snapshot is backing-up meanwhile."""
     world = World(Settings(settle=5, race=0))

@@ -6,6 +6,7 @@ import sys
 
 import httpx
 
+from infra.emulator.settings import Settings
 from infra.emulator.testing import running_emulator
 from tests.unit.emulator.world import PROJECT, SNAPSHOT, VOLUME, World
 
@@ -81,6 +82,16 @@ def test_calls_are_counted_by_route_and_status() -> None:
         "other": {"404": 1},
     }
     assert expected == world.call("GET", "/_emulator/stats").json()
+
+
+def test_a_strict_emulator_forgets_volumes_too() -> None:
+    """After a reset what was declared is unknown again."""
+    world = World(Settings(strict=True, race=0))
+    world.call(
+        "POST", "/_emulator/snapshots", json={"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}
+    )
+    world.call("POST", "/_emulator/reset")
+    assert f"Volume {VOLUME} could not be found." in world.create().text
 
 
 def test_reset_forgets_everything() -> None:
