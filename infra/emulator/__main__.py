@@ -2,13 +2,13 @@
 
 import typer
 
-from infra.emulator.cli import EXAMPLES, command
+from infra.emulator.cli import command
 
 
 def main() -> None:
     """Run the command on its own."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(help=EXAMPLES)(command)
+    app.command()(command)
     app()
 
 

@@ -82,8 +82,8 @@ class Api:
             shown = [views.summary(backup, call.address) for backup in page.backups]
         body: views.Json = {"backups": shown}
         if page.next_query is not None:
-            href = f"{call.address.base}/{call.address.version}/{call.address.project_id}/backups"
-            body["backups_links"] = [{"rel": "next", "href": f"{href}?{page.next_query}"}]
+            href = f"{call.address.base}{request.url.path}?{page.next_query}"
+            body["backups_links"] = [{"rel": "next", "href": href}]
         if page.count is not None:
             body["count"] = page.count
         return _answer(call, body)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from infra.emulator.answers import bad_request, gateway_error, unauthorized
 from infra.emulator.settings import Settings
-from infra.emulator.signing import BadSignature, SignedRequest, verify
+from infra.emulator.signing import SignatureError, SignedRequest, verify
 from infra.emulator.store import Clock
 
 NO_TOKEN = "The request you have made requires authentication."  # noqa: S105 - Keystone's sentence
@@ -85,7 +85,7 @@ class Gatekeeper:
         try:
             verify(signed, {self._settings.ak: self._settings.sk}, self._clock())
             self._check_security_token(signed.headers)
-        except BadSignature as problem:
+        except SignatureError as problem:
             message = f"Incorrect IAM authentication information: {problem}"
             raise gateway_error(401, "APIGW.0301", message, uuid.uuid4().hex) from None
 
@@ -93,7 +93,7 @@ class Gatekeeper:
         """Temporary keys are worth nothing without their token."""
         expected = self._settings.security_token
         if expected is not None and headers.get("x-security-token") != expected:
-            raise BadSignature("x-security-token missing or wrong")
+            raise SignatureError("x-security-token missing or wrong")
 
 
 def project_id_of(name: str) -> str:

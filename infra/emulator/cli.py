@@ -1,28 +1,13 @@
 """The command: `python -m infra.emulator`, and `snapshot-backup emulator`."""
 
 import ipaddress
+import os
 from typing import Annotated
 
 import typer
 
 from infra.emulator.server import serve
 from infra.emulator.settings import Auth, Rules, Settings
-
-EXAMPLES = """
-A local stand-in of the backup API: create, list, show, delete, snapshots, tokens, and faults on demand.
-
-Examples:
-
-  emulator --port 8776
-
-  emulator --port 0 --settle 0.1 --strict --auth token --username demo --password secret
-
-  curl -X PUT 127.0.0.1:8776/_emulator/faults -d '[{"route":"create","effect":"drop_after","times":1}]'
-
-  curl 127.0.0.1:8776/_emulator/backups
-
-With --auth none and without --strict, every volume and snapshot exists as soon as it is named.
-"""
 
 
 def command(
@@ -46,7 +31,21 @@ def command(
     security_token: Annotated[str | None, typer.Option(help="Makes the key a temporary one.")] = None,
     seed: Annotated[int, typer.Option(help="For the draws of faults with a probability.")] = 0,
 ) -> None:
-    """Serve the emulator until it is told to end."""
+    """Serve a local stand-in of the backup API on loopback, with faults on demand.
+
+    Unless --strict, every volume and snapshot exists as soon as it is named. Prints one line, "listening on
+    http://...", once it serves; SIGTERM ends it.
+
+    Examples:
+
+      emulator --port 8776
+
+      emulator --port 0 --settle 0.1 --strict --auth token --username demo --password secret
+
+      curl 127.0.0.1:8776/_emulator/backups
+
+      curl -X PUT 127.0.0.1:8776/_emulator/faults -d '[{"route":"create","effect":"drop_after","times":1}]'
+    """
     settings = Settings(
         settle=settle,
         rules=rules,
@@ -69,7 +68,7 @@ def command(
     try:
         serve(settings, host, port, lambda url: print(f"listening on {url}", flush=True))
     except OSError as problem:
-        typer.echo(f"cannot listen on {host}:{port}: {problem.strerror}", err=True)
+        typer.echo(f"cannot listen on {host}:{port}: {os.strerror(problem.errno or 0)}", err=True)
         raise typer.Exit(1) from None
 
 
@@ -80,8 +79,3 @@ def _warn_beyond_loopback(host: str) -> None:
         inside = host == "localhost"
     if not inside:
         typer.echo(f"warning: {host} is reachable from other machines; this is a test tool", err=True)
-
-
-def mount(app: typer.Typer) -> None:
-    """Add the command `emulator` to another program."""
-    app.command("emulator", help=EXAMPLES)(command)

@@ -125,5 +125,5 @@ def _next_query(query: Mapping[str, str], page: list[Backup], limit: int) -> str
     """Link to a next page whenever this one is full, as Cinder does; the marker replaces the offset."""
     if not page or len(page) < limit:
         return None
-    kept = {name: value for name, value in sorted(query.items()) if name not in ("marker", "offset")}
+    kept = {name: value for name, value in query.items() if name not in ("marker", "offset")}
     return urlencode({**kept, "marker": page[-1].id})

@@ -15,7 +15,6 @@ from infra.emulator.app import create_app
 from infra.emulator.settings import Settings
 from infra.emulator.store import Store
 
-MAX_HEADER_BYTES = 262_144  # a token may have 16384 characters, the gateway takes 128 KB of headers
 Peer = tuple[str, int]
 
 
@@ -72,7 +71,6 @@ def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=1,
     )
     return Server(config, ready)

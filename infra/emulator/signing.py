@@ -20,7 +20,11 @@ AUTHORIZATION = re.compile(
 )
 
 
+<<<<<<< HEAD
 class BadSignature(Exception):
+=======
+class SignatureError(Exception):
+>>>>>>> emulator
     """The request is not signed as it must be; the message says in what."""
 
 
@@ -61,20 +65,20 @@ def signature(secret: str, text: str) -> str:
 
 
 def verify(request: SignedRequest, keys: Mapping[str, str], now: float) -> None:
-    """Check who signed and when; `keys` maps access keys to secrets. Raises BadSignature."""
+    """Check who signed and when; `keys` maps access keys to secrets. Raises SignatureError."""
     match = AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
     if match is None:
-        raise BadSignature("authorization header missing or malformed")
+        raise SignatureError("authorization header missing or malformed")
     if match["ak"] not in keys:
-        raise BadSignature("access key unknown")
+        raise SignatureError("access key unknown")
     signed = match["headers"].split(";")
     if signed != sorted(signed) or "x-sdk-date" not in signed:
-        raise BadSignature("signed headers must be sorted and have x-sdk-date among them")
+        raise SignatureError("signed headers must be sorted and have x-sdk-date among them")
     _check_payload_header(request)
     date = request.headers.get("x-sdk-date", "")
     text = string_to_sign(canonical_request(request, signed), date)
     if not hmac.compare_digest(signature(keys[match["ak"]], text), match["signature"]):
-        raise BadSignature("signature does not match")
+        raise SignatureError("signature does not match")
     _check_clock(date, now)
 
 
@@ -100,13 +104,13 @@ def _check_payload_header(request: SignedRequest) -> None:
     """A declared hash must be the body's, or say that the body is not signed."""
     declared = request.headers.get("x-sdk-content-sha256")
     if declared and request.body and declared not in (UNSIGNED, hashlib.sha256(request.body).hexdigest()):
-        raise BadSignature("x-sdk-content-sha256 is not the hash of the body")
+        raise SignatureError("x-sdk-content-sha256 is not the hash of the body")
 
 
 def _check_clock(date: str, now: float) -> None:
     try:
         signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise BadSignature("x-sdk-date must be like 20200608T023900Z") from None
+        raise SignatureError("x-sdk-date must be like 20200608T023900Z") from None
     if abs(now - signed_at) > WINDOW_SECONDS:
-        raise BadSignature("x-sdk-date is more than 15 minutes off")
+        raise SignatureError("x-sdk-date is more than 15 minutes off")

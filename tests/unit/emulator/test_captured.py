@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
 from infra.emulator.settings import Rules
-from tests.emulator.captured import Exchange, exchanges, request_of, world_of
+from tests.unit.emulator.captured import Exchange, exchanges, request_of, world_of
 
 # Facts of one deployment, or of the moment.
 VOLATILE = ("object_count", "availability_zone", "container", "updated_at")
@@ -53,13 +54,13 @@ def answered(exchange: Exchange, rules: Rules) -> tuple[int, Any]:
 
 
 def _with_captured_id(answer: httpx.Response, exchange: Exchange) -> Any:
-    body = answer.json() if answer.content else ""
+    body: Any = answer.json() if answer.content else ""
     if answer.status_code == exchange.status == 202 and body:
         body = json.loads(answer.text.replace(body["backup"]["id"], exchange.answer["backup"]["id"]))
     return body
 
 
-def cases(rules: Rules, differences: dict[str, str], *, alike: bool) -> list[Any]:
+def cases(rules: Rules, differences: Mapping[str, str], *, alike: bool) -> list[Any]:
     """Give the exchanges that are to be alike, or those that are to differ."""
     chosen = [exchange for exchange in exchanges(rules) if (exchange.id not in differences) == alike]
     return [pytest.param(exchange, id=exchange.id) for exchange in chosen]

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 from infra.emulator.rules import is_uuid
 from infra.emulator.settings import Rules, Settings
 from infra.emulator.store import Volume, new_id
-from tests.emulator.world import NOW, World, stored_backup, stored_snapshot
+from tests.unit.emulator.world import NOW, World, stored_backup, stored_snapshot
 
-FILE = Path(__file__).parents[1] / "data" / "cinder" / "api.jsonl"
+FILE = Path(__file__).parents[2] / "data" / "cinder" / "api.jsonl"
 MEMBER_TOKEN = "t" * 300
 PORTS = {"18": 8776, "29": 8777}
 # The page allows no name that starts with auto, so under its rules the same calls are made with another.
@@ -37,10 +37,12 @@ class Exchange:
 
     @property
     def project_id(self) -> str:
+        """The project in the path."""
         return self.url.split("/")[2]
 
     @property
     def query(self) -> dict[str, str]:
+        """The query, decoded."""
         return dict(parse_qsl(urlsplit(self.url).query))
 
     @property
@@ -154,11 +156,8 @@ def _have_shown_snapshot(world: World, shown: dict[str, Any]) -> None:
 
 def _have_shown_backup(world: World, exchange: Exchange, shown: dict[str, Any]) -> None:
     """Store a backup as an answer shows it; a short list shows id and name only."""
-    facts = {
-        name: shown[name]
-        for name in ("id", "name", "description", "volume_id", "fail_reason")
-        if name in shown
-    }
+    told = ("id", "name", "description", "volume_id", "fail_reason")
+    facts: dict[str, Any] = {name: value for name, value in shown.items() if name in told}
     facts.setdefault("volume_id", exchange.query.get("volume_id", new_id()))
     if "created_at" in shown:
         facts["created_at"] = seconds(shown["created_at"])

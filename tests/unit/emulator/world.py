@@ -23,6 +23,7 @@ class Clock:
     now: float = NOW
 
     def __call__(self) -> float:
+        """Give the time in seconds since the epoch."""
         return self.now
 
 

@@ -1,0 +1,188 @@
+"""The create call: the page's rules, the guard that is not atomic, and no deduplication."""
+
+import pytest
+
+from infra.emulator.settings import Settings
+from tests.unit.emulator.world import PROJECT, SNAPSHOT, VOLUME, World
+
+BACKUPS = f"/v2/{PROJECT}/backups"
+WANTED = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT}
+
+
+def test_the_answer_has_id_name_and_links_and_no_status() -> None:
+    """202, in the page's form."""
+    answer = World().create(name="backup1", description="Backup_Demo")
+    backup = answer.json()["backup"]
+    tail = f"{PROJECT}/backups/{backup['id']}"
+    links = [
+        {"rel": "self", "href": f"http://127.0.0.1:8776/v2/{tail}"},
+        {"rel": "bookmark", "href": f"http://127.0.0.1:8776/{tail}"},
+    ]
+    assert (202, {"id": backup["id"], "name": "backup1", "links": links}) == (answer.status_code, backup)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("name", "", "VolumeBackup.0007"),
+        ("name", "n" * 65, "VolumeBackup.0003"),
+        ("name", "a b", "VolumeBackup.0004"),
+        ("name", "näme", "VolumeBackup.0004"),
+        ("name", "line\n", "VolumeBackup.0004"),
+        ("name", "automatic", "VolumeBackup.0005"),
+        ("description", "d" * 256, "VolumeBackup.0006"),
+        ("description", "a < b", "VolumeBackup.0006"),
+        ("description", "a > b", "VolumeBackup.0006"),
+        ("force", "true", 400),
+        ("incremental", 1, 400),
+        ("container", 7, 400),
+        ("snapshot_id", None, 400),
+        ("surprise", 1, 400),
+    ],
+)
+def test_what_breaks_a_rule_of_the_page_is_refused(field: str, value: object, code: object) -> None:
+    """400 badRequest, with the vendor's code where the vendor has one."""
+    answer = World().create(BACKUPS, **{field: value})
+    assert (400, code) == (answer.status_code, answer.json()["badRequest"]["code"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "n"},
+        {"name": "n" * 64},
+        {"name": "Auto_-9"},
+        {"description": ""},
+        {"description": "d" * 255},
+        {"container": "reserved", "incremental": True, "force": True, "project_id": PROJECT},
+    ],
+)
+def test_what_keeps_the_rules_of_the_page_is_accepted(fields: dict[str, object]) -> None:
+    """The edges of each rule are inside."""
+    assert 202 == World().create(BACKUPS, **fields).status_code
+
+
+@pytest.mark.parametrize("missing", ["volume_id", "snapshot_id"])
+def test_both_ids_are_mandatory(missing: str) -> None:
+    """The page demands volume_id and snapshot_id."""
+    backup = {name: value for name, value in WANTED.items() if name != missing}
+    answer = World().call("POST", BACKUPS, json={"backup": backup})
+    assert answer.json()["badRequest"]["message"].endswith(f"'{missing}' is a required property")
+
+
+@pytest.mark.parametrize("body", [[], {"backup": []}, {"backup": WANTED, "more": 1}])
+def test_a_body_of_another_form_is_refused(body: object) -> None:
+    """Valid JSON that is no create request gets 400."""
+    assert 400 == World().call("POST", BACKUPS, json=body).status_code
+
+
+def test_nothing_is_deduplicated() -> None:
+    """Once the first backup has ended, the same request makes a second one."""
+    world = World()
+    first = world.create(name="same").json()["backup"]["id"]
+    world.clock.now += 60
+    second = world.create(name="same").json()["backup"]["id"]
+    assert {first, second} == set(world.store.backups)
+    assert first != second
+
+
+def test_a_second_request_while_the_first_backup_is_made_is_refused() -> None:
+    """The guard holds when requests follow one another."""
+    world = World(Settings())
+    world.create()
+    message = world.create().json()["badRequest"]["message"]
+    assert message.endswith('but the current status is "backing-up".')
+
+
+def test_eight_requests_at_once_make_eight_backups() -> None:
+    """The guard is not atomic, as measured on the real one."""
+    world = World(Settings())
+    answers = world.calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
+    assert [202] * 8 == [answer.status_code for answer in answers]
+
+
+def test_without_the_race_one_of_eight_gets_through() -> None:
+    """`race=0` makes the guard atomic."""
+    answers = World().calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
+    assert [202] + [400] * 7 == sorted(answer.status_code for answer in answers)
+
+
+def test_quota_holds_for_requests_at_once() -> None:
+    """A quota is reserved atomically, unlike the snapshot."""
+    world = World(Settings(quota_backups=3))
+    answers = world.calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
+    assert [202] * 3 + [413] * 5 == sorted(answer.status_code for answer in answers)
+
+
+def test_a_deleted_backup_gives_its_quota_back() -> None:
+    """Count and gigabytes."""
+    world = World(Settings(quota_backups=1, quota_gigabytes=1, race=0))
+    made = world.create().json()["backup"]["id"]
+    world.clock.now += 60
+    assert 413 == world.create().status_code
+    assert 202 == world.call("DELETE", f"{BACKUPS}/{made}").status_code
+    assert 202 == world.create().status_code
+
+
+def test_a_backup_settles() -> None:
+    """It is creating, then available; its snapshot is backing-up meanwhile."""
+    world = World(Settings(settle=5, race=0))
+    backup = f"{BACKUPS}/{world.create().json()['backup']['id']}"
+    snapshot = f"/v2/{PROJECT}/snapshots/{SNAPSHOT}"
+
+    def statuses() -> tuple[str, str]:
+        shown = world.call("GET", backup).json()["backup"]["status"]
+        return shown, world.call("GET", snapshot).json()["snapshot"]["status"]
+
+    assert ("creating", "backing-up") == statuses()
+    world.clock.now += 5
+    assert ("available", "available") == statuses()
+
+
+def test_by_the_page_later_backups_of_a_volume_are_incremental() -> None:
+    """The first is full, whatever is asked for."""
+    world = World()
+    world.create(incremental=True)
+    world.clock.now += 60
+    world.create(incremental=False)
+    shown = world.call("GET", f"{BACKUPS}/detail").json()["backups"]
+    assert [True, False] == [backup["is_incremental"] for backup in shown]
+    assert [False, True] == [backup["has_dependent_backups"] for backup in shown]
+
+
+def test_strict_knows_declared_snapshots_only() -> None:
+    """An undeclared volume is 404, until one of its snapshots is declared."""
+    world = World(Settings(strict=True))
+    assert 404 == world.create().status_code
+    declared = {"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}
+    assert 201 == world.call("POST", "/_emulator/snapshots", json=declared).status_code
+    assert 202 == world.create().status_code
+
+
+def test_a_snapshot_belongs_to_the_volume_it_was_first_named_with() -> None:
+    """Another volume is refused later."""
+    world = World()
+    world.create()
+    world.clock.now += 60
+    answer = world.create(volume_id=SNAPSHOT)
+    assert f"Invalid volume: Volume {SNAPSHOT} does not match" in answer.text
+
+
+def test_a_snapshot_of_another_project_is_not_found() -> None:
+    """Snapshots are seen in their own project only."""
+    world = World()
+    world.create()
+    assert 404 == world.create(path="/v2/another/backups").status_code
+
+
+@pytest.mark.parametrize("path", ["/v1/p/backups", "/v2/p/backups/", "/", "/v2/p/restores"])
+def test_a_wrong_path_is_not_a_missing_backup(path: str) -> None:
+    """Its 404 has the shape of Cinder's outer layers."""
+    answer = World().call("GET", path)
+    assert (404, "404 Not Found") == (answer.status_code, answer.json()["code"])
+
+
+def test_a_wrong_method_is_refused() -> None:
+    """405 in Cinder's shape."""
+    answer = World().call("PATCH", BACKUPS)
+    assert (405, {"badMethod"}) == (answer.status_code, set(answer.json()))

@@ -1,0 +1,190 @@
+"""Faults over real sockets: what the caller sees, and whether the work was done."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.emulator.faults import Fault, FaultPlan
+from infra.emulator.testing import Emulator, running_emulator
+from tests.unit.emulator.world import PROJECT, SNAPSHOT, VOLUME, World
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    """Run one emulator for the module."""
+    with running_emulator(settle=0.2) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(running: Emulator) -> Emulator:
+    """Give the emulator as new."""
+    running.reset()
+    return running
+
+
+def create(emulator: Emulator, timeout: float = 10) -> httpx.Response:
+    """Ask for a backup."""
+    backup = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT, "name": "n"}
+    url = f"{emulator.url}/v2/{PROJECT}/backups"
+    return httpx.post(url, json={"backup": backup}, timeout=timeout, trust_env=False)
+
+
+def fault(effect: str, **more: Any) -> dict[str, Any]:
+    """Write a fault of the create call."""
+    return {"route": "create", "effect": effect, **more}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_status_answers_instead_of_working(emulator: Emulator) -> None:
+    """The given status, body and headers; nothing is made."""
+    emulator.set_faults([fault("status", status=429, body={"x": 1}, headers={"Retry-After": "7"})])
+    answer = create(emulator)
+    assert (429, {"x": 1}, "7") == (answer.status_code, answer.json(), answer.headers["Retry-After"])
+    assert [] == emulator.backups()
+
+
+@pytest.mark.parametrize(("status", "name"), [(503, "serviceUnavailable"), (502, "computeFault")])
+def test_status_without_a_body_has_cinders_shape(emulator: Emulator, status: int, name: str) -> None:
+    """The fault is named after the status."""
+    emulator.set_faults([fault("status", status=status)])
+    assert status == create(emulator).json()[name]["code"]
+
+
+def test_a_text_as_body_goes_out_as_it_is(emulator: Emulator) -> None:
+    """As a proxy's page does."""
+    emulator.set_faults([fault("status", status=504, body="<html>late</html>")])
+    answer = create(emulator)
+    assert ("<html>late</html>", "text/html") == (
+        answer.text,
+        answer.headers["content-type"].partition(";")[0],
+    )
+
+
+def test_delay_answers_late(emulator: Emulator) -> None:
+    """The usual answer, after the seconds."""
+    emulator.set_faults([fault("delay", seconds=0.2)])
+    started = time.monotonic()
+    assert 202 == create(emulator).status_code
+    assert time.monotonic() - started >= 0.2
+
+
+def test_delay_works_on_although_the_caller_has_gone(emulator: Emulator) -> None:
+    """The backup is made after the caller's timeout."""
+    emulator.set_faults([fault("delay", seconds=0.3)])
+    with pytest.raises(httpx.ReadTimeout):
+        create(emulator, timeout=0.1)
+    until(lambda: len(emulator.backups()) == 1)
+
+
+@pytest.mark.parametrize(("effect", "made"), [("drop_before", 0), ("drop_after", 1)])
+def test_drop_cuts_the_connection(emulator: Emulator, effect: str, made: int) -> None:
+    """Without an answer; the work is done or not."""
+    emulator.set_faults([fault(effect)])
+    with pytest.raises(httpx.TransportError):
+        create(emulator)
+    assert made == len(emulator.backups())
+    until(lambda: emulator.stats() == {"create": {"none": 1}})
+
+
+def test_hang_never_answers(emulator: Emulator) -> None:
+    """The caller's patience ends it; nothing is made."""
+    emulator.set_faults([fault("hang")])
+    with pytest.raises(httpx.ReadTimeout):
+        create(emulator, timeout=0.1)
+    until(lambda: emulator.stats() == {"create": {"none": 1}})
+    assert [] == emulator.backups()
+
+
+def test_hang_with_seconds_ends_in_a_cut(emulator: Emulator) -> None:
+    """The server's patience ends it."""
+    emulator.set_faults([fault("hang", seconds=0.1)])
+    with pytest.raises(httpx.RemoteProtocolError):
+        create(emulator)
+
+
+def test_garbage_spoils_the_answer_of_work_that_was_done(emulator: Emulator) -> None:
+    """202 with half a body."""
+    emulator.set_faults([fault("garbage")])
+    answer = create(emulator)
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+        answer.json()
+    assert (202, 1) == (answer.status_code, len(emulator.backups()))
+
+
+def test_late_commit_makes_the_backup_after_the_connection_was_cut(emulator: Emulator) -> None:
+    """There is none at first, then one."""
+    emulator.set_faults([fault("late_commit", seconds=0.5)])
+    with pytest.raises(httpx.TransportError):
+        create(emulator)
+    assert [] == emulator.backups()
+    until(lambda: len(emulator.backups()) == 1)
+
+
+def test_fail_later_ends_the_backup_in_error() -> None:
+    """With its reason, at most 255 characters of it; the snapshot is available again."""
+    world = World()
+    world.call("PUT", "/_emulator/faults", json=[fault("fail_later", fail_reason="x" * 300, seconds=5)])
+    path = f"/v2/{PROJECT}/backups/{world.create().json()['backup']['id']}"
+
+    def shown() -> tuple[str, str | None]:
+        backup = world.call("GET", path).json()["backup"]
+        return backup["status"], backup["fail_reason"]
+
+    assert ("creating", None) == shown()
+    world.clock.now += 5
+    assert ("error", "x" * 255) == shown()
+    assert "available" == world.call("GET", "/_emulator/snapshots").json()[0]["status"]
+
+
+def test_times_ends_a_fault(emulator: Emulator) -> None:
+    """It happens so often and no more."""
+    emulator.set_faults([fault("status", times=2)])
+    assert [503, 503, 202] == [create(emulator).status_code for _ in range(3)]
+
+
+def test_a_fault_of_another_route_does_not_happen(emulator: Emulator) -> None:
+    """A star is every route."""
+    emulator.set_faults([{"route": "list", "effect": "status"}])
+    assert 202 == create(emulator).status_code
+    emulator.set_faults([{"effect": "status", "status": 500}])
+    assert 500 == create(emulator).status_code
+
+
+def test_clearing_ends_all_faults(emulator: Emulator) -> None:
+    """And what tests ask is never hit by one."""
+    emulator.set_faults([{"route": "*", "effect": "drop_before"}])
+    emulator.clear_faults()
+    assert 202 == create(emulator).status_code
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"effect": "explode"}, {"effect": "status", "colour": 1}, {"effect": "delay", "seconds": -1}]
+)
+def test_a_wrong_fault_is_refused(emulator: Emulator, wrong: dict[str, object]) -> None:
+    """Rather than never happening."""
+    with pytest.raises(ValueError, match="400"):
+        emulator.set_faults([wrong])
+
+
+def test_draws_repeat_with_the_seed() -> None:
+    """The same seed gives the same faults, and about as many as the probability says."""
+
+    def draws(seed: int) -> list[bool]:
+        plan = FaultPlan(seed)
+        plan.replace([Fault(effect="status", probability=0.3)])
+        return [plan.draw("create") is not None for _ in range(1000)]
+
+    assert draws(1) == draws(1)
+    assert draws(1) != draws(2)
+    assert 250 < sum(draws(1)) < 350
