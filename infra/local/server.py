@@ -50,7 +50,7 @@ class RabbitProcess:
     def __init__(self, folder: Path, programs: Programs, guardian: Guardian) -> None:
         self.port, distribution_port, epmd_port = free_ports(3)
         self.url = f"amqp://guest:guest@{HOST}:{self.port}/"
-        self._folder = folder
+        self.folder = folder
         self._programs = programs
         self._guardian = guardian
         self._environment = _environment(folder, distribution_port, epmd_port)
@@ -68,6 +68,11 @@ class RabbitProcess:
     def pid(self) -> int:
         """The Erlang machine's process id."""
         return int(self._pid_file.read_text())
+
+    @property
+    def epmd_pid(self) -> int | None:
+        """The port mapper's process id, once started."""
+        return self._epmd.pid if self._epmd else None
 
     def start(self) -> None:
         """Start on the same port and data, and return once clients are let in.
@@ -136,14 +141,14 @@ class RabbitProcess:
 
     @property
     def _pid_file(self) -> Path:
-        return self._folder / "pid"
+        return self.folder / "pid"
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
-        with (self._folder / "output.log").open("ab") as output:
+        with (self.folder / "output.log").open("ab") as output:
             process = subprocess.Popen(
                 command,
                 env=self._environment,
-                cwd=self._folder,
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -157,7 +162,7 @@ class RabbitProcess:
         self._guardian.forget(process.pid)
 
     def _log_tail(self) -> str:
-        lines = (self._folder / "output.log").read_text(errors="replace").splitlines()
+        lines = (self.folder / "output.log").read_text(errors="replace").splitlines()
         return "\n".join(lines[-LOG_TAIL:])
 
 
