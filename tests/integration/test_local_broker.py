@@ -36,11 +36,7 @@ def _publish(url: str, queue: str, body: bytes) -> None:
 
 
 def _take(url: str, queue: str) -> bytes | None:
-    """The next message of a queue, acknowledged; None if none comes within ten seconds.
-
-    A consumer, since a `basic.get` may never be answered while a quorum queue, just after the
-    start, has no leader yet (seen with 3.10.8).
-    """
+    """The next message of a queue, acknowledged; None if none comes within ten seconds."""
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
         channel = connection.channel()
         for method, _, body in channel.consume(queue, inactivity_timeout=10):
@@ -67,6 +63,7 @@ def test_a_confirmed_message_comes_back_out(broker: Broker, unique: str) -> None
 def test_a_confirmed_message_survives_a_kill(own_broker: RabbitProcess, unique: str) -> None:
     """What was confirmed before SIGKILL is there after the start, on the same port."""
     _publish(own_broker.url, unique, b"still here")
+    own_broker.wait_until_on_disk(unique)
 
     own_broker.kill()
     own_broker.start()
