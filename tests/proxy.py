@@ -95,6 +95,8 @@ class TcpProxy:
             _reset(writer)
             return
         self._writers |= {writer, target_writer}
+        if self._stop.is_set():
+            self._abort_all()
         await asyncio.gather(self._pump(reader, target_writer), self._pump(target_reader, writer))
         self._writers -= {writer, target_writer}
 
@@ -110,5 +112,6 @@ class TcpProxy:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    with contextlib.suppress(OSError):  # it may have been closed a moment ago
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     writer.transport.abort()
