@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -10,13 +11,14 @@ from docker.client import DockerClient as Engine
 from docker.errors import DockerException, ImageNotFound
 from pika.exceptions import AMQPError
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.docker_client import DockerClient, get_docker_host
 
 from infra.local.ready import BrokerUnavailable, server_version, wait_until
 
 log = logging.getLogger(__name__)
 
 IMAGE: Final = "rabbitmq:4.0.5"
+LOCAL_ENGINE: Final = "unix:///var/run/docker.sock"
 AMQP_PORT: Final = 5672
 START_SECONDS: Final = 60.0
 PING_SECONDS: Final = 2  # an engine on this machine answers in milliseconds
@@ -42,6 +44,7 @@ def require_image(image: str = IMAGE) -> None:
     Raises:
         BrokerUnavailable: no engine answers, or it cannot get the image; decided within seconds.
     """
+    require_engine(get_docker_host() or LOCAL_ENGINE)
     try:
         with contextlib.closing(DockerClient(timeout=PING_SECONDS).client) as engine:
             engine.ping()
@@ -49,6 +52,24 @@ def require_image(image: str = IMAGE) -> None:
             _get(engine, image)
     except (DockerException, OSError) as error:
         raise BrokerUnavailable(f"no container engine with {image}: {_first_line(error)}") from error
+
+
+def require_engine(address: str) -> None:
+    """Return if an engine on this machine listens; one elsewhere is found out by asking it.
+
+    The client library leaves its socket open where nobody listens, so this looks first.
+
+    Raises:
+        BrokerUnavailable: nobody listens at `unix://…`.
+    """
+    if not address.startswith("unix://"):
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.settimeout(PING_SECONDS)
+            engine.connect(address.removeprefix("unix://"))
+    except OSError as error:
+        raise BrokerUnavailable(f"no container engine at {address}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -1,0 +1,54 @@
+# Sourced by infra/test and infra/up, from anywhere: goes to the checkout and keeps its .venv/ as
+# requirements.lock and pyproject.toml say. Quick where nothing has changed.
+# shellcheck shell=bash
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+find_python() {
+  local name
+  for name in python3 python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  say "Python 3.11 or later is needed, and none is found as python3, python3.13, python3.12 or python3.11."
+  say "Install one (Debian and Ubuntu: apt-get install python3 python3-venv; macOS: brew install python)."
+  return 1
+}
+
+# Debian keeps what makes virtual environments in a package of its own.
+require_venv_module() {
+  "$1" -c 'import ensurepip, venv' 2>/dev/null && return
+  say "This Python cannot make virtual environments: installing python3-venv with apt-get (once)."
+  bash infra/local/apt-install.sh python3-venv && "$1" -c 'import ensurepip, venv' 2>/dev/null && return
+  say "That did not help: install the venv module of $1 and try again."
+  return 1
+}
+
+# The path is part of it: scripts in .venv/ name their own folder, so a moved checkout needs a new one.
+wanted_state() { { pwd; cat requirements.lock pyproject.toml; } | cksum; }
+
+make_environment() {
+  local python
+  python=$(find_python)
+  require_venv_module "$python"
+  say "Setting up .venv/ with $("$python" --version) (once; a minute or so)."
+  "$python" -m venv --clear .venv
+  install_quietly --require-hashes -r requirements.lock
+  install_quietly --no-deps -e .
+}
+
+install_quietly() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+
+set_up() {
+  local stamp=.venv/snapshot-backup-state
+  if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(wanted_state)" ]; then
+    make_environment
+    wanted_state >"$stamp"
+  fi
+}
+
+set_up

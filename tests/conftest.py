@@ -1,0 +1,156 @@
+"""What every test may rely on: one broker, a clean environment, and chance that can be repeated."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import random
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from infra.local.broker import Broker, running_broker
+from infra.local.programs import ensure_programs
+from infra.local.ready import BrokerUnavailable
+from infra.local.server import RabbitProcess, running_server
+
+ROOT = Path(__file__).parent.parent
+SHOWN_VERSIONS = ("pika", "httpx", "pydantic")
+
+# Settings of the project that may be set in the shell the tests are started from.
+OUTSIDE_PREFIXES = (
+    "AMQP_", "CONCURRENCY", "DRAIN_", "HTTP_ADDRESS", "HUAWEICLOUD_", "LEASE_", "LEDGER_", "LOG_", "MAX_",
+    "OS_", "OTEL_", "QUEUE_", "RESULT_", "SECRETS_", "SKIP_", "SNAPSHOT_", "TRACK_", "VBS_", "WAIT_",
+)  # fmt: skip
+
+SEED = pytest.StashKey[int]()
+BROKER = pytest.StashKey[Broker | str]()  # a broker, or why there is none
+
+# Read before the environment is scrubbed: a broker given from outside is for us, not for the tests' programs.
+GIVEN_URL = os.environ.get("AMQP_URL")
+
+settings.register_profile(
+    "project",
+    deadline=None,  # a busy machine is no bug
+    print_blob=True,
+    database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
+)
+settings.load_profile("project")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run be repeated with the chance it had."""
+    parser.addoption("--seed", type=int, help="seed of every random choice (default: TEST_SEED, or random)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed, for Hypothesis too, before its own plugin looks."""
+    chosen = config.getoption("--seed")
+    seed = int(os.environ.get("TEST_SEED") or secrets.randbits(32)) if chosen is None else chosen
+    config.stash[SEED] = seed
+    if config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(seed)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is tested against, and how to repeat the run."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in SHOWN_VERSIONS]
+    return [
+        f"versions: Python {platform.python_version()}, {', '.join(versions)}",
+        f"seed: {config.stash[SEED]} (repeat with --seed {config.stash[SEED]})",
+    ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the broker if a test asks for one, before any test's time runs: it may have to be installed."""
+    if session.config.option.collectonly:
+        return
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if "own_broker" in wanted:
+        with contextlib.suppress(BrokerUnavailable):  # the fixture tells
+            ensure_programs()
+    if "broker" in wanted:
+        session.config.stash[BROKER] = _start_broker(session.config)
+
+
+def _start_broker(config: pytest.Config) -> Broker | str:
+    resources = contextlib.ExitStack()
+    config.add_cleanup(resources.close)
+    try:
+        return resources.enter_context(running_broker(GIVEN_URL))
+    except BrokerUnavailable as error:
+        return str(error)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str:
+    """Say which broker the tests run against."""
+    broker = config.stash.get(BROKER, "not needed")
+    return f"broker: {broker}" if isinstance(broker, str) else f"broker: {broker.version} ({broker.kind})"
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config) -> Broker:
+    """The session's shared broker; leave it running, and use `unique` names on it."""
+    broker = pytestconfig.stash[BROKER]
+    if isinstance(broker, str):
+        _none_to_be_had(broker)
+    return broker
+
+
+@pytest.fixture(scope="module")
+def own_broker() -> Iterator[RabbitProcess]:
+    """A private broker for one module, to kill and restart at will."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_server())
+        except BrokerUnavailable as error:
+            _none_to_be_had(str(error))
+        yield server
+
+
+def _none_to_be_had(reason: str) -> NoReturn:
+    """A missing broker is an excuse on a developer's machine, not where changes are judged."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"no broker: {reason}")
+    pytest.skip(f"no broker: {reason}")
+
+
+@pytest.fixture
+def amqp_url(broker: Broker) -> str:
+    """URL of the shared broker."""
+    return broker.url
+
+
+@pytest.fixture
+def unique() -> str:
+    """A prefix for the test's own queues and exchanges; a virtual host each would cost a second."""
+    return f"t-{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed of the run, as printed in the header."""
+    return pytestconfig.stash[SEED]
+
+
+@pytest.fixture
+def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
+    """Chance that depends on the seed and the test alone, not on the tests run before."""
+    return random.Random(f"{seed} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """None of the project's settings from outside: neither the shell's variables nor a `.env` file."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(OUTSIDE_PREFIXES)]:
+            patch.delenv(name)
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        yield
