@@ -1,6 +1,7 @@
 """Bytes of an answer → JSON, within bounds."""
 
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 
@@ -14,16 +15,34 @@ class Unreadable(ValueError):
 
 async def read_body(response: httpx.Response, limit: int = BODY_LIMIT) -> bytes:
     """Read the whole body. Raises ``Unreadable`` where it is longer than ``limit`` bytes or compressed."""
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise Unreadable(f"the body is compressed ({response.headers['content-encoding'][:40]})")
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.aiter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise Unreadable(f"the body is longer than {limit} bytes")
-    return b"".join(parts)
+    bound(response, limit)
+    return await response.aread()
+
+
+def bound(response: httpx.Response, limit: int = BODY_LIMIT) -> None:
+    """Let reading raise ``Unreadable`` as soon as it exceeds ``limit`` bytes; now if it is compressed."""
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise Unreadable(f"the body is compressed ({encoding[:40]})")
+    if isinstance(response.stream, httpx.AsyncByteStream):
+        response.stream = _Bounded(response.stream, limit)
+
+
+class _Bounded(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > self._limit:
+                raise Unreadable(f"the body is longer than {self._limit} bytes")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def parse_json(body: bytes) -> object:

@@ -19,6 +19,7 @@ from handler.ports import Backup, Snapshot
 from handler.request import BackupRequest
 from handler.vbs import answers, faults, pages
 from handler.vbs.body import Unreadable, parse_json, read_body
+from handler.vbs.password import SIGNING_IN
 from handler.vbs.transport import NO_ANSWER, describe, never_left
 
 _MAX_PAGES = 50
@@ -134,7 +135,8 @@ class VbsClient:
                 finally:
                     await response.aclose()
         except NO_ANSWER as error:
-            category = Category.UNAVAILABLE if never_left(error) or _refused(status) else lost
+            nothing_made = never_left(error) or request.extensions.get(SIGNING_IN) or _refused(status)
+            category = Category.UNAVAILABLE if nothing_made else lost
             raise ApiError(category, f"no usable answer: {describe(error)}", status=status) from None
 
     def _extensions(self, project_id: str) -> dict[str, object]:

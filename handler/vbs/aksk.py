@@ -1,0 +1,79 @@
+"""Sign-in with an access key: each request is signed."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import httpx
+
+from events.outcome import Category
+from handler.errors import ApiError
+from handler.vbs.pause import Clock, Pause, monotonic
+from handler.vbs.signer import canonical_query, sign
+
+_FIRST_PAUSE = 60.0
+_LONGEST_PAUSE = 300.0
+"""Seconds: more than five failed checks in a row lock the key pair for as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An access key; a temporary one comes with its security token, and the three belong together."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
+
+
+def sign_request(request: httpx.Request, keys: Keys, now: datetime) -> None:
+    """Add ``Authorization`` and the headers it covers. ``request`` has been read."""
+    query = request.url.params.multi_items()
+    if query:
+        request.url = request.url.copy_with(query=canonical_query(query).encode())
+    headers = {
+        "Host": request.headers["Host"],
+        "X-Sdk-Date": now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ"),
+        "X-Project-Id": request.extensions.get("project_id"),
+        "X-Security-Token": keys.security_token,
+        "Content-Type": request.headers.get("Content-Type"),
+    }
+    signed = {name: value for name, value in headers.items() if value}
+    request.headers.update(signed)
+    request.headers["Authorization"] = sign(
+        keys.access_key,
+        keys.secret_key,
+        method=request.method,
+        path=request.url.path,
+        query=query,
+        headers=signed,
+        body=request.content,
+    ).authorization
+
+
+class AkSkAuth(httpx.Auth):
+    """Signs each request with the same keys.
+
+    After a 401 no request leaves for a while (``ApiError`` of category ``denied``), growing from one minute
+    to five: the gateway locks a key pair that fails too often.
+    """
+
+    def __init__(self, keys: Keys, clock: Clock = monotonic) -> None:
+        self._keys = keys
+        self._pause = Pause(_FIRST_PAUSE, _LONGEST_PAUSE, clock)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Sign; raises ``ApiError`` while a refusal is remembered."""
+        self._pause.check()
+        await request.aread()
+        sign_request(request, self._keys, datetime.now(UTC))
+        response = yield request
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            self._pause.begin(ApiError(Category.DENIED, _REFUSED, status=HTTPStatus.UNAUTHORIZED))
+        else:
+            self._pause.clear()
+
+
+_REFUSED = (
+    "the API refused the signature a moment ago; check HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and the clock"
+)
