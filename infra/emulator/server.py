@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import uvicorn
 from starlette.types import Scope
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from infra.emulator.app import create_app
 from infra.emulator.settings import Settings
@@ -30,12 +30,13 @@ class Connections:
         if transport is not None:
             transport.abort()
 
-    def protocol(self) -> type[H11Protocol]:
+    def protocol(self) -> type[asyncio.Protocol]:
         """Make the protocol class that keeps this record."""
         connections = self._open
 
-        class RecordedProtocol(H11Protocol):
-            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent
+        # The parent is httptools' where that is installed, else h11's.
+        class RecordedProtocol(AutoHTTPProtocol):  # type: ignore[valid-type,misc] # chosen at run time
+            def connection_made(self, transport: asyncio.Transport) -> None:
                 super().connection_made(transport)
                 self.peer: Peer = transport.get_extra_info("peername")[:2]
                 connections[self.peer] = transport
@@ -71,6 +72,7 @@ def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # a forwarded address is not that of the connection
         timeout_graceful_shutdown=1,
     )
     return Server(config, ready)
