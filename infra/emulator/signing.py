@@ -20,11 +20,7 @@ AUTHORIZATION = re.compile(
 )
 
 
-<<<<<<< HEAD
-class BadSignature(Exception):
-=======
 class SignatureError(Exception):
->>>>>>> emulator
     """The request is not signed as it must be; the message says in what."""
 
 
