@@ -1,0 +1,46 @@
+"""The loop that no promise can beat: consume, post, publish with confirm, acknowledge. Nothing else.
+
+Same broker, same pika adapter, same httpx transport as the worker; no models, no ledger, no policy. Run as
+``python -m tests.bench.bare``, with the worker's settings.
+"""
+
+import asyncio
+
+import pika
+
+from handler import bootstrap
+from handler.broker.consumer import Consumer, Delivery
+from handler.broker.publisher import Publisher
+from handler.settings import load_settings
+from handler.vbs.http import http_client
+
+REQUEST = {"backup": {"volume_id": "v", "snapshot_id": "s", "name": "n"}}
+
+
+async def run() -> None:
+    settings = load_settings()
+    names = bootstrap.topology(settings)
+    url = f"{settings.vbs_endpoint}/v2/p/backups"
+    tasks: set[asyncio.Task[None]] = set()
+    async with http_client(settings) as client, await bootstrap.open_link(settings) as link:
+        publisher = await Publisher.open(await link.channel())
+
+        async def handle(delivery: Delivery) -> None:
+            answer = await client.post(url, json=REQUEST)
+            answer.raise_for_status()
+            properties = pika.BasicProperties(content_type="application/json", delivery_mode=2)
+            await publisher.publish(names.result_exchange, "backup.accepted", answer.content, properties)
+            delivery.ack()
+
+        def on_delivery(delivery: Delivery) -> None:
+            task = asyncio.create_task(handle(delivery))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        consumer = Consumer(await link.channel(), names.queue, on_delivery, lambda: None)
+        await consumer.set_prefetch(settings.concurrency)
+        await link.closed
+
+
+if __name__ == "__main__":
+    asyncio.run(run())

@@ -1,0 +1,22 @@
+"""The worker without a ledger and without look-ups: what the promises of the ledger are measured against.
+
+Run as ``python -m tests.bench.forgetful``, with the worker's settings.
+"""
+
+import asyncio
+from dataclasses import replace
+
+from handler import bootstrap
+from handler.ledger.memory import MemoryLedger
+from handler.settings import load_settings
+
+
+async def run() -> None:
+    settings = load_settings()
+    async with bootstrap.parts(settings) as parts:
+        forgetful = replace(parts, ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
+        await forgetful.worker().run(asyncio.Event())
+
+
+if __name__ == "__main__":
+    asyncio.run(run())

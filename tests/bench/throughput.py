@@ -1,0 +1,196 @@
+"""Events per second, CPU and memory of the worker, beside the bare loop that it cannot beat.
+
+``python -m tests.bench.throughput --events 20000`` with ``AMQP_URL`` set, or a private broker is started. Each
+row is one process that handles N preloaded events against an API that answers at once, or after 50 ms.
+Machines are noisy: trust the ratio to the bare loop of the same round.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pika
+
+from handler import bootstrap
+from handler.broker.link import Link
+from handler.broker.outbox import BrokerOutbox
+from handler.broker.topology import SNAPSHOT_COMPLETED, declare
+from handler.settings import Settings, load_settings
+from infra.local.broker import running_broker
+
+PROGRAMS = {
+    "bare": ("-m", "tests.bench.bare"),
+    "forgetful": ("-m", "tests.bench.forgetful"),
+    "worker": ("-m", "handler", "worker"),
+}
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: events per second, milliseconds of CPU per event, peak memory in MB."""
+
+    program: str
+    rate: float
+    cpu: float
+    memory: float
+
+
+def event() -> bytes:
+    """A snapshot event as small as real ones are."""
+    return (
+        '{"specversion":"1.0","id":"%s","source":"bench","type":"snapshot.completed","data":{"project_id":'
+        '"8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5","volume_id":"0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40",'
+        '"snapshot_id":"%s","snapshot_name":"nightly-db01","size_gb":40}}' % (uuid.uuid4(), uuid.uuid4())
+    ).encode()
+
+
+@contextmanager
+def fast_api(latency: float) -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.bench.fast_api", str(latency)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.terminate()
+
+
+async def preload(link: Link, settings: Settings, results: str, count: int) -> None:
+    names = bootstrap.topology(settings)
+    await declare(link, names)
+    channel = await link.channel()
+    await channel.call(channel.raw.queue_declare, queue=results, durable=True)
+    await channel.call(
+        channel.raw.queue_bind, queue=results, exchange=names.result_exchange, routing_key="#"
+    )
+    outbox = BrokerOutbox(link, names, ignore_unroutable=False)
+    properties = pika.BasicProperties(delivery_mode=2)
+    for start in range(0, count, 500):
+        sends = [
+            outbox.send(names.snapshot_exchange, SNAPSHOT_COMPLETED, event(), properties)
+            for _ in range(start, min(start + 500, count))
+        ]
+        await asyncio.gather(*sends)
+    await channel.close()
+
+
+async def counted(link: Link, queue: str) -> int:
+    channel = await link.channel()
+    frame = await channel.call(channel.raw.queue_declare, queue=queue, passive=True)
+    await channel.close()
+    return int(frame.method.message_count)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def peak_memory(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+async def measure(program: str, count: int, in_flight: int, endpoint: str) -> Row:
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            "SNAPSHOT_QUEUE": name,
+            "SNAPSHOT_EXCHANGE": f"{name}.in",
+            "RESULT_EXCHANGE": f"{name}.out",
+            "VBS_ENDPOINT": endpoint,
+            "CONCURRENCY": str(in_flight),
+            "TRACK_BACKUPS": "false",
+            "LEDGER_URL": f"sqlite:///{folder}/ledger.db",
+        }
+        os.environ.update(environment)
+        settings = load_settings()
+        async with await bootstrap.open_link(settings) as link:
+            await preload(link, settings, f"{name}.results", count)
+            with subprocess.Popen([sys.executable, *PROGRAMS[program]]) as process:
+                try:
+                    return await _timed(program, link, process.pid, f"{name}.results", count)
+                finally:
+                    process.kill()
+                    await _remove(link, settings, f"{name}.results")
+
+
+async def _timed(program: str, link: Link, pid: int, results: str, count: int) -> Row:
+    first = await _reached(link, results, count // 20)
+    began, cpu = time.perf_counter(), cpu_seconds(pid)
+    last = await _reached(link, results, count)
+    seconds = time.perf_counter() - began
+    used = cpu_seconds(pid) - cpu
+    return Row(program, (last - first) / seconds, 1000 * used / (last - first), peak_memory(pid))
+
+
+async def _reached(link: Link, queue: str, count: int) -> int:
+    deadline = time.monotonic() + 300
+    while (there := await counted(link, queue)) < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{there} of {count} outcomes after 300 s")
+        await asyncio.sleep(0.02)
+    return there
+
+
+async def _remove(link: Link, settings: Settings, results: str) -> None:
+    names = bootstrap.topology(settings)
+    channel = await link.channel()
+    for queue in (results, *(queue.name for queue in names.queues())):
+        await channel.call(channel.raw.queue_delete, queue=queue)
+    for exchange in names.exchanges():
+        await channel.call(channel.raw.exchange_delete, exchange=exchange.name)
+    await channel.close()
+
+
+def compare(programs: list[str], *, count: int, rounds: int, in_flight: int, latency: float) -> None:
+    """Run each program in turn, so that what disturbs one round disturbs all of it; print the medians."""
+    print(f"\n{count} events, {in_flight} in flight, API answers after {latency * 1000:g} ms", flush=True)
+    print(f"{'program':<10} {'events/s':>9} {'CPU ms':>7} {'MB':>5} {'of bare':>8}", flush=True)
+    with fast_api(latency) as endpoint:
+        taken = [
+            {program: asyncio.run(measure(program, count, in_flight, endpoint)) for program in programs}
+            for _ in range(rounds)
+        ]
+    for program in programs:
+        rows = [each[program] for each in taken]
+        ratio = statistics.median(each[program].rate / each[programs[0]].rate for each in taken)
+        rate, cpu, memory = (
+            statistics.median(getattr(row, field) for row in rows) for field in ("rate", "cpu", "memory")
+        )
+        print(f"{program:<10} {rate:>9.0f} {cpu:>7.3f} {memory:>5.0f} {ratio:>8.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[64, 256])
+    parser.add_argument("--latency", type=float, nargs="*", default=[0.0, 0.05])
+    parser.add_argument("--programs", nargs="*", default=list(PROGRAMS))
+    arguments = parser.parse_args()
+    with running_broker() as broker:
+        os.environ["AMQP_URL"] = broker.url
+        for in_flight, latency in zip(arguments.in_flight, arguments.latency, strict=True):
+            compare(
+                arguments.programs,
+                count=arguments.events,
+                rounds=arguments.rounds,
+                in_flight=in_flight,
+                latency=latency,
+            )
+
+
+if __name__ == "__main__":
+    main()
