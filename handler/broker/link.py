@@ -173,7 +173,7 @@ async def _connect_one(params: pika.URLParameters) -> Link:
     where = f"{params.host}:{params.port}"
 
     def lose(_raw: object, reason: object) -> None:
-        lost = ConnectionLost(f"{where}: {reason!s}" if str(reason) else f"{where}: {reason!r}")
+        lost = ConnectionLost(f"{where}: {_plain(reason)}")
         if not opened.done():
             opened.set_exception(lost)
         if not closed.done():
@@ -193,6 +193,17 @@ async def _connect_one(params: pika.URLParameters) -> Link:
             raw.close()
         raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None
     return Link(raw, closed)
+
+
+def _plain(reason: object) -> str:
+    """Return what went wrong without the shells that pika puts around it."""
+    while isinstance(reason, BaseException):
+        inner = getattr(reason, "exceptions", None) or getattr(reason, "exception", None) or reason.args[:1]
+        inner = inner[-1] if isinstance(inner, list | tuple) and inner else inner
+        if not isinstance(inner, BaseException):
+            break
+        reason = inner
+    return str(reason) or type(reason).__name__
 
 
 def _settle(answer: "asyncio.Future[T]", result: T) -> None:

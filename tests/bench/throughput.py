@@ -71,9 +71,7 @@ async def preload(link: Link, settings: Settings, results: str, count: int) -> N
     await declare(link, names)
     channel = await link.channel()
     await channel.call(channel.raw.queue_declare, queue=results, durable=True)
-    await channel.call(
-        channel.raw.queue_bind, queue=results, exchange=names.result_exchange, routing_key="#"
-    )
+    await channel.call(channel.raw.queue_bind, queue=results, exchange=names.result_exchange, routing_key="#")
     outbox = BrokerOutbox(link, names, ignore_unroutable=False)
     properties = pika.BasicProperties(delivery_mode=2)
     for start in range(0, count, 500):
