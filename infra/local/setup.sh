@@ -1,4 +1,4 @@
-# Sourced by infra/test and infra/up, from anywhere: goes to the checkout and keeps its .venv/ as
+# Sourced by infra/test and infra/up, run by .ci/run, always with `set -eu`: goes to the checkout and keeps its .venv/ as
 # requirements.lock and pyproject.toml say. Quick where nothing has changed.
 # shellcheck shell=bash
 

@@ -16,7 +16,7 @@ from infra.local.server import RabbitProcess, running_server
 
 pytestmark = pytest.mark.broker
 
-PERSISTENT = pika.BasicProperties(delivery_mode=2)  # type: ignore[no-untyped-call]  # pika: few annotations
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
 PARENT = """
     import time
     from infra.local.server import running_server
