@@ -18,10 +18,9 @@ MAX_IDLE = 100_000
 class MemoryStore:
     """Rows in a dict. No method awaits, so each is a transaction of its own on its loop."""
 
-    def __init__(self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.figures = Figures()
         self._clock = clock
-        self._max_idle = max_idle
         self._rows: dict[Key, Row] = {}
         self._idle: dict[Key, None] = {}
         self._closed = False
@@ -40,7 +39,7 @@ class MemoryStore:
         self._idle.pop(key, None)
         if row.idle:
             self._idle[key] = None
-        if len(self._idle) > self._max_idle:
+        if len(self._idle) > MAX_IDLE:
             self._delete(next(iter(self._idle)))
 
     def _delete(self, key: Key) -> None:
@@ -59,7 +58,7 @@ class MemoryStore:
         old = [
             key
             for key, row in self._rows.items()
-            if row.updated_at < now - (settled if row.settled else unsettled)
+            if row.updated_at <= now - (settled if row.settled else unsettled)
         ]
         for key in old:
             self._delete(key)

@@ -40,8 +40,10 @@ SESSION = (
     # A worker that was stopped in the middle must not keep its rows from the others.
     "SET idle_in_transaction_session_timeout = '10s'",
     # A commit that returns before it is on disk is no promise; stricter settings of the server stay.
-    "SELECT set_config(name, 'on', false) FROM pg_settings "
-    "WHERE name = 'synchronous_commit' AND setting = 'off'",
+    """
+    SELECT set_config(name, 'on', false) FROM pg_settings
+    WHERE name = 'synchronous_commit' AND setting = 'off'
+    """,
 )
 
 MIGRATIONS: Sequence[Sequence[str]] = (
@@ -96,7 +98,7 @@ ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, toke
 _DELETE = """
 DELETE FROM snapshot_backup_ledger WHERE (project_id, snapshot_id) IN (
     SELECT project_id, snapshot_id FROM snapshot_backup_ledger
-    WHERE (settled = 1 AND updated_at < %s) OR (settled = 0 AND updated_at < %s)
+    WHERE (settled = 1 AND updated_at <= %s) OR (settled = 0 AND updated_at <= %s)
     LIMIT %s FOR UPDATE SKIP LOCKED)
 """
 _TOUCH = """

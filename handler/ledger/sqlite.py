@@ -43,8 +43,8 @@ _LOAD = (
 _SAVE = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = """
 DELETE FROM ledger WHERE rowid IN (
-    SELECT rowid FROM ledger WHERE settled = 1 AND updated_at < ?
-    UNION ALL SELECT rowid FROM ledger WHERE settled = 0 AND updated_at < ? LIMIT ?)
+    SELECT rowid FROM ledger WHERE settled = 1 AND updated_at <= ?
+    UNION ALL SELECT rowid FROM ledger WHERE settled = 0 AND updated_at <= ? LIMIT ?)
 """
 _TOUCH = "INSERT OR REPLACE INTO ledger_check VALUES (1, ?)"
 
@@ -110,7 +110,7 @@ class SqliteBackend:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._create_file()
+            self._have_file()
             self._connection = _connect(self._path)
             self._inode = _inode(self._path)
             _migrate(self._connection)
@@ -119,12 +119,16 @@ class SqliteBackend:
             raise self._unavailable("the file was moved or replaced; opening what is there now")
         return self._connection
 
-    def _create_file(self) -> None:
-        """Create the file for its owner only; SQLite gives its companions the same mode."""
+    def _have_file(self) -> None:
+        """Have a file that can be written, its owner's only; SQLite gives its companions the same mode."""
         if not self._path.parent.is_dir():
             raise self._unavailable("the folder does not exist")
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        # SQLite would open it read-only and give its companions that mode, in which they would stay when the
+        # file can be written again.
+        if not os.access(self._path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise self._unavailable("the file cannot be written")
 
     def _unavailable(self, problem: str) -> LedgerUnavailable:
         return LedgerUnavailable(f"LEDGER_URL: {self._path}: {problem}")

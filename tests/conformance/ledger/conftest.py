@@ -1,0 +1,69 @@
+"""The ledgers that the suite runs over, each in every way the same."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from handler.ledger import open_ledger
+from handler.ledger.book import Book
+from handler.ledger.memory import MemoryLedger
+from tests import postgres
+
+LONG = 60.0
+"""A lease, in seconds, that does not end during a test."""
+
+Opener = Callable[[float], Book]
+"""Opens a ledger with a lease of so many seconds."""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The loop that the program uses."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """One server for all tests; each takes a database of its own."""
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty ledger that several processes can share."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    return server.create(f"ledger_{uuid.uuid4().hex}")
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
+    """Opens an empty ledger of each kind."""
+    async with AsyncExitStack() as stack:
+
+        def opened(lease_seconds: float) -> Book:
+            ledger = _open(request, tmp_path, lease_seconds)
+            stack.push_async_callback(ledger.aclose)
+            return ledger
+
+        yield opened
+
+
+@pytest.fixture
+def ledger(opener: Opener) -> Book:
+    """An empty ledger whose leases hold throughout the test."""
+    return opener(LONG)
+
+
+def _open(request: pytest.FixtureRequest, folder: Path, lease_seconds: float) -> Book:
+    if request.param == "memory":
+        return MemoryLedger(lease_seconds=lease_seconds)
+    if request.param == "sqlite":
+        return open_ledger(f"sqlite:///{folder / 'ledger.db'}", lease_seconds=lease_seconds)
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    return open_ledger(server.create(f"ledger_{uuid.uuid4().hex}"), lease_seconds=lease_seconds)

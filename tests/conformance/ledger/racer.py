@@ -1,0 +1,47 @@
+"""A process at a ledger beside others: ``python -m tests.conformance.ledger.racer URL claim|make COUNT``.
+
+It says ``ready``, waits for a line, works, and says the number of each snapshot as soon as that is promised.
+"""
+
+import asyncio
+import sys
+
+from events.outcome import AcceptedBackup
+from handler.ledger import open_ledger
+from handler.ledger.book import Book
+from handler.ports import Key, Ours
+
+
+def say(text: object) -> None:
+    """Tell the parent."""
+    print(text, flush=True)
+
+
+async def claim(ledger: Book, number: int) -> None:
+    """Claim a snapshot, and say so if it was granted."""
+    if isinstance(await ledger.claim(Key("p", str(number)), "cause"), Ours):
+        say(number)
+
+
+async def make(ledger: Book, number: int) -> None:
+    """Claim a snapshot and write a backup down; say so when both are done."""
+    claim = await ledger.claim(Key("p", str(number)), "cause")
+    if isinstance(claim, Ours):
+        await ledger.made(claim, AcceptedBackup(id=str(number)))
+        say(number)
+
+
+async def race(url: str, work: str, count: int) -> None:
+    """Do the work, several at once."""
+    ledger = open_ledger(url, lease_seconds=60)
+    await ledger.check()
+    say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+    step = claim if work == "claim" else make
+    for start in range(0, count, 8):
+        await asyncio.gather(*(step(ledger, number) for number in range(start, min(start + 8, count))))
+    await ledger.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(race(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,0 +1,301 @@
+"""What every ledger promises, whatever it is kept in. The rules themselves are in ``test_ledger_rules``."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+
+import pytest
+
+from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure, Link
+from handler.errors import LedgerUnavailable
+from handler.ledger.book import Book
+from handler.ledger.row import State
+from handler.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
+from tests.conformance.ledger.conftest import Opener
+
+pytestmark = pytest.mark.anyio
+
+KEY = Key("project", "snapshot")
+BACKUP = AcceptedBackup(id="b1", name="näme ☃", links=(Link(href="https://h/b1", rel="self"),))
+DONE = Ended(backup=CompletedBackup(id="b1", status="available", size=4), seconds=5.25, attempts=2)
+NO = Failure(category=Category.REFUSED, status=400, code="X", message="no\x00\n'\"", request_id="r")
+BROKEN = Ended(failure=Failure(category=Category.BACKUP_ERROR, message="broken"), attempts=1)
+SHORT = 0.2
+
+
+async def ours(ledger: Book, key: Key = KEY, cause: str = "first", *, replay: bool = False) -> Ours:
+    """Claim what must be free."""
+    claim = await ledger.claim(key, cause, replay=replay)
+    assert isinstance(claim, Ours)
+    return claim
+
+
+async def once_free(ledger: Book) -> Ours:
+    """Claim as soon as the lease of the one before has ended."""
+    deadline = time.monotonic() + 10
+    while not isinstance(claim := await ledger.claim(KEY, "first"), Ours):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    return claim
+
+
+async def test_first_claim_is_ours(ledger: Book) -> None:
+    """Nobody was there before: no doubt, nothing spoiled, and the ledger need not be distrusted."""
+    claim = await ours(ledger)
+    assert Ours(KEY, claim.token) == claim
+
+
+async def test_second_claim_is_taken(ledger: Book) -> None:
+    """Who comes second waits, at the most for a lease."""
+    await ours(ledger)
+    claim = await ledger.claim(KEY, "second")
+    assert isinstance(claim, Taken)
+    assert 0 < claim.until - time.time() < 61
+
+
+async def test_keys_are_apart(ledger: Book) -> None:
+    """The same snapshot id in another project is another snapshot, and so is another id."""
+    await ours(ledger)
+    await ours(ledger, Key("project", "other"))
+    await ours(ledger, Key("other", "snapshot"))
+
+
+async def test_one_of_many_concurrent_claims_is_ours(ledger: Book) -> None:
+    """Of fifty claims on one key that arrive together, one is granted."""
+    claims = await asyncio.gather(*(ledger.claim(KEY, str(number)) for number in range(50)))
+    assert Counter({Taken: 49, Ours: 1}) == Counter(type(claim) for claim in claims)
+
+
+async def test_released_claim_is_free(ledger: Book) -> None:
+    """What was given back is granted again, without a doubt."""
+    await ledger.release(await ours(ledger))
+    assert (await ours(ledger, cause="second")).doubt is None
+
+
+async def test_lapsed_lease_is_in_doubt(opener: Opener) -> None:
+    """Whoever let the lease end may have sent the request."""
+    ledger = opener(SHORT)
+    await ours(ledger)
+    doubt = (await once_free(ledger)).doubt
+    assert doubt is not None
+    assert (0, doubt.since) == (doubt.looks, doubt.look_after)
+
+
+async def test_lapsed_lease_forgets_looks_that_were_made_before(opener: Opener) -> None:
+    """Looks before a second call say nothing about that call."""
+    ledger = opener(SHORT)
+    await ledger.doubt(await ours(ledger), Doubt(1.0, 9, 2.0))
+    assert Doubt(1.0, 9, 2.0) == (await ours(ledger)).doubt
+    doubt = (await once_free(ledger)).doubt
+    assert doubt is not None
+    assert doubt.looks == 0
+
+
+async def test_doubt_is_handed_on(ledger: Book) -> None:
+    """The next claim gets the doubt to the letter."""
+    doubt = Doubt(since=1700000000.125, looks=2, look_after=1700000030.5)
+    await ledger.doubt(await ours(ledger), doubt)
+    assert doubt == (await ours(ledger, cause="second")).doubt
+
+
+async def test_made_is_told(ledger: Book) -> None:
+    """A backup that was made is told with all its parts, and with the time."""
+    await ledger.made(await ours(ledger), BACKUP)
+    claim = await ledger.claim(KEY, "second")
+    assert isinstance(claim, Made)
+    assert claim.backup == BACKUP
+    assert abs(claim.made_at - time.time()) < 10
+
+
+async def test_made_after_the_lease_has_gone_to_another(opener: Opener) -> None:
+    """A late answer is still written down, and the claim of the one in between is over."""
+    ledger = opener(SHORT)
+    late = await ours(ledger)
+    other = await once_free(ledger)
+    await ledger.made(late, BACKUP)
+    assert not await ledger.holds(other)
+    assert isinstance(await ledger.claim(KEY, "third"), Made)
+
+
+async def test_second_backup_is_reported(opener: Opener, caplog: pytest.LogCaptureFixture) -> None:
+    """Where two backups were made the first is kept, and an operator is told of both."""
+    ledger = opener(SHORT)
+    late, other = await ours(ledger), await once_free(ledger)
+    await ledger.made(other, BACKUP)
+    with caplog.at_level(logging.WARNING):
+        await ledger.made(late, AcceptedBackup(id="b2"))
+    [record] = caplog.records
+    assert ("ledger.second_backup", "b1", "b2") == tuple(
+        record.__dict__[name] for name in ("action", "first", "second")
+    )
+    claim = await ledger.claim(KEY, "third")
+    assert isinstance(claim, Made)
+    assert claim.backup.id == "b1"
+
+
+async def test_stale_claim_does_not_disturb(opener: Opener) -> None:
+    """Who has lost a claim cannot give back, or doubt, that of the next."""
+    ledger = opener(1.0)
+    stale = await ours(ledger)
+    await once_free(ledger)
+    await ledger.release(stale)
+    await ledger.doubt(stale, Doubt(1.0, 1, 1.0))
+    assert isinstance(await ledger.claim(KEY, "third"), Taken)
+
+
+async def test_refusal_is_told_to_its_cause(ledger: Book) -> None:
+    """A redelivered event is told the same failure to the letter; another event may try again."""
+    await ledger.refused(await ours(ledger), "first", NO, attempts=3)
+    assert Ended(failure=NO, attempts=3) == await ledger.claim(KEY, "first")
+    await ours(ledger, cause="second")
+
+
+async def test_refusal_in_doubt_keeps_the_doubt(ledger: Book) -> None:
+    """An event gives up in doubt: the one after it begins in that doubt."""
+    doubt = Doubt(1.0, 2, 3.0)
+    claim = await ours(ledger)
+    await ledger.doubt(claim, doubt)
+    await ledger.refused(claim, "first", NO, attempts=3)
+    assert doubt == (await ours(ledger, cause="second")).doubt
+
+
+async def test_refusal_does_not_hide_a_backup(ledger: Book) -> None:
+    """A backup that was made stays made."""
+    claim = await ours(ledger)
+    await ledger.made(claim, BACKUP)
+    await ledger.refused(claim, "first", NO, attempts=3)
+    assert isinstance(await ledger.claim(KEY, "second"), Made)
+
+
+async def test_completed_is_the_end(ledger: Book) -> None:
+    """The end is told to everybody, replays too, with all its parts."""
+    await ledger.made(await ours(ledger), BACKUP)
+    await ledger.ended(KEY, DONE, backup_id="b1", cause="first")
+    told: list[Claim] = [await ledger.claim(KEY, "first"), await ledger.claim(KEY, "second", replay=True)]
+    assert [DONE, DONE] == told
+
+
+async def test_end_of_an_unknown_row_is_remembered(ledger: Book) -> None:
+    """A ledger that was lost learns from the watch on a backup."""
+    await ledger.ended(KEY, DONE, backup_id="b1", cause="first")
+    assert DONE == await ledger.claim(KEY, "second")
+
+
+async def test_replay_after_an_error_begins_anew(ledger: Book) -> None:
+    """After an error in the end a replay may make another backup, once for each replay."""
+    await ledger.made(await ours(ledger), BACKUP)
+    await ledger.ended(KEY, BROKEN, backup_id="b1", cause="first")
+    assert BROKEN == await ledger.claim(KEY, "second")
+    assert BROKEN == await ledger.claim(KEY, "first", replay=True)
+    claim = await ours(ledger, cause="replay", replay=True)
+    assert frozenset({"b1"}) == claim.spoiled
+    await ledger.made(claim, AcceptedBackup(id="b2"))
+    await ledger.ended(KEY, BROKEN, backup_id="b2", cause="replay")
+    assert BROKEN == await ledger.claim(KEY, "replay", replay=True)
+    assert frozenset({"b1", "b2"}) == (await ours(ledger, cause="again", replay=True)).spoiled
+
+
+async def test_renewed_lease_holds(opener: Opener) -> None:
+    """A lease that is renewed in time holds as long as that goes on."""
+    ledger = opener(0.5)
+    claim = await ours(ledger)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.2:
+        await asyncio.sleep(0.1)
+        await ledger.renew()
+        assert await ledger.holds(claim)
+        assert isinstance(await ledger.claim(KEY, "second"), Taken)
+
+
+async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
+    """Without a renewal the claim stops holding, and before anybody else could have it."""
+    ledger = opener(0.5)
+    claim = await ours(ledger)
+    assert await ledger.holds(claim)
+    deadline = time.monotonic() + 10
+    while await ledger.holds(claim):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+    assert isinstance(await ledger.claim(KEY, "second"), Taken)
+
+
+@pytest.mark.parametrize("end", ["release", "doubt", "made", "refused"])
+async def test_claim_that_is_over_does_not_hold(ledger: Book, end: str) -> None:
+    """Nothing may be sent under a claim that was given back or used up; renewing does not revive it."""
+    claim = await ours(ledger)
+    match end:
+        case "release":
+            await ledger.release(claim)
+        case "doubt":
+            await ledger.doubt(claim, Doubt(1.0, 0, 1.0))
+        case "made":
+            await ledger.made(claim, BACKUP)
+        case _:
+            await ledger.refused(claim, "first", NO, attempts=1)
+    await ledger.renew()
+    assert not await ledger.holds(claim)
+
+
+async def test_prune_deletes_what_has_ended(ledger: Book) -> None:
+    """Ended rows go; what is claimed, in doubt, or made without an end stays."""
+    done, claimed, doubted, made, refused = (Key("p", str(number)) for number in range(5))
+    await ledger.ended(done, DONE, backup_id="b1", cause="first")
+    await ours(ledger, claimed)
+    await ledger.doubt(await ours(ledger, doubted), Doubt(1.0, 0, 1.0))
+    await ledger.made(await ours(ledger, made), BACKUP)
+    await ledger.refused(await ours(ledger, refused), "first", NO, attempts=1)
+    assert await ledger.prune(3600) == 0
+    assert await ledger.prune(0) == 2
+    rows = [await ledger.look_up(key) for key in (done, claimed, doubted, made, refused)]
+    assert [None, "claimed", "doubt", "made", None] == [row and row.label for row in rows]
+
+
+async def test_prune_of_many_goes_on_to_the_end(ledger: Book) -> None:
+    """More rows than fit into one transaction are deleted all the same."""
+    ends = (ledger.ended(Key("p", str(n)), DONE, backup_id="b", cause="c") for n in range(1100))
+    await asyncio.gather(*ends)
+    assert await ledger.prune(0) == 1100
+
+
+async def test_look_up_changes_nothing(ledger: Book) -> None:
+    """Operators can read what is known, and that something is not."""
+    assert await ledger.look_up(KEY) is None
+    await ours(ledger)
+    before = await ledger.look_up(KEY)
+    assert before is not None
+    assert (State.OPEN, before) == (before.state, await ledger.look_up(KEY))
+
+
+async def test_check_passes(ledger: Book) -> None:
+    """A ledger that works says so, as often as it is asked."""
+    await ledger.check()
+    await ledger.check()
+
+
+async def test_unreadable_operation_harms_nobody_else(ledger: Book) -> None:
+    """A key that a store may not be able to hold fails alone, whoever shares its transaction."""
+    odd = Key("project", "\ud800")
+    claims = [ledger.claim(Key("p", str(number)), "c") for number in range(20)]
+    answers = await asyncio.gather(*claims[:10], ledger.claim(odd, "c"), *claims[10:], return_exceptions=True)
+    assert [Ours] * 20 == [type(answer) for number, answer in enumerate(answers) if number != 10]
+    assert isinstance(answers[10], Ours | LedgerUnavailable)
+
+
+async def test_closed_ledger_is_unavailable(ledger: Book) -> None:
+    """After its end a ledger promises nothing, and says so."""
+    await ledger.check()
+    await ledger.aclose()
+    await ledger.aclose()
+    with pytest.raises(LedgerUnavailable):
+        await ledger.claim(KEY, "first")
+
+
+async def test_abandoned_callers_do_not_stop_the_others(ledger: Book) -> None:
+    """Callers that were cancelled while they waited leave the ledger working."""
+    tasks = [asyncio.ensure_future(ledger.claim(Key("p", str(number)), "c")) for number in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await ours(ledger)

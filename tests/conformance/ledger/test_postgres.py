@@ -1,0 +1,157 @@
+"""What only a server can do: go away, come back, be slow, and keep a secret badly."""
+
+import asyncio
+import socket
+import sys
+import uuid
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from events.outcome import AcceptedBackup
+from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger import open_ledger
+from handler.ledger.book import Book
+from handler.ledger.postgres import MIGRATIONS
+from handler.ports import Key, Made, Ours, Taken
+from tests import postgres
+
+pytestmark = pytest.mark.anyio
+
+KEY = Key("project", "snapshot")
+
+
+@pytest.fixture
+def url(postgres_server: postgres.Server) -> str:
+    """The address of an empty database."""
+    return postgres_server.create(f"ledger_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+async def ledger(url: str) -> AsyncIterator[Book]:
+    """A ledger in an empty database."""
+    opened = open_ledger(url, lease_seconds=60)
+    yield opened
+    await opened.aclose()
+
+
+async def test_server_restarted(ledger: Book, postgres_server: postgres.Server) -> None:
+    """A server that dies stops promises; when it is back they go on, and none is lost."""
+    claim = await ledger.claim(KEY, "cause")
+    assert isinstance(claim, Ours)
+    await ledger.made(claim, AcceptedBackup(id="b1"))
+    postgres_server.stop()
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable, match="LEDGER_URL"):
+            await ledger.claim(KEY, "cause")
+    postgres_server.start()
+    assert isinstance(await ledger.claim(KEY, "cause"), Made)
+
+
+async def test_connection_ended_by_the_server(ledger: Book, url: str) -> None:
+    """A connection that an administrator ends costs one answer, not the ledger."""
+    await ledger.check()
+    _end_connections(url)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.claim(KEY, "cause")
+    assert isinstance(await ledger.claim(KEY, "cause"), Ours)
+
+
+def _end_connections(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+async def test_clock_is_the_databases(url: str) -> None:
+    """A worker whose clock is an hour off neither steals leases nor waits an hour."""
+    wrong = open_ledger(url, lease_seconds=60, clock=lambda: 4e9)
+    right = open_ledger(url, lease_seconds=60)
+    assert isinstance(await wrong.claim(KEY, "one"), Ours)
+    mine, theirs = await right.claim(KEY, "two"), await wrong.claim(KEY, "three")
+    await asyncio.gather(wrong.aclose(), right.aclose())
+    assert isinstance(mine, Taken)
+    assert mine == theirs
+
+
+async def test_groups_in_opposite_order_do_not_block_each_other(url: str) -> None:
+    """Two workers that want the same rows in opposite order both get their answers."""
+    one, two = open_ledger(url, lease_seconds=60), open_ledger(url, lease_seconds=60)
+    keys = [Key("p", str(number)) for number in range(100)]
+    for turn in range(5):
+        claims = await asyncio.gather(
+            *(one.claim(key, f"1-{turn}") for key in keys),
+            *(two.claim(key, f"2-{turn}") for key in keys[::-1]),
+        )
+        ours = [claim for claim in claims if isinstance(claim, Ours)]
+        assert len(keys) == len(ours)
+        await asyncio.gather(*((one if claim in claims[:100] else two).release(claim) for claim in ours))
+    await asyncio.gather(one.aclose(), two.aclose())
+
+
+async def test_commits_are_durable_where_the_server_is_lax(ledger: Book, url: str) -> None:
+    """A database set to acknowledge before it has written is overruled for the ledger."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    setting = await ledger._store._run(  # type: ignore[attr-defined]  # the grouped store's
+        lambda transaction: transaction._connection.execute("SHOW synchronous_commit").fetchone()
+    )
+    assert setting == ("on",)
+
+
+async def test_password_is_not_told() -> None:
+    """What cannot be reached is named without its password."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+        url = f"postgresql://user:s3cr%20et@127.0.0.1:{closed.getsockname()[1]}/db"
+        ledger = open_ledger(url, lease_seconds=60)
+        with pytest.raises(LedgerUnavailable, match=r"LEDGER_URL: .*refused") as caught:
+            await ledger.check()
+        await ledger.aclose()
+    assert "s3cr" not in repr(caught.value) + repr(caught.value.__cause__)
+
+
+def test_address_that_cannot_be_is_not_told() -> None:
+    """An address with a mistake stops the program at start, and is not quoted."""
+    with pytest.raises(SettingsError, match="LEDGER_URL") as caught:
+        open_ledger("postgresql://user:s3cret@host:port:port/db?nothing=1", lease_seconds=60)
+    assert "s3cret" not in repr(caught.value)
+
+
+def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without psycopg the program says what to install."""
+    monkeypatch.setitem(sys.modules, "handler.ledger.postgres", None)
+    with pytest.raises(SettingsError, match=r"LEDGER_URL: .*snapshot-backup\[postgres\]"):
+        open_ledger("postgresql://host/db", lease_seconds=60)
+
+
+async def test_newer_schema_is_refused(ledger: Book, url: str) -> None:
+    """A ledger of a newer release is not touched by an older one."""
+    await ledger.check()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE snapshot_backup_schema SET version = %s", (len(MIGRATIONS) + 1,))
+    older = open_ledger(url, lease_seconds=60)
+    with pytest.raises(LedgerUnavailable, match="run a newer release"):
+        await older.check()
+    await older.aclose()
+
+
+async def test_concurrent_claims_share_commits(ledger: Book) -> None:
+    """Two hundred claims that arrive together need far fewer commits."""
+    await asyncio.gather(*(ledger.claim(Key("p", str(number)), "c") for number in range(200)))
+    assert ledger.figures.changes == 200
+    assert ledger.figures.commits < 50
+
+
+async def test_locked_rows_stop_promises_for_a_while(ledger: Book, url: str) -> None:
+    """A row that somebody keeps locked is an outage with an end, not a wait without one."""
+    await ledger.claim(KEY, "cause")
+    with psycopg.connect(url) as other:
+        other.execute("SELECT * FROM snapshot_backup_ledger FOR UPDATE")
+        with pytest.raises(LedgerUnavailable, match="lock"):
+            await ledger.claim(KEY, "cause")
+    assert isinstance(await ledger.claim(KEY, "cause"), Taken)

@@ -1,0 +1,93 @@
+"""Ledgers that several processes share, and processes that die."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from handler.ledger import open_ledger
+from handler.ledger.row import State
+from handler.ports import Key
+
+pytestmark = pytest.mark.anyio
+
+KEYS = 200
+ROOT = Path(__file__).parents[3]
+
+
+class Racer:
+    """A process at the ledger; see ``racer``."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def go(self) -> None:
+        """Let it begin."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def says(self) -> str:
+        """Wait for a line; empty at its end."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def rest(self) -> list[str]:
+        """Wait for its end and return all it said."""
+        return self.process.communicate(timeout=60)[0].split()
+
+
+@contextmanager
+def racer(url: str, work: str, count: int) -> Iterator[Racer]:
+    """Start a process, and wait until it has the ledger open."""
+    command = [sys.executable, "-m", "tests.conformance.ledger.racer", url, work, str(count)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            started = Racer(process)
+            assert started.says() == "ready"
+            yield started
+        finally:
+            process.kill()
+
+
+def test_one_of_two_processes_gets_each_key(shared_url: str) -> None:
+    """Two processes race for two hundred keys: each key is granted exactly once."""
+    with ExitStack() as stack:
+        racers = [stack.enter_context(racer(shared_url, "claim", KEYS)) for _ in range(2)]
+        for each in racers:
+            each.go()
+        granted = Counter(number for each in racers for number in each.rest())
+    assert Counter({str(number): 1 for number in range(KEYS)}) == granted
+
+
+async def test_killed_process_leaves_its_promises(shared_url: str) -> None:
+    """A process killed in the middle of its work: all that it was promised is there."""
+    with racer(shared_url, "make", 100_000) as victim:
+        victim.go()
+        said = [victim.says() for _ in range(100)]
+        victim.process.kill()
+        said += victim.rest()
+    ledger = open_ledger(shared_url, lease_seconds=60)
+    rows = [await ledger.look_up(Key("p", number)) for number in said]
+    await ledger.aclose()
+    assert {State.MADE} == {row and row.state for row in rows}
+
+
+def test_processes_may_start_together(shared_url: str) -> None:
+    """Workers that find no ledger yet make one schema among them, and none fails."""
+    command = [sys.executable, "-m", "tests.conformance.ledger.racer", shared_url, "claim", "1"]
+    with ExitStack() as stack:
+        starts = [
+            stack.enter_context(
+                subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(4)
+        ]
+        said = [start.communicate("go\n", timeout=60)[0].split() for start in starts]
+    assert Counter({"ready": 4, "0": 1}) == Counter(word for words in said for word in words)
