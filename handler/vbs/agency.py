@@ -56,4 +56,6 @@ def _told(context: object, method: str) -> str | None:
     """Ask the context; runtimes differ in which of the methods they have."""
     ask = getattr(context, method, None)
     value = ask() if callable(ask) else None
-    return value if isinstance(value, str) and value not in _NOTHING else None
+    if not isinstance(value, str) or value in _NOTHING:
+        return None
+    return value if value.isascii() and value.isprintable() else None

@@ -124,6 +124,7 @@ class VbsClient:
     async def _exchange(self, request: httpx.Request, *, lost: Category) -> tuple[httpx.Response, bytes]:
         """Send and read the whole answer; ``lost`` is what it means when the request left and none came."""
         status = None
+        request.headers.encoding = "ascii"
         try:
             async with asyncio.timeout(self._deadline):
                 response = await self._client.send(
