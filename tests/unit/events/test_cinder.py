@@ -87,7 +87,12 @@ def test_an_envelope_of_another_version_is_refused(version: object) -> None:
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [({}, "bad_field"), ("", "not_json"), ("[]", "not_object"), ('{"event_type": 1, "payload": {}}', "bad_field")],
+    [
+        ({}, "bad_field"),
+        ("", "not_json"),
+        ("[]", "not_object"),
+        ('{"event_type": 1, "payload": {}}', "bad_field"),
+    ],
 )
 def test_an_envelope_with_something_odd_inside_is_refused(message: object, code: str) -> None:
     """The inner message is JSON text of a notification."""

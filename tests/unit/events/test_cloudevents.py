@@ -32,6 +32,7 @@ TOLD = SnapshotCompleted.model_validate(SNAPSHOT_DATA)
 
 
 def published(how: Callable[..., AMQPMessage]) -> Message:
+    """Return what the library publishes in one of its modes."""
     attributes = {**ATTRIBUTES, "time": datetime(2026, 3, 4, 2, 15, 9, tzinfo=UTC)}
     made = how(CloudEvent(attributes, SNAPSHOT_DATA), JSONFormat())
     return Message(made.application_data, made.properties.get("content-type"), made.application_properties)
@@ -84,7 +85,8 @@ def test_data_in_base64_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "code"), [("%%%", "bad_field"), ("e30", "bad_field"), ("W10=", "not_object"), ("/w==", "not_utf8")]
+    ("data", "code"),
+    [("%%%", "bad_field"), ("e30", "bad_field"), ("W10=", "not_object"), ("/w==", "not_utf8")],
 )
 def test_bad_data_in_base64_is_refused(data: str, code: str) -> None:
     """What is no base64, or no JSON object inside it."""

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from events.snapshot import ForeignEvent
-from tests.unit.events.forms import PROJECT, SNAPSHOT, TRACEPARENT, VOLUME, load, read, read_snapshot, refusal_of
+from tests.unit.events.forms import (
+    PROJECT,
+    SNAPSHOT,
+    TRACEPARENT,
+    VOLUME,
+    load,
+    read,
+    read_snapshot,
+    refusal_of,
+)
 
 
 def trace(**changes: object) -> dict[str, Any]:
@@ -33,7 +42,9 @@ def test_all_but_a_created_evs_snapshot_is_foreign(changes: dict[str, Any]) -> N
     assert ForeignEvent("trace", event["trace_name"]) == read(event)
 
 
-@pytest.mark.parametrize("name", ["createSnapshot", "CreateSnapshot", "createEvsSnapshot", "batchless", "createSnapshotV2"])
+@pytest.mark.parametrize(
+    "name", ["createSnapshot", "CreateSnapshot", "createEvsSnapshot", "batchless", "createSnapshotV2"]
+)
 def test_names_are_matched_loosely(name: str) -> None:
     """No trace of an EVS snapshot is documented, so its exact name is not known."""
     found = read(trace(trace_name=name))
@@ -92,7 +103,9 @@ def test_a_trace_in_a_cloudevent_has_the_cloudevents_attributes() -> None:
     assert expected == (event.id, event.source, event.type, event.traceparent)
 
 
-@pytest.mark.parametrize("value", [{"cts": "text"}, {"cts": {}}, {"trace_name": 7}, {"cts": {"trace_name": []}}])
+@pytest.mark.parametrize(
+    "value", [{"cts": "text"}, {"cts": {}}, {"trace_name": 7}, {"cts": {"trace_name": []}}]
+)
 def test_what_is_no_trace_is_malformed(value: dict[str, Any]) -> None:
     """The marks of the form with nothing behind them."""
     assert "bad_field" == refusal_of(value).code

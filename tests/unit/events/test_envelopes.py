@@ -15,11 +15,15 @@ CLOUDEVENT = load("cloudevents")
 
 
 def trigger(*messages: object) -> dict[str, Any]:
+    """Return a trigger's envelope."""
     return {"trigger_type": "RABBITMQ", "records": [{"messages": list(messages)}]}
 
 
 def smn(*messages: str) -> dict[str, Any]:
-    return {"record": [{"smn": {"message": text, "message_id": f"id-{n}"}} for n, text in enumerate(messages)]}
+    """Return SMN's envelope with one record for each text."""
+    return {
+        "record": [{"smn": {"message": text, "message_id": f"id-{n}"}} for n, text in enumerate(messages)]
+    }
 
 
 @pytest.mark.parametrize("name", COMPLETED + REQUESTED)
@@ -27,7 +31,7 @@ def test_the_function_reads_a_call_as_the_worker_reads_a_message(name: str) -> N
     """The same input gives the same event in both, its id included."""
     [message] = unpack(load(name))
 
-    fields = ("id", "snapshot", "proves", "form", "type")
+    fields = ["id", "snapshot", "proves", "form", "type"]
     here, there = decode(message, max_bytes=LIMIT), read(load(name))
     if name == "data":  # its id is that of the bytes, and the function never sees the bytes
         fields = fields[1:]
@@ -84,7 +88,9 @@ def test_a_queues_message_with_several_events_is_refused(value: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("value", [{"events": []}, trigger(), {"record": []}])
-def test_an_envelope_with_nothing_inside_is_refused_in_a_queue_and_nothing_in_a_call(value: dict[str, Any]) -> None:
+def test_an_envelope_with_nothing_inside_is_refused_in_a_queue_and_nothing_in_a_call(
+    value: dict[str, Any],
+) -> None:
     """A message must have an outcome; a call without messages has nothing to do."""
     assert ("no_event", []) == (refusal_of(value).code, unpack(value))
 

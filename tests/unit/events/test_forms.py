@@ -84,13 +84,17 @@ def test_what_we_know_and_is_not_for_us_is_foreign(name: str, expected: ForeignE
 @pytest.mark.parametrize("name", COMPLETED + REQUESTED)
 def test_a_traceparent_header_is_passed_on(name: str) -> None:
     """Whatever the form, a trace that the broker's header carries goes on, unless an envelope was opened."""
-    opened = name in {"asynchronous", "eventgrid-events", "kafka", "rocketmq", "smn"} or name.startswith("rabbitmq")
+    opened = name in {"asynchronous", "eventgrid-events", "kafka", "rocketmq", "smn"} or name.startswith(
+        "rabbitmq"
+    )
 
     expected = None if opened else TRACEPARENT
     assert expected == read_snapshot(load(name), traceparent=TRACEPARENT).traceparent
 
 
-@pytest.mark.parametrize("value", ["", "nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", TRACEPARENT + "\n", 7])
+@pytest.mark.parametrize(
+    "value", ["", "nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", TRACEPARENT + "\n", 7]
+)
 def test_a_bad_traceparent_is_dropped(value: object) -> None:
     """What is no W3C traceparent is not passed on, and is no reason to refuse the event."""
     assert read_snapshot(load("data"), traceparent=value).traceparent is None
