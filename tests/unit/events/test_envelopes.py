@@ -1,0 +1,144 @@
+"""Envelopes with one message, with several, and with none."""
+
+import json
+from typing import Any
+
+import pytest
+
+from events.decode import MAX_MESSAGES, decode, unpack
+from events.errors import EventError
+from events.message import Message
+from events.snapshot import SnapshotEvent
+from tests.unit.events.forms import COMPLETED, LIMIT, REQUESTED, load, read, read_snapshot, refusal_of
+
+CLOUDEVENT = load("cloudevents")
+
+
+def trigger(*messages: object) -> dict[str, Any]:
+    """Return a trigger's envelope."""
+    return {"trigger_type": "RABBITMQ", "records": [{"messages": list(messages)}]}
+
+
+def smn(*messages: str) -> dict[str, Any]:
+    """Return SMN's envelope with one record for each text."""
+    return {
+        "record": [{"smn": {"message": text, "message_id": f"id-{n}"}} for n, text in enumerate(messages)]
+    }
+
+
+@pytest.mark.parametrize("name", COMPLETED + REQUESTED)
+def test_the_function_reads_a_call_as_the_worker_reads_a_message(name: str) -> None:
+    """The same input gives the same event in both, its id included."""
+    [message] = unpack(load(name))
+
+    fields = ["id", "snapshot", "proves", "form", "type"]
+    here, there = decode(message, max_bytes=LIMIT), read(load(name))
+    if name == "data":  # its id is that of the bytes, and the function never sees the bytes
+        fields = fields[1:]
+    assert [getattr(there, field) for field in fields] == [getattr(here, field) for field in fields]
+
+
+def test_a_triggers_messages_are_the_bodies_of_the_queue() -> None:
+    """A trigger hands over bodies as texts: what is unpacked is what was published, byte for byte."""
+    texts = ['{"a": 1}', "plain text ü", " [] "]
+
+    assert [Message(text.encode()) for text in texts] == unpack(trigger(*texts))
+
+
+def test_each_message_of_a_call_is_decoded_alone() -> None:
+    """One bad message does not fail the others."""
+    good, bad = unpack(load("rabbitmq-several"))
+
+    assert isinstance(decode(good, max_bytes=LIMIT), SnapshotEvent)
+    with pytest.raises(EventError, match="not_json"):
+        decode(bad, max_bytes=LIMIT)
+
+
+def test_several_records_of_smn_keep_their_ids() -> None:
+    """A notification without an id of its own has that of its record, in the function as in the worker."""
+    data = json.dumps(load("data"))
+
+    events = [decode(message, max_bytes=LIMIT) for message in unpack(smn(data, data))]
+
+    assert ["id-0", "id-1"] == [event.id for event in events if isinstance(event, SnapshotEvent)]
+
+
+def test_several_events_of_eventgrid_are_unpacked() -> None:
+    """The publishing API wraps events in a list."""
+    events = [{**CLOUDEVENT, "id": name} for name in "abc"]
+
+    found = [decode(message, max_bytes=LIMIT) for message in unpack({"events": events})]
+
+    assert ["a", "b", "c"] == [event.id for event in found if isinstance(event, SnapshotEvent)]
+
+
+def test_the_record_of_a_call_is_unpacked_to_the_calls_messages() -> None:
+    """What an asynchronous invocation could not handle comes back with its payload as text."""
+    record = {"request_context": {}, "request_payload": json.dumps(trigger("a", "b"))}
+
+    assert [Message(b"a"), Message(b"b")] == unpack(record)
+
+
+@pytest.mark.parametrize(
+    "value", [{"events": [CLOUDEVENT, CLOUDEVENT]}, trigger("{}", "{}"), smn("{}", "{}")]
+)
+def test_a_queues_message_with_several_events_is_refused(value: dict[str, Any]) -> None:
+    """Each event has an outcome of its own, so each must be a message of its own."""
+    assert ("malformed", "several_events") == (refusal_of(value).category, refusal_of(value).code)
+
+
+@pytest.mark.parametrize("value", [{"events": []}, trigger(), {"record": []}])
+def test_an_envelope_with_nothing_inside_is_refused_in_a_queue_and_nothing_in_a_call(
+    value: dict[str, Any],
+) -> None:
+    """A message must have an outcome; a call without messages has nothing to do."""
+    assert ("no_event", []) == (refusal_of(value).code, unpack(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"trigger_type": "RABBITMQ"},
+        {"trigger_type": "KAFKA", "records": {}},
+        {"trigger_type": "KAFKA", "records": ["text"]},
+        {"trigger_type": "KAFKA", "records": [{"messages": "text"}]},
+        {"record": ["text"]},
+        {"record": [{"smn": {"message": 7}}]},
+        {"request_context": {}},
+        {"request_context": {}, "request_payload": "not json"},
+        {"trigger_type": ["RABBITMQ"]},
+        "text",
+        None,
+        7,
+        [load("cloudevents")],
+    ],
+)
+def test_what_cannot_be_taken_apart_is_one_message_that_is_refused(value: object) -> None:
+    """Nothing that a function is called with is left out."""
+    [message] = unpack(value)
+
+    with pytest.raises(EventError):
+        decode(message, max_bytes=LIMIT)
+
+
+def test_a_call_with_too_many_messages_is_one_that_is_refused() -> None:
+    """The number of messages in a call is bounded."""
+    assert MAX_MESSAGES == len(unpack(trigger(*["x"] * MAX_MESSAGES)))
+    assert 1 == len(unpack(trigger(*["x"] * (MAX_MESSAGES + 1))))
+
+
+def test_a_lone_surrogate_in_a_call_is_refused_not_lost() -> None:
+    """Python's own parser lets them in; our own refuses them in the message."""
+    for message in unpack(trigger("\ud800", {"x": "\ud800"})):
+        with pytest.raises(EventError, match=r"not_utf8|not_json"):
+            decode(message, max_bytes=LIMIT)
+
+
+def test_envelopes_are_opened_to_a_depth() -> None:
+    """Four envelopes in each other are opened, five are refused."""
+    value: dict[str, Any] = load("data")
+    for _ in range(4):
+        value = smn(json.dumps(value))
+
+    assert "id-0" == read_snapshot(value).id
+    assert "too_deep" == refusal_of(smn(json.dumps(value))).code

@@ -1,0 +1,108 @@
+"""Each form that tells of the same snapshot is read as the same snapshot."""
+
+import pytest
+
+from events.decode import decode
+from events.message import Message
+from events.snapshot import ForeignEvent, SnapshotCompleted
+from tests.unit.events.forms import (
+    COMPLETED,
+    LIMIT,
+    PROJECT,
+    REQUESTED,
+    SNAPSHOT,
+    TRACEPARENT,
+    VOLUME,
+    load,
+    message,
+    read,
+    read_snapshot,
+)
+
+TOLD = SnapshotCompleted(
+    project_id=PROJECT, volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name="nightly-db01", size_gb=40
+)
+CINDER_ID = "7f00763f-4af8-4326-b49f-f43a87b202f6"
+CLOUDEVENT_ID = "5d0f6c1e-7a51-4f0e-8a38-1f2e3d4c5b6a"
+TRACE_ID = "5f0b8e1c-17c4-11f1-9a3d-0255ac100a21"
+
+
+@pytest.mark.parametrize("name", COMPLETED)
+def test_every_form_of_a_completed_snapshot_is_the_same_snapshot(name: str) -> None:
+    """The snapshot does not depend on the form that told of it."""
+    event = read_snapshot(load(name))
+
+    assert (TOLD, "completed") == (event.snapshot, event.proves)
+
+
+@pytest.mark.parametrize("name", REQUESTED)
+def test_a_trace_proves_only_a_request(name: str) -> None:
+    """A trace names the snapshot but no project and no size, and the API must be asked."""
+    event = read_snapshot(load(name))
+
+    expected = SnapshotCompleted(volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name="nightly-db01")
+    assert (expected, "requested") == (event.snapshot, event.proves)
+
+
+@pytest.mark.parametrize(
+    ("name", "event_id"),
+    [
+        ("cloudevents", CLOUDEVENT_ID),
+        ("eventgrid-events", CLOUDEVENT_ID),
+        ("cinder-wrapped", CINDER_ID),
+        ("cinder-bare", CINDER_ID),
+        ("smn", CINDER_ID),
+        ("rabbitmq-topic", CINDER_ID),
+        ("asynchronous", CINDER_ID),
+        ("cts-trace", TRACE_ID),
+        ("cts-trigger", TRACE_ID),
+        ("eventgrid-trace", "b27e5a90-3c61-4f1d-8f7a-0d2b9c4e6a18"),
+    ],
+)
+def test_the_event_id_is_the_producers(name: str, event_id: str) -> None:
+    """The innermost id that the producer gave is the event's."""
+    assert event_id == read_snapshot(load(name)).id
+
+
+def test_bare_data_has_the_id_of_its_bytes() -> None:
+    """What carries no id has the same one whenever the same bytes come again."""
+    assert message(load("data")).derived_id == read_snapshot(load("data")).id
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("timer", ForeignEvent("timer", "TIMER")),
+        ("foreign-backup", ForeignEvent("cinder", "backup.create.end")),
+    ],
+)
+def test_what_we_know_and_is_not_for_us_is_foreign(name: str, expected: ForeignEvent) -> None:
+    """Other notifications on a shared routing key are recognised."""
+    assert expected == read(load(name))
+
+
+@pytest.mark.parametrize("name", COMPLETED + REQUESTED)
+def test_a_traceparent_header_is_passed_on(name: str) -> None:
+    """Whatever the form, a trace that the broker's header carries goes on, unless an envelope was opened."""
+    opened = name in {"asynchronous", "eventgrid-events", "kafka", "rocketmq", "smn"} or name.startswith(
+        "rabbitmq"
+    )
+
+    expected = None if opened else TRACEPARENT
+    assert expected == read_snapshot(load(name), traceparent=TRACEPARENT).traceparent
+
+
+@pytest.mark.parametrize(
+    "value", ["", "nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", TRACEPARENT + "\n", 7]
+)
+def test_a_bad_traceparent_is_dropped(value: object) -> None:
+    """What is no W3C traceparent is not passed on, and is no reason to refuse the event."""
+    assert read_snapshot(load("data"), traceparent=value).traceparent is None
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    """Some editors write one in front of the JSON."""
+    plain = message(load("cloudevents"))
+    marked = Message(b"\xef\xbb\xbf" + plain.body)
+
+    assert decode(plain, max_bytes=LIMIT) == decode(marked, max_bytes=LIMIT)

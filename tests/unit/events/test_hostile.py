@@ -1,0 +1,311 @@
+"""Whatever arrives, decoding gives an event or a documented error, and soon."""
+
+import ast
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import events
+from events.decode import decode, open_message, unpack
+from events.errors import CODES, EventError
+from events.message import Message, State, wrap
+from events.snapshot import ForeignEvent, SnapshotEvent
+from tests.unit.events.forms import (
+    COMPLETED,
+    LIMIT,
+    REQUESTED,
+    SNAPSHOT,
+    load,
+    notifications,
+    read_snapshot,
+    refusal,
+    refusal_of,
+)
+
+SEED = 20260304
+CLOUDEVENT = load("cloudevents")
+
+
+def check(message: Message) -> None:
+    """Take a message all the way in; raise on anything but an event or a documented error."""
+    original, state = open_message(message, now=1.0)
+    assert state.first_seen > 0
+    try:
+        event = decode(original, max_bytes=LIMIT)
+    except EventError as error:
+        problem = error
+    else:
+        assert isinstance(event, SnapshotEvent | ForeignEvent)
+        return
+    assert problem.code in CODES
+    assert problem.ids.event_id
+    assert len(problem.message) < 2048
+    assert str(problem).encode()
+
+
+def with_data(**changes: object) -> dict[str, Any]:
+    """Return the sample CloudEvent with other values in its data."""
+    return {**CLOUDEVENT, "data": {**CLOUDEVENT["data"], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "not_json"),
+        (b"snapshot completed", "not_json"),
+        (b'{"a": 1} {"b": 2}', "not_json"),
+        (b'{"a": NaN}', "not_json"),
+        (b'{"a": -Infinity}', "not_json"),
+        (b'{"a": "\\ud800"}', "not_json"),
+        (b'{"a": ' + b"9" * 100_000 + b"}", "not_json"),
+        (b'{"a": "\xff"}', "not_utf8"),
+        ('{"a": "ü"}'.encode("latin-1"), "not_utf8"),
+        ("{}".encode("utf-16"), "not_utf8"),
+        (b'{"a": "\xed\xa0\x80"}', "not_utf8"),
+        (b"\x1f\x8b\x08\x00", "not_utf8"),
+        (b"[" * 100_000, "too_deep"),
+        (b'{"a":' * 100_000, "too_deep"),
+        (b"[]", "not_object"),
+        (b'"text"', "not_object"),
+        (b"null", "not_object"),
+        (b"{}", "unknown_form"),
+        (b'{"hello": "world"}', "unknown_form"),
+    ],
+    ids=lambda value: repr(value[:24]),
+)
+def test_what_is_no_event_has_its_code(body: bytes, code: str) -> None:
+    """Each way of being nothing that we know."""
+    error = refusal(body)
+
+    assert ("malformed", code, Message(body).derived_id) == (error.category, error.code, error.ids.event_id)
+
+
+def test_a_body_of_16_mib_is_refused_before_it_is_parsed() -> None:
+    """The limit is checked first: what is refused here is not even JSON."""
+    assert "too_large" == refusal(b"x" * 16 * 1024 * 1024).code
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    """MAX_BODY_BYTES is the largest body."""
+    body = json.dumps(CLOUDEVENT).encode()
+
+    assert isinstance(decode(Message(body), max_bytes=len(body)), SnapshotEvent)
+    assert "too_large" == refusal(body, max_bytes=len(body) - 1).code
+
+
+def test_of_a_key_that_is_there_twice_the_last_counts() -> None:
+    """As in Python's own parser, so that all of Python sees one event."""
+    body = json.dumps(CLOUDEVENT).replace(
+        f'"snapshot_id": "{SNAPSHOT}"', f'"snapshot_id": "x", "snapshot_id": "{SNAPSHOT}"'
+    )
+
+    event = decode(Message(body.encode()), max_bytes=LIMIT)
+
+    assert isinstance(event, SnapshotEvent)
+    assert SNAPSHOT == event.snapshot.snapshot_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "where"),
+    [
+        ({"volume_id": None}, "bad_field", "volume_id"),
+        ({"volume_id": 7}, "bad_field", "volume_id"),
+        ({"volume_id": "not-a-uuid"}, "bad_field", "volume_id"),
+        ({"volume_id": "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40\n"}, "bad_field", "volume_id"),
+        ({"snapshot_id": "../../x"}, "bad_field", "snapshot_id"),
+        ({"snapshot_id": ["b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"]}, "bad_field", "snapshot_id"),
+        ({"project_id": "../../x"}, "bad_field", "project_id"),
+        ({"project_id": "p?x=1"}, "bad_field", "project_id"),
+        ({"project_id": "p\n"}, "bad_field", "project_id"),
+        ({"project_id": ""}, "bad_field", "project_id"),
+        ({"project_id": "p" * 65}, "bad_field", "project_id"),
+        ({"snapshot_name": 7}, "bad_field", "snapshot_name"),
+        ({"snapshot_name": "n" * 1025}, "bad_field", "snapshot_name"),
+        ({"size_gb": "40"}, "bad_field", "size_gb"),
+        ({"size_gb": 40.5}, "bad_field", "size_gb"),
+        ({"size_gb": True}, "bad_field", "size_gb"),
+        ({"size_gb": -1}, "bad_field", "size_gb"),
+        ({"size_gb": 10**30}, "bad_field", "size_gb"),
+        ({"backup": []}, "bad_field", "backup"),
+        ({"backup": {"name": "n" * 65}}, "bad_field", "backup.name"),
+        ({"backup": {"name": "n" * 64 + "\n"}}, "bad_field", "backup.name"),
+        ({"backup": {"name": ""}}, "bad_field", "backup.name"),
+        ({"backup": {"name": "auto-nightly"}}, "bad_field", "backup.name"),
+        ({"backup": {"name": "näme"}}, "bad_field", "backup.name"),
+        ({"backup": {"name": "n\n"}}, "bad_field", "backup.name"),
+        ({"backup": {"description": "a < b"}}, "bad_field", "backup.description"),
+        ({"backup": {"description": "a > b"}}, "bad_field", "backup.description"),
+        ({"backup": {"description": "line\n<b>"}}, "bad_field", "backup.description"),
+        ({"backup": {"description": "d" * 256}}, "bad_field", "backup.description"),
+        ({"backup": {"force": "true"}}, "bad_field", "backup.force"),
+        ({"backup": {"incremental": 1}}, "bad_field", "backup.incremental"),
+        ({"backup": {"project_id": "p/x"}}, "bad_field", "backup.project_id"),
+        ({"backup": {"project_id": "p\n"}}, "bad_field", "backup.project_id"),
+        ({"backup": {"volume_id": "other"}}, "bad_field", "backup.volume_id"),
+    ],
+)
+def test_a_field_against_its_rule_is_named(changes: dict[str, Any], code: str, where: str) -> None:
+    """The event is known and invalid, and the message names the field."""
+    error = refusal_of(with_data(**changes))
+
+    assert ("invalid", code, where) == (error.category, error.code, error.message.partition(":")[0])
+
+
+@pytest.mark.parametrize("field", ["volume_id", "snapshot_id"])
+def test_a_missing_id_is_named(field: str) -> None:
+    """Both ids must be there."""
+    data = {key: value for key, value in CLOUDEVENT["data"].items() if key != field}
+    error = refusal_of({**CLOUDEVENT, "data": data})
+
+    assert ("invalid", "missing_field", field) == (
+        error.category,
+        error.code,
+        error.message.partition(":")[0],
+    )
+
+
+def test_a_refusal_does_not_repeat_the_value() -> None:
+    """What was sent may be secret; it stays in the dead letter."""
+    assert "hunter2" not in str(refusal_of(with_data(project_id="hunter2!")))
+
+
+@pytest.mark.parametrize(
+    "spelling", ["B7D05A1E-4F26-4B7D-8C35-19E2A6C0D4F8", "b7d05a1e4f264b7d8c3519e2a6c0d4f8", SNAPSHOT]
+)
+def test_an_id_has_one_spelling(spelling: str) -> None:
+    """It is half of the idempotency key."""
+    assert SNAPSHOT == read_snapshot(with_data(snapshot_id=spelling)).snapshot.snapshot_id
+
+
+@pytest.mark.parametrize(
+    "odd", ["urn:uuid:" + SNAPSHOT, "{" + SNAPSHOT + "}", SNAPSHOT.replace("-4f26-", "-4_26-")]
+)
+def test_other_spellings_of_an_id_are_refused(odd: str) -> None:
+    """Python's UUID takes more than an API does."""
+    assert "bad_field" == refusal_of(with_data(snapshot_id=odd)).code
+
+
+def test_every_code_is_documented() -> None:
+    """The table of codes and the code that raises them hold the same words."""
+    assert set(CODES) == set(_codes_raised())
+
+
+def _codes_raised() -> Iterator[str]:
+    """Find the short words that errors are made with, and those that a local ``code`` may be."""
+    for path in Path(events.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {
+                "MalformedEvent",
+                "InvalidEvent",
+            }:
+                yield from _texts(node.args[0])
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
+                yield from _texts(node.value)
+
+
+def _texts(node: ast.expr) -> list[str]:
+    branches = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
+    return [each.value for each in branches if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+
+
+# Values that a field may suddenly have.
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=40),
+    st.sampled_from(
+        ["../../x", "", "1.0", "2.0", "snapshot.completed", "x" * 300, "\x00", "RABBITMQ", "{}", "[]", "<"]
+    ),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=10), st.integers(), max_size=3),
+)
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Return the way to every value; JSON text inside is gone into as well."""
+    children: Any = ()
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    elif isinstance(value, str) and value[:1] in {"{", "["} and (inner := _parsed(value)) is not None:
+        children = [("$json", inner)]
+    yield path
+    for key, child in children:
+        yield from _paths(child, (*path, key))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _changed(value: Any, path: tuple[Any, ...], new: Any, *, remove: bool) -> Any:
+    if not path:
+        return new
+    key, rest = path[0], path[1:]
+    if key == "$json":
+        return json.dumps(_changed(json.loads(value), rest, new, remove=remove))
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    if remove and not rest:
+        del copy[key]
+    else:
+        copy[key] = _changed(value[key], rest, new, remove=remove)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "name", COMPLETED + REQUESTED + ("timer", "foreign-backup", "foreign-type", "rabbitmq-several")
+)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_changed_event_is_read_or_refused(name: str, data: st.DataObject) -> None:
+    """One to three values anywhere in a sample are replaced or removed; the function reads it as safely."""
+    value = load(name)
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(list(_paths(value))))
+        value = _changed(value, path, data.draw(ODD), remove=data.draw(st.booleans()))
+
+    check(Message(json.dumps(value).encode()))
+    for message in unpack(value):
+        check(message)
+
+
+def test_a_hundred_thousand_damaged_bodies_are_read_or_refused() -> None:
+    """Random bytes, and samples with bytes replaced, cut out, doubled or cut off."""
+    print(f"seed {SEED}")
+    rng = random.Random(SEED)
+    samples = [json.dumps(load(name)).encode() for name in COMPLETED + REQUESTED]
+    samples += [each["body_utf8"].encode() for each in notifications().values()]
+    samples.append(wrap(Message(samples[0], None, {"t": b"\x00"}), State(1.0), event_id="e"))
+
+    for _ in range(50_000):
+        check(Message(rng.randbytes(rng.randrange(200))))
+    for _ in range(50_000):
+        check(Message(_damaged(rng, rng.choice(samples))))
+
+
+def _damaged(rng: random.Random, body: bytes) -> bytes:
+    start = rng.randrange(len(body))
+    end = min(len(body), start + rng.randrange(1, 12))
+    match rng.randrange(5):
+        case 0:
+            return body[:start] + rng.randbytes(end - start) + body[end:]
+        case 1:
+            return body[:start] + body[end:]
+        case 2:
+            return body[:end] + body[start:]
+        case 3:
+            return body[:start] + rng.choice([b"null", b'"', b"{", b"[]", b"\\", b"0", b","]) + body[end:]
+        case _:
+            return body[:start]

@@ -1,0 +1,159 @@
+"""A message that waits comes back as it was, with its state; what is damaged is refused, not lost."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.decode import decode, open_message
+from events.errors import EventError
+from events.message import WAITING, Message, State, WaitReason, wrap
+from tests.unit.events.forms import LIMIT, load, message
+
+NOW = 1_772_590_507.25
+MARKS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+
+# What an AMQP table can hold; texts are UTF-8.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.binary(max_size=20),
+    st.datetimes(timezones=st.just(UTC)),
+    st.decimals(allow_nan=False, allow_infinity=False, places=3),
+    TEXTS,
+)
+KEYS = st.one_of(TEXTS, st.sampled_from(["$bytes", "$time", "$text", "$table", "$", "$float"]))
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+HEADERS = st.dictionaries(KEYS.filter(lambda key: not key.startswith(MARKS)), VALUES, max_size=4)
+MESSAGES = st.builds(Message, st.binary(max_size=200), st.none() | TEXTS, HEADERS)
+TIMES = st.floats(min_value=1, max_value=1e11)
+STATES = st.builds(
+    State,
+    first_seen=TIMES,
+    reason=st.sampled_from(get_args(WaitReason)),
+    attempts=st.integers(0, 1_000_000),
+    waits=st.integers(0, 1_000_000_000),
+    crashes=st.integers(0, 1_000_000),
+    backup_id=st.none() | TEXTS,
+    accepted_at=st.none() | TIMES,
+    replay=st.none() | TEXTS,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(original=MESSAGES, state=STATES, subject=st.none() | TEXTS)
+def test_what_waits_comes_back_as_it_was(original: Message, state: State, subject: str | None) -> None:
+    """Body, content type, headers of every AMQP type, and the state."""
+    waiting = Message(wrap(original, state, event_id="e", subject=subject))
+
+    assert (original, state) == open_message(waiting, now=NOW)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(original=MESSAGES, first=STATES, second=STATES)
+def test_however_often_it_waits_the_original_is_the_same(
+    original: Message, first: State, second: State
+) -> None:
+    """The envelope does not grow from wait to wait."""
+    once = wrap(original, first, event_id="e")
+    again, _ = open_message(Message(once), now=NOW)
+
+    assert wrap(original, second, event_id="e") == wrap(again, second, event_id="e")
+
+
+def test_a_float_that_is_no_number_survives() -> None:
+    """JSON has no word for it."""
+    waiting = Message(wrap(Message(b"", None, {"f": float("nan")}), State(NOW), event_id="e"))
+
+    assert "nan" == str(open_message(waiting, now=NOW)[0].headers["f"])
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    """AMQP times are seconds since the epoch; some clients give them without a zone."""
+    when = datetime(2026, 3, 4, 2, 15)  # noqa: DTZ001 - that is the point
+    waiting = Message(wrap(Message(b"", None, {"t": when}), State(NOW), event_id="e"))
+
+    assert when.replace(tzinfo=UTC) == open_message(waiting, now=NOW)[0].headers["t"]
+
+
+def test_what_is_no_waiting_message_is_its_own_original() -> None:
+    """Seen first now."""
+    plain = message(load("cloudevents"))
+
+    assert (plain, State(first_seen=NOW)) == open_message(plain, now=NOW)
+
+
+def test_a_text_that_names_the_type_is_no_waiting_message() -> None:
+    """The type counts where it stands, not the word."""
+    plain = message({**load("data"), "snapshot_name": WAITING, "x": [WAITING]})
+
+    assert plain == open_message(plain, now=NOW)[0]
+
+
+def test_the_original_is_not_limited_when_it_is_opened() -> None:
+    """What is too large waits, too, until somebody can be told; it must come out whole."""
+    large = Message(b"x" * (2 * LIMIT))
+
+    assert large == open_message(Message(wrap(large, State(NOW), event_id="e")), now=NOW)[0]
+
+
+def _envelope(**changes: object) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(wrap(message(load("data")), State(NOW), event_id="e"))
+    return {**value, **changes}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        _envelope(firstseen=-1),
+        _envelope(firstseen="yesterday"),
+        _envelope(waitreason="boredom"),
+        _envelope(attempts=-1),
+        _envelope(data=None),
+        _envelope(data={"body": "%%%"}),
+        _envelope(data={"body": 7}),
+        _envelope(data={"body": "e30=", "headers": []}),
+        _envelope(data={"body": "e30=", "headers": {"$bytes": "AA=="}}),
+        _envelope(data={"body": "e30=", "headers": {"a": {"$bytes": "%"}}}),
+        _envelope(data={"body": "e30=", "headers": {"a": {"$time": "soon"}}}),
+        _envelope(data={"body": "e30=", "headers": {"a": {"$decimal": "1E999999999999"}}}),
+        _envelope(data={"body": "e30=", "headers": {"a": {"$unknown": 1}}}),
+        _envelope(padding=[0] * 500_000),
+    ],
+)
+def test_a_damaged_waiting_message_is_its_own_original_and_refused(value: dict[str, Any]) -> None:
+    """It ends in the dead letters as it is."""
+    damaged = message(value)
+
+    original, _ = open_message(damaged, now=NOW)
+
+    assert damaged == original
+    with pytest.raises(EventError, match="bad_waiting"):
+        decode(original, max_bytes=4 * LIMIT)
+
+
+def test_a_waiting_message_inside_another_is_refused() -> None:
+    """We never make one, so nobody's state is believed twice."""
+    inner = Message(wrap(message(load("data")), State(NOW), event_id="e"))
+    original, _ = open_message(Message(wrap(inner, State(NOW), event_id="e")), now=NOW)
+
+    with pytest.raises(EventError, match="bad_waiting"):
+        decode(original, max_bytes=LIMIT)
+
+
+def test_a_decimal_survives() -> None:
+    """AMQP tables have decimals."""
+    waiting = Message(wrap(Message(b"", None, {"d": Decimal("-1.50")}), State(NOW), event_id="e"))
+
+    assert Decimal("-1.50") == open_message(waiting, now=NOW)[0].headers["d"]
