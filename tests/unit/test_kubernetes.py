@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from handler.settings import Settings
+from handler.settings import Settings, load_settings
 from tests.settings_names import SECRETS, parse, program, unknown
 
 TOP = Path(__file__).parents[2]
@@ -245,3 +245,20 @@ def test_with_the_scaler_no_number_of_replicas_is_left(built: dict[str, Manifest
     """Two owners of one number would undo each other."""
     assert "replicas" not in built["Deployment/snapshot-backup"]["spec"]
     assert "ScaledObject/snapshot-backup" in built
+
+
+def test_secrets_are_read_as_kubernetes_mounts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for each key, named as the setting, behind the two links that make updates atomic."""
+    secrets = _pairs(EXAMPLE / "secrets.env.example")
+    (tmp_path / "..data").symlink_to("..2026_01_01")
+    (tmp_path / "..2026_01_01").mkdir()
+    for name, value in secrets.items():
+        (tmp_path / "..2026_01_01" / name).write_text(value, encoding="utf-8")
+        (tmp_path / name).symlink_to(Path("..data") / name)
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+
+    settings = load_settings()
+
+    assert [secrets["AMQP_URL"]] == [url.get_secret_value() for url in settings.amqp_url]
+    assert settings.os_password is not None
+    assert secrets["OS_PASSWORD"] == settings.os_password.get_secret_value()
