@@ -41,8 +41,7 @@ SETTINGS = _pairs(BASE / "settings.env")
 DEPLOYMENT = MANIFESTS["Deployment"]["spec"]
 POD = DEPLOYMENT["template"]["spec"]
 LABELS = DEPLOYMENT["template"]["metadata"]["labels"]
-WORKER = POD["containers"][0]
-CONTAINERS = [*POD["initContainers"], *POD["containers"]]
+(WORKER,) = POD["containers"]
 SCALER = MANIFESTS["ScaledObject"]["spec"]
 SCALE_DOWN = SCALER["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
 
@@ -153,16 +152,15 @@ def test_an_outage_elsewhere_restarts_no_worker() -> None:
     assert WORKER["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
-@pytest.mark.parametrize("container", CONTAINERS, ids=lambda container: container["name"])
-def test_each_container_is_confined(container: Manifest) -> None:
+def test_the_worker_is_confined() -> None:
     """No root, no new rights, no writing, and a bound on memory."""
-    rights = container["securityContext"]
+    rights = WORKER["securityContext"]
 
     assert POD["securityContext"]["runAsNonRoot"] is True
     assert rights["allowPrivilegeEscalation"] is False
     assert rights["readOnlyRootFilesystem"] is True
     assert ["ALL"] == rights["capabilities"]["drop"]
-    assert "memory" in container["resources"]["limits"]
+    assert "memory" in WORKER["resources"]["limits"]
 
 
 def test_the_pod_runs_as_the_images_user() -> None:
@@ -180,14 +178,13 @@ def test_no_token_of_the_cluster_is_handed_out() -> None:
     assert MANIFESTS["ServiceAccount"]["metadata"]["name"] == POD["serviceAccountName"]
 
 
-@pytest.mark.parametrize("container", CONTAINERS, ids=lambda container: container["name"])
-def test_settings_and_secrets_reach_each_container(container: Manifest) -> None:
+def test_settings_and_secrets_reach_the_worker() -> None:
     """The config map is the generated one, and the secrets are mounted where SECRETS_DIR looks."""
     (generated,) = _load(BASE / "kustomization.yaml")["configMapGenerator"]
     (volume,) = POD["volumes"]
-    (mount,) = container["volumeMounts"]
+    (mount,) = WORKER["volumeMounts"]
 
-    assert [{"configMapRef": {"name": generated["name"]}}] == container["envFrom"]
+    assert [{"configMapRef": {"name": generated["name"]}}] == WORKER["envFrom"]
     assert (volume["name"], SETTINGS["SECRETS_DIR"]) == (mount["name"], mount["mountPath"])
 
 
