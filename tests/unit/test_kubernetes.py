@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from handler.settings import Settings
+from handler.settings import Settings, load_settings
 from tests.settings_names import SECRETS, parse, program, unknown
 
 TOP = Path(__file__).parents[2]
@@ -41,8 +41,7 @@ SETTINGS = _pairs(BASE / "settings.env")
 DEPLOYMENT = MANIFESTS["Deployment"]["spec"]
 POD = DEPLOYMENT["template"]["spec"]
 LABELS = DEPLOYMENT["template"]["metadata"]["labels"]
-WORKER = POD["containers"][0]
-CONTAINERS = [*POD["initContainers"], *POD["containers"]]
+(WORKER,) = POD["containers"]
 SCALER = MANIFESTS["ScaledObject"]["spec"]
 SCALE_DOWN = SCALER["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
 
@@ -153,16 +152,15 @@ def test_an_outage_elsewhere_restarts_no_worker() -> None:
     assert WORKER["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
-@pytest.mark.parametrize("container", CONTAINERS, ids=lambda container: container["name"])
-def test_each_container_is_confined(container: Manifest) -> None:
+def test_the_worker_is_confined() -> None:
     """No root, no new rights, no writing, and a bound on memory."""
-    rights = container["securityContext"]
+    rights = WORKER["securityContext"]
 
     assert POD["securityContext"]["runAsNonRoot"] is True
     assert rights["allowPrivilegeEscalation"] is False
     assert rights["readOnlyRootFilesystem"] is True
     assert ["ALL"] == rights["capabilities"]["drop"]
-    assert "memory" in container["resources"]["limits"]
+    assert "memory" in WORKER["resources"]["limits"]
 
 
 def test_the_pod_runs_as_the_images_user() -> None:
@@ -180,14 +178,13 @@ def test_no_token_of_the_cluster_is_handed_out() -> None:
     assert MANIFESTS["ServiceAccount"]["metadata"]["name"] == POD["serviceAccountName"]
 
 
-@pytest.mark.parametrize("container", CONTAINERS, ids=lambda container: container["name"])
-def test_settings_and_secrets_reach_each_container(container: Manifest) -> None:
+def test_settings_and_secrets_reach_the_worker() -> None:
     """The config map is the generated one, and the secrets are mounted where SECRETS_DIR looks."""
     (generated,) = _load(BASE / "kustomization.yaml")["configMapGenerator"]
     (volume,) = POD["volumes"]
-    (mount,) = container["volumeMounts"]
+    (mount,) = WORKER["volumeMounts"]
 
-    assert [{"configMapRef": {"name": generated["name"]}}] == container["envFrom"]
+    assert [{"configMapRef": {"name": generated["name"]}}] == WORKER["envFrom"]
     assert (volume["name"], SETTINGS["SECRETS_DIR"]) == (mount["name"], mount["mountPath"])
 
 
@@ -245,3 +242,20 @@ def test_with_the_scaler_no_number_of_replicas_is_left(built: dict[str, Manifest
     """Two owners of one number would undo each other."""
     assert "replicas" not in built["Deployment/snapshot-backup"]["spec"]
     assert "ScaledObject/snapshot-backup" in built
+
+
+def test_secrets_are_read_as_kubernetes_mounts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for each key, named as the setting, behind the two links that make updates atomic."""
+    secrets = _pairs(EXAMPLE / "secrets.env.example")
+    (tmp_path / "..data").symlink_to("..2026_01_01")
+    (tmp_path / "..2026_01_01").mkdir()
+    for name, value in secrets.items():
+        (tmp_path / "..2026_01_01" / name).write_text(value, encoding="utf-8")
+        (tmp_path / name).symlink_to(Path("..data") / name)
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+
+    settings = load_settings()
+
+    assert [secrets["AMQP_URL"]] == [url.get_secret_value() for url in settings.amqp_url]
+    assert settings.os_password is not None
+    assert secrets["OS_PASSWORD"] == settings.os_password.get_secret_value()

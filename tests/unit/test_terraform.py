@@ -11,6 +11,8 @@ from typing import Any
 import hcl2
 import pytest
 
+from handler.bootstrap import topology
+from handler.settings import Settings
 from tests.settings_names import NAMES, SECRETS, parse, program, unknown
 
 FOLDER = Path(__file__).parents[2] / "infra" / "terraform"
@@ -130,6 +132,20 @@ def test_what_lies_on_the_broker_survives_its_restart() -> None:
     assert len(exchanges) == 3
     assert all(body["durable"] is True and body["auto_delete"] is False for body in exchanges.values())
     assert "huaweicloud_dms_rabbitmq_queue" not in TEXT
+
+
+def test_the_program_would_declare_the_same_exchanges() -> None:
+    """An exchange that differs from its later declaration would stop topology declare."""
+    settings = Settings(_env_file=None)
+    declared = {exchange.name: exchange.type for exchange in topology(settings).exchanges()}
+    made = {
+        VARIABLES[body["name"][len("${var.") : -1]]["default"]: body["type"]
+        for address, body in RESOURCES.items()
+        if address.startswith("huaweicloud_dms_rabbitmq_exchange.")
+    }
+
+    assert made.items() <= declared.items()
+    assert made.keys() == {settings.snapshot_exchange, settings.snapshot_queue, settings.result_exchange}
 
 
 def test_no_secret_is_written_down() -> None:
