@@ -25,6 +25,7 @@ HEARTBEAT = 10
 """Seconds; clusters cut clients that are silent for long, and a half-open link shows after twice this."""
 
 _CONNECT_TIMEOUT = 15.0
+_CALL_TIMEOUT = 30.0
 
 
 class ChannelClosed(ConnectionLost):
@@ -79,7 +80,11 @@ class Channel:
         self._calls.add(answer)
         try:
             method(callback=lambda frame: _settle(answer, frame), **arguments)
-            return await answer
+            return await asyncio.wait_for(answer, _CALL_TIMEOUT)
+        except TimeoutError:
+            # A quorum queue without a leader answers nothing; the next try is on a new channel.
+            self._abandon()
+            raise ChannelClosed(f"no answer within {_CALL_TIMEOUT:g} s") from None
         except AMQPError as error:
             raise ChannelClosed(str(error)) from error
         finally:
@@ -89,7 +94,13 @@ class Channel:
         """Close the channel where it is still open, and wait until it is."""
         if not self.closed.done() and self.raw.is_open:
             self.raw.close()
-            await self.closed
+            await asyncio.wait({self.closed}, timeout=_CALL_TIMEOUT)
+
+    def _abandon(self) -> None:
+        """Give the channel up without waiting for the broker, which does not answer."""
+        if self.raw.is_open:
+            self.raw.close()
+        self._on_closed(self.raw, TimeoutError("the broker does not answer"))
 
     def _on_closed(self, _raw: object, reason: Exception) -> None:
         text = getattr(reason, "reply_text", "") or str(reason)
