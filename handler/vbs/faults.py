@@ -63,10 +63,11 @@ CODES: Mapping[str, Category] = dict(
         *_volume_backup(C.REFUSED, "0053", "0062"),
         # VBS: the disk is in another state, another backup of it is under way, its snapshot is not there yet
         *_volume_backup(C.CONFLICT, "0012", "0013", "0020", "0205", "0206"),
-        # VBS: a step before the backup failed, nothing was made
-        *_volume_backup(C.UNAVAILABLE, "0008", "0009", "0014", "0017", "0018", "0019", "0022", "0023"),
-        *_volume_backup(C.UNAVAILABLE, "0024", "0025", "0035", "0036", "0037", "0038", "0043", "0063"),
-        *_volume_backup(C.UNAVAILABLE, "0070", "0900"),
+        # VBS: a step at this disk failed before its backup; other disks need not wait for it
+        *_volume_backup(C.CONFLICT, "0014", "0017", "0018", "0019", "0022", "0023", "0024", "0025"),
+        *_volume_backup(C.CONFLICT, "0037", "0038", "0063"),
+        # VBS: the service itself is in trouble
+        *_volume_backup(C.UNAVAILABLE, "0008", "0009", "0035", "0036", "0043", "0070", "0900"),
         # VBS: the backup itself was begun; whether it is there, only a look can tell
         *_volume_backup(C.IN_DOUBT, "0027", "0028", "0029", "0030", "0039", "0064"),
         # VBS: 20 backups of the disk; counts and capacities
@@ -114,7 +115,7 @@ TEXTS: tuple[TextRule, ...] = (
     _rule(400, r"does not match with snapshot\.volume_id", C.INVALID),
     _rule(400, r"Invalid input for field/attribute|is a required property", C.INVALID),
     _rule(400, r"Malformed request body|Incorrect request body format", C.INVALID),
-    _rule(400, r"Malformed request url", C.DENIED),  # a token of another project
+    _rule(400, r"Malformed request url", C.REFUSED),  # the token is another project's
     _rule(413, r"BackupLimitExceeded|ExceedsAvailableQuota|quota", C.QUOTA),
     _rule(413, r"Request (?:is|entity) too large|body .*(?:too large|above|exceed)", C.INVALID),
 )

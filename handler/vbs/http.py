@@ -23,6 +23,9 @@ else:
 
 _KEEP_ALIVE = 30.0
 
+_HEADER_LIMIT = 32 * 1024
+"""Bytes of an answer's header: IAM's tokens have up to 16,384, aiohttp's own limit is 8,190."""
+
 
 def http_client(settings: Settings) -> httpx.AsyncClient:
     """Return the client for the API and its sign-in. Raises ``SettingsError`` for a bad ``VBS_CA_FILE``."""
@@ -52,6 +55,8 @@ def _context(settings: Settings) -> ssl.SSLContext:
 def _aiohttp_transport(context: ssl.SSLContext, connections: int) -> "httpx.AsyncBaseTransport":
     def session() -> "aiohttp.ClientSession":
         connector = aiohttp.TCPConnector(ssl=context, limit=connections, keepalive_timeout=_KEEP_ALIVE)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), max_field_size=_HEADER_LIMIT
+        )
 
     return httpx_aiohttp.AiohttpTransport(client=session)

@@ -94,9 +94,19 @@ class PasswordAuth(httpx.Auth):
     async def ask(self, project_id: str | None) -> Grant:
         """Sign in for a project; until one sign-in has worked, one at a time, and none after a refusal."""
         if self._proven:
-            return await self._scoped(project_id)
+            return await self._later(project_id)
         async with self._gate:
             return await self._first(project_id)
+
+    async def _later(self, project_id: str | None) -> Grant:
+        """Tell a refused project, one message's trouble, from a refused account, everybody's."""
+        try:
+            return await self._scoped(project_id)
+        except ApiError as error:
+            if error.category is not Category.DENIED or project_id in (None, self._home):
+                raise
+            await self._sign_in(self._account.home())
+            raise replace(error, status=HTTPStatus.FORBIDDEN.value) from None
 
     async def _first(self, project_id: str | None) -> Grant:
         self._pause.check()

@@ -1,0 +1,1 @@
+"""The API client, its faults and its sign-in."""

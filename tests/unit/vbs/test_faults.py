@@ -1,0 +1,216 @@
+"""What a refusal means: the tables, each row by itself, and every shape a body can have."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from events.outcome import Category
+from handler.vbs.faults import BUSY_CODES, CODES, STATUSES, create_error, look_error, says_absent
+
+C = Category
+SAMPLES = Path(__file__).parents[2] / "data" / "cinder" / "api.jsonl"
+
+# The create call's page: 400 to 409 and 500 to 504. Beyond it: Cinder's 413 and 415, the gateway's 429.
+PAGE = {
+    400: C.REFUSED,
+    401: C.DENIED,
+    402: C.DENIED,
+    403: C.DENIED,
+    404: C.UNAVAILABLE,
+    405: C.REFUSED,
+    406: C.REFUSED,
+    407: C.DENIED,
+    408: C.IN_DOUBT,
+    409: C.CONFLICT,
+    413: C.INVALID,
+    415: C.REFUSED,
+    429: C.THROTTLED,
+    500: C.IN_DOUBT,
+    501: C.REFUSED,
+    502: C.IN_DOUBT,
+    503: C.UNAVAILABLE,
+    504: C.IN_DOUBT,
+}
+
+FAULTS = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
+    501: "notImplemented",
+    503: "serviceUnavailable",
+}
+
+
+def _created(status: int, document: object, headers: Mapping[str, str] | None = None) -> Category:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return create_error(status, httpx.Headers(headers or {}), body).category
+
+
+def _bad_request(message: str) -> dict[str, object]:
+    return {"badRequest": {"code": 400, "message": message}}
+
+
+@pytest.mark.parametrize(("status", "category"), PAGE.items())
+def test_a_status_alone_has_its_category(status: int, category: Category) -> None:
+    """An empty body leaves nothing but the status; a 404 without a word is a wrong path."""
+    assert category == _created(status, b"")
+
+
+@pytest.mark.parametrize("status", PAGE)
+def test_every_status_of_the_page_is_in_the_table(status: int) -> None:
+    """None is left to the rule for what nobody has written down."""
+    assert status in STATUSES
+
+
+@pytest.mark.parametrize(("status", "name"), FAULTS.items())
+def test_a_fault_by_name_is_read(status: int, name: str) -> None:
+    """Cinder names the fault after the status; code and text are found in it."""
+    error = create_error(
+        status, httpx.Headers(), json.dumps({name: {"code": status, "message": "m"}}).encode()
+    )
+    assert (status, str(status), "m") == (error.status, error.code, error.message.split(" (")[0])
+
+
+@pytest.mark.parametrize(("code", "category"), CODES.items())
+def test_a_code_overrides_its_status(code: str, category: Category) -> None:
+    """Whether VBS puts it into ``error`` or a fault's name, and the gateway into ``error_code``."""
+    answers = (
+        {"error": {"code": code, "message": "m"}},
+        {"badRequest": {"code": code, "message": "m"}},
+        {"error_code": code, "error_msg": "m"},
+    )
+    assert {category} == {_created(400, answer) for answer in answers}
+
+
+@pytest.mark.parametrize("code", sorted(BUSY_CODES))
+def test_a_backup_under_way_is_busy(code: str) -> None:
+    """So that a look comes before another try."""
+    error = create_error(400, httpx.Headers(), json.dumps({"error": {"code": code, "message": ""}}).encode())
+    assert (C.CONFLICT, True) == (error.category, error.busy)
+
+
+@pytest.mark.parametrize(
+    ("state", "category", "busy"),
+    [
+        ("backing-up", C.CONFLICT, True),
+        ("creating", C.CONFLICT, False),
+        ("rollbacking", C.CONFLICT, False),
+        ("error", C.REFUSED, False),
+        ("error_deleting", C.REFUSED, False),
+        ("deleting", C.REFUSED, False),
+    ],
+)
+def test_the_snapshots_status_tells_whether_waiting_helps(
+    state: str, category: Category, *, busy: bool
+) -> None:
+    """Cinder has one 400 for all of them."""
+    text = (
+        f'Invalid snapshot: Snapshot to be backed up must be available, but the current status is "{state}".'
+    )
+    error = create_error(400, httpx.Headers(), json.dumps(_bad_request(text)).encode())
+    assert (category, busy) == (error.category, error.busy)
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "category"),
+    [
+        (400, _bad_request("Invalid backup: No backups available to do an incremental backup."), C.REFUSED),
+        (400, _bad_request("Invalid input for field/attribute name. Value: x. 'x' is too long"), C.INVALID),
+        (400, _bad_request("'backup' is a required property"), C.INVALID),
+        (400, _bad_request("Malformed request body"), C.INVALID),
+        (400, _bad_request("Malformed request url"), C.REFUSED),
+        (400, _bad_request("Invalid volume: Volume a does not match with snapshot.volume_id b."), C.INVALID),
+        (413, {"overLimit": {"code": 413, "message": "BackupLimitExceeded: Maximum (10)"}}, C.QUOTA),
+        (413, {"overLimit": {"code": 413, "message": "VolumeBackupSizeExceedsAvailableQuota"}}, C.QUOTA),
+        (413, {"overLimit": {"code": 413, "message": "Slow", "retryAfter": "7"}}, C.THROTTLED),
+        (413, {"overLimitFault": {"code": 413, "message": "This request was rate-limited."}}, C.THROTTLED),
+        (413, {"message": "Request is too large.", "code": "413 Request Entity Too Large"}, C.INVALID),
+        (404, {"itemNotFound": {"code": 404, "message": "Snapshot s could not be found."}}, C.NOT_FOUND),
+        (404, {"message": "The resource could not be found.", "code": "404 Not Found"}, C.UNAVAILABLE),
+        (404, {"error_code": "APIGW.0101", "error_msg": "The API does not exist"}, C.UNAVAILABLE),
+        (500, {"error_code": "APIGW.0103", "error_msg": "backend not found"}, C.UNAVAILABLE),
+        (502, {"error_code": "APIGW.0201", "error_msg": "backend unavailable"}, C.IN_DOUBT),
+        (302, b"", C.UNAVAILABLE),
+        (418, b"", C.REFUSED),
+        (599, b"", C.IN_DOUBT),
+    ],
+)
+def test_text_and_name_part_what_shares_a_status(status: int, document: object, category: Category) -> None:
+    """Quota, throttling and size share 413; a wrong path and a missing thing share 404."""
+    assert category == _created(status, document)
+
+
+@pytest.mark.parametrize("status", [404, 302])
+def test_a_wrong_path_names_the_settings(status: int) -> None:
+    """The operator has to know which to look at."""
+    assert "VBS_ENDPOINT" in create_error(status, httpx.Headers(), b"").message
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 408])
+def test_a_look_is_never_in_doubt(status: int) -> None:
+    """It changes nothing, so it can only have failed."""
+    assert C.UNAVAILABLE == look_error(status, httpx.Headers(), b"").category
+
+
+def test_only_the_apis_own_word_is_absence() -> None:
+    """A gateway's 404, an HTML page and cut JSON say nothing about a backup."""
+    fault = b'{"itemNotFound": {"code": 404, "message": "gone"}}'
+    others = (b"", b"<h1>Not Found</h1>", fault[:-3], b'{"error_code": "APIGW.0101", "error_msg": "x"}')
+    assert [True, False, False, False, False] == [says_absent(404, body) for body in (fault, *others)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'"text"', b"[1, 2", b"null", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"a": 1}']
+)
+def test_no_body_breaks_the_reader(body: bytes) -> None:
+    """Whatever comes, the status keeps its meaning and there is a text."""
+    error = create_error(400, httpx.Headers(), body)
+    assert (C.REFUSED, True) == (error.category, bool(error.message))
+
+
+def test_html_is_told_as_its_text() -> None:
+    """Markup, scripts and line breaks say nothing to a reader."""
+    page = b"<html><head><title>x</title></head><body><h1>502 Bad</h1>\r\n<script>1<2</script>nginx</body>"
+    assert "502 Bad nginx" == create_error(502, httpx.Headers(), page).message
+
+
+def test_a_long_text_is_cut_and_clean() -> None:
+    """It goes into headers: one printable line of at most 1,000 characters."""
+    message = create_error(
+        400, httpx.Headers(), json.dumps(_bad_request("a\x00b\n \x1b " * 999)).encode()
+    ).message
+    assert (1000, True) == (len(message), message.isprintable())
+
+
+def test_a_token_that_is_quoted_is_not_passed_on() -> None:
+    """Some gateways quote what they were sent."""
+    body = json.dumps({"error_code": "APIGW.0301", "error_msg": f"bad token {'MII' * 99}"}).encode()
+    assert "bad token …" == create_error(401, httpx.Headers(), body).message
+
+
+def test_the_request_id_is_the_headers_else_the_bodys() -> None:
+    """Operators of the API find the call by it."""
+    body = b'{"error_code": "APIGW.0301", "error_msg": "m", "request_id": "b"}'
+    header = httpx.Headers({"X-Openstack-Request-Id": "req-1"})
+    assert ["req-1", "b"] == [create_error(401, h, body).request_id for h in (header, httpx.Headers())]
+
+
+def _captured() -> list[tuple[str, int, bytes]]:
+    exchanges = [json.loads(line) for line in SAMPLES.read_text().splitlines()]
+    refused = [e for e in exchanges if e["request"]["method"] == "POST" and e["response"]["status"] >= 400]
+    return [(e["case"], e["response"]["status"], json.dumps(e["response"]["body"]).encode()) for e in refused]
+
+
+@pytest.mark.parametrize(("case", "status", "body"), _captured())
+def test_what_cinder_really_sent_is_understood(case: str, status: int, body: bytes) -> None:
+    """Each captured refusal has its text, and only an empty body's 500 is in doubt."""
+    error = create_error(status, httpx.Headers(), body)
+    assert (status == 500, True) == (error.category is C.IN_DOUBT, bool(error.message)), case
