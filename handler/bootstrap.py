@@ -16,6 +16,7 @@ from handler.logs import log_handled
 from handler.policy import Limits
 from handler.ports import Api, Ledger, Outbox
 from handler.process import Process
+from handler.rules import load_rules
 from handler.settings import Settings
 from handler.shift import Shift
 from handler.tools import Terms, Tools
@@ -127,5 +128,6 @@ async def parts(settings: Settings) -> AsyncIterator[Parts]:
         ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
         stack.push_async_callback(ledger.aclose)
         intake = Intake(settings.concurrency, time.monotonic, doubt_pause=settings.wait_ladder[0])
-        chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects)
+        rules = load_rules(settings.rules_file) if settings.rules_file else ()
+        chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects, rules)
         yield Parts(settings, api, ledger, intake, chooser)

@@ -1,25 +1,52 @@
-"""Which completed snapshots are deliberately left alone.
+"""Which completed snapshots are deliberately left alone, and what the operator's rules say of the others.
 
 Snapshots that the backup service makes itself must never lead to a backup: each backup would make another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 from events.snapshot import SnapshotEvent
+from handler.rules import Rule
 
 SYSTEM_METADATA = "__system__enableActive"
 
 
-class Chooser:
-    """Says why a snapshot is skipped, by the settings ``SKIP_SNAPSHOTS`` and ``VBS_ALLOWED_PROJECTS``."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Why a snapshot is skipped (None: it is backed up), what is to be set in its request.
 
-    def __init__(self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str]) -> None:
+    ``incremental_if_possible`` leaves it to the backups that the volume has already.
+    """
+
+    skip: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    incremental_if_possible: bool = False
+
+
+class Chooser:
+    """Chooses by ``SKIP_SNAPSHOTS``, ``VBS_ALLOWED_PROJECTS`` and the rules of ``RULES_FILE``."""
+
+    def __init__(
+        self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str], rules: Sequence[Rule] = ()
+    ) -> None:
         self._patterns = tuple(skip_snapshots)
         self._allowed = frozenset(allowed_projects)
+        self._rules = tuple(rules)
 
-    def reason_to_skip(self, event: SnapshotEvent, project_id: str) -> str | None:
-        """Return the reason, or None where the snapshot is to be backed up."""
+    def choose(self, event: SnapshotEvent, project_id: str) -> Choice:
+        """Choose for one snapshot."""
+        if reason := self._reason_to_skip(event, project_id):
+            return Choice(skip=reason)
+        rule = next((rule for rule in self._rules if rule.match.fits(event, project_id)), None)
+        if rule is None or rule.set is None:
+            return Choice(skip=rule.skip if rule else None)
+        overrides = rule.set.overrides(event.snapshot)
+        return Choice(overrides=overrides, incremental_if_possible=rule.set.incremental == "auto")
+
+    def _reason_to_skip(self, event: SnapshotEvent, project_id: str) -> str | None:
         if self._allowed and project_id not in self._allowed:
             return f"project {project_id} is not in VBS_ALLOWED_PROJECTS"
         name = event.snapshot.snapshot_name or ""

@@ -25,7 +25,7 @@ class SettingsError(SnapshotBackupError):
     """A setting is missing or wrong; the text names its variable and what to do."""
 
 
-@dataclass
+@dataclass(eq=False)
 class ApiError(SnapshotBackupError):
     """The API's answer, or the lack of one, as one of the outcome categories.
 

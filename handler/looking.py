@@ -16,6 +16,7 @@ from handler.errors import ApiError
 from handler.policy import Decision, may_send_again
 from handler.ports import Backup, Doubt, Ours
 from handler.reply import Case, Reply
+from handler.request import BackupRequest
 from handler.tools import Tools
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,16 @@ class Looking:
             return await self.tools.fail(case, claim, failure)
         await self.tools.ledger.release(claim)
         return replies.waits(case, "check", self.tools.limits.rung(case.state.waits))
+
+    async def for_parent(self, case: Case, claim: Ours) -> BackupRequest | Reply:
+        """Return the request to send: incremental where that was left to the backups that there are."""
+        if not case.choice.incremental_if_possible:
+            return case.request
+        try:
+            full = await self.tools.api.has_full_backup(case.project_id, case.request.volume_id)
+        except ApiError as error:
+            return await self._unknown(case, claim, error)
+        return case.request.model_copy(update={"incremental": full})
 
     def _never_complete(self, status: str | None, case: Case) -> Failure | None:
         if status is None:

@@ -56,6 +56,9 @@ class Api(Protocol):
         One matches by its snapshot id, or by ``name`` where the API leaves the snapshot id out.
         """
 
+    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
+        """Tell whether the volume has a full backup that is available, so that an incremental one can be."""
+
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return the backup, or None where the API knows that there is none."""
 

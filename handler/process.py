@@ -96,13 +96,14 @@ class Process:
         ids = _ids(event, project_id)
         if project_id is None:
             raise InvalidEvent("no_project", "the event names no project and VBS_PROJECT_ID is not set", ids)
+        choice = self._chooser.choose(event, project_id)
         try:
-            request = backup_request(event.snapshot)
+            request = backup_request(event.snapshot, choice.overrides)
         except ValidationError as error:
             raise InvalidEvent("bad_request", str(error.errors(include_url=False)[0]["msg"]), ids) from None
         if request.project_id not in (None, project_id):
             raise InvalidEvent("other_project", "backup.project_id is not the event's project", ids)
-        return Case(original, state, event, project_id, request)
+        return Case(original, state, event, project_id, request, choice)
 
     async def _safely(self, case: Case) -> Reply:
         """Reply whatever happens: a ledger out of reach is everybody's trouble, a bug this message's own."""
@@ -125,8 +126,8 @@ class Process:
     async def _reply(self, case: Case) -> Reply:
         """Find out what becomes of the case: the claim says whose it is and how far it has come."""
         tools = self._tools
-        if reason := self._chooser.reason_to_skip(case.event, case.project_id):
-            return replies.skipped(case, reason)
+        if case.choice.skip:
+            return replies.skipped(case, case.choice.skip)
         if seconds := tools.intake.pause_left() or tools.intake.park(case.project_id):
             return replies.waits(case, "pause", seconds)
         claim = await tools.ledger.claim(case.key, case.cause, replay=case.state.replay is not None)
@@ -157,10 +158,13 @@ class Process:
         if found:
             await tools.ledger.made(claim, found)
             return self._watching.accepted(case, found, made_at=tools.clock(), found=True)
+        wanted = await self._looking.for_parent(case, claim)
+        if isinstance(wanted, Reply):
+            return wanted
         if not await tools.ledger.holds(claim):
             return replies.waits(case, "retry", tools.limits.rung(0))
         try:
-            backup = await tools.api.create(case.project_id, case.request)
+            backup = await tools.api.create(case.project_id, wanted)
         except ApiError as error:
             return await self._not_made(case, claim, error)
         tools.intake.went_well()

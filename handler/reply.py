@@ -20,6 +20,7 @@ from events.outcome import (
     OutcomeData,
 )
 from events.snapshot import SnapshotEvent
+from handler.choosing import Choice
 from handler.errors import ApiError
 from handler.ports import Ended, Key
 from handler.request import BackupRequest
@@ -38,6 +39,7 @@ class Case:
     event: SnapshotEvent
     project_id: str
     request: BackupRequest
+    choice: Choice
 
     @property
     def key(self) -> Key:

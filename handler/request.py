@@ -6,6 +6,8 @@ Only what is set is sent: Cinder refuses unknown keys and empty strings, the bod
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from events.snapshot import BackupName, BackupOptions, ResourceId, SnapshotCompleted
 
@@ -25,10 +27,18 @@ class BackupRequest(BackupOptions):
         return b'{"backup":' + self.model_dump_json(exclude_none=True).encode() + b"}"
 
 
-def backup_request(snapshot: SnapshotCompleted) -> BackupRequest:
-    """Make the request for a snapshot's backup; the same each time it is made."""
-    options = snapshot.backup.model_dump(exclude_none=True) if snapshot.backup else {}
-    options = {key: value for key, value in options.items() if value != ""}
+def backup_request(snapshot: SnapshotCompleted, overrides: Mapping[str, Any] | None = None) -> BackupRequest:
+    """Make the request for a snapshot's backup; the same each time it is made.
+
+    ``overrides`` go before what the event says.
+
+    Raises:
+        pydantic.ValidationError: a field breaks a rule of the API page.
+
+    """
+    options = snapshot.backup.model_dump() if snapshot.backup else {}
+    options |= overrides or {}
+    options = {key: value for key, value in options.items() if value not in (None, "")}
     options.setdefault("name", derived_name(snapshot.snapshot_name, snapshot.snapshot_id))
     return BackupRequest(volume_id=snapshot.volume_id, snapshot_id=snapshot.snapshot_id, **options)
 
@@ -45,6 +55,13 @@ def derived_name(snapshot_name: str | None, snapshot_id: str) -> str:
         slug = f"s-{slug}"
     room = _NAME_LIMIT - len(snapshot_id) - 1
     return f"{slug[:room].rstrip('-_')}-{snapshot_id}"
+
+
+def filled_name(template: str, *, snapshot_id: str, volume_id: str, snapshot_name: str) -> str:
+    """Fill in a name's placeholders; the snapshot's name is made fit, and cut to the room that is left."""
+    filled = template.replace("{snapshot_id}", snapshot_id).replace("{volume_id}", volume_id)
+    room = _NAME_LIMIT - len(filled.replace("{snapshot_name}", ""))
+    return filled.replace("{snapshot_name}", _slug(snapshot_name)[: max(0, room)])
 
 
 def _slug(text: str) -> str:

@@ -5,7 +5,7 @@ headers, cookies and parameters) costs more than all that is left of it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -73,6 +73,16 @@ class VbsClient:
         ``snapshot_id`` is no filter of the API: old ones ignore it, new ones refuse it. So the volume's
         backups are listed and compared here.
         """
+        backups = await self._backups_of(project_id, volume_id)
+        return sorted((b for b in backups if pages.belongs(b, snapshot_id, name)), key=pages.age)
+
+    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
+        """Tell whether the volume has a full backup that is available."""
+        backups = await self._backups_of(project_id, volume_id)
+        return any(pages.is_parent(b, volume_id) for b in backups)
+
+    async def _backups_of(self, project_id: str, volume_id: str) -> Iterable[Backup]:
+        """Return all backups of a volume; all pages are read."""
         found: dict[str, Backup] = {}
         seen: list[pages.Cursor] = []
         cursor: pages.Cursor | None = {}
@@ -83,9 +93,9 @@ class VbsClient:
                 )
             seen.append(cursor)
             page = await self._page(project_id, volume_id, cursor)
-            found.update((b.id, b) for b in page.backups if pages.belongs(b, snapshot_id, name))
+            found.update((b.id, b) for b in page.backups)
             cursor = page.following
-        return sorted(found.values(), key=pages.age)
+        return found.values()
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return the backup, or None where the API itself says that there is none."""

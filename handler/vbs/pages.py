@@ -72,6 +72,12 @@ def belongs(backup: Backup, snapshot_id: str, name: str) -> bool:
     return backup.detail.name == name and plain(snapshot_id) in plain(name)
 
 
+def is_parent(backup: Backup, volume_id: str) -> bool:
+    """Tell whether an incremental backup of the volume can build on this one."""
+    full = backup.detail.is_incremental is False and backup.status == "available"
+    return full and backup.volume_id is not None and plain(backup.volume_id) == plain(volume_id)
+
+
 def age(backup: Backup) -> tuple[bool, str, str]:
     """Sort key, oldest first; one without a time comes last, since it may be the newest."""
     return backup.detail.created_at is None, backup.detail.created_at or "", backup.id

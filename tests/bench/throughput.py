@@ -1,12 +1,13 @@
 """Events per second, CPU and memory of the worker, beside the bare loop that it cannot beat.
 
-``python -m tests.bench.throughput --events 20000`` with ``AMQP_URL`` set, or a private broker is started. Each
-row is one process that handles N preloaded events against an API that answers at once, or after 50 ms.
+``python -m tests.bench.throughput --events 20000`` with ``AMQP_URL`` set, or a private broker is started.
+Each row is one process that handles N preloaded events against an API that answers at once, or after 50 ms.
 Machines are noisy: trust the ratio to the bare loop of the same round.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import statistics
 import subprocess
@@ -48,10 +49,20 @@ class Row:
 
 def event() -> bytes:
     """A snapshot event as small as real ones are."""
-    return (
-        '{"specversion":"1.0","id":"%s","source":"bench","type":"snapshot.completed","data":{"project_id":'
-        '"8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5","volume_id":"0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40",'
-        '"snapshot_id":"%s","snapshot_name":"nightly-db01","size_gb":40}}' % (uuid.uuid4(), uuid.uuid4())
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": str(uuid.uuid4()),
+            "source": "bench",
+            "type": SNAPSHOT_COMPLETED,
+            "data": {
+                "project_id": "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5",
+                "volume_id": "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40",
+                "snapshot_id": str(uuid.uuid4()),
+                "snapshot_name": "nightly-db01",
+                "size_gb": 40,
+            },
+        }
     ).encode()
 
 

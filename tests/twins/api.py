@@ -106,6 +106,15 @@ class MemoryApi:
         ]
         return [self._shown(made) for made in sorted(found, key=lambda made: made.at)]
 
+    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
+        """See ``Api.has_full_backup``."""
+        self._look("find")
+        return any(
+            self._shown(made).status == "available" and not made.request.incremental
+            for made in self._visible(project_id)
+            if made.request.volume_id == volume_id
+        )
+
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return a backup that has been committed by now."""
         self._look("show")
