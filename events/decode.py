@@ -29,9 +29,9 @@ _MAX_WAITING_VALUES = 500_000
 def open_message(message: Message, *, now: float) -> tuple[Message, State]:
     """Return the original and what is known of it; ``now`` is in seconds since the epoch. Never raises.
 
-    What is no waiting message is its own original, first seen now. So is a damaged one, which
-    ``decode`` refuses.
-    The size is not limited here, since what is too large waits too (to be told of), and must come out whole.
+    What is no waiting message is its own original, first seen now. So is a damaged one, which ``decode``
+    refuses. The size is not limited here: what is too large waits, too, until somebody has been told, and
+    must come out whole.
     """
     if _WAITING_MARK in message.body and message.body.count(b",") < _MAX_WAITING_VALUES:
         try:

@@ -33,6 +33,10 @@ _DECIMAL = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:E[+-]?\d{1,9})?")
 _TOKEN = re.compile(rb'(\\{0,7})"(_context_\w{0,40}token\w{0,40})\1"(\s{0,8}:\s{0,8})\1"[^"\\]{1,65536}\1"')
 
 
+def _without_tokens(body: bytes) -> bytes:
+    return _TOKEN.sub(rb'\1"\2\1"\3\1"\1"', body) if b"_context_" in body else body
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as it arrived: body, AMQP ``content_type`` and ``headers``."""
@@ -43,8 +47,8 @@ class Message:
 
     @property
     def derived_id(self) -> str:
-        """An event id for what carries none: the same bytes have the same id."""
-        return str(uuid.uuid5(_NAMESPACE, sha256(self.body).hexdigest()))
+        """An event id for what carries none: the same bytes have the same id, with or without live tokens."""
+        return str(uuid.uuid5(_NAMESPACE, sha256(_without_tokens(self.body)).hexdigest()))
 
     @property
     def delivery_count(self) -> int:
@@ -58,8 +62,7 @@ class Message:
         With ``x-death`` and its kin left in, older brokers silently drop what goes round twice.
         """
         headers = {key: value for key, value in self.headers.items() if not _CYCLE_HEADERS.match(key)}
-        body = _TOKEN.sub(rb'\1"\2\1"\3\1"\1"', self.body) if b"_context_" in self.body else self.body
-        return Message(body, self.content_type, headers)
+        return Message(_without_tokens(self.body), self.content_type, headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from events.errors import EventIds, InvalidEvent, MalformedEvent
 from events.message import Message
-from events.snapshot import SnapshotCompleted, SnapshotEvent
+from events.snapshot import NAME_LIMIT, SIZE_LIMIT, SnapshotCompleted, SnapshotEvent
 
 ID_LIMIT: Final = 256
 _BOM = b"\xef\xbb\xbf"
@@ -96,6 +96,24 @@ def some_ids(event_id: object, source: object, type_: object, data: object) -> E
         volume_id=cut(fields.get("volume_id")),
         snapshot_id=cut(fields.get("snapshot_id")),
     )
+
+
+def told_of(
+    *, project_id: object, volume_id: object, snapshot_id: object, name: object, size_gb: object
+) -> dict[str, Any]:
+    """Return what a foreign form tells of a snapshot, as ``data`` of ours.
+
+    Name and size only help: where they are odd they are left out, so that the snapshot is
+    backed up all the same.
+    """
+    fields = {
+        "project_id": project_id or None,
+        "volume_id": volume_id,
+        "snapshot_id": snapshot_id,
+        "snapshot_name": name[:NAME_LIMIT] if isinstance(name, str) else None,
+        "size_gb": size_gb if type(size_gb) is int and 0 <= size_gb <= SIZE_LIMIT else None,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def snapshot_event(

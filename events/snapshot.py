@@ -4,9 +4,13 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr
+
+NAME_LIMIT: Final = 1024
+SIZE_LIMIT: Final = 1_000_000
+"""In GB, far more than any disk: a guard against nonsense."""
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX = re.compile(r"[0-9a-f]{32}")
@@ -71,8 +75,8 @@ class SnapshotCompleted(BaseModel):
     project_id: ProjectId | None = None
     volume_id: ResourceId
     snapshot_id: ResourceId
-    snapshot_name: Annotated[StrictStr, Field(max_length=1024)] | None = None
-    size_gb: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
+    snapshot_name: Annotated[StrictStr, Field(max_length=NAME_LIMIT)] | None = None
+    size_gb: Annotated[int, Field(strict=True, ge=0, le=SIZE_LIMIT)] | None = None
     backup: BackupOptions | None = None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from events.errors import MalformedEvent
-from events.reading import Letter, cut, parse_object, plain_id, snapshot_event, some_ids
+from events.reading import Letter, cut, parse_object, plain_id, snapshot_event, some_ids, told_of
 from events.snapshot import ForeignEvent, SnapshotEvent
 
 CREATED: Final = "snapshot.create.end"
@@ -38,19 +38,25 @@ def read_bare(letter: Letter) -> SnapshotEvent | ForeignEvent:
 
 def _read(letter: Letter, notification: Mapping[str, Any], form: str) -> SnapshotEvent | ForeignEvent:
     event_type, payload = notification.get("event_type"), notification.get("payload")
-    if not isinstance(event_type, str) or not event_type or not isinstance(payload, dict):
-        ids = some_ids(notification.get("message_id"), notification.get("publisher_id"), event_type, payload)
-        raise MalformedEvent("bad_field", "event_type must be a text, and payload an object", ids)
-    if event_type != CREATED:
+    if isinstance(event_type, str) and event_type and event_type != CREATED:
         # Among them snapshot.create.error, of vendors' forks: a snapshot that failed has nothing to back up.
         return ForeignEvent(form, event_type[:64])
+    if event_type != CREATED or not isinstance(payload, dict):
+        ids = some_ids(notification.get("message_id"), notification.get("publisher_id"), event_type, payload)
+        raise MalformedEvent("bad_field", "event_type must be a text, and payload an object", ids)
     return snapshot_event(
         letter,
         form=form,
         event_id=plain_id(notification.get("message_id")),
         source=cut(notification.get("publisher_id")) or "cinder",
-        type_=event_type,
-        data=_data(payload),
+        type_=CREATED,
+        data=told_of(
+            project_id=payload.get("tenant_id"),
+            volume_id=payload.get("volume_id"),
+            snapshot_id=payload.get("snapshot_id"),
+            name=payload.get("display_name"),
+            size_gb=payload.get("volume_size"),
+        ),
         # A replay by the usage audit tells the status of today, whatever it is.
         proves="completed" if _is_complete(payload) else "requested",
         metadata=_metadata(payload.get("metadata")),
@@ -59,19 +65,6 @@ def _read(letter: Letter, notification: Mapping[str, Any], form: str) -> Snapsho
 
 def _is_complete(payload: Mapping[str, Any]) -> bool:
     return payload.get("status") == "available" and not payload.get("deleted")
-
-
-def _data(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a snapshot event; what only helps is left out where it is odd."""
-    name, size = payload.get("display_name"), payload.get("volume_size")
-    found = {
-        "project_id": payload.get("tenant_id") or None,
-        "volume_id": payload.get("volume_id"),
-        "snapshot_id": payload.get("snapshot_id"),
-        "snapshot_name": name[:1024] if isinstance(name, str) else None,
-        "size_gb": size if type(size) is int and 0 <= size <= 1_000_000 else None,
-    }
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def _metadata(text: object) -> Mapping[str, Any]:

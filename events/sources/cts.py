@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.errors import MalformedEvent
-from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids
+from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids, told_of
 from events.snapshot import ForeignEvent, SnapshotEvent
 
 _CREATES_SNAPSHOT = re.compile(r"(?i)create\w{0,64}snapshot\w{0,64}")
@@ -64,17 +64,15 @@ def _is_ours(trace: Mapping[str, Any], name: str) -> bool:
 
 
 def _data(trace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a snapshot event that a trace tells, absent where it does not."""
+    """Look for ids in the request, the response and the trace itself."""
     request, response = _snapshot(trace.get("request")), _snapshot(trace.get("response"))
-    name, size = trace.get("resource_name"), response.get("size")
-    found = {
-        "project_id": trace.get("project_id") or response.get("project_id"),
-        "volume_id": request.get("volume_id") or response.get("volume_id"),
-        "snapshot_id": response.get("id") or trace.get("resource_id"),
-        "snapshot_name": name[:1024] if isinstance(name, str) else None,
-        "size_gb": size if isinstance(size, int) and 0 < size < 1_000_000 else None,
-    }
-    return {key: value for key, value in found.items() if value is not None}
+    return told_of(
+        project_id=trace.get("project_id") or response.get("project_id"),
+        volume_id=request.get("volume_id") or response.get("volume_id"),
+        snapshot_id=response.get("id") or trace.get("resource_id"),
+        name=trace.get("resource_name"),
+        size_gb=response.get("size"),
+    )
 
 
 def _snapshot(part: object) -> Mapping[str, Any]:

@@ -77,6 +77,13 @@ def test_other_notifications_are_foreign(event_type: str) -> None:
     assert ForeignEvent("cinder", event_type) == read({"event_type": event_type, "payload": {}})
 
 
+@pytest.mark.parametrize("payload", [[], "text", None])
+def test_a_stranger_may_send_what_it_likes(payload: object) -> None:
+    """Some services' payloads are lists; only a created snapshot's must be an object."""
+    assert ForeignEvent("cinder", "metering") == read({"event_type": "metering", "payload": payload})
+    assert "bad_field" == refusal_of({"event_type": "snapshot.create.end", "payload": payload}).code
+
+
 @pytest.mark.parametrize("version", ["1.0", "3.0", "2", "2.x", "", None, 2.0])
 def test_an_envelope_of_another_version_is_refused(version: object) -> None:
     """Only oslo 2.x is known."""

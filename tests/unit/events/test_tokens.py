@@ -79,6 +79,14 @@ def test_a_token_does_not_wait() -> None:
     assert wrap(Message(LEAK.replace(TOKEN, "").encode()), State(1.0), event_id="e") == waiting
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_an_id_that_is_derived_is_the_same_without_the_token(place: str) -> None:
+    """So that what waited is still the same event."""
+    message = Message(PLACES[place].encode())
+
+    assert message.derived_id == message.blanked().derived_id
+
+
 def test_the_brokers_marks_are_dropped_and_others_kept() -> None:
     """With x-death and its kin left in, older brokers drop what goes round twice."""
     marks = {"x-death": [], "x-first-death-queue": "q", "x-last-death-reason": "r", "x-delivery-count": 3}
