@@ -195,7 +195,7 @@ def _waiting(queue: "SimpleQueue[_Job | _Stop]") -> Iterator[_Job | _Stop]:
 
 
 def _deliver(jobs: Sequence[_Job], answers: Sequence[_Answer]) -> None:
-    """Wake each loop once per group: each wake-up is a system call, and a fight for the interpreter."""
+    """Hand results back, with one wake-up per loop and group."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Answer]]] = defaultdict(list)
     for job, answer in zip(jobs, answers, strict=True):
         by_loop[job.loop].append((job.future, answer))

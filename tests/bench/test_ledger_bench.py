@@ -1,0 +1,58 @@
+"""How many promises a second: claim and made, by callers at once. Prints; asserts no time."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from events.outcome import AcceptedBackup
+from handler.ledger import open_ledger
+from handler.ledger.book import Book
+from handler.ports import Key, Ours
+from tests import postgres
+
+pytestmark = pytest.mark.bench
+
+SECONDS = 3.0
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    """The address of an empty database."""
+    with postgres.server() as running:
+        yield running.create("bench")
+
+
+async def _caller(ledger: Book, name: int, until: float) -> int:
+    done = 0
+    while time.monotonic() < until:
+        claim = await ledger.claim(Key(f"project-{name}", f"snapshot-{done}"), "cause")
+        assert isinstance(claim, Ours)
+        await ledger.made(claim, AcceptedBackup(id="b1", name="name"))
+        done += 1
+    return done
+
+
+async def _measure(url: str, callers: int) -> str:
+    ledger = open_ledger(url, lease_seconds=60)
+    await ledger.check()
+    began, cpu, before = time.monotonic(), time.process_time(), ledger.figures.commits
+    counts = await asyncio.gather(
+        *(_caller(ledger, callers * 1000 + n, began + SECONDS) for n in range(callers))
+    )
+    seconds, cpu = time.monotonic() - began, time.process_time() - cpu
+    events, commits = sum(counts), ledger.figures.commits - before
+    await ledger.aclose()
+    per_commit, per_event = 2 * events / commits, 1000 * cpu / events
+    return f"{events / seconds:8.0f} events/s, {per_commit:5.1f} changes/commit, {per_event:.3f} ms CPU/event"
+
+
+@pytest.mark.parametrize("callers", [1, 8, 64])
+@pytest.mark.parametrize("kind", ["none", "sqlite", "postgres"])
+def test_claim_and_made(kind: str, callers: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Two promises for each event: claimed, made."""
+    urls = {"none": "none", "sqlite": f"sqlite:///{tmp_path / 'bench.db'}"}
+    url = urls.get(kind) or request.getfixturevalue("postgres_url")
+    print(f"\n{kind:9} {callers:3} callers: {asyncio.run(_measure(url, callers))}")
