@@ -374,7 +374,7 @@ variable "backlog_alarm" {
 }
 
 variable "backup_roles" {
-  description = "Roles of the function's code. VBS Administrator is the only system role for backups, and the vendor asks for the other two beside it."
+  description = "Roles of the function's code. VBS Administrator is the system role for backups and depends on others; that it needs both of these was not confirmed on an account, so try fewer."
   type        = list(string)
   default     = ["VBS Administrator", "Server Administrator", "Tenant Guest"]
 
