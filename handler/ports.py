@@ -145,7 +145,8 @@ class Ledger(Protocol):
         - in doubt: ``Ours`` with the doubt
         - made: ``Made``
         - completed: ``Ended``
-        - refused: ``Ended`` for the same ``cause``, else ``Ours`` (another event may try again)
+        - told a failure before, to this very ``cause``: ``Ended``, whatever has happened since
+        - refused to another cause: ``Ours`` (another event may try again)
         - ended in error: ``Ended``, but ``Ours`` for a replay with a ``cause`` that has not been tried yet
         """
 
@@ -165,7 +166,10 @@ class Ledger(Protocol):
         """Write down that this event has failed, so that a redelivery tells the same. A doubt is kept."""
 
     async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
-        """Write down the end of the backup ``backup_id``: completed, or in error."""
+        """Write down the end of the backup ``backup_id``: completed, or in error.
+
+        One that has only expired stays made: it may yet complete, so none is made beside it.
+        """
 
     async def renew(self) -> None:
         """Renew the lease of every claim that this process holds."""

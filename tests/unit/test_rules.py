@@ -16,6 +16,7 @@ SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
 
 
 def event(*, name: str = "nightly-db01", size: int | None = 40, **metadata: str) -> SnapshotEvent:
+    """A completed snapshot that rules may look at."""
     snapshot = SnapshotCompleted(
         project_id=PROJECT, volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name=name, size_gb=size
     )
@@ -23,6 +24,7 @@ def event(*, name: str = "nightly-db01", size: int | None = 40, **metadata: str)
 
 
 def chooser(*rules: dict[str, object]) -> Chooser:
+    """A chooser with these rules, as they would stand in the file."""
     return Chooser(("autobk_snapshot_*",), (), [Rule.model_validate(rule) for rule in rules])
 
 
@@ -130,5 +132,5 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, told: str
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """A file that is not there is no empty one."""
-    with pytest.raises(SettingsError, match="RULES_FILE.*No such file"):
+    with pytest.raises(SettingsError, match=r"RULES_FILE.*No such file"):
         load_rules(tmp_path / "absent.toml")
