@@ -1,0 +1,375 @@
+"""The client's calls: what is sent, and what each answer becomes."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from events.outcome import AcceptedBackup, Category, Link
+from handler.ports import Api
+from handler.vbs.client import VbsClient
+from handler.vbs.pages import PAGE_SIZE
+from tests.unit.vbs.world import (
+    ACCEPTED,
+    BACKUP,
+    ENDPOINT,
+    NAME,
+    OTHER_PROJECT,
+    PROJECT,
+    REQUEST,
+    SNAPSHOT,
+    VOLUME,
+    Server,
+    always,
+    failure,
+)
+
+C = Category
+UNDASHED = SNAPSHOT.replace("-", "")
+RAW = {"id": BACKUP, "status": "available", "volume_id": VOLUME, "snapshot_id": SNAPSHOT, "name": NAME}
+
+
+def _raw(number: int, **facts: object) -> dict[str, object]:
+    return {**RAW, "id": f"00000000-0000-4000-8000-{number:012d}", **facts}
+
+
+def _found(server: Server) -> list[str]:
+    return [b.id for b in server.call(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME))]
+
+
+def _pages(*pages: Mapping[str, object]) -> Server:
+    left = iter(pages)
+    return Server(lambda _request: httpx.Response(200, json=next(left)))
+
+
+def _next(query: str) -> list[dict[str, str]]:
+    return [{"rel": "next", "href": f"http://elsewhere.invalid:8776/x/backups?{query}"}]
+
+
+def test_the_client_is_an_api() -> None:
+    """mypy checks the protocol where it is assigned; nothing is sent by making one."""
+    server = always(500)
+    api: Api = server.api()
+    asyncio.run(api.aclose())
+    assert [] == server.requests
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_a_create_is_sent_to_the_letter(version: str) -> None:
+    """Method, URL, type and body are the page's."""
+    server = always(202, ACCEPTED)
+    asyncio.run(server.api(version=version).create(PROJECT, REQUEST))
+    sent = server.requests[0]
+    expected = ("POST", f"{ENDPOINT}/{version}/{PROJECT}/backups", "application/json", REQUEST.body())
+    assert expected == (sent.method, str(sent.url), sent.headers["Content-Type"], sent.content)
+
+
+def test_the_example_of_the_page_is_accepted() -> None:
+    """Id, name and links come back as they are."""
+    link = {"href": "https://volume.example.com/v2/p/backups/b", "rel": "self"}
+    server = always(202, {"backup": {"id": BACKUP, "name": "backup1", "links": [link]}})
+    expected = AcceptedBackup(id=BACKUP, name="backup1", links=(Link(**link),))
+    assert expected == server.call(lambda api: api.create(PROJECT, REQUEST))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"name": None, "links": None},
+        {"name": 7, "links": "x"},
+        {"links": [1, {"href": 1}]},
+        {"name": "\ud800"},
+    ],
+)
+def test_an_id_is_enough(extra: Mapping[str, object]) -> None:
+    """What is odd beside it must not make a made backup look lost."""
+    server = always(202, json.dumps({"backup": {"id": BACKUP, **extra}}).encode())
+    assert BACKUP == server.call(lambda api: api.create(PROJECT, REQUEST)).id
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"backup": {"id": "',
+        b"[]",
+        b'{"backup": []}',
+        b'{"backup": {"id": "../x"}}',
+        b'{"job_id": "1"}',
+        b"[" * 100_000,
+        b" " * (1024 * 1024 + 1),
+    ],
+)
+def test_a_yes_without_a_backup_is_in_doubt(status: int, body: bytes) -> None:
+    """Something was made, and nobody knows what."""
+    error = always(status, body).failure(lambda api: api.create(PROJECT, REQUEST))
+    assert (C.IN_DOUBT, status) == (error.category, error.status)
+
+
+@pytest.mark.parametrize(
+    ("raised", "category"),
+    [
+        (httpx.ConnectError, C.UNAVAILABLE),
+        (httpx.ConnectTimeout, C.UNAVAILABLE),
+        (httpx.PoolTimeout, C.UNAVAILABLE),
+        (httpx.ProxyError, C.UNAVAILABLE),
+        (httpx.ReadTimeout, C.IN_DOUBT),
+        (httpx.WriteTimeout, C.IN_DOUBT),
+        (httpx.WriteError, C.IN_DOUBT),
+        (httpx.ReadError, C.IN_DOUBT),
+        (httpx.CloseError, C.IN_DOUBT),
+        (httpx.RemoteProtocolError, C.IN_DOUBT),
+        (ConnectionResetError, C.IN_DOUBT),
+    ],
+)
+def test_only_what_never_left_is_no_doubt(raised: Callable[[str], Exception], category: Category) -> None:
+    """After the first byte may have left, the backup may have been made."""
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        raise raised("lost")
+
+    error = Server(answer).failure(lambda api: api.create(PROJECT, REQUEST))
+    look = Server(answer).failure(lambda api: api.show(PROJECT, BACKUP))
+    assert (category, C.UNAVAILABLE) == (error.category, look.category)
+
+
+def test_a_redirect_is_an_error_and_not_followed() -> None:
+    """A POST that is redirected could go anywhere, with our token."""
+    server = always(307, b"", Location="http://elsewhere.invalid/")
+    error = server.failure(lambda api: api.create(PROJECT, REQUEST))
+    assert (C.UNAVAILABLE, 307, 1) == (error.category, error.status, len(server.requests))
+
+
+def test_a_refusal_is_read() -> None:
+    """The fault tables are behind every call."""
+    fault = {
+        "badRequest": {"code": 400, "message": 'must be available, but the current status is "backing-up".'}
+    }
+    error = always(400, fault).failure(lambda api: api.create(PROJECT, REQUEST))
+    assert (C.CONFLICT, True, 400) == (error.category, error.busy, error.status)
+
+
+@pytest.mark.parametrize("project", ["", "a/b", "..", "a?b", "a#b", "ä", "x" * 65, "p\n"])
+def test_a_project_that_could_leave_its_segment_is_not_sent(project: str) -> None:
+    """It is checked again where the URL is made."""
+    server = always(202, ACCEPTED)
+    error = server.failure(lambda api: api.create(project, REQUEST))
+    assert (C.INVALID, []) == (error.category, server.requests)
+
+
+@pytest.mark.parametrize("bad", ["", "..", f"{BACKUP}/x", f"{BACKUP}?", "detail", f"{BACKUP}\n"])
+def test_an_id_that_is_no_uuid_is_not_sent(bad: str) -> None:
+    """Ids come from answers and messages."""
+    server = always(200, {"backups": []})
+    calls: list[Callable[[VbsClient], Any]] = [
+        lambda api: api.show(PROJECT, bad),
+        lambda api: api.show_snapshot(PROJECT, bad),
+        lambda api: api.find(PROJECT, bad, SNAPSHOT, NAME),
+    ]
+    assert ([C.INVALID] * 3, []) == ([server.failure(call).category for call in calls], server.requests)
+
+
+def test_each_project_has_its_own_path() -> None:
+    """URLs are remembered, by project."""
+    server = always(404, {"itemNotFound": {"code": 404, "message": "gone"}})
+
+    async def show_in_both() -> None:
+        api = server.api()
+        for project in (PROJECT, OTHER_PROJECT, PROJECT):
+            await api.show(project, BACKUP)
+
+    asyncio.run(show_in_both())
+    assert [PROJECT, OTHER_PROJECT, PROJECT] == [r.url.path.split("/")[2] for r in server.requests]
+
+
+def test_a_backup_is_shown_with_its_times_in_utc() -> None:
+    """The API's times carry no zone; statuses come in any case."""
+    raw = {
+        **RAW,
+        "status": "Available",
+        "size": 40,
+        "created_at": "2026-03-04T02:15:12.318204",
+        "updated_at": "2026-03-04t02:31:40",
+        "data_timestamp": "yesterday",
+        "fail_reason": "disk gone",
+    }
+    backup = always(200, {"backup": raw}).call(lambda api: api.show(PROJECT, BACKUP))
+    assert backup is not None
+    detail = backup.detail
+    expected = (
+        "available",
+        40,
+        "2026-03-04T02:15:12.318204Z",
+        "2026-03-04T02:31:40.000000Z",
+        None,
+        "disk gone",
+    )
+    assert expected == (
+        backup.status,
+        detail.size,
+        detail.created_at,
+        detail.updated_at,
+        detail.data_timestamp,
+        backup.fail_reason,
+    )
+
+
+def test_an_unknown_status_is_passed_on() -> None:
+    """It is for the watch to treat it as no end."""
+    backup = always(200, {"backup": {**RAW, "status": "polishing"}}).call(
+        lambda api: api.show(PROJECT, BACKUP)
+    )
+    assert backup is not None
+    assert "polishing" == backup.status
+
+
+def test_a_snapshot_is_shown() -> None:
+    """Its volume and metadata decide whether it is for us."""
+    raw = {"id": SNAPSHOT, "volume_id": VOLUME, "status": "AVAILABLE", "size": 1, "metadata": {"team": "rig"}}
+    snapshot = always(200, {"snapshot": raw}).call(lambda api: api.show_snapshot(PROJECT, SNAPSHOT))
+    assert snapshot is not None
+    assert (SNAPSHOT, VOLUME, "available", {"team": "rig"}) == (
+        snapshot.id,
+        snapshot.volume_id,
+        snapshot.status,
+        snapshot.metadata,
+    )
+
+
+def test_only_the_apis_not_found_is_none() -> None:
+    """A wrong path must not look like a backup that is gone."""
+    gone = always(404, {"itemNotFound": {"code": 404, "message": "gone"}})
+    wrong_path = always(404, {"message": "x", "code": "404 Not Found", "title": "Not Found"})
+    assert gone.call(lambda api: api.show(PROJECT, BACKUP)) is None
+    assert gone.call(lambda api: api.show_snapshot(PROJECT, SNAPSHOT)) is None
+    assert C.UNAVAILABLE == wrong_path.failure(lambda api: api.show(PROJECT, BACKUP)).category
+
+
+def test_a_list_that_is_not_found_is_an_error() -> None:
+    """Absence is an empty list, nothing else."""
+    server = always(404, {"itemNotFound": {"code": 404, "message": "gone"}})
+    assert C.UNAVAILABLE == server.failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME)).category
+
+
+def test_the_volumes_backups_are_asked_for() -> None:
+    """``snapshot_id`` is no filter: ignored by old releases, refused by new ones."""
+    server = always(200, {"backups": []})
+    assert [] == _found(server)
+    assert {"volume_id": VOLUME, "limit": str(PAGE_SIZE)} == dict(server.requests[0].url.params)
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({}, True),
+        ({"snapshot_id": SNAPSHOT.upper()}, True),
+        ({"snapshot_id": VOLUME}, False),
+        ({"snapshot_id": None}, True),
+        ({"snapshot_id": None, "name": "other"}, False),
+        ({"snapshot_id": None, "name": None, "service_metadata": f' {{"snap_id": "{UNDASHED}"}} '}, True),
+        ({"snapshot_id": None, "service_metadata": f'{{"snap_id": "{VOLUME}"}}'}, False),
+        ({"snapshot_id": None, "service_metadata": "{cut"}, True),
+    ],
+)
+def test_a_backup_is_known_by_snapshot_else_by_name(facts: Mapping[str, object], *, found: bool) -> None:
+    """The id it shows, or the one in VBS's metadata; without both our name, which holds the id."""
+    server = always(200, {"backups": [{**RAW, **facts}]})
+    assert ([BACKUP] if found else []) == _found(server)
+
+
+def test_a_name_without_the_snapshots_id_proves_nothing() -> None:
+    """A name that a producer chose may be the same every night."""
+    server = always(200, {"backups": [{**RAW, "snapshot_id": None, "name": "nightly"}]})
+    assert [] == server.call(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, "nightly"))
+
+
+def test_the_oldest_backup_comes_first() -> None:
+    """By time, whatever the order of the list and the digits of the fractions; an unknown time last."""
+    times = {1: None, 2: "2026-03-04T02:15:12.5", 3: "2026-03-04T02:15:12", 4: "2025-03-04T02:15:12"}
+    server = always(200, {"backups": [_raw(n, created_at=time) for n, time in times.items()]})
+    assert [str(_raw(n)["id"]) for n in (4, 3, 2, 1)] == _found(server)
+
+
+def test_all_pages_are_read_from_our_own_endpoint() -> None:
+    """Of a link only marker and offset are taken, never its host."""
+    marker = str(_raw(1)["id"])
+    first = {"backups": [_raw(1)], "backups_links": _next(f"limit=1&offset=1&marker={marker}&volume_id=x")}
+    server = _pages(first, {"backups": [_raw(2)]})
+    assert [str(_raw(n)["id"]) for n in (1, 2)] == _found(server)
+    asked = server.requests[1].url
+    assert (
+        "127.0.0.1",
+        {"volume_id": VOLUME, "limit": str(PAGE_SIZE), "marker": marker, "offset": "1"},
+    ) == (asked.host, dict(asked.params))
+
+
+def test_a_full_page_without_a_link_is_not_the_end() -> None:
+    """A backup that is missed is made twice; one more call is cheap."""
+    server = _pages({"backups": [_raw(n) for n in range(PAGE_SIZE)]}, {"backups": [_raw(999)]})
+    assert PAGE_SIZE + 1 == len(_found(server))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        [],
+        {"backups": None},
+        {"backups": [1]},
+        {"backups": [{"name": "no id"}]},
+        {"backups": [{"id": BACKUP}]},
+        {"backups": [], "backups_links": [{"rel": "next", "href": "http://x/?marker=../y"}]},
+        {"backups": [], "backups_links": [{"rel": "next", "href": 7}]},
+        {"backups": [], "backups_links": [{"rel": "next", "href": "http://[x"}]},
+    ],
+)
+def test_garbage_is_never_absence(document: object) -> None:
+    """A page that cannot be read whole may hide the backup."""
+    error = always(200, document).failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME))
+    assert C.UNAVAILABLE == error.category
+
+
+def test_a_list_that_goes_round_ends_in_an_error() -> None:
+    """The same link again and again."""
+    server = always(200, {"backups": [], "backups_links": _next(f"marker={BACKUP}")})
+    error = server.failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME))
+    assert (C.UNAVAILABLE, 2) == (error.category, len(server.requests))
+
+
+def test_a_list_without_an_end_ends_in_an_error() -> None:
+    """A new link each time."""
+    counter = iter(range(10**6))
+    server = Server(
+        lambda _request: httpx.Response(
+            200, json={"backups": [], "backups_links": _next(f"offset={next(counter)}")}
+        )
+    )
+    error = server.failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME))
+    assert (C.UNAVAILABLE, 50) == (error.category, len(server.requests))
+
+
+def test_no_cookie_of_the_api_is_kept() -> None:
+    """Requests are built by hand; a load balancer's cookie would tie us to one server."""
+    server = always(202, ACCEPTED, Set_Cookie="a=b; Path=/")
+
+    async def twice() -> None:
+        api = server.api()
+        await api.create(PROJECT, REQUEST)
+        await api.create(PROJECT, REQUEST)
+
+    asyncio.run(twice())
+    assert [False, False] == ["cookie" in request.headers for request in server.requests]
+
+
+def test_compression_against_our_wish_is_refused() -> None:
+    """A small body could unpack to any size."""
+    error = failure(
+        lambda: always(202, ACCEPTED, Content_Encoding="x-odd").call(lambda api: api.create(PROJECT, REQUEST))
+    )
+    assert C.IN_DOUBT == error.category
