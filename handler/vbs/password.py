@@ -162,6 +162,8 @@ class _Session:
         """Return another token than the one that the API has refused, or None where none may be asked for."""
         if self._token is not None and self._token is not refused:
             return self._token
+        if self._renewal is not None:
+            return await self._renewed()
         now = self._clock()
         if self._fruitless_since is not None and now - self._fruitless_since < _FRUITLESS:
             return None
