@@ -1,0 +1,249 @@
+"""The same cases over the client with the emulator, and over the twin in memory.
+
+What the story of a message is tested with must behave like what it runs with.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from events.outcome import Category
+from handler.errors import ApiError
+from handler.ports import Api, Backup, Snapshot
+from handler.request import BackupRequest, derived_name
+from handler.vbs.client import VbsClient
+from infra.emulator.testing import Emulator, running_emulator
+from tests.twins.api import CutAfter, CutBefore, LateCommit, MemoryApi
+
+PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+OTHER_PROJECT = "0d2c4b6a1f3e4d5c9b7a60f1e2d3c4b6"
+VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
+SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
+OTHER_SNAPSHOT = "c7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f9"
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+NAME = derived_name("nightly", SNAPSHOT)
+REQUEST = BackupRequest(volume_id=VOLUME, snapshot_id=SNAPSHOT, name=NAME)
+SETTLE = 0.05
+
+C = Category
+LATE = 0.3
+Trouble = Literal["cut_before", "cut_after", "late_commit", "refuse"]
+
+
+@dataclass
+class Implementation:
+    """One implementation: how to make an ``Api`` of it, trouble it, and count what was really made."""
+
+    make: Callable[[], Api]
+    trouble: Callable[[Literal["create", "list", "show"], Trouble], None]
+    made: Callable[[], int]
+
+    def use(self, story: Callable[[Api], Awaitable[Any]]) -> Any:
+        """Run a story with a fresh ``Api``."""
+
+        async def run() -> Any:
+            api = self.make()
+            try:
+                return await story(api)
+            finally:
+                await api.aclose()
+
+        return asyncio.run(run())
+
+
+def _in_memory() -> Implementation:
+    api = MemoryApi(time.time, settle=SETTLE)
+    api.snapshots[SNAPSHOT] = Snapshot(id=SNAPSHOT, volume_id=VOLUME, status="available")
+    refusal = ApiError(Category.UNAVAILABLE, "no service", status=503)
+    faults: dict[Trouble, object] = {
+        "cut_before": CutBefore(),
+        "cut_after": CutAfter(),
+        "late_commit": LateCommit(LATE),
+        "refuse": refusal,
+    }
+    calls = {"create": "create", "list": "find", "show": "show"}
+
+    def trouble(route: str, what: Trouble) -> None:
+        api.fail(calls[route], faults[what])  # type: ignore[arg-type] # both tables are written above
+
+    return Implementation(lambda: api, trouble, lambda: len(api.backups))
+
+
+def _emulated(emulator: Emulator) -> Implementation:
+    emulator.declare_snapshots([{"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}])
+    faults: dict[Trouble, dict[str, object]] = {
+        "cut_before": {"effect": "drop_before"},
+        "cut_after": {"effect": "drop_after"},
+        "late_commit": {"effect": "late_commit", "seconds": LATE},
+        "refuse": {"effect": "status", "status": 503},
+    }
+
+    def trouble(route: str, what: Trouble) -> None:
+        emulator.set_faults([{"route": route, "times": 1, **faults[what]}])
+
+    def make() -> Api:
+        return VbsClient(httpx.AsyncClient(trust_env=False), emulator.url)
+
+    return Implementation(make, trouble, lambda: len(emulator.backups()))
+
+
+@pytest.fixture(params=["memory", "emulator"])
+def implementation(request: pytest.FixtureRequest) -> Iterator[Implementation]:
+    """Both, one after the other."""
+    if request.param == "memory":
+        yield _in_memory()
+        return
+    with running_emulator(settle=SETTLE, strict=True) as emulator:
+        yield _emulated(emulator)
+
+
+async def _settled(api: Api, backup_id: str) -> Backup:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        backup = await api.show(PROJECT, backup_id)
+        if backup is not None and backup.status != "creating":
+            return backup
+        await asyncio.sleep(0.01)
+    raise AssertionError("the backup did not settle")
+
+
+async def _find(api: Api) -> list[Backup]:
+    return list(await api.find(PROJECT, VOLUME, SNAPSHOT, NAME))
+
+
+async def _found(api: Api) -> list[Backup]:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if backups := await _find(api):
+            return backups
+        await asyncio.sleep(0.01)
+    raise AssertionError("no backup appeared")
+
+
+def test_a_backup_is_creating_and_then_available(implementation: Implementation) -> None:
+    """202 is not success; the end is seen by asking."""
+
+    async def story(api: Api) -> tuple[str, str | None, str]:
+        accepted = await api.create(PROJECT, REQUEST)
+        first = await api.show(PROJECT, accepted.id)
+        assert first is not None
+        return first.status, accepted.name, (await _settled(api, accepted.id)).status
+
+    assert ("creating", NAME, "available") == implementation.use(story)
+
+
+def test_nothing_is_deduplicated_and_the_oldest_comes_first(implementation: Implementation) -> None:
+    """A second create makes a second backup: only the client's own record prevents it."""
+
+    async def story(api: Api) -> bool:
+        ids = []
+        for _ in range(2):
+            ids.append((await api.create(PROJECT, REQUEST)).id)
+            await _settled(api, ids[-1])
+        return ids == [backup.id for backup in await _find(api)]
+
+    assert (True, 2) == (implementation.use(story), implementation.made())
+
+
+def test_what_was_made_is_found_with_its_ids(implementation: Implementation) -> None:
+    """Volume and snapshot come back as they were sent."""
+
+    async def story(api: Api) -> list[tuple[str | None, str | None, str | None]]:
+        await api.create(PROJECT, REQUEST)
+        return [(b.volume_id, b.snapshot_id, b.detail.name) for b in await _find(api)]
+
+    assert [(VOLUME, SNAPSHOT, NAME)] == implementation.use(story)
+
+
+def test_another_snapshot_or_project_finds_nothing(implementation: Implementation) -> None:
+    """Also where it is of the same volume."""
+
+    async def story(api: Api) -> list[int]:
+        await api.create(PROJECT, REQUEST)
+        name = derived_name("nightly", OTHER_SNAPSHOT)
+        return [
+            len(await api.find(PROJECT, VOLUME, OTHER_SNAPSHOT, name)),
+            len(await api.find(OTHER_PROJECT, VOLUME, SNAPSHOT, NAME)),
+        ]
+
+    assert [0, 0] == implementation.use(story)
+
+
+@pytest.mark.parametrize(("what", "made"), [("cut_before", 0), ("cut_after", 1)])
+def test_a_cut_create_is_in_doubt_and_a_look_tells(
+    implementation: Implementation, what: Trouble, made: int
+) -> None:
+    """The same error whether the work was done or not."""
+    implementation.trouble("create", what)
+
+    async def story(api: Api) -> tuple[Category, int]:
+        with pytest.raises(ApiError) as caught:
+            await api.create(PROJECT, REQUEST)
+        return caught.value.category, len(await _find(api))
+
+    assert (C.IN_DOUBT, made) == implementation.use(story)
+    assert made == implementation.made()
+
+
+def test_a_late_commit_is_absent_first_and_found_later(implementation: Implementation) -> None:
+    """One absence proves little."""
+    implementation.trouble("create", "late_commit")
+
+    async def story(api: Api) -> tuple[Category, int, int]:
+        with pytest.raises(ApiError) as caught:
+            await api.create(PROJECT, REQUEST)
+        first = len(await _find(api))
+        return caught.value.category, first, len(await _found(api))
+
+    assert (C.IN_DOUBT, 0, 1) == implementation.use(story)
+
+
+def test_a_refused_create_makes_nothing_and_the_next_works(implementation: Implementation) -> None:
+    """503 says that nobody took it."""
+    implementation.trouble("create", "refuse")
+
+    async def story(api: Api) -> Category:
+        with pytest.raises(ApiError) as caught:
+            await api.create(PROJECT, REQUEST)
+        await api.create(PROJECT, REQUEST)
+        return caught.value.category
+
+    assert (C.UNAVAILABLE, 1) == (implementation.use(story), implementation.made())
+
+
+@pytest.mark.parametrize("what", ["cut_before", "refuse"])
+def test_a_look_that_fails_is_an_error_and_no_absence(implementation: Implementation, what: Trouble) -> None:
+    """Absent and unknown are two answers."""
+    implementation.trouble("list", what)
+
+    async def story(api: Api) -> Category:
+        with pytest.raises(ApiError) as caught:
+            await _find(api)
+        return caught.value.category
+
+    assert C.UNAVAILABLE == implementation.use(story)
+
+
+def test_what_does_not_exist_is_none(implementation: Implementation) -> None:
+    """Said by the API itself."""
+
+    async def story(api: Api) -> tuple[object, object]:
+        return await api.show(PROJECT, NOWHERE), await api.show_snapshot(PROJECT, NOWHERE)
+
+    assert (None, None) == implementation.use(story)
+
+
+def test_a_snapshot_is_shown(implementation: Implementation) -> None:
+    """Its status and volume are what an event is checked against."""
+
+    async def story(api: Api) -> tuple[str, str]:
+        snapshot = await api.show_snapshot(PROJECT, SNAPSHOT)
+        assert snapshot is not None
+        return snapshot.status, snapshot.volume_id
+
+    assert ("available", VOLUME) == implementation.use(story)
