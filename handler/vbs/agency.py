@@ -8,13 +8,14 @@ import httpx
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.vbs.aksk import Keys, sign_request
+from handler.vbs.async_auth import AsyncAuth
 from handler.vbs.token import TOKEN_HEADER
 
 _NOTHING = ("", "null", "None")
 """What runtimes give without an agency, besides None."""
 
 
-class AgencyAuth(httpx.Auth):
+class AgencyAuth(AsyncAuth):
     """Takes the present call's credentials for each request: the platform renews them, we never keep them.
 
     ``context`` returns the context of the call that is running. The temporary key triple signs; without it

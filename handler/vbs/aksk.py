@@ -9,6 +9,7 @@ import httpx
 
 from events.outcome import Category
 from handler.errors import ApiError
+from handler.vbs.async_auth import AsyncAuth
 from handler.vbs.pause import Clock, Pause, monotonic
 from handler.vbs.signer import canonical_query, sign
 
@@ -51,7 +52,7 @@ def sign_request(request: httpx.Request, keys: Keys, now: datetime) -> None:
     ).authorization
 
 
-class AkSkAuth(httpx.Auth):
+class AkSkAuth(AsyncAuth):
     """Signs each request with the same keys.
 
     After a 401 no request leaves for a while (``ApiError`` of category ``denied``), growing from one minute

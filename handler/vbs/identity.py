@@ -99,13 +99,14 @@ def _document(account: Account, scope: Mapping[str, object]) -> Mapping[str, obj
 
 
 def _refusal(response: httpx.Response, body: bytes) -> ApiError:
+    """403 would be read as one message's lack of rights; what IAM refuses is the account, everybody's."""
     fault = read_fault(body)
     denied = response.status_code in _REFUSALS
     hint = "OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and the project" if denied else "OS_AUTH_URL"
     return ApiError(
         Category.DENIED if denied else Category.UNAVAILABLE,
         f"sign-in: {fault.message or response.reason_phrase} (check {hint})",
-        status=response.status_code,
+        status=HTTPStatus.UNAUTHORIZED.value if denied else response.status_code,
         code=fault.code,
         request_id=request_id(response.headers) or fault.request_id,
         retry_after=retry_after(response.headers, fault.retry_after, fault.message),

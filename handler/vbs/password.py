@@ -9,6 +9,7 @@ import httpx
 
 from events.outcome import Category
 from handler.errors import ApiError
+from handler.vbs.async_auth import AsyncAuth
 from handler.vbs.body import bound
 from handler.vbs.identity import Account, Grant, sign_in
 from handler.vbs.pause import Clock, Pause, monotonic
@@ -39,7 +40,7 @@ class _Token:
     ends_at: float
 
 
-class PasswordAuth(httpx.Auth):
+class PasswordAuth(AsyncAuth):
     """Sends a token of the request's project (``request.extensions["project_id"]``).
 
     A 401 renews the token once and repeats the request once; a 401 of a token that has been replaced

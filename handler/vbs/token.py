@@ -4,10 +4,12 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
+from handler.vbs.async_auth import AsyncAuth
+
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the name of a header
 
 
-class TokenAuth(httpx.Auth):
+class TokenAuth(AsyncAuth):
     """Sends ``token`` as it is with each request."""
 
     def __init__(self, token: str) -> None:

@@ -172,3 +172,10 @@ def test_no_secret_shows_in_a_repr() -> None:
         False,
         False,
     )
+
+
+def test_a_blocking_client_is_refused() -> None:
+    """httpx would else send its request without any sign-in."""
+    with httpx.Client(transport=httpx.MockTransport(always(200)), auth=AkSkAuth(KEYS)) as client:
+        with pytest.raises(RuntimeError, match="AsyncClient"):
+            client.get("http://127.0.0.1/")

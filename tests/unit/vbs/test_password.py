@@ -161,6 +161,18 @@ def test_a_refused_sign_in_is_denied_and_says_when_to_come_back() -> None:
     ]
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_what_iam_refuses_is_the_account(status: int) -> None:
+    """A 403 of IAM's is not the API's: it is everybody's trouble, not one message's lack of rights."""
+    errors = []
+
+    async def use(session: Session) -> None:
+        errors.append(await session.failure())
+
+    Cloud(iam_status=status).run(use)
+    assert [(C.DENIED, 401)] == [(error.category, error.status) for error in errors]
+
+
 def test_a_wrong_password_is_not_tried_for_each_project() -> None:
     """The account is one, however many projects there are."""
     cloud = Cloud(iam_status=401)
