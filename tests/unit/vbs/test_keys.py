@@ -176,6 +176,6 @@ def test_no_secret_shows_in_a_repr() -> None:
 
 def test_a_blocking_client_is_refused() -> None:
     """httpx would else send its request without any sign-in."""
-    with httpx.Client(transport=httpx.MockTransport(always(200)), auth=AkSkAuth(KEYS)) as client:
-        with pytest.raises(RuntimeError, match="AsyncClient"):
-            client.get("http://127.0.0.1/")
+    client = httpx.Client(transport=httpx.MockTransport(always(200)), auth=AkSkAuth(KEYS))
+    with client, pytest.raises(RuntimeError, match="AsyncClient"):
+        client.get("http://127.0.0.1/")
