@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import cast
 
 import httpx
 
@@ -15,17 +16,22 @@ class Unreadable(ValueError):
 
 async def read_body(response: httpx.Response, limit: int = BODY_LIMIT) -> bytes:
     """Read the whole body. Raises ``Unreadable`` where it is longer than ``limit`` bytes or compressed."""
-    bound(response, limit)
-    return await response.aread()
+    _refuse_compressed(response)
+    stream = _Bounded(cast("httpx.AsyncByteStream", response.stream), limit)
+    return b"".join([part async for part in stream])
 
 
 def bound(response: httpx.Response, limit: int = BODY_LIMIT) -> None:
     """Let reading raise ``Unreadable`` as soon as it exceeds ``limit`` bytes; now if it is compressed."""
+    _refuse_compressed(response)
+    if isinstance(response.stream, httpx.AsyncByteStream):
+        response.stream = _Bounded(response.stream, limit)
+
+
+def _refuse_compressed(response: httpx.Response) -> None:
     encoding = response.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise Unreadable(f"the body is compressed ({encoding[:40]})")
-    if isinstance(response.stream, httpx.AsyncByteStream):
-        response.stream = _Bounded(response.stream, limit)
 
 
 class _Bounded(httpx.AsyncByteStream):
