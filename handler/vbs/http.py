@@ -22,7 +22,8 @@ except ImportError:  # the extra ``fast`` is not installed
 else:
     _fast = True
 
-_KEEP_ALIVE = 30.0
+_KEEP_ALIVE = 4.0
+"""Seconds; servers close idle connections after five and more, and a POST that meets the close is in doubt."""
 
 _HEADER_LIMIT = 32 * 1024
 """Bytes of an answer's header: IAM's tokens have up to 16,384, aiohttp's own limit is 8,190."""
