@@ -14,6 +14,7 @@ from handler.errors import ApiError
 from handler.settings import Settings
 from handler.vbs.client import VbsClient
 from handler.vbs.http import http_client
+from handler.vbs.identity import Account, sign_in
 from tests.unit.vbs.world import PROJECT, REQUEST
 
 C = Category
@@ -161,3 +162,21 @@ def test_a_full_pool_is_no_doubt() -> None:
             return sorted(end.category for end in ends if isinstance(end, ApiError))
 
     assert [C.IN_DOUBT, C.UNAVAILABLE] == asyncio.run(run())
+
+
+def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """As long as IAM's may be; aiohttp's own limit is half of it."""
+    token = "t" * 16_384
+
+    async def grant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}}}")
+        head = f"HTTP/1.1 201 Created\r\nX-Subject-Token: {token}\r\nContent-Length: 2\r\n\r\n{{}}"
+        writer.write(head.encode())
+        await writer.drain()
+
+    async def run() -> str:
+        async with _server(grant) as url, transport() as client:
+            account = Account(auth_url=url, username="u", password="p", domain="d", project_id=PROJECT)
+            return (await sign_in(client, account, account.home(), 5.0)).token
+
+    assert token == asyncio.run(run())
