@@ -153,6 +153,9 @@ class Ledger(Protocol):
     async def holds(self, claim: Ours) -> bool:
         """Tell whether the claim's lease still holds, judged without I/O; asked right before sending."""
 
+    def abandon(self, claim: Ours) -> None:
+        """Stop renewing a claim after a bug: it lapses, and who claims next is in doubt. No I/O."""
+
     async def release(self, claim: Ours) -> None:
         """Give the claim back: nothing was sent, or the API said «not now»."""
 

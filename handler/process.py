@@ -143,9 +143,17 @@ class Process:
             case Ours() if claim.ask_first and case.state.reason == "watch" and case.state.backup_id:
                 return await self._watch_unremembered(case, claim, case.state.backup_id)
             case Ours():
-                return await self._make(case, claim)
+                return await self._make_or_abandon(case, claim)
             case _:
                 assert_never(claim)
+
+    async def _make_or_abandon(self, case: Case, claim: Ours) -> Reply:
+        """Make the backup; a claim that nobody settled lapses instead of being renewed for ever."""
+        try:
+            return await self._make(case, claim)
+        except BaseException:
+            self._tools.ledger.abandon(claim)
+            raise
 
     async def _make(self, case: Case, claim: Ours) -> Reply:
         """Make the backup that is ours to make, looking first wherever it may exist already."""

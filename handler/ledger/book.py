@@ -97,6 +97,10 @@ class Book:
         """Tell whether the claim's lease still holds, judged without I/O."""
         return self._leases.hold(claim)
 
+    def abandon(self, claim: Ours) -> None:
+        """Stop renewing a claim."""
+        self._leases.drop_claim(claim.key, claim.token)
+
     async def release(self, claim: Ours) -> None:
         """Give the claim back."""
         self._leases.drop_claim(claim.key, claim.token)

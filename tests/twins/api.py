@@ -74,6 +74,10 @@ class MemoryApi:
         """Let the next calls of this kind end so, one fault each."""
         self._faults[call].extend(faults)
 
+    def fail_no_more(self) -> None:
+        """End all faults."""
+        self._faults.clear()
+
     def end_in_error(self, reason: str) -> None:
         """Let the next backup that is made end in ``error``."""
         self.ends.append(("error", reason))

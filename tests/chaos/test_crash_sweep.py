@@ -1,0 +1,77 @@
+"""T1: a crash at the k-th step, for every k, until a run survives untouched.
+
+A step is each write to the ledger, each call of the API, each publish and each acknowledgement, before and
+after it takes effect. After the crash a new process finds what the ledger and the broker have kept.
+"""
+
+import asyncio
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from events.outcome import Category
+from handler.errors import ApiError
+from tests.chaos.verdicts import judge
+from tests.twins.api import CutAfter, CutBefore
+from tests.twins.events import made_up_id, message
+from tests.twins.steps import Steps
+from tests.twins.world import LedgerKind, World
+
+EVENTS = 3
+MOST_STEPS = 400
+UNAVAILABLE = ApiError(Category.UNAVAILABLE, "down", status=503)
+REFUSED = ApiError(Category.REFUSED, "no", status=400)
+
+
+def _with_trouble(world: World, rng: random.Random) -> None:
+    """Let some calls go wrong, as a seed says."""
+    # Without a ledger nobody remembers a refusal, so an API that changes its mind is asked twice.
+    choices = [CutAfter(), CutBefore(), UNAVAILABLE, *([] if world.kind == "none" else [REFUSED])]
+    world.api.fail("create", *rng.sample(choices, k=rng.randint(0, 2)))
+    if rng.random() < 0.3:
+        world.api.end_in_error("the driver said no")
+
+
+async def _run(kind: LedgerKind, folder: Path, k: int, chance: str, *, as_function: bool) -> World:
+    world = World(kind=kind, folder=folder, steps=Steps(crash_at=k))
+    _with_trouble(world, random.Random(chance))
+    try:
+        for number in range(EVENTS):
+            world.broker.publish(message(number))
+        await world.until_quiet(EVENTS if as_function else 1, as_function=as_function)
+    finally:
+        await world.aclose()
+    return world
+
+
+def _check(world: World, where: str) -> None:
+    """The four invariants of a finished run."""
+    told = [json.loads(outcome.body) for outcome in world.outcomes]
+    asked = [made_up_id("snapshot", number) for number in range(EVENTS)]
+    backups = [made.request.snapshot_id for made in world.api.backups]
+    tally = judge(asked, told, backups, tracked=True)
+    assert {} == tally.bad, where
+    assert [] == [*world.broker.ready, *world.broker.waiting, *world.broker.in_hand], where
+    failed = {each["correlationid"] for each in told if each["type"] == "backup.failed"}
+    assert failed == {letter.reason["dl-event-id"] for letter in world.broker.dead}, where
+
+
+@pytest.mark.parametrize("as_function", [False, True], ids=["worker", "function"])
+@pytest.mark.parametrize("kind", ["sqlite", "memory", "none"])
+@pytest.mark.parametrize("number", range(3))
+def test_a_crash_at_any_step_costs_nothing(
+    kind: LedgerKind, as_function: bool, number: int, seed: int, tmp_path: Path
+) -> None:
+    """Whatever the step, all ends as if there had been no crash: one backup, one outcome, nothing left."""
+    chance = f"{seed} {number}"
+    for k in range(1, MOST_STEPS):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        world = asyncio.run(_run(kind, folder, k, chance, as_function=as_function))
+        _check(world, f"chance {chance!r}, crash at step {k}: {world.crashes}")
+        if not world.crashes:
+            assert k > 10 * EVENTS, "a run has more steps than that"
+            return
+    raise AssertionError(f"no run of fewer than {MOST_STEPS} steps")

@@ -1,0 +1,201 @@
+"""T24: a model of the world: whatever happens in whatever order, the promises hold once it is quiet.
+
+Each rule is one thing that may happen. At the end all faults stop, everything is run until quiet, and every
+event must have its one outcome and every snapshot its one backup.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from events.decode import open_message
+from events.message import wrap
+from events.outcome import Category
+from handler.errors import ApiError
+from tests.chaos.verdicts import ACCEPTED, TERMINAL
+from tests.twins.api import CutAfter, CutBefore, Fault, LateCommit
+from tests.twins.events import made_up_id, message
+from tests.twins.steps import Crash
+from tests.twins.world import TERMS, World
+
+SNAPSHOTS = 4
+SETTLE = TERMS.limits.settle_time
+
+FAULTS: dict[str, Fault] = {
+    "503": ApiError(Category.UNAVAILABLE, "down", status=503),
+    "429": ApiError(Category.THROTTLED, "slow down", status=429, retry_after=3.0),
+    "500": ApiError(Category.IN_DOUBT, "oops", status=500),
+    "busy": ApiError(Category.CONFLICT, "backing-up", status=400, busy=True),
+    "401": ApiError(Category.DENIED, "sign in", status=401),
+    "refused": ApiError(Category.REFUSED, "no", status=400),
+    "quota": ApiError(Category.QUOTA, "full", status=413),
+    "cut before": CutBefore(),
+    "cut after": CutAfter(),
+    # A commit later than all the looks at it would be a second backup: no client can know.
+    "late": LateCommit(SETTLE),
+}
+
+
+class Promises(RuleBasedStateMachine):
+    """The world, and what was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.world = World(kind="memory")
+        self.asked: dict[str, str] = {}
+        self.replays: Counter[str] = Counter()
+
+    def run(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run to the end, on a loop that lives as long as the machine."""
+        self.loop.run_until_complete(work)
+
+    @initialize(settle=st.sampled_from([0.0, 10.0]), hidden=st.booleans())
+    def begin(self, settle: float, hidden: bool) -> None:
+        """Choose what kind of API it is."""
+        self.world.api.settle = settle
+        self.world.api.hide_snapshot_ids = hidden
+
+    @rule(number=st.integers(0, SNAPSHOTS - 1), again=st.integers(0, 1), copies=st.integers(1, 3))
+    def publish(self, number: int, again: int, copies: int) -> None:
+        """An event of one of few snapshots, perhaps another one of the same snapshot, perhaps repeated."""
+        event_id = made_up_id(f"event {again}", number)
+        self.asked[event_id] = made_up_id("snapshot", number)
+        for _ in range(copies):
+            self.world.broker.publish(message(number, event_id=event_id))
+
+    @rule(batch=st.integers(1, 4), as_function=st.booleans())
+    def deliver(self, batch: int, as_function: bool) -> None:
+        """Messages come in."""
+        self.run(self.world.invoke(batch) if as_function else self.world.deliver(batch))
+
+    @rule(steps=st.integers(1, 12), batch=st.integers(1, 3))
+    def crash(self, steps: int, batch: int) -> None:
+        """Messages come in and the process ends on the way."""
+        self.world.steps.crash_at = len(self.world.steps.names) + steps
+        self.run(self.world.deliver(batch))
+        self.world.steps.crash_at = None
+
+    @rule()
+    def restart(self) -> None:
+        """The process ends between messages."""
+        self.run(self.world.restart())
+
+    @rule(batch=st.integers(1, 3))
+    def connection_lost(self, batch: int) -> None:
+        """The broker is gone when something is to be published."""
+        self.world.broker.lost = True
+        self.run(self.world.deliver(batch))
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 30.0, 120.0]))
+    def time_passes(self, seconds: float) -> None:
+        """The clock moves, and what has waited long enough comes back."""
+        self.world.clock.advance(seconds)
+        self.world.broker.expire()
+
+    @rule(name=st.sampled_from(sorted(FAULTS)), count=st.integers(1, 3))
+    def create_fails(self, name: str, count: int) -> None:
+        """The next calls to make a backup fail."""
+        self.world.api.fail("create", *[FAULTS[name]] * count)
+
+    @rule(call=st.sampled_from(["find", "show"]), name=st.sampled_from(["503", "429", "401", "cut before"]))
+    def look_fails(self, call: Any, name: str) -> None:
+        """The next look fails, which says nothing."""
+        self.world.api.fail(call, FAULTS[name])
+
+    @rule()
+    def ends_in_error(self) -> None:
+        """The next backup that is made ends in error."""
+        self.world.api.end_in_error("the driver said no")
+
+    @precondition(lambda self: self.world.broker.dead)
+    @rule(choice=st.integers(0, 100))
+    def replay(self, choice: int) -> None:
+        """Somebody sends a dead letter back."""
+        letter = self.world.broker.dead.pop(choice % len(self.world.broker.dead))
+        self.replays[letter.reason["dl-event-id"]] += 1
+        original, state = open_message(letter.message, now=self.world.clock())
+        name = f"replay-{sum(self.replays.values())}"
+        body = wrap(original, replace(state, replay=name), event_id=letter.reason["dl-event-id"])
+        self.world.broker.publish(replace(letter.message, body=body))
+
+    @invariant()
+    def no_second_backup(self) -> None:
+        """A second one is made only where the one before ended in error and somebody replayed."""
+        for snapshot in self.asked.values():
+            made = [each for each in self.world.api.backups if each.request.snapshot_id == snapshot]
+            sound = [each for each in made if each.end == "available"]
+            assert len(sound) <= 1, made
+            assert len(made) <= 1 + sum(self.replays.values()), made
+
+    @invariant()
+    def one_end_for_each_event(self) -> None:
+        """An event that was never replayed is told one end, under one id."""
+        ends: dict[str, set[str]] = {event_id: set() for event_id in self.asked}
+        for told in self.world.outcomes:
+            if told.type in TERMINAL:
+                ends[told.data.cause.id].add(told.id)
+        for event_id, ids in ends.items():
+            assert len(ids) <= 1 + self.replays[event_id], event_id
+
+    def teardown(self) -> None:
+        """Let all faults stop, run until quiet, and look whether anything was lost."""
+        try:
+            self.world.api.fail_no_more()
+            self.run(self.world.until_quiet())
+            told = [json.loads(outcome.body) for outcome in self.world.outcomes]
+            ended = {each["correlationid"] for each in told if each["type"] in TERMINAL}
+            assert set(self.asked) == ended, "an event has no end"
+            self.no_second_backup()
+            self.one_end_for_each_event()
+            accepted = {each["subject"] for each in told if each["type"] == ACCEPTED}
+            assert {made.request.snapshot_id for made in self.world.api.backups} == accepted
+        finally:
+            self.run(self.world.aclose())
+            self.loop.close()
+
+
+def test_the_promises_hold_whatever_happens(seed: int) -> None:
+    """200 runs of up to 50 things that happen: nothing lost, nothing twice, one end for each event."""
+    print(f"seed {seed}")
+    _check(examples=200)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+def test_the_promises_hold_in_many_runs(seed: int) -> None:
+    """The same, 5,000 runs."""
+    print(f"seed {seed}")
+    _check(examples=5_000)
+
+
+def _check(*, examples: int) -> None:
+    run_state_machine_as_test(
+        Promises,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_a_crash_is_no_error_that_code_can_catch() -> None:
+    """The twin of a process's end passes through every ``except Exception``."""
+    assert not issubclass(Crash, Exception)

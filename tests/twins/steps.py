@@ -1,0 +1,133 @@
+"""Numbered steps, and a process that ends at the k-th of them.
+
+Each write to the ledger, each call of the API, each publish and each acknowledgement is one step before it
+takes effect and one after.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from events.outcome import AcceptedBackup, Failure
+from handler.ports import Api, Backup, Claim, Doubt, Ended, Key, Ledger, Ours, Snapshot
+from handler.request import BackupRequest
+
+Step = Callable[[str], None]
+
+
+class Crash(BaseException):
+    """The process ends here: nothing in it may catch this and go on."""
+
+
+@dataclass
+class Steps:
+    """Counts steps and crashes at number ``crash_at``, once."""
+
+    crash_at: int | None = None
+    names: list[str] = field(default_factory=list)
+
+    def __call__(self, name: str) -> None:
+        self.names.append(name)
+        if len(self.names) == self.crash_at:
+            raise Crash(name)
+
+    @asynccontextmanager
+    async def around(self, name: str) -> AsyncIterator[None]:
+        """One step before the block and one after it, where it did not fail."""
+        self(f"before {name}")
+        yield
+        self(f"after {name}")
+
+
+@dataclass
+class SteppedApi:
+    """An API whose calls are steps."""
+
+    api: Api
+    steps: Steps
+
+    async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
+        """See ``handler.ports.Api``."""
+        async with self.steps.around("create"):
+            return await self.api.create(project_id, request)
+
+    async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
+        """See ``handler.ports.Api``."""
+        async with self.steps.around("find"):
+            return await self.api.find(project_id, volume_id, snapshot_id, name)
+
+    async def show(self, project_id: str, backup_id: str) -> Backup | None:
+        """See ``handler.ports.Api``."""
+        async with self.steps.around("show"):
+            return await self.api.show(project_id, backup_id)
+
+    async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
+        """See ``handler.ports.Api``."""
+        async with self.steps.around("show_snapshot"):
+            return await self.api.show_snapshot(project_id, snapshot_id)
+
+    async def aclose(self) -> None:
+        """See ``handler.ports.Api``."""
+        await self.api.aclose()
+
+
+@dataclass
+class SteppedLedger:
+    """A ledger whose writes are steps."""
+
+    ledger: Ledger
+    steps: Steps
+
+    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+        """See ``handler.ports.Ledger``."""
+        async with self.steps.around("claim"):
+            return await self.ledger.claim(key, cause, replay=replay)
+
+    async def holds(self, claim: Ours) -> bool:
+        """See ``handler.ports.Ledger``; no write, so no step."""
+        return await self.ledger.holds(claim)
+
+    def abandon(self, claim: Ours) -> None:
+        """See ``handler.ports.Ledger``; no write, so no step."""
+        self.ledger.abandon(claim)
+
+    async def release(self, claim: Ours) -> None:
+        """See ``handler.ports.Ledger``."""
+        async with self.steps.around("release"):
+            await self.ledger.release(claim)
+
+    async def doubt(self, claim: Ours, doubt: Doubt) -> None:
+        """See ``handler.ports.Ledger``."""
+        async with self.steps.around("doubt"):
+            await self.ledger.doubt(claim, doubt)
+
+    async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
+        """See ``handler.ports.Ledger``."""
+        async with self.steps.around("made"):
+            await self.ledger.made(claim, backup)
+
+    async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
+        """See ``handler.ports.Ledger``."""
+        async with self.steps.around("refused"):
+            await self.ledger.refused(claim, cause, failure, attempts=attempts)
+
+    async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
+        """See ``handler.ports.Ledger``."""
+        async with self.steps.around("ended"):
+            await self.ledger.ended(key, end, backup_id=backup_id, cause=cause)
+
+    async def renew(self) -> None:
+        """See ``handler.ports.Ledger``."""
+        await self.ledger.renew()
+
+    async def prune(self, older_than: float) -> int:
+        """See ``handler.ports.Ledger``."""
+        return await self.ledger.prune(older_than)
+
+    async def check(self) -> None:
+        """See ``handler.ports.Ledger``."""
+        await self.ledger.check()
+
+    async def aclose(self) -> None:
+        """See ``handler.ports.Ledger``."""
+        await self.ledger.aclose()

@@ -1,0 +1,174 @@
+"""A whole world in memory: broker, API, ledger, clock, and processes that may crash and start again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from events.message import Message
+from events.outcome import Outcome
+from handler.choosing import Chooser
+from handler.errors import ConnectionLost
+from handler.intake import Intake
+from handler.ledger.book import Book
+from handler.ledger.memory import MemoryLedger, MemoryStore
+from handler.ledger.sqlite import SqliteLedger
+from handler.policy import Limits
+from handler.process import Handled, Process
+from handler.tools import Terms, Tools
+from tests.twins.api import MemoryApi
+from tests.twins.broker import MemoryBroker
+from tests.twins.clock import Clock
+from tests.twins.events import PROJECT
+from tests.twins.steps import Crash, SteppedApi, SteppedLedger, Steps
+
+LedgerKind = Literal["sqlite", "memory", "none"]
+
+LADDER = (1, 2, 4, 60)
+LEASE = 20.0
+TERMS = Terms(
+    limits=Limits(ladder=LADDER, max_attempts=4, max_age=3600.0, settle_time=5.0),
+    default_project=PROJECT,
+    max_body_bytes=65_536,
+    track_backups=True,
+    track_deadline=3600.0,
+    queue="q",
+)
+ROUNDS = 2_000
+"""More than any run of a few messages takes; one that is not quiet then never will be."""
+
+
+@dataclass
+class World:
+    """``kind`` says what a crash leaves of the ledger: a file, rows that others hold too, or nothing."""
+
+    kind: LedgerKind = "memory"
+    folder: Path | None = None
+    terms: Terms = TERMS
+    concurrency: int = 32
+    chooser: Chooser = field(default_factory=lambda: Chooser(("autobk_snapshot_*",), ()))
+    clock: Clock = field(default_factory=Clock)
+    steps: Steps = field(default_factory=Steps)
+    crashes: list[str] = field(default_factory=list)
+    handled: list[Handled] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.api = MemoryApi(self.clock)
+        self.broker = MemoryBroker(self.clock, self.terms.limits.ladder, self.steps)
+        self.store = MemoryStore(self.clock)
+        self.start()
+
+    def start(self) -> None:
+        """Start a process: what it knew before is what the ledger and the broker know."""
+        self.ledger = self._open_ledger()
+        self.intake = Intake(self.concurrency, self.clock, doubt_pause=self.terms.limits.ladder[0])
+        self.process = self.new_process()
+
+    def new_process(self, ledger: Book | None = None) -> Process:
+        """Make a process of the present ledger and intake, or a neighbour's with a ledger of its own."""
+        stepped = SteppedLedger(ledger or self.ledger, self.steps)
+        tools = Tools(SteppedApi(self.api, self.steps), stepped, self.intake, self.terms, self.clock)
+        return Process(tools=tools, outbox=self.broker, chooser=self.chooser, notify=self.handled.append)
+
+    def _open_ledger(self) -> Book:
+        if self.kind == "sqlite":
+            if self.folder is None:
+                raise ValueError("a ledger in a file wants a folder")
+            return SqliteLedger(self.folder / "ledger.db", self.clock, LEASE, monotonic=self.clock)
+        if self.kind == "none":
+            return MemoryLedger(self.clock, LEASE, ask_first=True, monotonic=self.clock)
+        return Book(self.store, lease_seconds=LEASE, monotonic=self.clock)
+
+    async def restart(self) -> None:
+        """End the process at once and start another."""
+        if self.kind != "memory":
+            await self.ledger.aclose()
+        self.broker.consumer_lost()
+        self.start()
+
+    async def aclose(self) -> None:
+        """Close the ledger."""
+        await self.ledger.aclose()
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """What was told, in order."""
+        return self.broker.outcomes
+
+    def told(self) -> Sequence[str]:
+        """The types of what was told, in order."""
+        return [outcome.type for outcome in self.broker.outcomes]
+
+    async def deliver(self, batch: int = 1) -> None:
+        """Handle up to ``batch`` messages at once, as a worker does; each is acknowledged alone."""
+        taken = self.broker.take(batch)
+        await self._alive(lambda: _all([self._one(message) for message in taken]))
+
+    async def invoke(self, batch: int) -> None:
+        """Handle a batch as a function does: acknowledged together, or all of it comes again."""
+        taken = self.broker.take(batch)
+
+        async def call() -> None:
+            await _all([self._handle(message) for message in taken])
+            for message in taken:
+                self.broker.ack(message)
+
+        await self._alive(call)
+
+    async def until_quiet(self, batch: int = 1, *, as_function: bool = False) -> None:
+        """Run, moving the clock to whatever comes next, until nothing is left to do."""
+        for _ in range(ROUNDS):
+            if self.broker.ready:
+                await (self.invoke(batch) if as_function else self.deliver(batch))
+            elif (due := self.broker.next_due()) is not None:
+                self.clock.now = max(self.clock.now, due)
+                self.broker.expire()
+            else:
+                return
+        raise AssertionError(f"not quiet after {ROUNDS} rounds: {self.broker.waiting[:3]}")
+
+    async def run(self, *messages: Message) -> Sequence[str]:
+        """Publish, run until quiet, and return the types of what was told."""
+        for message in messages:
+            self.broker.publish(message)
+        await self.until_quiet()
+        return self.told()
+
+    async def _one(self, message: Message) -> None:
+        if await self._handle(message):
+            self.broker.ack(message)
+
+    async def _handle(self, message: Message) -> bool:
+        try:
+            await self.process.handle(message)
+        except ConnectionLost:
+            return False
+        return True
+
+    async def _alive(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Crash as crash:
+            self.crashes.append(str(crash))
+            await self.restart()
+        else:
+            if self.broker.lost:
+                self.broker.lost = False
+                await self.restart()
+
+
+async def _all(tasks: Sequence[Coroutine[Any, Any, object]]) -> None:
+    """Run together; a crash of one ends them all."""
+    running = [asyncio.ensure_future(task) for task in tasks]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def with_limits(**limits: Any) -> Terms:
+    """Return the terms with other limits."""
+    return replace(TERMS, limits=replace(TERMS.limits, **limits))
