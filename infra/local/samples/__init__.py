@@ -1,7 +1,7 @@
 """The messages that `infra/up` sends: real ones of each form, broken ones, and such that meet trouble.
 
 The files beside this one are read in the order of their names. Each holds a list of samples; what is in the
-first is captured from Cinder 18.2.1 and 29.0.0 as it was on the wire.
+first was captured from Cinder 18.2.1 and 29.0.0; what their driver `messaging` sends is the inside of that.
 """
 
 import json
@@ -27,8 +27,8 @@ JSON_TYPE: Final = "application/json"
 class Sample(BaseModel):
     """One message, and how its event is to end.
 
-    `snapshot` is made known to the emulator before (see `DeclaredSnapshot` there); `fault` is put in force for
-    this message alone.
+    `snapshot` is made known to the emulator before (`DeclaredSnapshot` there); `fault` is put in force for this
+    message alone (`Fault` there).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -72,7 +72,7 @@ def samples() -> list[Sample]:
 
 
 def generated(count: int, seed: int) -> Iterator[Sample]:
-    """Yield so many good events, each of a snapshot of its own, in all forms by turns; the same for a seed."""
+    """Yield so many good events in all forms by turns, each of its own snapshot; the same for a seed."""
     rng = random.Random(seed)  # noqa: S311 - made-up ids
     forms = tuple(_FORMS.items())
     for number in range(count):
