@@ -19,7 +19,7 @@ MANY: Final = 100
 """Beyond so many events plain lines tell the progress, not each event."""
 PROGRESS_SECONDS: Final = 2.0
 RATE_SECONDS: Final = 5.0
-AROUND: Final = 7  # lines of the page that are not events
+AROUND: Final = 12  # lines that are not for events: the counts, the state, and the last sentences above
 
 STYLES: Final[Mapping[str, str]] = {
     "accepted": "cyan",
@@ -85,6 +85,9 @@ class Display(Protocol):
     def show(self, line: Line) -> None:
         """Show what happened to an event."""
 
+    def pin(self, text: str) -> None:
+        """Show lines that stay in sight."""
+
     def update(self, figures: Figures) -> None:
         """Show new counts."""
 
@@ -111,6 +114,10 @@ class Plain:
                 + (f" - {line.detail}" if line.detail else "")
             )
 
+    def pin(self, text: str) -> None:
+        """Print them."""
+        self.say(text)
+
     def update(self, figures: Figures) -> None:
         """Print the counts of many events every two seconds, where they have changed."""
         if not self._many or self._clock() < self._next or figures.counts == self._shown:
@@ -127,6 +134,7 @@ class Page:
         self._live = live
         self._lines: deque[Line] = deque(maxlen=200)
         self._figures = Figures()
+        self._pinned = ""
 
     def say(self, text: str) -> None:
         """Print it above the page; a long line is left to the terminal, so that it can be copied whole."""
@@ -136,15 +144,22 @@ class Page:
         """Add it to the last events."""
         self._lines.append(line)
 
+    def pin(self, text: str) -> None:
+        """Keep them below the events."""
+        self._pinned = text
+
     def update(self, figures: Figures) -> None:
         """Replace the counts."""
         self._figures = figures
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it in the height there is."""
-        room = max(3, options.size.height - AROUND)
+        room = max(3, options.size.height - AROUND - len(self._pinned.splitlines()))
         last = list(self._lines)[-room:]
-        yield Group(Text(), _counts(self._figures), Text(), _events(last), Text(), _state(self._figures))
+        yield Group(Text(), _counts(self._figures), Text(), _events(last), Text())
+        if self._pinned:
+            yield Text(self._pinned, no_wrap=True)
+        yield Text(f"{self._figures.state} ({self._figures.rate:.1f} ends/s)", no_wrap=True)
 
 
 def _counts(figures: Figures) -> Table:
@@ -169,10 +184,6 @@ def _events(lines: list[Line]) -> Table:
     return table
 
 
-def _state(figures: Figures) -> Text:
-    return Text(f"{figures.state}  ·  {figures.rate:.1f} ends/s  ·  Ctrl-C ends everything", no_wrap=True)
-
-
 @contextmanager
 def opened(*, json: bool, many: bool) -> Iterator[Display]:
     """A display on standard output, or on standard error where that is kept for the summary."""
@@ -190,7 +201,7 @@ def outcome_line(seconds: float, entry: Entry | None, outcome: Mapping[str, Any]
     """Say what an outcome tells, perhaps `again`; without an entry it is of somebody else's event."""
     kind = outcome["type"].removeprefix("backup.")
     form, what = (entry.form, entry.what) if entry else ("yours", f"snapshot {outcome.get('subject', '-')}")
-    return Line(seconds, form, what, kind, _detail(kind, outcome["data"]) + (", told again" if again else ""))
+    return Line(seconds, form, what, kind, "told again" if again else _detail(kind, outcome["data"]))
 
 
 def waiting_line(seconds: float, entry: Entry, reason: str) -> Line:

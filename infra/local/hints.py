@@ -9,16 +9,16 @@ from pathlib import Path
 def how_to_use(amqp_url: str, endpoint: str) -> str:
     """Return lines to paste: settings, an event of its own, and where to look."""
     program = _here(Path(sys.executable).with_name("snapshot-backup"))
-    return f"""
-It stays up. From another shell, in this folder:
+    return f"""\
+From another shell in this folder (publish twice, and there is still one backup):
 
   export AMQP_URL='{amqp_url}'
   export VBS_ENDPOINT={endpoint}
-  {program} publish --name hello --project-id {uuid.uuid4().hex} \\
-    --volume-id {uuid.uuid4()} --snapshot-id {uuid.uuid4()}
+  {program} publish --name hello \\
+    --project-id {uuid.uuid4().hex} \\
+    --volume-id {uuid.uuid4()} \\
+    --snapshot-id {uuid.uuid4()}
   curl $VBS_ENDPOINT/_emulator/backups
-
-Publish it twice: there is still one backup.
 """
 
 

@@ -43,6 +43,8 @@ VBS_TIMEOUT: Final = 5
 SETTLE_SECONDS: Final = 1
 STOP_SECONDS: Final = 30.0
 LISTENING: Final = "listening on "
+ACCOUNTED: Final = "every event is accounted for"
+UNACCOUNTED: Final = "not every event is accounted for"
 
 FAILED: Final = 1
 WRONG_SETTINGS: Final = 2
@@ -259,8 +261,6 @@ class _Session:
             finally:
                 counting.cancel()
                 await asyncio.gather(counting, return_exceptions=True)
-        self.run.state = "ending"
-        self.display.update(self.run.figures())
         return result
 
     async def _play(self, stop: "asyncio.Task[Any]") -> Result:
@@ -277,8 +277,9 @@ class _Session:
                 problems.append(str(error))
         await self.run.count()
         problems += self.run.problems()
+        result = self._told(problems)
         self.display.update(self.run.figures())
-        return self._told(problems)
+        return result
 
     def _told(self, problems: Sequence[str]) -> Result:
         """Say how it went."""
@@ -293,14 +294,14 @@ class _Session:
         )
         for problem in problems:
             self.display.say(f"unaccounted for: {problem}")
-        if not problems:
-            self.display.say("every event is accounted for")
+        self.run.state = UNACCOUNTED if problems else ACCOUNTED
+        self.display.say(self.run.state)
         return Result(summary, problems, FAILED if problems else 0)
 
     async def _stay(self, stop: "asyncio.Task[Any]", result: Result) -> Result:
-        self.run.state = "up"
+        self.run.state = f"{ACCOUNTED}; Ctrl-C ends all of this"
         self.display.update(self.run.figures())
-        self.display.say(self.hints)
+        self.display.pin(self.hints)
         await self._any_of(stop)
         if problems := self._broken():
             self.display.say(problems[0])

@@ -27,8 +27,8 @@ JSON_TYPE: Final = "application/json"
 class Sample(BaseModel):
     """One message, and how its event is to end.
 
-    `snapshot` is made known to the emulator before (`DeclaredSnapshot` there); `fault` is put in force for this
-    message alone (`Fault` there).
+    `snapshot` is made known to the emulator before (`DeclaredSnapshot` there); `fault` (`Fault` there) is in
+    force for this message alone.
     """
 
     model_config = ConfigDict(extra="forbid")
