@@ -1,0 +1,222 @@
+"""What a run shows: a page that stays in place on a terminal, else plain lines as things happen."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TextIO
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from infra.local.account import Entry
+
+MANY: Final = 100
+"""Beyond so many events plain lines tell the progress, not each event."""
+PROGRESS_SECONDS: Final = 2.0
+RATE_SECONDS: Final = 5.0
+AROUND: Final = 12  # lines that are not for events: the counts, the state, and the last sentences above
+
+STYLES: Final[Mapping[str, str]] = {
+    "accepted": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "skipped": "yellow",
+    "waiting": "magenta",
+}
+WAITS: Final[Mapping[str, str]] = {
+    "retry": "to try again",
+    "look": "to look whether it was made",
+    "tell": "for a queue to tell it to",
+    "check": "for the snapshot to be complete",
+    "pause": "until the API takes it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that happened to an event; `seconds` since the start of the run."""
+
+    seconds: float
+    form: str
+    what: str
+    outcome: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Figures:
+    """All counts by name, in the order in which they are shown."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    rate: float = 0.0
+    state: str = "starting"
+
+
+class Rate:
+    """How many per second, over the last five seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._times: deque[float] = deque()
+
+    def add(self) -> None:
+        """Note one."""
+        self._times.append(self._clock())
+
+    def now(self) -> float:
+        """Give the rate."""
+        since = self._clock() - RATE_SECONDS
+        while self._times and self._times[0] < since:
+            self._times.popleft()
+        return len(self._times) / RATE_SECONDS
+
+
+class Display(Protocol):
+    """Where a run tells of itself."""
+
+    def say(self, text: str) -> None:
+        """Show a sentence that stays."""
+
+    def show(self, line: Line) -> None:
+        """Show what happened to an event."""
+
+    def pin(self, text: str) -> None:
+        """Show lines that stay in sight."""
+
+    def update(self, figures: Figures) -> None:
+        """Show new counts."""
+
+
+class Plain:
+    """Lines, for pipes, files and simple terminals."""
+
+    def __init__(self, out: TextIO, *, many: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._many = many
+        self._clock = clock
+        self._next = clock() + PROGRESS_SECONDS
+        self._shown: dict[str, int] = {}
+
+    def say(self, text: str) -> None:
+        """Print it."""
+        print(text, file=self._out, flush=True)
+
+    def show(self, line: Line) -> None:
+        """Print it, unless it is one of many that went well."""
+        if not self._many or line.outcome not in ("accepted", "completed"):
+            self.say(
+                f"{line.seconds:5.1f}s  {line.form:<11}  {line.outcome:<9}  {line.what}"
+                + (f" - {line.detail}" if line.detail else "")
+            )
+
+    def pin(self, text: str) -> None:
+        """Print them."""
+        self.say(text)
+
+    def update(self, figures: Figures) -> None:
+        """Print the counts of many events every two seconds, where they have changed."""
+        if not self._many or self._clock() < self._next or figures.counts == self._shown:
+            return
+        self._next = self._clock() + PROGRESS_SECONDS
+        self._shown = dict(figures.counts)
+        self.say(", ".join(f"{name} {count}" for name, count in figures.counts.items()))
+
+
+class Page:
+    """Counts above, the last events below; `say` goes above it all and scrolls away."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._lines: deque[Line] = deque(maxlen=200)
+        self._figures = Figures()
+        self._pinned = ""
+
+    def say(self, text: str) -> None:
+        """Print it above the page; a long line is left to the terminal, so that it can be copied whole."""
+        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, line: Line) -> None:
+        """Add it to the last events."""
+        self._lines.append(line)
+
+    def pin(self, text: str) -> None:
+        """Keep them below the events."""
+        self._pinned = text
+
+    def update(self, figures: Figures) -> None:
+        """Replace the counts."""
+        self._figures = figures
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it in the height there is."""
+        room = max(3, options.size.height - AROUND - len(self._pinned.splitlines()))
+        last = list(self._lines)[-room:]
+        yield Group(Text(), _counts(self._figures), Text(), _events(last), Text())
+        if self._pinned:
+            yield Text(self._pinned, no_wrap=True)
+        yield Text(f"{self._figures.state} ({self._figures.rate:.1f} ends/s)", no_wrap=True)
+
+
+def _counts(figures: Figures) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, pad_edge=False, header_style="dim")
+    for name in figures.counts:
+        table.add_column(name, justify="right")
+    table.add_row(*(Text(str(count), style=STYLES.get(n, "bold")) for n, count in figures.counts.items()))
+    return table
+
+
+def _events(lines: list[Line]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False, expand=True)
+    table.add_column(justify="right", no_wrap=True, width=6)
+    table.add_column(no_wrap=True, width=11)
+    table.add_column(no_wrap=True, width=9)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=5)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=4)
+    for line in lines:
+        outcome = Text(line.outcome, style=STYLES.get(line.outcome, ""))
+        seconds = Text(f"{line.seconds:.1f}s", style="dim")
+        table.add_row(seconds, line.form, outcome, Text(line.what), Text(line.detail, style="dim"))
+    return table
+
+
+@contextmanager
+def opened(*, json: bool, many: bool) -> Iterator[Display]:
+    """A display on standard output, or on standard error where that is kept for the summary."""
+    console = Console(stderr=json)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield Plain(sys.stderr if json else sys.stdout, many=many)
+        return
+    with Live(console=console, refresh_per_second=8) as live:
+        page = Page(live)
+        live.update(page)
+        yield page
+
+
+def outcome_line(seconds: float, entry: Entry | None, outcome: Mapping[str, Any], *, again: bool) -> Line:
+    """Say what an outcome tells, perhaps `again`; without an entry it is of somebody else's event."""
+    kind = outcome["type"].removeprefix("backup.")
+    form, what = (entry.form, entry.what) if entry else ("yours", f"snapshot {outcome.get('subject', '-')}")
+    return Line(seconds, form, what, kind, "told again" if again else _detail(kind, outcome["data"]))
+
+
+def waiting_line(seconds: float, entry: Entry, reason: str) -> Line:
+    """Say why an event waits."""
+    return Line(seconds, entry.form, entry.what, "waiting", WAITS.get(reason, reason))
+
+
+def _detail(kind: str, data: Mapping[str, Any]) -> str:
+    match kind:
+        case "accepted":
+            return f"backup {data['backup']['id'][:8]}{', found' if data['found'] else ''}"
+        case "completed":
+            return f"backup {data['backup']['id'][:8]} after {data['seconds']:.1f} s"
+        case "failed":
+            error = data["error"]
+            return f"{error['category']}: {error['message']}"
+        case _:
+            return str(data.get("reason", ""))
