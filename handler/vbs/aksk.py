@@ -1,6 +1,8 @@
 """Sign-in with an access key: each request is signed."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -56,23 +58,41 @@ class AkSkAuth(AsyncAuth):
     """Signs each request with the same keys.
 
     After a 401 no request leaves for a while (``ApiError`` of category ``denied``), growing from one minute
-    to five: the gateway locks a key pair that fails too often.
+    to five: the gateway locks a key pair that fails more than five times in a row. So until a signature has
+    been accepted, and again after a refusal, requests go one at a time.
     """
 
     def __init__(self, keys: Keys, clock: Clock = monotonic) -> None:
         self._keys = keys
         self._pause = Pause(_FIRST_PAUSE, _LONGEST_PAUSE, clock)
+        self._accepted = False
+        self._one_at_a_time = asyncio.Lock()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Sign; raises ``ApiError`` while a refusal is remembered."""
-        self._pause.check()
         await request.aread()
-        sign_request(request, self._keys, datetime.now(UTC))
-        response = yield request
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
-            self._pause.begin(ApiError(Category.DENIED, _REFUSED, status=HTTPStatus.UNAUTHORIZED))
-        else:
+        async with self._turn():
+            self._pause.check()
+            sign_request(request, self._keys, datetime.now(UTC))
+            response = yield request
+            self._learn(accepted=response.status_code != HTTPStatus.UNAUTHORIZED)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for the turn to try, which nobody needs any more once a signature has been accepted."""
+        if not self._accepted:
+            async with self._one_at_a_time:
+                if not self._accepted:
+                    yield
+                    return
+        yield
+
+    def _learn(self, *, accepted: bool) -> None:
+        self._accepted = accepted
+        if accepted:
             self._pause.clear()
+        else:
+            self._pause.begin(ApiError(Category.DENIED, _REFUSED, status=HTTPStatus.UNAUTHORIZED))
 
 
 _REFUSED = (

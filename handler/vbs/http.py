@@ -23,7 +23,7 @@ else:
     _fast = True
 
 _KEEP_ALIVE = 4.0
-"""Seconds; servers close idle connections after five and more, and a POST that meets the close is in doubt."""
+"""Seconds; servers close idle connections after five and more, and a POST that meets that is in doubt."""
 
 _HEADER_LIMIT = 32 * 1024
 """Bytes of an answer's header: IAM's tokens have up to 16,384, aiohttp's own limit is 8,190."""

@@ -14,7 +14,7 @@ import pytest
 from events.outcome import Category
 from handler.errors import ApiError
 from tests.chaos.verdicts import judge
-from tests.twins.api import CutAfter, CutBefore
+from tests.twins.api import CutAfter, CutBefore, Fault
 from tests.twins.events import made_up_id, message
 from tests.twins.steps import Steps
 from tests.twins.world import LedgerKind, World
@@ -28,7 +28,12 @@ REFUSED = ApiError(Category.REFUSED, "no", status=400)
 def _with_trouble(world: World, rng: random.Random) -> None:
     """Let some calls go wrong, as a seed says."""
     # Without a ledger nobody remembers a refusal, so an API that changes its mind is asked twice.
-    choices = [CutAfter(), CutBefore(), UNAVAILABLE, *([] if world.kind == "none" else [REFUSED])]
+    choices: list[Fault] = [
+        CutAfter(),
+        CutBefore(),
+        UNAVAILABLE,
+        *([] if world.kind == "none" else [REFUSED]),
+    ]
     world.api.fail("create", *rng.sample(choices, k=rng.randint(0, 2)))
     if rng.random() < 0.3:
         world.api.end_in_error("the driver said no")

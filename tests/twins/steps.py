@@ -56,6 +56,11 @@ class SteppedApi:
         async with self.steps.around("find"):
             return await self.api.find(project_id, volume_id, snapshot_id, name)
 
+    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
+        """See ``handler.ports.Api``."""
+        async with self.steps.around("has_full_backup"):
+            return await self.api.has_full_backup(project_id, volume_id)
+
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """See ``handler.ports.Api``."""
         async with self.steps.around("show"):

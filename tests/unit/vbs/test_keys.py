@@ -105,6 +105,19 @@ def test_refused_keys_are_left_alone_for_a_growing_while() -> None:
     assert [1, 1, 2, 2, 3] == counts
 
 
+def test_wrong_keys_are_tried_once_however_many_calls_wait() -> None:
+    """A burst at the start must not lock the pair: the first refusal speaks for all who wait."""
+    server = always(401)
+    api = server.api(auth=AkSkAuth(KEYS, Clock()))
+
+    async def burst() -> list[BaseException | object]:
+        calls = (api.create(PROJECT, REQUEST) for _ in range(32))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [C.DENIED] * 32 == [getattr(error, "category", None) for error in asyncio.run(burst())]
+    assert 1 == len(server.requests)
+
+
 def test_an_answer_of_any_other_kind_ends_the_pause() -> None:
     """The keys are known to be good again."""
     server = always(401)
