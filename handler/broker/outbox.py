@@ -6,7 +6,7 @@ waits while the message stays in hand; only a lost connection ends it, since the
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pika
@@ -87,38 +87,33 @@ class BrokerOutbox:
 
     async def _into_queue(self, queue: str, body: bytes, properties: pika.BasicProperties) -> None:
         """Publish into one of our own queues, declaring it again if somebody has deleted it."""
-
-        async def attempt() -> None:
+        while True:
             try:
-                await self._publish("", queue, body, properties)
+                return await self._publish("", queue, body, properties)
             except Unroutable:
-                await declare(self._link, self._topology)
-                raise PublishRefused(f"the queue {queue} was not there") from None
-
-        await self._until_taken(attempt)
+                log.warning("the queue %s was not there", queue, extra={"action": "topology.missing"})
+            await self._pause(_FIRST_WAIT)
+            await declare(self._link, self._topology)
 
     async def _publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
-        async def attempt() -> None:
-            publisher = await self._open()
-            await publisher.publish(exchange, key, body, properties)
-
-        await self._until_taken(attempt)
-
-    async def _until_taken(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Publish until the broker has taken it. Raises ``Unroutable``, and ``ConnectionLost`` in the end."""
         wait = _FIRST_WAIT
         while True:
             try:
-                return await attempt()
+                publisher = self._publisher
+                if publisher is None or publisher.closed:
+                    publisher = await self._open()
+                return await publisher.publish(exchange, key, body, properties)
             except (PublishRefused, ChannelClosed) as error:
-                if self._link.closed.done():
-                    raise self._link.closed.result() from error
-                log.warning(
-                    "not taken by the broker, trying again: %s", error, extra={"action": "publish.refused"}
-                )
-            await asyncio.wait({self._link.closed}, timeout=wait)
-            if self._link.closed.done():
-                raise self._link.closed.result()
+                log.warning("not taken, trying again: %s", error, extra={"action": "publish.refused"})
+            await self._pause(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next try. Raises ``ConnectionLost`` where there can be none."""
+        await asyncio.wait({self._link.closed}, timeout=seconds)
+        if self._link.closed.done():
+            raise self._link.closed.result()
 
     async def _open(self) -> Publisher:
         """Return the publisher, on a new channel where the old one is gone."""
