@@ -109,15 +109,15 @@ def may_send_again(*, looks: int, since: float, now: float, limits: Limits) -> b
 
 _WATCH_BASE = 30.0
 _WATCH_PER_GB = 20.0
-_FIRST_LOOK = 1 / 8
+_FIRST_LOOK = 1 / 10
 _LATER_LOOKS = 1 / 4
 
 
 def watch_delay(*, age: float, size_gb: int | None) -> float:
     """Return the seconds until the next look at a backup that was accepted ``age`` seconds ago.
 
-    A backup takes about 30 s and 20 s per GB (what cinder-csi reckons with). The first look comes after an
-    eighth of that, since incremental backups are much faster; later ones so that the end is told at most a
+    A backup takes about 30 s and 20 s per GB (what cinder-csi reckons with). The first look comes after a
+    tenth of that, since incremental backups are much faster; later ones so that the end is told at most a
     quarter late.
     """
     expected = _WATCH_BASE + _WATCH_PER_GB * (size_gb or 1)
