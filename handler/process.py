@@ -149,7 +149,7 @@ class Process:
                 return self._watching.accepted(case, claim.backup, made_at=claim.made_at, found=False)
             case Taken():
                 return replies.waits(case, "retry", claim.until - tools.clock())
-            case Ours() if claim.ask_first and case.state.reason == "watch" and case.state.backup_id:
+            case Ours() if case.state.reason == "watch" and case.state.backup_id:
                 return await self._watch_unremembered(case, claim, case.state.backup_id)
             case Ours():
                 return await self._make_or_abandon(case, claim)
@@ -204,7 +204,7 @@ class Process:
         return replies.waits(tried, wait_reason(decision), decision.seconds)
 
     async def _watch_unremembered(self, case: Case, claim: Ours, backup_id: str) -> Reply:
-        """Watch without a ledger that remembers: the message itself says what was made."""
+        """Watch where the ledger has forgotten, or never knew: the message itself says what was made."""
         await self._tools.ledger.release(claim)
         accepted_at = case.state.accepted_at or case.state.first_seen
         return await self._watching.watch(case, backup_id, accepted_at=accepted_at)
