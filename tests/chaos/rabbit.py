@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import pika
@@ -81,7 +82,7 @@ class Rabbit:
         until = time.monotonic() + seconds
         try:
             for method, _properties, body in self._open().consume(queue, inactivity_timeout=0.1):
-                if method is not None:
+                if method is not None and body is not None:
                     yield body
                     self._open().basic_ack(method.delivery_tag)
                 if time.monotonic() > until:
@@ -109,7 +110,11 @@ class Sink:
         self._exchange = exchange
         self.queue = queue
         self.outcomes: list[dict[str, Any]] = []
-        rabbit.insist(self._declare)
+        self.declare()
+
+    def declare(self) -> None:
+        """Make the queue and bind it; again, where somebody has deleted it."""
+        self._rabbit.insist(self._declare)
 
     def _declare(self, channel: BlockingChannel) -> None:
         channel.exchange_declare(self._exchange, "topic", durable=True)
@@ -130,7 +135,7 @@ def delete(rabbit: Rabbit, queues: Sequence[str], exchanges: Sequence[str]) -> N
     """Remove a test's own things from a shared broker."""
     for queue in queues:
         with contextlib.suppress(AMQPError):
-            rabbit.insist(lambda channel, name=queue: channel.queue_delete(name))
+            rabbit.insist(partial(BlockingChannel.queue_delete, queue=queue))
     for exchange in exchanges:
         with contextlib.suppress(AMQPError):
-            rabbit.insist(lambda channel, name=exchange: channel.exchange_delete(name))
+            rabbit.insist(partial(BlockingChannel.exchange_delete, exchange=exchange))

@@ -1,6 +1,7 @@
 """A site of real things: names of its own on a broker, an emulator, and worker processes to kill."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -163,9 +164,13 @@ class Site:
         """How many messages are ready in each queue."""
         return {queue: self.rabbit.count(queue) for queue in self.queues}
 
+    def bodies(self) -> list[bytes]:
+        """Every outcome told, as bytes."""
+        return [json.dumps(each).encode() for each in self.sink.outcomes]
+
     def judge(self, title: str, *, dead: int = 0, **notes: object) -> Tally:
         """Stop the workers, judge, print the verdicts, and want nothing left in any queue but ``dead``."""
-        wait_for(lambda: not sum(self._unfinished().values()), seconds=30, what=self._unfinished)
+        wait_for(lambda: not sum(self.unfinished().values()), seconds=30, what=self.unfinished)
         drain = self.stop()
         self.sink.poll(0.3)
         backups = [each["snapshot_id"] for each in self.emulator.backups()]
@@ -175,7 +180,8 @@ class Site:
         assert dict.fromkeys(self.queues, 0) | {self.queues[-1]: dead} == self.counts()
         return tally
 
-    def _unfinished(self) -> Mapping[str, int]:
+    def unfinished(self) -> Mapping[str, int]:
+        """How many messages are ready in the queues but the dead letters'."""
         return {queue: count for queue, count in self.counts().items() if not queue.endswith(".dead")}
 
     def log_tail(self, lines: int = 12) -> str:

@@ -13,7 +13,7 @@ from events.message import Message, wrap
 from events.outcome import BackupAccepted, BackupFailed, Category
 from handler.choosing import Chooser
 from handler.errors import ApiError, ConnectionLost, LedgerUnavailable
-from handler.ports import Backup, Key, Snapshot
+from handler.ports import Backup, Key, Ours, Snapshot
 from handler.request import BackupRequest
 from tests.twins.api import CutAfter, CutBefore, LateCommit, MemoryApi
 from tests.twins.broker import copies
@@ -340,15 +340,14 @@ def test_a_lease_of_somebody_else_is_waited_for() -> None:
 
     async def body() -> None:
         world = World()
-        key_holder = await world.ledger.claim(_key(1), "other")
-        assert key_holder
+        assert isinstance(await world.ledger.claim(_key(1), "other"), Ours)
         assert MADE == list(await world.run(message(1)))
         assert {"retry", "look"} == set(waits(world))
 
     run(body)
 
 
-def test_a_ledger_out_of_reach_stops_everybody() -> None:
+def test_a_ledger_out_of_reach_stops_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is sent, nothing is lost, and it goes on by itself."""
 
     class Down(World):
@@ -364,7 +363,7 @@ def test_a_ledger_out_of_reach_stops_everybody() -> None:
                     raise LedgerUnavailable("locked")
                 return await claim(*args, **kwargs)
 
-            process._tools.ledger.claim = refusing
+            monkeypatch.setattr(process._tools.ledger, "claim", refusing)
             return process
 
     world = Down()
