@@ -80,12 +80,11 @@ class Parts:
     def shift(self, link: Link) -> Shift:
         """Make a shift on a new connection."""
         settings = self.settings
-        outbox = BrokerOutbox(
-            link, topology(settings), ignore_unroutable=settings.result_unroutable == "ignore"
-        )
+        names = topology(settings)
+        outbox = BrokerOutbox(link, names, ignore_unroutable=settings.result_unroutable == "ignore")
         return Shift(
             link=link,
-            queue=settings.snapshot_queue,
+            topology=names,
             process=self.process(outbox),
             outbox=outbox,
             intake=self.intake,

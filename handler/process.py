@@ -31,7 +31,7 @@ from events.outcome import Category, Failure, outcome
 from events.snapshot import ForeignEvent, SnapshotEvent
 from handler import reply as replies
 from handler.choosing import Chooser
-from handler.errors import ApiError, LedgerUnavailable, Unroutable
+from handler.errors import ApiError, ConnectionLost, LedgerUnavailable, Unroutable
 from handler.intake import Trouble
 from handler.looking import Looking, wait_reason
 from handler.ports import Doubt, Ended, Made, Ours, Outbox, Taken
@@ -78,17 +78,26 @@ class Process:
         """
         original, state = open_message(message, now=self._tools.clock())
         try:
-            event = decode(original, max_bytes=self._tools.terms.max_body_bytes)
-            if isinstance(event, ForeignEvent):
-                handled = Handled("ignored", EventIds(type=event.type), form=event.form)
-            else:
-                case = self._case(original, state, event)
-                reply = await self._safely(case)
-                handled = await self._deliver(original, state, case.ids, reply, event)
-        except EventError as error:
-            handled = await self._deliver(original, state, error.ids, replies.wrong(error, original))
+            handled = await self._story(original, state)
+        except ConnectionLost:
+            raise
+        except Exception as error:
+            # Left as it is, it would come back again and again.
+            log.exception("a bug: please report it", extra={"action": "message.bug"})
+            bug = InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup")
+            handled = await self._deliver(original, state, bug.ids, replies.wrong(bug, original))
         self._notify(handled)
         return handled
+
+    async def _story(self, original: Message, state: State) -> Handled:
+        try:
+            event = decode(original, max_bytes=self._tools.terms.max_body_bytes)
+            if isinstance(event, ForeignEvent):
+                return Handled("ignored", EventIds(type=event.type), form=event.form)
+            case = self._case(original, state, event)
+        except EventError as error:
+            return await self._deliver(original, state, error.ids, replies.wrong(error, original))
+        return await self._deliver(original, state, case.ids, await self._safely(case), event)
 
     def _case(self, original: Message, state: State, event: SnapshotEvent) -> Case:
         """Make the request, by the API's rules and our own. Raises ``InvalidEvent``."""
@@ -140,7 +149,7 @@ class Process:
                 return self._watching.accepted(case, claim.backup, made_at=claim.made_at, found=False)
             case Taken():
                 return replies.waits(case, "retry", claim.until - tools.clock())
-            case Ours() if claim.ask_first and case.state.reason == "watch" and case.state.backup_id:
+            case Ours() if case.state.reason == "watch" and case.state.backup_id:
                 return await self._watch_unremembered(case, claim, case.state.backup_id)
             case Ours():
                 return await self._make_or_abandon(case, claim)
@@ -170,6 +179,7 @@ class Process:
         if isinstance(wanted, Reply):
             return wanted
         if not await tools.ledger.holds(claim):
+            await tools.ledger.release(claim)
             return replies.waits(case, "retry", tools.limits.rung(0))
         try:
             backup = await tools.api.create(case.project_id, wanted)
@@ -194,7 +204,7 @@ class Process:
         return replies.waits(tried, wait_reason(decision), decision.seconds)
 
     async def _watch_unremembered(self, case: Case, claim: Ours, backup_id: str) -> Reply:
-        """Watch without a ledger that remembers: the message itself says what was made."""
+        """Watch where the ledger has forgotten, or never knew: the message itself says what was made."""
         await self._tools.ledger.release(claim)
         accepted_at = case.state.accepted_at or case.state.first_seen
         return await self._watching.watch(case, backup_id, accepted_at=accepted_at)

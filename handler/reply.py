@@ -109,7 +109,9 @@ def _case_subject(case: Case) -> _Subject:
 
 
 def waits(case: Case, reason: WaitReason, seconds: float) -> Reply:
-    """Come back later for ``reason``."""
+    """Come back later for ``reason``; a watch that everybody's trouble interrupts stays a watch."""
+    if case.state.reason == "watch" and reason == "pause":
+        reason = "watch"
     state = replace(case.state, reason=reason, waits=case.state.waits + 1, crashes=0)
     return Reply("waiting", wait=Wait(state, seconds))
 

@@ -12,6 +12,7 @@ Dangers:
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from events.decode import open_message
 from events.message import Message, wrap
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.link import ChannelClosed, Link
+from handler.broker.topology import Topology, declare
 from handler.errors import ConnectionLost
 from handler.intake import Intake
 from handler.ports import Outbox
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 _WAITING_PREFIX = b'{"specversion":"1.0","type":"snapshot-backup.waiting"'
 _RETRY_CONSUME = 1.0
 _PARK_SECONDS = 1.0
+_CANCEL_SECONDS = 2.0
 
 
 class Shift:
@@ -41,14 +44,14 @@ class Shift:
         self,
         *,
         link: Link,
-        queue: str,
+        topology: Topology,
         process: Process,
         outbox: Outbox,
         intake: Intake,
         clock: Callable[[], float],
     ) -> None:
         self._link = link
-        self._queue = queue
+        self._topology = topology
         self._process = process
         self._outbox = outbox
         self._intake = intake
@@ -58,7 +61,7 @@ class Shift:
         self._in_hand: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._consumer: Consumer | None = None
-        self._stopping: asyncio.Future[Any]
+        self._ended = False
 
     @property
     def in_hand(self) -> int:
@@ -72,25 +75,36 @@ class Shift:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume. Returns when ``stop`` is set; raises ``ConnectionLost`` when the connection is gone."""
-        self._stopping = asyncio.ensure_future(stop.wait())
+        stopping = asyncio.ensure_future(stop.wait())
+        work = asyncio.ensure_future(self._work())
+        ends: set[asyncio.Future[Any]] = {work, stopping, self._link.closed}
         try:
-            while not self._over():
-                await self._adjust()
-                await self._any_of(seconds=self._next_look())
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._stopping.cancel()
+            # Whatever the work waits for: a broker that does not answer must not keep us.
+            self._ended = True
+            stopping.cancel()
+            work.cancel()
+            await asyncio.wait({work, stopping})
         if self._link.closed.done():
             raise self._link.closed.result()
-        if self._consumer is not None:
-            await self._consumer.set_prefetch(0)
+        if not work.cancelled():
+            work.result()
 
-    def _over(self) -> bool:
-        return self._stopping.done() or self._link.closed.done()
+    async def _work(self) -> None:
+        while True:
+            await self._adjust()
+            await self._change(seconds=self._intake.pause_left() or None)
 
     async def drain(self, seconds: float) -> int:
         """Let what is in hand come to its end; return how many messages did not within ``seconds``."""
+        ends_at = asyncio.get_running_loop().time() + seconds
+        if self._consumer is not None:
+            with contextlib.suppress(ConnectionLost, TimeoutError):
+                async with asyncio.timeout(min(seconds, _CANCEL_SECONDS)):
+                    await self._consumer.set_prefetch(0)
         if self._in_hand:
-            await asyncio.wait(self._in_hand, timeout=seconds)
+            await asyncio.wait(self._in_hand, timeout=ends_at - asyncio.get_running_loop().time())
         unfinished = list(self._in_hand)
         for task in unfinished:
             task.cancel()
@@ -107,40 +121,38 @@ class Shift:
             limit = self._intake.limit
             await consumer.set_prefetch(min(limit, 1) if self._careful else limit)
         except ChannelClosed as error:
-            # The queue is gone, say. The worker's next look at the topology makes it again.
             log.warning("not consuming: %s", error, extra={"action": "consume.refused"})
             self._consumer = None
             self._changed.clear()
-            await self._any_of(seconds=_RETRY_CONSUME)
+            await self._change(seconds=_RETRY_CONSUME)
+            await self._declare_again()
+
+    async def _declare_again(self) -> None:
+        """Make what somebody has deleted; where that is refused, the next look at it says so again."""
+        with contextlib.suppress(ChannelClosed):
+            await declare(self._link, self._topology)
 
     async def _open_consumer(self) -> Consumer:
         if self._consumer is None or self._consumer.closed:
             self._consumer = Consumer(
-                await self._link.channel(), self._queue, self._on_delivery, self._changed.set
+                await self._link.channel(), self._topology.queue, self._on_delivery, self._changed.set
             )
         return self._consumer
 
-    def _next_look(self) -> float | None:
-        """Seconds until something changes by itself: a pause ends."""
-        return self._intake.pause_left() or None
+    async def _change(self, *, seconds: float | None) -> None:
+        """Wait until something has changed, or ``seconds`` have passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
-    async def _any_of(self, *, seconds: float | None) -> None:
-        """Wait until something has changed, the shift is over, or ``seconds`` have passed."""
-        changed = asyncio.ensure_future(self._changed.wait())
-        ends: set[asyncio.Future[Any]] = {changed, self._stopping, self._link.closed}
-        try:
-            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-
-    async def _hands_empty(self) -> bool:
-        """Wait until nothing is in hand; False where the shift was over before."""
-        while self._in_hand and not self._over():
-            ends = {*self._in_hand, self._stopping, self._link.closed}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        return not self._over()
+    async def _hands_empty(self) -> None:
+        """Wait until nothing is in hand."""
+        while self._in_hand:
+            await asyncio.wait(self._in_hand)
 
     def _on_delivery(self, delivery: Delivery) -> None:
+        if self._ended:
+            return
         if _crashes(delivery.message, self._clock()) and not self._alone():
             self._suspects.append(delivery)
             self._changed.set()
@@ -172,8 +184,7 @@ class Shift:
         """Handle one suspect alone; the others wait in the broker meanwhile, marked as suspects."""
         if self._consumer is not None:
             await self._consumer.set_prefetch(0)
-        if not await self._hands_empty():
-            return
+        await self._hands_empty()
         first, *others = self._suspects
         self._suspects.clear()
         for delivery in others:

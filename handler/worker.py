@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Any, TypeVar
 
 from handler.broker.link import Link
 from handler.broker.topology import Topology, bind_foreign, declare
@@ -15,12 +16,14 @@ from handler.ports import Ledger
 from handler.shift import Shift
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
 _FOREIGN_SECONDS = 30.0
 _PRUNE_SECONDS = 3600.0
 _DAY = 86400.0
+_GIVE_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,10 @@ class Worker:
         return unfinished
 
     async def _one_shift(self, stop: asyncio.Event) -> int:
-        async with await self._plan.connect() as link:
-            await declare(link, self._plan.topology)
+        link = await _unless(stop, self._open())
+        if link is None:
+            return 0
+        async with link:
             log.info(
                 "connected to RabbitMQ %s, consuming %s",
                 link.server_version,
@@ -82,6 +87,16 @@ class Worker:
             finally:
                 upkeep.cancel()
                 await asyncio.gather(upkeep, return_exceptions=True)
+
+    async def _open(self) -> Link:
+        """Connect, and declare what is ours."""
+        link = await self._plan.connect()
+        try:
+            await declare(link, self._plan.topology)
+        except BaseException:
+            await link.close()
+            raise
+        return link
 
     async def _keep_bindings(self, link: Link) -> None:
         """Make the bindings to other people's exchanges, and again when such an exchange comes back."""
@@ -106,6 +121,18 @@ class Worker:
             with contextlib.suppress(LedgerUnavailable):
                 await self._plan.ledger.prune(self._plan.retention * _DAY)
             await asyncio.sleep(_PRUNE_SECONDS)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Do the work; None where ``stop`` was set before its end."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        stopping.cancel()
+        await asyncio.wait({task, stopping}, timeout=_GIVE_UP_SECONDS)
 
 
 async def _sleep_or(stop: asyncio.Event, seconds: float) -> None:

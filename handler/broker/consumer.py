@@ -87,5 +87,11 @@ class Consumer:
         self._on_cancel()
 
     def _deliver(self, _raw: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-        message = Message(body, properties.content_type, properties.headers or {})
+        headers = {_text(key): value for key, value in (properties.headers or {}).items()}
+        message = Message(body, _text(properties.content_type), headers)
         self._on_delivery(Delivery(message, method.delivery_tag, method.redelivered, self._channel))
+
+
+def _text(value: Any) -> Any:
+    """Pika gives short strings that are no UTF-8 as bytes, where nobody expects any."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

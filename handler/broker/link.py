@@ -25,6 +25,7 @@ HEARTBEAT = 10
 """Seconds; clusters cut clients that are silent for long, and a half-open link shows after twice this."""
 
 _CONNECT_TIMEOUT = 15.0
+_CLOSE_TIMEOUT = 2.0
 _CALL_TIMEOUT = 30.0
 
 
@@ -144,7 +145,7 @@ class Link:
         if not self.closed.done():
             if self.raw.is_open:
                 self.raw.close()
-            await asyncio.wait({self.closed}, timeout=_CONNECT_TIMEOUT)
+            await asyncio.wait({self.closed}, timeout=_CLOSE_TIMEOUT)
 
     @property
     def server_version(self) -> str:

@@ -11,8 +11,9 @@
 | `fail_later`  | yes              | the usual 202; `seconds` later the backup is in `error`, `fail_reason` |
 | `late_commit` | `seconds` later  | the connection cut at once |
 
-With any other effect `seconds` is a wait before it. The first fault in the list that matches the call, has
-`times` left and wins the draw for its `probability` is the one that happens.
+With any other effect `seconds` is a wait before it. A fault with a `project_id` happens to that project's
+calls alone. The first fault in the list that matches the call, has `times` left and wins the draw for its
+`probability` is the one that happens.
 """
 
 import random
@@ -33,6 +34,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     route: Route | Literal["*"] = "*"
+    project_id: str | None = None
     effect: Effect
     status: int | None = Field(default=None, ge=200, le=599)
     body: object = None
@@ -59,11 +61,13 @@ class FaultPlan:
         self._left = [fault.times for fault in faults]
         self._random = random.Random(self._seed)  # noqa: S311 - draws for tests
 
-    def draw(self, route: Route) -> Fault | None:
+    def draw(self, route: Route, project_id: str | None = None) -> Fault | None:
         """Choose what happens to one call, and use it up."""
         for index, fault in enumerate(self.faults):
             left = self._left[index]
             if fault.route not in (route, "*") or left == 0:
+                continue
+            if fault.project_id not in (project_id, None):
                 continue
             if fault.probability < 1 and self._random.random() >= fault.probability:
                 continue

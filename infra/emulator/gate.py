@@ -38,6 +38,12 @@ def route_of(method: str, path: str) -> Route:
     return "other"
 
 
+def _project_of(path: str) -> str | None:
+    """Name the project in a path of the API."""
+    parts = path.split("/")
+    return parts[2] if len(parts) > 3 else None
+
+
 class Gate:
     """The outermost application: counts each call and lets faults happen to it."""
 
@@ -64,7 +70,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         route = route_of(scope["method"], scope["path"])
-        fault = self._faults.draw(route)
+        fault = self._faults.draw(route, _project_of(scope["path"]))
         send = _with_request_id(send)
         if fault is None:
             status = await self._work(scope, receive, send)

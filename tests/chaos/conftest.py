@@ -1,0 +1,31 @@
+"""Sites for tests that break real things."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.emulator.testing import Emulator, running_emulator
+from tests.chaos.site import Site
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def emulator(seed: int) -> Iterator[Emulator]:
+    """An emulator in a process of its own, whose draws repeat with the seed."""
+    with running_emulator(process=True, settle=0.2, seed=seed) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def make_site(emulator: Emulator, tmp_path: Path, unique: str) -> Iterator[MakeSite]:
+    """Make a site at a broker: ``make_site(url, SETTING="value")``."""
+    with ExitStack() as stack:
+
+        def make(amqp_url: str, **settings: Any) -> Site:
+            return stack.enter_context(Site(amqp_url, emulator, tmp_path, unique, settings))
+
+        yield make

@@ -1,0 +1,141 @@
+"""What tests do at a broker: publish confirmed, and collect outcomes, whatever happens to the broker."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Self
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from events.message import Message
+
+PERSISTENT = 2
+RECONNECT_SECONDS = 0.2
+GIVE_UP_SECONDS = 120.0
+
+
+class Rabbit:
+    """A blocking channel in confirm mode that is opened again when it is lost."""
+
+    def __init__(self, url: str) -> None:
+        self._parameters = pika.URLParameters(url)
+        self._parameters.heartbeat = 0
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(AMQPError, OSError):
+                connection.close()
+
+    def insist(self, work: Callable[[BlockingChannel], Any]) -> Any:
+        """Do something until the broker has answered."""
+        give_up = time.monotonic() + GIVE_UP_SECONDS
+        while True:
+            try:
+                return work(self._open())
+            except ChannelClosedByBroker:
+                self.close()
+                raise
+            except (AMQPError, OSError):
+                self.close()
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(RECONNECT_SECONDS)
+
+    def publish(self, exchange: str, key: str, message: Message) -> None:
+        """Publish; on return the broker has it."""
+        properties = pika.BasicProperties(
+            content_type=message.content_type, headers=dict(message.headers), delivery_mode=PERSISTENT
+        )
+        self.insist(
+            lambda channel: channel.basic_publish(exchange, key, message.body, properties, mandatory=True)
+        )
+
+    def count(self, queue: str) -> int:
+        """How many messages are ready in a queue."""
+        frame = self.insist(lambda channel: channel.queue_declare(queue, passive=True))
+        return int(frame.method.message_count)
+
+    def take_all(self, queue: str) -> Iterator[tuple[Mapping[str, Any], bytes]]:
+        """Take what is ready in a queue: headers and body."""
+        while True:
+            method, properties, body = self.insist(lambda channel: channel.basic_get(queue, auto_ack=True))
+            if method is None:
+                return
+            yield properties.headers or {}, body
+
+    def collect(self, queue: str, seconds: float) -> Iterator[bytes]:
+        """Yield the bodies that come in ``seconds``; each is acknowledged after it was taken."""
+        until = time.monotonic() + seconds
+        try:
+            for method, _properties, body in self._open().consume(queue, inactivity_timeout=0.1):
+                if method is not None and body is not None:
+                    yield body
+                    self._open().basic_ack(method.delivery_tag)
+                if time.monotonic() > until:
+                    break
+            self._open().cancel()
+        except (AMQPError, OSError):
+            self.close()
+            time.sleep(RECONNECT_SECONDS)
+
+    def _open(self) -> BlockingChannel:
+        if self._connection is None or self._channel is None or not self._channel.is_open:
+            self.close()
+            self._connection = pika.BlockingConnection(self._parameters)
+            self._channel = self._connection.channel()
+            self._channel.confirm_delivery()
+            self._channel.basic_qos(prefetch_count=500)
+        return self._channel
+
+
+class Sink:
+    """Stores every outcome event. Its queue outlives the broker's end."""
+
+    def __init__(self, rabbit: Rabbit, exchange: str, queue: str) -> None:
+        self._rabbit = rabbit
+        self._exchange = exchange
+        self.queue = queue
+        self.outcomes: list[dict[str, Any]] = []
+        self.declare()
+
+    def declare(self) -> None:
+        """Make the queue and bind it; again, where somebody has deleted it."""
+        self._rabbit.insist(self._declare)
+
+    def _declare(self, channel: BlockingChannel) -> None:
+        channel.exchange_declare(self._exchange, "topic", durable=True)
+        channel.queue_declare(self.queue, durable=True, arguments={"x-queue-type": "quorum"})
+        channel.queue_bind(self.queue, self._exchange, "#")
+
+    def poll(self, seconds: float) -> None:
+        """Take in what comes in ``seconds``."""
+        self.outcomes += [json.loads(body) for body in self._rabbit.collect(self.queue, seconds)]
+
+    def ended(self, types: Iterable[str]) -> set[str]:
+        """The events (ids) that were told an outcome of these types."""
+        wanted = set(types)
+        return {each["correlationid"] for each in self.outcomes if each["type"] in wanted}
+
+
+def delete(rabbit: Rabbit, queues: Sequence[str], exchanges: Sequence[str]) -> None:
+    """Remove a test's own things from a shared broker."""
+    for queue in queues:
+        with contextlib.suppress(AMQPError):
+            rabbit.insist(partial(BlockingChannel.queue_delete, queue=queue))
+    for exchange in exchanges:
+        with contextlib.suppress(AMQPError):
+            rabbit.insist(partial(BlockingChannel.exchange_delete, exchange=exchange))

@@ -1,0 +1,217 @@
+"""A site of real things: names of its own on a broker, an emulator, and worker processes to kill."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from events.message import Message
+from infra.emulator.testing import Emulator
+from tests.chaos.rabbit import Rabbit, Sink, delete
+from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
+from tests.twins.events import made_up_id, message
+
+ROOT = Path(__file__).parents[2]
+LADDER = (1, 2, 4)
+EXIT_SECONDS = 30.0
+QUICK = {
+    "LEASE_SECONDS": "2",
+    "WAIT_LADDER": ",".join(map(str, LADDER)),
+    "VBS_TIMEOUT": "2",
+    "TRACK_BACKUPS": "false",
+    "DRAIN_SECONDS": "5",
+    "LOG_FORMAT": "json",
+}
+"""Settings under which what takes minutes in earnest takes seconds."""
+
+
+@dataclass
+class Site:
+    """Start workers, publish, kill, and judge. ``settings`` are those of every worker."""
+
+    amqp_url: str
+    emulator: Emulator
+    folder: Path
+    name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    asked: dict[str, str] = field(default_factory=dict)
+    logs: dict[int, Path] = field(default_factory=dict)
+    started: int = 0
+
+    @property
+    def queues(self) -> Sequence[str]:
+        """All queues of the program, the first is the one it consumes."""
+        waits = [f"{self.name}.wait.{rung}s" for rung in LADDER]
+        return [self.name, *waits, f"{self.name}.dead"]
+
+    @property
+    def tracked(self) -> bool:
+        """Whether backups are watched to their end."""
+        return self.environment["TRACK_BACKUPS"] == "true"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of a worker."""
+        return {
+            **QUICK,
+            "AMQP_URL": self.amqp_url,
+            "SNAPSHOT_QUEUE": self.name,
+            "SNAPSHOT_EXCHANGE": f"{self.name}.in",
+            "RESULT_EXCHANGE": f"{self.name}.out",
+            "VBS_ENDPOINT": self.emulator.url,
+            "VBS_AUTH": "none",
+            "LEDGER_URL": f"sqlite:///{self.folder}/ledger.db",
+            **self.settings,
+        }
+
+    def __enter__(self) -> Self:
+        self.rabbit = Rabbit(self.amqp_url).__enter__()
+        self.listener = Rabbit(self.amqp_url).__enter__()
+        self.sink = Sink(self.listener, f"{self.name}.out", f"{self.name}.sink")
+        self.run("topology", "declare")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.workers:
+            self.kill(worker)
+        if kind is None:
+            exchanges = [f"{self.name}{end}" for end in ("", ".in", ".out", ".dead")]
+            delete(self.rabbit, [*self.queues, self.sink.queue], exchanges)
+        self.listener.close()
+        self.rabbit.close()
+
+    def run(self, *arguments: str) -> None:
+        """Run a command of the program to its end."""
+        command = self._command(*arguments)
+        subprocess.run(command, env=self._environ(), cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+
+    def start_worker(self, *, python: Sequence[str] = (), **settings: str) -> subprocess.Popen[bytes]:
+        """Start a worker; its log is in the folder. ``python`` are paths before the project's own."""
+        self.started += 1
+        log = self.folder / f"worker-{self.started}.log"
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                self._command("worker"),
+                env=self._environ(python, **settings),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self.workers.append(worker)
+        self.logs[worker.pid] = log
+        return worker
+
+    def working(self) -> Sequence[subprocess.Popen[bytes]]:
+        """The workers that have come as far as consuming."""
+        return [each for each in self.workers if b"broker.connected" in self.logs[each.pid].read_bytes()]
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """End a worker as a power cut would."""
+        with contextlib.suppress(ProcessLookupError):
+            worker.send_signal(signal.SIGKILL)
+        worker.wait(EXIT_SECONDS)
+        self.workers = [each for each in self.workers if each is not worker]
+
+    def stop(self) -> float:
+        """Let all workers drain; return how many seconds the slowest took."""
+        # A worker that is still starting has no handler for the signal yet.
+        wait_for(lambda: len(self.working()) == len(self.workers), seconds=30, what=self.log_tail)
+        started = time.monotonic()
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            assert 0 == worker.wait(EXIT_SECONDS), self.log_tail()
+        self.workers = []
+        return time.monotonic() - started
+
+    def publish(self, *messages: Message) -> None:
+        """Publish as a producer does."""
+        for each in messages:
+            self.rabbit.publish(f"{self.name}.in", "snapshot.completed", each)
+
+    def ask(self, events: Mapping[str, tuple[str, Message]]) -> None:
+        """Publish events: their ids, each with the snapshot that it is about."""
+        for event_id, (snapshot_id, event) in events.items():
+            self.publish(event)
+            self.asked[event_id] = snapshot_id
+
+    def wait_until_told(self, *, seconds: float, events: set[str] | None = None) -> float:
+        """Wait until each event (of these) has its end; return how many seconds it took."""
+        started = time.monotonic()
+        wanted = set(self.asked) if events is None else events
+        terminal = TERMINAL if self.tracked else TERMINAL | {ACCEPTED}
+        while missing := wanted - self.sink.ended(terminal):
+            assert time.monotonic() - started < seconds, (
+                f"{len(missing)} of {len(wanted)} events have no end after {seconds:g} s:"
+                f" {sorted(missing)[:3]}\n{self.counts()}\n{self.log_tail()}"
+            )
+            self.sink.poll(0.2)
+        return time.monotonic() - started
+
+    def counts(self) -> Mapping[str, int]:
+        """How many messages are ready in each queue."""
+        return {queue: self.rabbit.count(queue) for queue in self.queues}
+
+    def bodies(self) -> list[bytes]:
+        """Every outcome told, as bytes."""
+        return [json.dumps(each).encode() for each in self.sink.outcomes]
+
+    def judge(self, title: str, *, dead: int = 0, **notes: object) -> Tally:
+        """Stop the workers, judge, print the verdicts, and want nothing left in any queue but ``dead``."""
+        wait_for(lambda: not sum(self.unfinished().values()), seconds=30, what=self.unfinished)
+        drain = self.stop()
+        self.sink.poll(0.3)
+        backups = [each["snapshot_id"] for each in self.emulator.backups()]
+        tally = judge(self.asked.values(), self.sink.outcomes, backups, tracked=self.tracked)
+        print(f"\n{tally.table(title, **notes, drain=f'{drain:.1f} s')}")
+        assert {} == tally.bad
+        assert dict.fromkeys(self.queues, 0) | {self.queues[-1]: dead} == self.counts()
+        return tally
+
+    def unfinished(self) -> Mapping[str, int]:
+        """How many messages are ready in the queues but the dead letters'."""
+        return {queue: count for queue, count in self.counts().items() if not queue.endswith(".dead")}
+
+    def log_tail(self, lines: int = 12) -> str:
+        """The ends of the latest workers' logs."""
+        logs = [self.folder / f"worker-{number}.log" for number in range(self.started, 0, -1)][:3]
+        return "\n".join(
+            line for log in logs for line in log.read_text(errors="replace").splitlines()[-lines:]
+        )
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "handler", *arguments]
+
+    def _environ(self, python: Sequence[str] = (), **settings: str) -> dict[str, str]:
+        paths = os.pathsep.join([*python, str(ROOT)])
+        return {**os.environ, **self.environment, **settings, "PYTHONPATH": paths}
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float, what: Callable[[], object]) -> float:
+    """Wait for a condition; return how many seconds it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"not within {seconds:g} s: {what()}"
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def many(first: int, last: int, **fields: Any) -> Iterator[tuple[str, tuple[str, Message]]]:
+    """Number events from ``first`` to ``last`` (not included): id, snapshot, message."""
+    for number in range(first, last):
+        yield (
+            made_up_id("event", number),
+            (made_up_id("snapshot", number), message(number, **fields)),
+        )

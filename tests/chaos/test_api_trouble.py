@@ -1,0 +1,108 @@
+"""T5, T6, T8, T9: an API that loses its answers, commits late, throttles, or is down."""
+
+import pytest
+
+from tests.chaos.conftest import MakeSite
+from tests.chaos.site import Site, many, wait_for
+
+pytestmark = pytest.mark.broker
+
+
+def _t5(site: Site, *, events: int, share: float) -> None:
+    """Cut that share of answers to the first creates; a call in doubt is settled by a look."""
+    site.emulator.set_faults([{"route": "create", "effect": "drop_after", "probability": share}])
+    site.start_worker()
+    site.ask(dict(many(0, events)))
+    site.wait_until_told(seconds=120 + events / 10)
+    stats = site.emulator.stats()
+    looks = sum(stats.get("list", {}).values())
+    cut = stats["create"].get("none", 0)
+    tally = site.judge(f"T5 {share:.0%} of answers cut", creates=sum(stats["create"].values()), looks=looks)
+    assert events == sum(stats["create"].values()), "something was sent twice"
+    assert cut == sum(1 for each in site.sink.outcomes if each["data"]["found"])
+    assert cut <= looks
+    assert events == sum(tally.counts.values())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_an_answer_lost_after_the_work_makes_no_second_backup(
+    make_site: MakeSite, amqp_url: str, share: float
+) -> None:
+    """T5: each call is sent once, and what was cut is found by a look."""
+    _t5(make_site(amqp_url), events=60, share=share)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_a_thousand_answers_lost(make_site: MakeSite, amqp_url: str, share: float) -> None:
+    """T5 in full: 1,000 events."""
+    _t5(make_site(amqp_url), events=1_000, share=share)
+
+
+def test_a_late_commit_is_waited_for(make_site: MakeSite, amqp_url: str) -> None:
+    """T6: the API commits after the connection was cut; the looks go on until it shows."""
+    site = make_site(amqp_url)
+    site.emulator.set_faults(
+        [
+            {"route": "create", "effect": "late_commit", "seconds": 0.5, "probability": 0.3},
+            {"route": "create", "effect": "late_commit", "seconds": 3.0, "probability": 0.5},
+        ]
+    )
+    site.start_worker()
+    site.ask(dict(many(0, 100)))
+    site.wait_until_told(seconds=60)
+    creates = site.emulator.stats()["create"]
+    site.judge("T6 late commits", creates=sum(creates.values()), cut=creates.get("none", 0))
+
+
+def test_a_throttled_project_is_left_alone_until_its_time(make_site: MakeSite, amqp_url: str) -> None:
+    """T8: 429 with Retry-After for most calls; every event ends well, and none is dead-lettered."""
+    site = make_site(amqp_url)
+    site.emulator.set_faults(
+        [
+            {
+                "route": "create",
+                "effect": "status",
+                "status": 429,
+                "headers": {"Retry-After": "1"},
+                "probability": 0.9,
+                "times": 30,
+            }
+        ]
+    )
+    site.start_worker()
+    site.ask(dict(many(0, 60)))
+    site.wait_until_told(seconds=90)
+    creates = site.emulator.stats()["create"]
+    site.judge("T8 throttling", refused=creates.get("429", 0))
+
+
+def _t9(site: Site, *, waiting: int, seconds: float) -> None:
+    """Keep the API down for a while with messages waiting; count what it was asked meanwhile."""
+    site.emulator.set_faults([{"route": "*", "effect": "status", "status": 503}])
+    site.start_worker()
+    wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
+    site.ask(dict(many(0, waiting)))
+    site.sink.poll(seconds)
+    calls = sum(sum(each.values()) for each in site.emulator.stats().values())
+    site.emulator.clear_faults()
+    drained = site.wait_until_told(seconds=120 + waiting / 50)
+    site.judge("T9 outage", waiting=waiting, outage=f"{seconds:g} s", calls=calls, drained=f"{drained:.1f} s")
+    # Pauses of 1, 2, 4, … seconds with one probe after each, and those in flight when it began.
+    pauses, span = 0, 1.0
+    while span <= seconds * 2:
+        pauses, span = pauses + 1, span + min(60.0, 2.0**pauses)
+    assert calls <= 32 + 2 * (pauses + 1)
+
+
+def test_an_outage_costs_nothing(make_site: MakeSite, amqp_url: str) -> None:
+    """T9: while the API is down it is probed at growing intervals, and nothing is dead-lettered."""
+    _t9(make_site(amqp_url), waiting=200, seconds=10.0)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_a_long_outage_with_many_waiting(make_site: MakeSite, amqp_url: str) -> None:
+    """T9 in full: 10,000 events wait for two minutes."""
+    _t9(make_site(amqp_url), waiting=10_000, seconds=120.0)

@@ -1,0 +1,273 @@
+"""T15, T19, T20, T21: what lies between a worker and its broker fails, and the worker is told to stop."""
+
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+
+from infra.emulator.testing import Emulator
+from infra.local.server import RabbitProcess
+from tests.chaos.conftest import MakeSite
+from tests.chaos.site import Site, many, wait_for
+from tests.proxy import TcpProxy
+
+pytestmark = pytest.mark.broker
+
+HEARTBEAT = 2
+DRAIN = 5.0
+"""``DRAIN_SECONDS`` of ``QUICK``."""
+
+
+def _events_go_through(site: Site, first: int, *, seconds: float) -> float:
+    """Ask for ten more events; return how long they took."""
+    site.ask(dict(many(first, first + 10)))
+    return site.wait_until_told(seconds=seconds)
+
+
+def _started(site: Site) -> None:
+    site.start_worker()
+    wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
+
+
+def _behind(proxy: TcpProxy, amqp_url: str) -> str:
+    """The broker's URL through the proxy, with a short heartbeat."""
+    parts = urlsplit(amqp_url)
+    who = f"{parts.username}:{parts.password}"
+    return f"amqp://{who}@{proxy.host}:{proxy.port}{parts.path or '/'}?heartbeat={HEARTBEAT}"
+
+
+def _proxy(stack: ExitStack, amqp_url: str) -> TcpProxy:
+    parts = urlsplit(amqp_url)
+    return stack.enter_context(TcpProxy(parts.hostname or "", parts.port or 5672))
+
+
+def test_a_half_open_link_is_noticed(make_site: MakeSite, amqp_url: str) -> None:
+    """T20: bytes vanish both ways; within twice the heartbeat and a bit the worker is consuming again."""
+    with ExitStack() as stack:
+        proxy = _proxy(stack, amqp_url)
+        site = make_site(amqp_url)
+        site.settings = {"AMQP_URL": _behind(proxy, amqp_url)}
+        _started(site)
+        _events_go_through(site, 0, seconds=20)
+        proxy.swallow(True)
+        site.ask(dict(many(10, 20)))
+        wait_for(lambda: "broker.lost" in site.log_tail(), seconds=6 * HEARTBEAT, what=site.log_tail)
+        proxy.swallow(False)
+        proxy.cut_all()
+        took = _events_go_through(site, 20, seconds=30)
+        site.judge("T20 half-open", took=f"{took:.1f} s")
+
+
+def test_a_link_cut_again_and_again_costs_nothing(make_site: MakeSite, amqp_url: str) -> None:
+    """T20: all sockets are cut while messages are in hand, ten times."""
+    with ExitStack() as stack:
+        proxy = _proxy(stack, amqp_url)
+        site = make_site(amqp_url)
+        site.settings = {"AMQP_URL": _behind(proxy, amqp_url)}
+        _started(site)
+        for cut in range(10):
+            site.ask(dict(many(20 * cut, 20 * cut + 20)))
+            site.sink.poll(0.2)
+            proxy.cut_all()
+        site.wait_until_told(seconds=60)
+        site.judge("T20 cut", cuts=10)
+
+
+def test_a_deleted_queue_is_made_again(make_site: MakeSite, amqp_url: str) -> None:
+    """T20: the broker cancels the consumer; the worker declares the queue and goes on."""
+    site = make_site(amqp_url)
+    _started(site)
+    for cycle in range(3):
+        site.rabbit.insist(lambda channel: channel.queue_delete(site.name))
+        wait_for(lambda: _exists(site, site.name), seconds=20, what=site.log_tail)
+        _events_go_through(site, 10 * cycle, seconds=20)
+    site.judge("T20 queue deleted", cycles=3)
+
+
+def _exists(site: Site, queue: str) -> bool:
+    try:
+        site.rabbit.count(queue)
+    except ChannelClosedByBroker:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("what", ["queue", "exchange"])
+def test_an_outcome_without_a_route_waits_for_one(
+    make_site: MakeSite, amqp_url: str, emulator: Emulator, what: str
+) -> None:
+    """T15: sink or exchange deleted at run time; all is told once it is back."""
+    site = make_site(amqp_url)
+    _started(site)
+    _events_go_through(site, 0, seconds=20)
+    if what == "queue":
+        site.rabbit.insist(lambda channel: channel.queue_delete(site.sink.queue))
+    else:
+        site.rabbit.insist(lambda channel: channel.exchange_delete(f"{site.name}.out"))
+    events = dict(many(10, 110))
+    site.ask(events)
+    wait_for(lambda: len(emulator.backups()) == 110, seconds=30, what=site.counts)
+    site.listener.close()
+    site.sink.declare()
+    took = site.wait_until_told(seconds=30)
+    site.judge(f"T15 {what} deleted", took=f"{took:.1f} s")
+
+
+def test_sigterm_under_load_ends_in_time(make_site: MakeSite, amqp_url: str) -> None:
+    """T19: with calls in flight that end in time the worker ends in good order and takes nothing more."""
+    site = make_site(amqp_url, CONCURRENCY="32")
+    site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 1.0}])
+    _started(site)
+    site.ask(dict(many(0, 200)))
+    wait_for(lambda: "create" in str(site.emulator.stats()), seconds=20, what=site.counts)
+    took = site.stop()
+    assert took < DRAIN + 1
+    calls = sum(site.emulator.stats()["create"].values())
+    site.start_worker()
+    site.emulator.clear_faults()
+    site.wait_until_told(seconds=60)
+    assert calls < 200, "the drain took in more"
+    site.judge("T19 SIGTERM", took=f"{took:.1f} s", calls_before=calls)
+
+
+def test_a_call_that_outlasts_the_drain_is_left_in_doubt(make_site: MakeSite, amqp_url: str) -> None:
+    """T19: the worker ends within the grace; the next one looks before it sends."""
+    site = make_site(amqp_url, DRAIN_SECONDS="1", VBS_TIMEOUT="20")
+    site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 3.0, "times": 8}])
+    _started(site)
+    site.ask(dict(many(0, 8)))
+    wait_for(lambda: not site.rabbit.count(site.name), seconds=20, what=site.counts)
+    site.sink.poll(0.5)
+    took = site.stop()
+    assert took < 1 + 1
+    site.settings = {"VBS_TIMEOUT": "2"}
+    site.start_worker()
+    site.wait_until_told(seconds=60)
+    site.judge("T19 kill after grace", took=f"{took:.1f} s")
+
+
+def test_a_second_signal_ends_the_worker_at_once(make_site: MakeSite, amqp_url: str) -> None:
+    """T19: whoever asks twice does not want to wait."""
+    site = make_site(amqp_url, VBS_TIMEOUT="20", DRAIN_SECONDS="20")
+    site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 15.0, "times": 1}])
+    worker = site.start_worker()
+    wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
+    site.publish(next(many(0, 1))[1][1])
+    wait_for(lambda: not site.rabbit.count(site.name), seconds=20, what=site.counts)
+    worker.terminate()
+    wait_for(lambda: "worker.draining" in site.log_tail(), seconds=5, what=site.log_tail)
+    started = time.monotonic()
+    worker.terminate()
+    assert -signal.SIGTERM == worker.wait(5)
+    assert time.monotonic() - started < 1
+
+
+def test_sigterm_is_heard_while_the_broker_is_silent(make_site: MakeSite, amqp_url: str) -> None:
+    """T19: a half-open link, or a broker that never answers, keeps nobody beyond the grace."""
+    with ExitStack() as stack:
+        proxy = _proxy(stack, amqp_url)
+        site = make_site(amqp_url)
+        patient = _behind(proxy, amqp_url).replace(f"heartbeat={HEARTBEAT}", "heartbeat=60")
+        site.settings = {"AMQP_URL": patient}
+        _started(site)
+        proxy.swallow(True)
+        assert site.stop() < DRAIN + 1
+
+
+def test_sigterm_is_heard_while_connecting(make_site: MakeSite, amqp_url: str) -> None:
+    """T19: to an address where nobody greets."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        site = make_site(amqp_url)
+        site.settings = {"AMQP_URL": f"amqp://guest:guest@127.0.0.1:{mute.getsockname()[1]}/"}
+        worker = site.start_worker()
+        mute.settimeout(30)
+        connection, _ = mute.accept()
+        with connection:
+            started = time.monotonic()
+            worker.terminate()
+            assert 0 == worker.wait(10)
+            assert time.monotonic() - started < 3
+
+
+class TestOwnBroker:
+    """What only a broker of one's own allows."""
+
+    def test_a_blocked_connection_loses_nothing(self, make_site: MakeSite, own_broker: RabbitProcess) -> None:
+        """T21: a memory alarm stops publishers for a while; then all goes on."""
+        site = make_site(own_broker.url)
+        _started(site)
+        _events_go_through(site, 0, seconds=20)
+        for event_id, (snapshot, event) in many(10, 60):
+            site.publish(event)
+            site.asked[event_id] = snapshot
+        own_broker.ctl("set_vm_memory_high_watermark", "0.000001")
+        site.sink.poll(3.0)
+        own_broker.ctl("set_vm_memory_high_watermark", "0.4")
+        took = site.wait_until_told(seconds=60)
+        site.judge("T21 blocked", took=f"{took:.1f} s")
+
+    def test_a_refused_confirm_is_tried_again(self, make_site: MakeSite, own_broker: RabbitProcess) -> None:
+        """T21: a full queue refuses outcomes; all is told when there is room."""
+        site = make_site(own_broker.url)
+        full = f"{site.name}.full"
+        arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        site.rabbit.insist(lambda channel: channel.queue_declare(full, durable=True, arguments=arguments))
+        site.rabbit.insist(lambda channel: channel.queue_bind(full, f"{site.name}.out", "#"))
+        _started(site)
+        site.ask(dict(many(0, 20)))
+        wait_for(lambda: "publish.refused" in site.log_tail(), seconds=20, what=site.log_tail)
+        site.rabbit.insist(lambda channel: channel.queue_delete(full))
+        took = site.wait_until_told(seconds=40)
+        site.judge("T21 refused confirms", took=f"{took:.1f} s")
+
+
+def _t3(site: Site, own_broker: RabbitProcess, *, events: int) -> None:
+    """Restart the broker at one third and at one half of the run."""
+    own_broker.wait_until_on_disk(*site.queues, site.sink.queue)
+    site.start_worker()
+    site.start_worker()
+    recovered = []
+    for part, (first, last) in enumerate(
+        [(0, events // 3), (events // 3, events // 2), (events // 2, events)]
+    ):
+        site.ask(dict(many(first, last)))
+        if part < 2:
+            own_broker.restart()
+            recovered.append(_events_go_through(site, events * (10 + part), seconds=60 + events / 40))
+    site.wait_until_told(seconds=60 + events / 20)
+    took = ", ".join(f"{each:.1f} s" for each in recovered)
+    site.judge("T3 restarts of the broker", events=len(site.asked), recovered_within=took)
+
+
+def test_restarts_of_the_broker_lose_nothing(make_site: MakeSite, own_broker: RabbitProcess) -> None:
+    """T3: 400 events and two restarts."""
+    _t3(make_site(own_broker.url), own_broker, events=400)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_restarts_under_ten_thousand_events(make_site: MakeSite, own_broker: RabbitProcess) -> None:
+    """T3 in full: 10,000 events and two restarts."""
+    _t3(make_site(own_broker.url), own_broker, events=10_000)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_a_broker_killed_again_and_again_loses_nothing_confirmed(
+    make_site: MakeSite, own_broker: RabbitProcess
+) -> None:
+    """T4: SIGKILL of the Erlang machine five times in 2,000 events."""
+    site = make_site(own_broker.url)
+    own_broker.wait_until_on_disk(*site.queues, site.sink.queue)
+    site.start_worker()
+    site.start_worker()
+    for kill in range(5):
+        site.ask(dict(many(400 * kill, 400 * kill + 400)))
+        own_broker.kill()
+        own_broker.start()
+    site.wait_until_told(seconds=200)
+    site.judge("T4 SIGKILL of the broker", events=2_000, kills=5)

@@ -1,0 +1,165 @@
+"""T11, T13, T14, T16, T17: messages repeated, poisonous, deadly, oversized, and long on their way."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from events.message import Message, State, wrap
+from tests.chaos.conftest import MakeSite
+from tests.chaos.site import Site, many, wait_for
+from tests.twins.events import made_up_id, message
+
+pytestmark = pytest.mark.broker
+
+DEADLY = 999_999
+POISON: dict[str, Message] = {
+    "no JSON": Message(b"{", "application/json"),
+    "empty": Message(b""),
+    "no object": Message(b"[1, 2]"),
+    "wrong types": Message(b'{"volume_id": 1, "snapshot_id": {}}'),
+    "deep": Message(b'{"a":' * 5_000 + b"1" + b"}" * 5_000),
+    "NUL": Message(b'{"volume_id": "\\u0000", "snapshot_id": "\\u0000"}'),
+    "not UTF-8": Message(b"\xff\xfe{}"),
+    "large": Message(b'{"snapshot_id": "' + b"x" * 2_000_000 + b'"}'),
+    "unknown version": Message(b'{"specversion": "7.0", "id": "1", "source": "s", "type": "t"}'),
+    "huge header": Message(b"{", None, {"note": "x" * 100_000}),
+    "header without a text": Message(b"{", None, {"bytes": b"\xff\xfe", "table": {"list": [1, None, 2.5]}}),
+    "damaged wait": Message(b'{"specversion":"1.0","type":"snapshot-backup.waiting","data":{}}'),
+    "wrong name": message(DEADLY + 1, backup={"name": "auto-x"}),
+}
+
+
+def _t11(site: Site, rng: random.Random, *, snapshots: int) -> None:
+    """Publish each event one to five times (three on average), shuffled, to two workers."""
+    events = dict(many(0, snapshots))
+    deliveries = [event for event_id, (_, event) in events.items() for _ in range(rng.randint(1, 5))]
+    rng.shuffle(deliveries)
+    site.start_worker()
+    site.start_worker()
+    site.publish(*deliveries)
+    site.asked |= {event_id: snapshot for event_id, (snapshot, _) in events.items()}
+    site.wait_until_told(seconds=60 + snapshots / 20)
+    site.judge("T11 duplicates over two workers", snapshots=snapshots, deliveries=len(deliveries))
+    assert snapshots == len(site.emulator.backups())
+
+
+def test_duplicates_over_two_workers_make_one_backup_each(
+    make_site: MakeSite, amqp_url: str, rng: random.Random
+) -> None:
+    """T11: 150 snapshots, each told one to five times."""
+    _t11(make_site(amqp_url), rng, snapshots=150)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_many_duplicates(make_site: MakeSite, amqp_url: str, rng: random.Random) -> None:
+    """T11 in full: 5,000 snapshots as about 15,000 deliveries."""
+    _t11(make_site(amqp_url), rng, snapshots=5_000)
+
+
+def test_poison_among_good_messages_is_put_aside(
+    make_site: MakeSite, amqp_url: str, rng: random.Random
+) -> None:
+    """T13: every bad message is in the dead letters byte for byte; the good ones end well."""
+    site = make_site(amqp_url)
+    events = dict(many(0, 60))
+    everything = [*POISON.values(), *(event for _, event in events.values())]
+    rng.shuffle(everything)
+    worker = site.start_worker()
+    site.publish(*everything)
+    site.asked |= {event_id: snapshot for event_id, (snapshot, _) in events.items()}
+    site.wait_until_told(seconds=60)
+    wait_for(lambda: site.rabbit.count(site.queues[-1]) == len(POISON), seconds=20, what=site.counts)
+    dead = list(site.rabbit.take_all(site.queues[-1]))
+    assert worker.poll() is None, "the worker ended"
+    assert sorted(each.body for each in POISON.values()) == sorted(body for _, body in dead)
+    assert {"malformed", "invalid"} == {headers["dl-category"] for headers, _ in dead}
+    failed = [each for each in site.sink.outcomes if each["type"] == "backup.failed"]
+    assert len(POISON) == len({each["id"] for each in failed})
+    site.sink.outcomes = [each for each in site.sink.outcomes if each["type"] != "backup.failed"]
+    site.judge("T13 poison", poison=len(POISON))
+
+
+def _deadly_python(folder: Path) -> str:
+    """A ``sitecustomize`` that ends the process when a marked snapshot comes up, as a bug in C code would."""
+    marked = made_up_id("snapshot", DEADLY)
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "from handler.process import Process\n"
+        "story = Process._make\n"
+        "async def deadly(self, case, claim):\n"
+        f"    if case.request.snapshot_id == {marked!r}:\n"
+        "        os._exit(139)\n"
+        "    return await story(self, case, claim)\n"
+        "Process._make = deadly\n"
+    )
+    return str(folder)
+
+
+def test_a_message_that_kills_the_process_takes_no_neighbour_along(
+    make_site: MakeSite, amqp_url: str, tmp_path: Path
+) -> None:
+    """T14: the culprit ends in the dead letters by the delivery limit, alone; 49 innocents succeed."""
+    site = make_site(amqp_url, CONCURRENCY="50")
+    path = tmp_path / "deadly"
+    path.mkdir()
+    python = _deadly_python(path)
+    site.ask(dict(many(0, 25)))
+    site.publish(message(DEADLY))
+    site.ask(dict(many(25, 49)))
+    deaths = 0
+    worker = site.start_worker(python=[python])
+    dead_queue = site.queues[-1]
+
+    def over() -> bool:
+        nonlocal worker, deaths
+        if worker.poll() is not None:
+            assert 139 == worker.returncode, site.log_tail()
+            deaths += 1
+            site.kill(worker)
+            worker = site.start_worker(python=[python])
+        return site.rabbit.count(dead_queue) == 1
+
+    wait_for(over, seconds=110, what=site.counts)
+    site.wait_until_told(seconds=30)
+    [(headers, body)] = site.rabbit.take_all(dead_queue)
+    assert made_up_id("snapshot", DEADLY) == json.loads(body)["data"]["snapshot_id"]
+    assert "delivery_limit" == headers["x-death"][0]["reason"]
+    site.judge("T14 bystanders", deaths=deaths)
+
+
+def test_an_oversized_error_still_fits_a_dead_letter(make_site: MakeSite, amqp_url: str) -> None:
+    """T16: two megabytes of error text are cut; the dead letter says so and the event has its end."""
+    site = make_site(amqp_url)
+    text = "x" * 2_000_000
+    site.emulator.set_faults(
+        [{"route": "create", "effect": "status", "status": 400, "body": {"badRequest": {"message": text}}}]
+    )
+    site.start_worker()
+    events = dict(many(0, 5))
+    site.publish(*(event for _, event in events.values()))
+    wait_for(lambda: site.rabbit.count(site.queues[-1]) == 5, seconds=30, what=site.counts)
+    dead = list(site.rabbit.take_all(site.queues[-1]))
+    assert all(1 < len(headers["dl-message"]) <= 1024 for headers, _ in dead)
+    assert {"refused"} == {headers["dl-category"] for headers, _ in dead}
+
+
+def test_a_message_may_go_round_the_ladder_for_ever(make_site: MakeSite, amqp_url: str) -> None:
+    """T17: ten waits, then the dead letters, replayed, and again: no broker takes it for a cycle."""
+    site = make_site(amqp_url, WAIT_LADDER="1,2,4", MAX_ATTEMPTS="5")
+    busy = {"badRequest": {"message": 'must be available, but the current status is "creating"'}}
+    site.start_worker()
+    dead = site.queues[-1]
+    events = dict(many(0, 20))
+    for attempt in range(3):
+        site.emulator.set_faults([{"route": "create", "effect": "status", "status": 400, "body": busy}])
+        for event_id, (_, event) in events.items():
+            state = State(first_seen=1_700_000_000.0, replay=f"replay-{attempt}" if attempt else None)
+            body = wrap(event, state, event_id=event_id)
+            site.publish(Message(body, event.content_type))
+        wait_for(lambda: site.rabbit.count(dead) == len(events), seconds=60, what=site.counts)
+        taken = list(site.rabbit.take_all(dead))
+        assert sorted(event.body for _, event in events.values()) == sorted(body for _, body in taken)
+        assert not any(header.startswith("x-") for headers, _ in taken for header in headers)

@@ -1,0 +1,326 @@
+"""What happens to a message, as data: the same cases for every way to run the program."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from events.message import Message, State, wrap
+from tests.twins.events import PROJECT, SOURCE
+
+DATA = Path(__file__).parents[1] / "data" / "events"
+LONG_AGO = 1_600_000_000.0
+MAX_ATTEMPTS = 3
+
+MADE = ("backup.accepted", "backup.completed")
+COMPLETED_FORMS = (
+    "asynchronous", "cinder-bare", "cinder-wrapped", "cloudevents", "data", "eventgrid-events", "kafka",
+    "rabbitmq-exchange", "rabbitmq-flat", "rabbitmq-objects", "rabbitmq-topic", "rocketmq", "smn",
+)  # fmt: skip
+REQUESTED_FORMS = ("cts-trace", "cts-trigger", "eventgrid-trace")
+FOREIGN_FORMS = ("foreign-backup", "timer")
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEX = re.compile(r"(?<![0-9a-f-])[0-9a-f]{32}(?![0-9a-f-])")
+
+
+def failed(category: str) -> str:
+    """How a failure of this category is told."""
+    return f"backup.failed {category}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Messages, what goes wrong meanwhile, and what must become of them.
+
+    ``faults`` are the emulator's, for this case's project alone; ``expected`` the distinct outcomes, as type
+    and category; ``dead`` the categories of the dead letters, each at least once.
+    """
+
+    name: str
+    messages: Sequence[Message]
+    expected: Sequence[str] = MADE
+    backups: int = 1
+    faults: Sequence[Mapping[str, Any]] = ()
+    snapshots: Sequence[Mapping[str, Any]] = ()
+    dead: Sequence[str] = field(default=())
+
+
+def own_id(case: str, what: str) -> str:
+    """Return the id of a thing that belongs to one case."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{case} {what}"))
+
+
+def project(case: str) -> str:
+    """Return the project of a case."""
+    return own_id(case, "project").replace("-", "")
+
+
+def sample(case: str, form: str) -> Message:
+    """Return a sample of a form with ids of the case's own."""
+    text = (DATA / f"{form}.json").read_text()
+    text = _UUID.sub(lambda found: own_id(case, found[0]), text)
+    return Message(_HEX.sub(lambda _: project(case), text).encode(), "application/json")
+
+
+def data(case: str, number: int = 0, **fields: Any) -> dict[str, Any]:
+    """Return the ``data`` of an event of the case."""
+    return {
+        "project_id": project(case),
+        "volume_id": own_id(case, f"volume {number}"),
+        "snapshot_id": own_id(case, f"snapshot {number}"),
+        **fields,
+    }
+
+
+def event(case: str, number: int = 0, *, event_id: str | None = None, **fields: Any) -> Message:
+    """Return an event of the case as a CloudEvent."""
+    value = {
+        "specversion": "1.0",
+        "id": event_id or own_id(case, f"event {number}"),
+        "source": SOURCE,
+        "type": "snapshot.completed",
+        "data": data(case, number, **fields),
+    }
+    return Message(json.dumps(value).encode(), "application/cloudevents+json")
+
+
+def trace(case: str, status: str) -> Case:
+    """A trace of a snapshot that is in this status; traces name no project, so it is in the default one."""
+    text = json.loads(sample(case, "cts-trace").body)
+    snapshot = {
+        "id": text["resource_id"],
+        "project_id": PROJECT,
+        "volume_id": json.loads(text["request"])["snapshot"]["volume_id"],
+        "status": status,
+    }
+    return Case(
+        case,
+        [sample(case, "cts-trace")],
+        [failed("refused")],
+        backups=0,
+        snapshots=[snapshot],
+        dead=["refused"],
+    )
+
+
+def _waited(case: str, **state: Any) -> Message:
+    kept = State(**{"first_seen": 1_700_000_000.0, **state})
+    return Message(wrap(event(case), kept, event_id=own_id(case, "event 0")), "application/cloudevents+json")
+
+
+def _status(status: int, message: str = "no", **fault: Any) -> dict[str, Any]:
+    body = {"fault": {"code": status, "message": message}}
+    return {"route": "create", "effect": "status", "status": status, "body": body, **fault}
+
+
+def _once(status: int, message: str = "no", **fault: Any) -> list[dict[str, Any]]:
+    return [_status(status, message, times=1, **fault)]
+
+
+def _refused(name: str, category: str, fault: Mapping[str, Any]) -> Case:
+    return Case(name, [event(name)], [failed(category)], backups=0, faults=[fault], dead=[category])
+
+
+def _recovers(name: str, faults: Sequence[Mapping[str, Any]]) -> Case:
+    return Case(name, [event(name)], faults=faults)
+
+
+def _bad(name: str, body: bytes, category: str = "malformed", **headers: Any) -> Case:
+    message = Message(body, None, headers)
+    return Case(name, [message], [failed(category)], backups=0, dead=[category])
+
+
+def _item_not_found() -> dict[str, Any]:
+    body = {"itemNotFound": {"code": 404, "message": "Snapshot could not be found."}}
+    return {"route": "create", "effect": "status", "status": 404, "body": body}
+
+
+def _binary(case: str) -> Message:
+    attributes = {"specversion": "1.0", "id": own_id(case, "event 0"), "source": SOURCE}
+    headers = {
+        f"cloudEvents:{key}": value for key, value in {**attributes, "type": "snapshot.completed"}.items()
+    }
+    return Message(json.dumps(data(case)).encode(), "application/json", headers)
+
+
+def _must_be(status: str) -> str:
+    return f'Invalid snapshot: must be available, but the current status is "{status}".'
+
+
+def _drop(effect: str, **fault: Any) -> list[dict[str, Any]]:
+    return [{"route": "create", "effect": effect, "times": 1, **fault}]
+
+
+FORMS = [
+    *(Case(f"form {form}", [sample(f"form {form}", form)]) for form in COMPLETED_FORMS),
+    *(Case(f"form {form}", [sample(f"form {form}", form)]) for form in REQUESTED_FORMS),
+    *(Case(f"form {form}", [sample(f"form {form}", form)], [], backups=0) for form in FOREIGN_FORMS),
+    Case(
+        "form foreign-type",
+        [sample("form foreign-type", "foreign-type")],
+        [failed("malformed")],
+        backups=0,
+        dead=["malformed"],
+    ),
+    Case("form cloudevents in headers", [_binary("form cloudevents in headers")]),
+    Case(
+        "form several events in one message",
+        [sample("form several events in one message", "rabbitmq-several")],
+        [failed("malformed")],
+        backups=0,
+        dead=["malformed"],
+    ),
+    trace("trace of a snapshot in error", "error"),
+    trace("trace of a snapshot on its way out", "deleting"),
+]
+
+REFUSALS = [
+    _refused("400 refused", "refused", _status(400, "Invalid volume: nobody likes it")),
+    _refused("400 breaks a rule", "invalid", _status(400, "Invalid input for field/attribute name")),
+    _refused("400 wrong status", "refused", _status(400, _must_be("error"))),
+    _refused("403", "denied", _status(403)),
+    _refused("404 of the API", "not_found", _item_not_found()),
+    _refused("405", "refused", _status(405)),
+    _refused("413 quota", "quota", _status(413, "BackupLimitExceeded: 10", headers={"Retry-After": "0"})),
+    _refused("415", "refused", _status(415)),
+    _refused("501", "refused", _status(501)),
+    _refused("409 until attempts run out", "conflict", _status(409)),
+    _refused("creating until attempts run out", "conflict", _status(400, _must_be("creating"))),
+]
+
+WAITS = [
+    _recovers("409 once", _once(409)),
+    _recovers("creating once", _once(400, _must_be("creating"))),
+    _recovers("backing-up once", _once(400, _must_be("backing-up"))),
+    _recovers("429 once", _once(429, headers={"Retry-After": "1"})),
+    _recovers("429 without a time", _once(429)),
+    _recovers("413 throttled", [_status(413, "", times=1, headers={"Retry-After": "1"})]),
+    _recovers("401 once", _once(401)),
+    _recovers("503 once", _once(503)),
+    _recovers("503 twice", [_status(503, times=2)]),
+    _recovers("404 of a gateway", [_status(404, times=1, body="<html>")]),
+    _recovers("302", _once(302)),
+]
+
+DOUBTS = [
+    _recovers("500 once", _once(500)),
+    _recovers("502 of a proxy", [_status(502, times=1, body="<html>")]),
+    _recovers("504", _once(504)),
+    _recovers("408", _once(408)),
+    _recovers("cut before the work", _drop("drop_before")),
+    _recovers("cut after the work", _drop("drop_after")),
+    _recovers("202 with half a body", _drop("garbage")),
+    _recovers("committed late", _drop("late_commit", seconds=1.0)),
+    _recovers(
+        "cut after, and a look that fails",
+        [*_drop("drop_after"), {"route": "list", "effect": "status", "status": 503, "times": 1}],
+    ),
+]
+
+BAD = [
+    _bad("bad: no JSON", b"{no json"),
+    _bad("bad: empty", b""),
+    _bad("bad: a list", b'["a list"]'),
+    _bad("bad: not UTF-8", b"\xff\xfe\xfd"),
+    _bad("bad: nested deeply", b'{"deep":' * 500 + b"1" + b"}" * 500),
+    _bad("bad: too large", b'{"large": "' + b"x" * 70_000 + b'"}'),
+    _bad("bad: unknown form", b'{"hello": "world"}'),
+    _bad("bad: unknown version", b'{"specversion": "9.9", "id": "v", "source": "s", "type": "t"}'),
+    _bad("bad: unknown type", b'{"specversion": "1.0", "id": "t", "source": "s", "type": "t"}'),
+    _bad(
+        "bad: damaged wait", b'{"specversion":"1.0","type":"snapshot-backup.waiting","id":"w","source":"s"}'
+    ),
+    _bad("bad: no snapshot", json.dumps({"volume_id": own_id("bad", "v")}).encode(), "invalid"),
+    _bad("bad: ids", b'{"volume_id": "one", "snapshot_id": "two"}', "invalid"),
+    _bad("bad: name", event("bad: name", backup={"name": "auto-x"}).body, "invalid"),
+    _bad("bad: description", event("bad: description", backup={"description": "<b>"}).body, "invalid"),
+    _bad("bad: other project", event("bad: other project", backup={"project_id": "x"}).body, "invalid"),
+]
+
+SKIPPED = [
+    Case(
+        "skipped by name",
+        [event("skipped by name", snapshot_name="autobk_snapshot_1")],
+        ["backup.skipped"],
+        backups=0,
+    ),
+    Case(
+        "skipped by metadata",
+        [event("skipped by metadata", metadata={"__system__enableActive": "true"})],
+        ["backup.skipped"],
+        backups=0,
+    ),
+]
+
+TWICE = [
+    Case("the same event three times", [event("the same event three times")] * 3),
+    Case(
+        "two events of one snapshot",
+        [
+            event("two events of one snapshot", event_id=own_id("two events", "a")),
+            event("two events of one snapshot", event_id=own_id("two events", "b")),
+        ],
+        MADE * 2,
+    ),
+    Case(
+        "a refused event twice",
+        [event("a refused event twice")] * 2,
+        [failed("refused")],
+        backups=0,
+        faults=[_status(400)],
+        dead=["refused"],
+    ),
+    Case(
+        "poison beside nine good ones",
+        [*(event("poison beside nine good ones", number) for number in range(9)), Message(b"\x00poison")],
+        [*MADE * 9, failed("malformed")],
+        backups=9,
+        dead=["malformed"],
+    ),
+]
+
+ENDS = [
+    Case(
+        "ends in error",
+        [event("ends in error")],
+        ["backup.accepted", failed("backup_error")],
+        faults=[{"route": "create", "effect": "fail_later", "fail_reason": "the driver said no"}],
+        dead=["backup_error"],
+    ),
+    _recovers("a watch that fails once", [{"route": "show", "effect": "status", "status": 503, "times": 1}]),
+    Case(
+        "too old for an outage",
+        [_waited("too old for an outage", first_seen=LONG_AGO)],
+        [failed("expired")],
+        backups=0,
+        faults=[_status(503)],
+        dead=["expired"],
+    ),
+    Case(
+        "too old for throttling",
+        [_waited("too old for throttling", first_seen=LONG_AGO)],
+        [failed("expired")],
+        backups=0,
+        faults=[_status(429)],
+        dead=["expired"],
+    ),
+    Case(
+        "old, and nothing in its way",
+        [_waited("old, and nothing in its way", first_seen=LONG_AGO, waits=99)],
+    ),
+    Case(
+        "the last attempt",
+        [_waited("the last attempt", attempts=MAX_ATTEMPTS - 1)],
+        [failed("conflict")],
+        backups=0,
+        faults=[_status(409)],
+        dead=["conflict"],
+    ),
+    Case("a replayed letter", [_waited("a replayed letter", replay="replay-1")]),
+]
+
+CASES: Sequence[Case] = [*FORMS, *REFUSALS, *WAITS, *DOUBTS, *BAD, *SKIPPED, *TWICE, *ENDS]

@@ -1,0 +1,171 @@
+"""Ways to run the program over the cases. A new one is a class with ``run``."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from events.message import Message
+from handler.errors import ApiError
+from handler.ports import Snapshot
+from handler.vbs.faults import create_error, look_error
+from infra.emulator.answers import FAULT_NAMES, fault_body
+from infra.emulator.testing import running_emulator
+from tests.chaos.site import Site, wait_for
+from tests.conformance.cases import MAX_ATTEMPTS, Case, project
+from tests.conformance.records import MAX_BYTES, Record, event_ids, records
+from tests.twins.api import Call as ApiCall
+from tests.twins.api import CutAfter, CutBefore, Fault, LateCommit
+from tests.twins.events import PROJECT
+from tests.twins.world import TERMS, World
+
+LedgerChoice = Literal["sqlite", "none"]
+FOREVER = 50
+ROUTES: Mapping[str, ApiCall] = {
+    "create": "create",
+    "list": "find",
+    "show": "show",
+    "snapshot": "show_snapshot",
+}
+
+
+class Runner(Protocol):
+    """Runs all cases and says what became of each."""
+
+    def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
+        """Run the cases, together or one by one."""
+
+
+@dataclass(frozen=True)
+class MemoryRunner:
+    """The story over twins, one world for each case; ``as_function`` handles all its messages in one call."""
+
+    ledger: LedgerChoice
+    folder: Path
+    as_function: bool = False
+
+    def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
+        """Run one by one."""
+        return {case.name: asyncio.run(self._run(case, number)) for number, case in enumerate(cases)}
+
+    async def _run(self, case: Case, number: int) -> Record:
+        folder = self.folder / str(number)
+        folder.mkdir()
+        limits = replace(TERMS.limits, max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
+        world = World(kind=self.ledger, folder=folder, terms=replace(TERMS, limits=limits))
+        # The worker below may know snapshots that nobody declared; so does this API.
+        world.api.snapshots = _Snapshots({each["id"]: _snapshot(each) for each in case.snapshots})
+        for fault in case.faults:
+            _put(world, fault)
+        for message in case.messages:
+            world.broker.publish(Message(message.body, message.content_type, message.headers))
+        try:
+            await world.until_quiet(len(case.messages), as_function=self.as_function)
+        finally:
+            await world.aclose()
+        return records(
+            [case],
+            [outcome.body for outcome in world.outcomes],
+            [letter.reason for letter in world.broker.dead],
+            [(made.project_id, made.request.snapshot_id) for made in world.api.backups],
+        )[case.name]
+
+
+class _Snapshots(dict[str, Snapshot]):
+    """The emulator's rule: what was never heard of is there and available."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return super().get(key) or Snapshot(key, "", "available")
+
+
+def _snapshot(declared: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(declared["id"], declared["volume_id"], declared["status"])
+
+
+def _put(world: World, fault: Mapping[str, Any]) -> None:
+    """Say to the twin what the emulator is told."""
+    if fault["effect"] == "fail_later":
+        world.api.end_in_error(fault["fail_reason"])
+        return
+    world.api.fail(ROUTES[fault["route"]], *[_fault(fault)] * fault.get("times", FOREVER))
+
+
+def _fault(fault: Mapping[str, Any]) -> Fault:
+    match fault["effect"]:
+        case "drop_before":
+            return CutBefore()
+        case "drop_after" | "garbage":
+            return CutAfter()
+        case "late_commit":
+            return LateCommit(fault["seconds"])
+        case _:
+            return _answer(fault)
+
+
+def _answer(fault: Mapping[str, Any]) -> ApiError:
+    status = fault["status"]
+    body = fault.get("body", fault_body(status, FAULT_NAMES.get(status, "")))
+    raw = body.encode() if isinstance(body, str) else _json(body)
+    read = create_error if fault["route"] == "create" else look_error
+    headers = {key.lower(): value for key, value in fault.get("headers", {}).items()}
+    return read(status, headers, raw)
+
+
+def _json(body: object) -> bytes:
+    return json.dumps(body).encode()
+
+
+@dataclass(frozen=True)
+class WorkerRunner:
+    """A worker process at a real broker and the emulator over sockets; all cases at once."""
+
+    ledger: LedgerChoice
+    folder: Path
+    amqp_url: str
+    name: str
+
+    def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
+        """Run together: each case has a project of its own, and its faults are that project's."""
+        with self._site() as site:
+            site.emulator.declare_snapshots([each for case in cases for each in case.snapshots])
+            site.emulator.set_faults(
+                [{**fault, "project_id": project(case.name)} for case in cases for fault in case.faults]
+            )
+            site.start_worker()
+            for case in cases:
+                site.publish(*case.messages)
+            self._wait(site, cases)
+            dead = [headers for headers, _ in site.rabbit.take_all(site.queues[-1])]
+            backups = [(each["project_id"], each["snapshot_id"]) for each in site.emulator.backups()]
+            site.stop()
+            site.sink.poll(0.3)
+            return records(cases, site.bodies(), dead, backups)
+
+    @contextmanager
+    def _site(self) -> Iterator[Site]:
+        settings = {
+            "TRACK_BACKUPS": "true",
+            "MAX_ATTEMPTS": str(MAX_ATTEMPTS),
+            "MAX_BODY_BYTES": str(MAX_BYTES),
+            "CONCURRENCY": "16",
+            "VBS_PROJECT_ID": PROJECT,
+        }
+        if self.ledger == "none":
+            settings["LEDGER_URL"] = "none"
+        with (
+            running_emulator(process=True, settle=0.2) as emulator,
+            Site(self.amqp_url, emulator, self.folder, self.name, settings) as site,
+        ):
+            yield site
+
+    def _wait(self, site: Site, cases: Sequence[Case]) -> None:
+        """Until every event that has an end was told it, and nothing is left in a queue."""
+        expected = {each for case in cases if case.expected for each in event_ids(case)}
+        started = time.monotonic()
+        site.wait_until_told(seconds=120, events=expected)
+        wait_for(lambda: not sum(site.unfinished().values()), seconds=60, what=site.counts)
+        print(f"\n{len(cases)} cases at the broker, ledger {self.ledger}: {time.monotonic() - started:.1f} s")
