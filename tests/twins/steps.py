@@ -71,11 +71,6 @@ class SteppedApi:
         async with self.steps.around("show_snapshot"):
             return await self.api.show_snapshot(project_id, snapshot_id)
 
-    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """See ``handler.ports.Api``."""
-        async with self.steps.around("has_full_backup"):
-            return await self.api.has_full_backup(project_id, volume_id)
-
     async def aclose(self) -> None:
         """See ``handler.ports.Api``."""
         await self.api.aclose()
