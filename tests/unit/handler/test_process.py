@@ -575,6 +575,15 @@ def test_an_unremembered_watch_goes_on_from_the_message() -> None:
 # -- telling
 
 
+def test_the_outcome_is_confirmed_before_the_wait() -> None:
+    """Written down, told, kept for later, acknowledged: in this order."""
+    world = World()
+    handle(world, message(1))
+    order = ["after create", "before made", "after made", "before tell", "after tell"]
+    first = world.steps.names.index("after create")
+    assert [*order, "before wait", "after wait", "before ack"] == world.steps.names[first : first + 8]
+
+
 def test_an_outcome_that_nobody_is_bound_for_is_told_later() -> None:
     """And the backup is not made again."""
 

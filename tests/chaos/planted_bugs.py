@@ -1,0 +1,138 @@
+"""T28: bugs to plant, each with the test that must notice.
+
+A bug is a change of one place in a copy of the tree. A test that does not fail with its bug planted is worth
+nothing, and neither is one whose bug cannot be planted any more because the code has changed.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("events", "handler", "infra", "tests", "pyproject.toml")
+PROCESS = "tests/unit/handler/test_process.py"
+FAILED = 1
+"""What pytest ends with where tests failed; anything else is no verdict on the bug."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """In ``file`` the text ``right`` becomes ``wrong``; ``caught_by`` is a test's id."""
+
+    file: str
+    right: str
+    wrong: str
+    caught_by: str
+
+
+BUGS: Mapping[str, Bug] = {
+    "acknowledge early": Bug(
+        "handler/shift.py",
+        "            await self._process.handle(delivery.message)\n",
+        "            delivery.ack()\n            await self._process.handle(delivery.message)\n",
+        "tests/chaos/test_link.py::test_a_call_that_outlasts_the_drain_is_left_in_doubt",
+    ),
+    "skip the look-up": Bug(
+        "handler/process.py",
+        "if claim.doubt or claim.ask_first else None",
+        "if claim.ask_first else None",
+        f"{PROCESS}::test_a_lost_answer_is_found_and_not_sent_again",
+    ),
+    "take a failed look-up for an absence": Bug(
+        "handler/looking.py",
+        "        except ApiError as error:\n            return await self._unknown(case, claim, error)\n"
+        "        self.tools.intake.went_well()\n        if backup",
+        "        except ApiError:\n            found = []\n"
+        "        self.tools.intake.went_well()\n        if backup",
+        f"{PROCESS}::test_a_look_that_fails_is_no_absence",
+    ),
+    "no fsync": Bug(
+        "handler/ledger/sqlite.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = OFF",
+        "tests/chaos/test_durability.py::test_a_commit_is_on_disk",
+    ),
+    "swallow a refused publish": Bug(
+        "handler/broker/publisher.py",
+        "    if refused:\n",
+        "    if refused and not pending:\n",
+        "tests/chaos/test_link.py::TestOwnBroker::test_a_refused_confirm_is_tried_again",
+    ),
+    "swallow a lost connection": Bug(
+        "handler/process.py",
+        "        except ConnectionLost:\n            raise\n",
+        '        except ConnectionLost:\n            return Handled("waiting", EventIds())\n',
+        f"{PROCESS}::test_a_lost_connection_leaves_the_message_to_the_broker",
+    ),
+    "never renew a lease": Bug(
+        "handler/ledger/book.py",
+        "for held in self._leases.all()",
+        "for held in ()",
+        "tests/conformance/ledger/test_ledgers.py::test_renewed_lease_holds",
+    ),
+    "let a second one claim what is leased": Bug(
+        "handler/ledger/rules.py",
+        "    if row.token is not None and now < row.lease_until:\n",
+        "    if row.token is not None and now < 0:\n",
+        f"{PROCESS}::test_duplicates_at_once_make_one_call",
+    ),
+    "forget what was made": Bug(
+        "handler/process.py",
+        "        await tools.ledger.made(claim, backup)\n",
+        "        await tools.ledger.release(claim)\n",
+        f"{PROCESS}::test_a_duplicate_makes_no_second_call",
+    ),
+    "wait before the outcome is told": Bug(
+        "handler/process.py",
+        "        try:\n            if reply.tell:\n",
+        "        try:\n            if reply.wait:\n"
+        '                body = wrap(original, reply.wait.state, event_id=ids.event_id or "")\n'
+        "                await self._outbox.wait(body, seconds=reply.wait.seconds)\n"
+        "                reply = replace(reply, wait=None)\n"
+        "            if reply.tell:\n",
+        f"{PROCESS}::test_the_outcome_is_confirmed_before_the_wait",
+    ),
+    "keep x-death": Bug(
+        "events/message.py",
+        'r"^x-(death|',
+        'r"^x-(dearth|',
+        f"{PROCESS}::test_a_dead_letter_carries_no_marks_of_the_broker",
+    ),
+    "leave tokens in dead letters": Bug(
+        "handler/process.py",
+        "await self._outbox.bury(original.blanked(), headers)",
+        "await self._outbox.bury(original, headers)",
+        f"{PROCESS}::test_tokens_of_old_notifications_are_blanked_in_a_dead_letter",
+    ),
+    "count attempts in an outage": Bug(
+        "handler/policy.py",
+        'return Decision("wait", category, "everybody", calm)',
+        'return Decision("wait", category, "everybody", calm, counted=True)',
+        f"{PROCESS}::test_an_outage_burns_no_attempt",
+    ),
+}
+
+QUICK: Sequence[str] = ("skip the look-up", "forget what was made", "count attempts in an outage")
+
+
+def plant(bug: Bug, folder: Path) -> None:
+    """Copy the tree into ``folder`` with the bug in it. Raises ``ValueError`` where its place is gone."""
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    place = folder / bug.file
+    text = place.read_text()
+    if text.count(bug.right) != 1:
+        raise ValueError(f"{bug.file} has {text.count(bug.right)} places like {bug.right!r}")
+    place.write_text(text.replace(bug.right, bug.wrong))
+
+
+def run_test(bug: Bug, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the bug's test in the copy."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", bug.caught_by]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
