@@ -285,12 +285,12 @@ class _Session:
         """Say how it went."""
         account, summary = self.run.account, self.run.summary()
         self.display.say(
-            f"{account.messages} messages sent: {summary.sent} events, {account.copies} second copies, "
-            f"{account.ignored_sent} notifications of other things (ignored {account.ignored})"
+            f"{account.messages} messages: {summary.sent} events, {account.copies} second copies, "
+            f"{account.ignored_sent} of other things (ignored)"
         )
         self.display.say(
-            f"{summary.backups} backups made; {summary.completed} events completed, {summary.failed} failed, "
-            f"{summary.skipped} skipped; {summary.dead} dead letters, {summary.waiting} waiting"
+            f"{summary.completed} completed, {summary.failed} failed, {summary.skipped} skipped; "
+            f"{summary.backups} backups, {summary.dead} dead letters, {summary.waiting} waiting"
         )
         for problem in problems:
             self.display.say(f"unaccounted for: {problem}")
