@@ -348,7 +348,7 @@ def main() -> None:
     """Run the command."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
-    app()
+    app(prog_name="infra/up")
 
 
 if __name__ == "__main__":

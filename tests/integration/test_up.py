@@ -2,39 +2,44 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infra.local.account import Account
+from infra.local.broker import Broker
 from infra.local.ready import wait_until
 from infra.local.samples import samples
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 110.0
 
-Start = Callable[..., Any]
 
-
-@pytest.fixture
-def environment(amqp_url: str, unique: str) -> Mapping[str, str]:
+def shell(url: str, names: str) -> Mapping[str, str]:
     """The shell: the shared broker, names of our own, and settings that must not reach the worker."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "AMQP_URL": amqp_url,
-        "SNAPSHOT_EXCHANGE": f"{unique}-in",
-        "SNAPSHOT_QUEUE": unique,
-        "RESULT_EXCHANGE": f"{unique}-out",
+        "AMQP_URL": url,
+        "SNAPSHOT_EXCHANGE": f"{names}-in",
+        "SNAPSHOT_QUEUE": names,
+        "RESULT_EXCHANGE": f"{names}-out",
         "VBS_ENDPOINT": "https://vbs.example.com",
         "LEDGER_URL": "none",
     }
+
+
+@pytest.fixture
+def environment(amqp_url: str, unique: str) -> Mapping[str, str]:
+    """A shell of this test's own."""
+    return shell(amqp_url, unique)
 
 
 @contextmanager
@@ -57,13 +62,20 @@ def finished(environment: Mapping[str, str], *arguments: str) -> tuple[int, list
         return process.returncode, out.splitlines(), err.splitlines()
 
 
-def told_pid(process: "subprocess.Popen[str]", program: str) -> int:
-    """Read what it says until it names the process id of `program`."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(f"{program}: "):
-            return int(line.rstrip().rstrip(")").rpartition("pid ")[2])
-    raise AssertionError(f"no line about the {program}: {process.communicate()[1]}")
+def lines_until(lines: Iterable[str], start: str) -> list[str]:
+    """Read what it says until a line starts so."""
+    read: list[str] = []
+    for line in lines:
+        read.append(line.rstrip())
+        if line.startswith(start):
+            return read
+    raise AssertionError(f"no line starts with {start!r} in {read}")
+
+
+def pid_of(program: str, lines: Iterable[str]) -> int:
+    """The process id that the line about `program` tells."""
+    line = next(line for line in lines if line.startswith(f"{program}: "))
+    return int(line.rstrip(")").rpartition("pid ")[2])
 
 
 def is_gone(pid: int) -> bool:
@@ -109,54 +121,68 @@ def test_samples_end_as_they_say(environment: Mapping[str, str]) -> None:
             assert f"{sample.what} - {sample.category}: " in line
 
 
-def test_events_sends_exactly_so_many(environment: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Stay:
+    """A run of fifty events that stayed up, met a second one on the same queue, and was ended by SIGTERM."""
+
+    last_line: str
+    code: int
+    pids: Sequence[int]
+    second_code: int
+    second_lines: Sequence[str]
+
+
+@pytest.fixture(scope="module")
+def stay(broker: Broker) -> Stay:
+    """Have it done once for all tests that look at it."""
+    environment = shell(broker.url, f"t-{secrets.token_hex(6)}")
+    with started(environment, "--json", "--events", "50", "--seed", "7") as process:
+        assert process.stderr is not None
+        lines = lines_until(process.stderr, "every event is accounted for")
+        second_code, second_lines, _ = finished(environment, "--once")
+        process.terminate()
+        out, _ = process.communicate(timeout=SECONDS)
+    pids = [pid_of("emulator", lines), pid_of("worker", lines)]
+    return Stay(out.splitlines()[-1], process.returncode, pids, second_code, second_lines)
+
+
+def test_events_sends_exactly_so_many(stay: Stay) -> None:
     """`--events 50` sends 50 good events: 50 backups, 50 completed, nothing else."""
-    code, out, err = finished(environment, "--once", "--json", "--events", "50", "--seed", "7")
-    assert 0 == code, "\n".join(err)
     expected = {"sent": 50, "backups": 50, "accepted": 50, "completed": 50}
-    assert expected | {"failed": 0, "skipped": 0, "dead": 0, "waiting": 0} == json.loads(out[-1])
+    assert expected | {"failed": 0, "skipped": 0, "dead": 0, "waiting": 0} == json.loads(stay.last_line)
+
+
+def test_a_signal_after_a_good_run_is_no_failure(stay: Stay) -> None:
+    """It stays until told to end, and then the exit code is that of the account."""
+    assert 0 == stay.code
+
+
+def test_a_signal_ends_everything(stay: Stay) -> None:
+    """After SIGTERM nothing that was started is left."""
+    assert [True, True] == [is_gone(pid) for pid in stay.pids]
+
+
+def test_a_queue_in_use_is_left_alone(stay: Stay) -> None:
+    """A given broker's queue that somebody consumes is refused: his messages would be taken."""
+    assert 2 == stay.second_code
+    assert "is in use on this broker" in stay.second_lines[-1]
 
 
 def test_a_killed_worker_leaves_events_unaccounted_for(environment: Mapping[str, str]) -> None:
-    """Exit 1 and a summary that does not add up, with each missing event named."""
+    """Exit 1, the reason, and each missing event named."""
     with started(environment, "--once", "--events", "50") as process:
-        worker, emulator = told_pid(process, "worker"), None
-        os.kill(worker, signal.SIGKILL)
-        out, err = process.communicate(timeout=SECONDS)
-    assert emulator is None
-    assert 1 == process.returncode, err
+        assert process.stdout is not None
+        os.kill(pid_of("worker", lines_until(process.stdout, "worker: ")), signal.SIGKILL)
+        out, _ = process.communicate(timeout=SECONDS)
+    assert 1 == process.returncode
     assert "the worker ended with code -9" in out
     assert "no outcome" in out
-
-
-def test_a_signal_ends_everything(environment: Mapping[str, str]) -> None:
-    """After SIGTERM nothing that was started is left."""
-    with started(environment) as process:
-        emulator, worker = told_pid(process, "emulator"), told_pid(process, "worker")
-        process.terminate()
-        process.communicate(timeout=SECONDS)
-    assert is_gone(emulator)
-    assert is_gone(worker)
 
 
 def test_a_killed_run_leaves_no_process(environment: Mapping[str, str]) -> None:
     """SIGKILL lets nobody tidy up; the guardian does."""
     with started(environment) as process:
-        emulator, worker = told_pid(process, "emulator"), told_pid(process, "worker")
-    assert wait_until(lambda: is_gone(emulator) and is_gone(worker), seconds=10)
-
-
-def test_a_queue_in_use_is_left_alone(environment: Mapping[str, str]) -> None:
-    """A given broker's queue that somebody consumes is refused: his messages would be taken."""
-    with started(environment) as process:
-        told_pid(process, "worker")
-        code, out, err = finished(environment, "--once")
-    assert 2 == code, err
-    assert "is in use on this broker" in out[-1]
-
-
-def test_a_worker_that_cannot_start_shows_its_last_words(environment: Mapping[str, str]) -> None:
-    """What is wrong is said, and the exit code is not 0."""
-    code, out, _ = finished({**environment, "SNAPSHOT_QUEUE": "not a name"}, "--once")
-    assert 2 == code
-    assert "settings: SNAPSHOT_QUEUE" in out[-1]
+        assert process.stdout is not None
+        lines = lines_until(process.stdout, "worker: ")
+    pids = [pid_of("emulator", lines), pid_of("worker", lines)]
+    assert wait_until(lambda: all(map(is_gone, pids)), seconds=10)
