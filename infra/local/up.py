@@ -46,6 +46,7 @@ LISTENING: Final = "listening on "
 ACCOUNTED: Final = "every event is accounted for"
 UNACCOUNTED: Final = "not every event is accounted for"
 
+MOST_PROBLEMS: Final = 20
 FAILED: Final = 1
 WRONG_SETTINGS: Final = 2
 
@@ -104,9 +105,8 @@ def command(
 
 def _run(plan: Plan, display: Display) -> Result:
     """Run it with a broker, and say in plain words what stands in the way."""
-    logging.basicConfig(level=logging.ERROR)
-    installing = logging.getLogger("infra.local.programs")
-    installing.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it tells comes as an exception too
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         display.say("starting a broker …")
@@ -114,7 +114,8 @@ def _run(plan: Plan, display: Display) -> Result:
             display.say(f"broker: {broker.version} ({broker.kind})")
             return asyncio.run(_session(plan, broker, display))
     except KeyboardInterrupt:
-        return Result(None, ["interrupted before anything was sent"], FAILED)
+        display.say("interrupted; everything has been ended")
+        return Result(None, ["interrupted"], FAILED)
     except (SettingsError, InUse) as error:
         display.say(f"settings: {error}")
         return Result(None, [str(error)], WRONG_SETTINGS)
@@ -292,8 +293,10 @@ class _Session:
             f"{summary.completed} completed, {summary.failed} failed, {summary.skipped} skipped; "
             f"{summary.backups} backups, {summary.dead} dead letters, {summary.waiting} waiting"
         )
-        for problem in problems:
+        for problem in problems[:MOST_PROBLEMS]:
             self.display.say(f"unaccounted for: {problem}")
+        if len(problems) > MOST_PROBLEMS:
+            self.display.say(f"… and {len(problems) - MOST_PROBLEMS} more")
         self.run.state = UNACCOUNTED if problems else ACCOUNTED
         self.display.say(self.run.state)
         return Result(summary, problems, FAILED if problems else 0)
