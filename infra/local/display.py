@@ -214,7 +214,7 @@ def _detail(kind: str, data: Mapping[str, Any]) -> str:
         case "accepted":
             return f"backup {data['backup']['id'][:8]}{', found' if data['found'] else ''}"
         case "completed":
-            return f"backup {data['backup']['id'][:8]} after {data['seconds']:.1f} s"
+            return f"backup {data['backup']['id'][:8]}, {data['seconds']:.1f} s"
         case "failed":
             error = data["error"]
             return f"{error['category']}: {error['message']}"

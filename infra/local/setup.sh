@@ -41,7 +41,8 @@ make_environment() {
   install_quietly --no-deps -e .
 }
 
-install_quietly() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+# What is imported is compiled then; compiling all of it beforehand takes a quarter of the whole time.
+install_quietly() { .venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check "$@"; }
 
 set_up() {
   local stamp=.venv/snapshot-backup-state

@@ -11,41 +11,32 @@ import json
 import logging
 import secrets
 import signal
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Final
 
-import httpx
 import typer
 from pydantic import SecretStr
 
 from handler.errors import BrokerError, SettingsError
 from handler.settings import Settings, load_settings
-from infra.emulator.testing import Emulator
 from infra.local import display as displays
 from infra.local.account import Summary
 from infra.local.broker import Broker, running_broker
 from infra.local.bus import Bus, InUse
 from infra.local.child import Child, ChildEnded
 from infra.local.display import Display
-from infra.local.guardian import Guardian
 from infra.local.hints import how_to_use
 from infra.local.ready import BrokerUnavailable
 from infra.local.run import NoNews, Run
 from infra.local.samples import Sample, generated, samples
+from infra.local.stage import WAIT_LADDER, Place, start_emulator, start_worker
 
-# Short waits, so that a first run takes seconds; a lost answer is looked for at least VBS_TIMEOUT long.
-WAIT_LADDER: Final = (1, 2, 5)
-VBS_TIMEOUT: Final = 5
-SETTLE_SECONDS: Final = 1
-STOP_SECONDS: Final = 30.0
-LISTENING: Final = "listening on "
 ACCOUNTED: Final = "every event is accounted for"
 UNACCOUNTED: Final = "not every event is accounted for"
 
+MOST_PROBLEMS: Final = 20
 FAILED: Final = 1
 WRONG_SETTINGS: Final = 2
 
@@ -104,9 +95,8 @@ def command(
 
 def _run(plan: Plan, display: Display) -> Result:
     """Run it with a broker, and say in plain words what stands in the way."""
-    logging.basicConfig(level=logging.ERROR)
-    installing = logging.getLogger("infra.local.programs")
-    installing.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it tells comes as an exception too
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         display.say("starting a broker …")
@@ -114,7 +104,8 @@ def _run(plan: Plan, display: Display) -> Result:
             display.say(f"broker: {broker.version} ({broker.kind})")
             return asyncio.run(_session(plan, broker, display))
     except KeyboardInterrupt:
-        return Result(None, ["interrupted before anything was sent"], FAILED)
+        display.say("interrupted; everything has been ended")
+        return Result(None, ["interrupted"], FAILED)
     except (SettingsError, InUse) as error:
         display.say(f"settings: {error}")
         return Result(None, [str(error)], WRONG_SETTINGS)
@@ -127,15 +118,15 @@ async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
     """Start the rest, do the run, and end what was started."""
     settings = _settings(broker)
     async with AsyncExitStack() as stack:
-        place = _Place.made(stack)
+        place = Place.made(stack)
         bus = await Bus.open(settings)
         stack.push_async_callback(bus.link.close)
         if broker.kind == "given":
             await bus.require_unused()
-        emulator = await _start_emulator(stack, place)
+        emulator = await start_emulator(stack, place)
         run = Run(bus, emulator.api, display, dead_before=(await bus.depths()).dead)
         await bus.listen(run.on_outcome)
-        worker = await _start_worker(stack, place, settings, emulator.api.url, run.on_worker_line)
+        worker = await start_worker(stack, place, settings, emulator.api.url, run.on_worker_line)
         display.say(f"emulator: {emulator.api.url} (pid {emulator.child.process.pid})")
         display.say(f"worker: pid {worker.process.pid}")
         hints = how_to_use(broker.url, emulator.api.url)
@@ -150,93 +141,6 @@ def _settings(broker: Broker) -> Settings:
         snapshot_bindings=(),
         wait_ladder=WAIT_LADDER,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A folder for the programs, and who sees to it that both end with us."""
-
-    folder: Path
-    guardian: Guardian
-
-    @classmethod
-    def made(cls, stack: AsyncExitStack) -> "_Place":
-        folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-up-"))
-        guardian = Guardian(folder)
-        stack.callback(guardian.close)
-        return cls(folder, guardian)
-
-
-@dataclass(frozen=True, slots=True)
-class _RunningEmulator:
-    child: Child
-    api: Emulator
-
-
-async def _start_emulator(stack: AsyncExitStack, place: _Place) -> _RunningEmulator:
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def on_line(line: str) -> None:
-        if line.startswith(LISTENING) and not listening.done():
-            listening.set_result(line.removeprefix(LISTENING))
-
-    arguments = ("infra.emulator", "--port", "0", "--settle", str(SETTLE_SECONDS))
-    child = await Child.start(
-        "emulator", arguments, guardian=place.guardian, folder=place.folder, on_line=on_line
-    )
-    stack.push_async_callback(child.stop, STOP_SECONDS)
-    client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
-    return _RunningEmulator(child, Emulator(await child.says(listening), client))
-
-
-async def _start_worker(
-    stack: AsyncExitStack, place: _Place, settings: Settings, endpoint: str, on_line: Callable[[str], None]
-) -> Child:
-    connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def watch(line: str) -> None:
-        if '"broker.connected"' in line and not connected.done():
-            connected.set_result(None)
-        on_line(line)
-
-    child = await Child.start(
-        "worker",
-        ("handler", "worker"),
-        guardian=place.guardian,
-        folder=place.folder,
-        on_line=watch,
-        settings=_worker_settings(settings, endpoint),
-    )
-    stack.push_async_callback(child.stop, STOP_SECONDS)
-    await child.says(connected)
-    return child
-
-
-def _worker_settings(settings: Settings, endpoint: str) -> dict[str, str]:
-    """The worker's environment; its ledger is a file in its own folder."""
-    files = {
-        f"AMQP_{name}_FILE": str(file.resolve())
-        for name, file in (
-            ("CA", settings.amqp_ca_file),
-            ("CERT", settings.amqp_cert_file),
-            ("KEY", settings.amqp_key_file),
-        )
-        if file
-    }
-    return files | {
-        "AMQP_URL": ",".join(url.get_secret_value() for url in settings.amqp_url),
-        "SNAPSHOT_EXCHANGE": settings.snapshot_exchange,
-        "SNAPSHOT_QUEUE": settings.snapshot_queue,
-        "RESULT_EXCHANGE": settings.result_exchange,
-        "QUEUE_TYPE": settings.queue_type,
-        "VBS_ENDPOINT": endpoint,
-        "VBS_AUTH": "none",
-        "VBS_TIMEOUT": str(VBS_TIMEOUT),
-        "WAIT_LADDER": ",".join(map(str, WAIT_LADDER)),
-        "LEDGER_URL": "sqlite:///ledger.db",
-        "LOG_FORMAT": "json",
-        "LOG_LEVEL": "DEBUG",  # which says of each message what became of it
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,15 +189,17 @@ class _Session:
         """Say how it went."""
         account, summary = self.run.account, self.run.summary()
         self.display.say(
-            f"{account.messages} messages sent: {summary.sent} events, {account.copies} second copies, "
-            f"{account.ignored_sent} notifications of other things (ignored {account.ignored})"
+            f"{account.messages} messages: {summary.sent} events, {account.copies} second copies, "
+            f"{account.ignored_sent} of other things (ignored)"
         )
         self.display.say(
-            f"{summary.backups} backups made; {summary.completed} events completed, {summary.failed} failed, "
-            f"{summary.skipped} skipped; {summary.dead} dead letters, {summary.waiting} waiting"
+            f"{summary.completed} completed, {summary.failed} failed, {summary.skipped} skipped; "
+            f"{summary.backups} backups, {summary.dead} dead letters, {summary.waiting} waiting"
         )
-        for problem in problems:
+        for problem in problems[:MOST_PROBLEMS]:
             self.display.say(f"unaccounted for: {problem}")
+        if len(problems) > MOST_PROBLEMS:
+            self.display.say(f"… and {len(problems) - MOST_PROBLEMS} more")
         self.run.state = UNACCOUNTED if problems else ACCOUNTED
         self.display.say(self.run.state)
         return Result(summary, problems, FAILED if problems else 0)
@@ -348,7 +254,7 @@ def main() -> None:
     """Run the command."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
-    app()
+    app(prog_name="infra/up")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+"""The programs of a run: the emulator and the worker, in a folder that ends with them."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from handler.settings import Settings
+from infra.emulator.testing import Emulator
+from infra.local.child import Child
+from infra.local.guardian import Guardian
+
+# Short waits, so that a first run takes seconds; a lost answer is looked for at least VBS_TIMEOUT long.
+WAIT_LADDER: Final = (1, 2, 5)
+VBS_TIMEOUT: Final = 5
+SETTLE_SECONDS: Final = 1
+STOP_SECONDS: Final = 30.0
+LISTENING: Final = "listening on "
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder for the programs, and who sees to it that both end with us."""
+
+    folder: Path
+    guardian: Guardian
+
+    @classmethod
+    def made(cls, stack: AsyncExitStack) -> "Place":
+        """Make it for as long as `stack` is open."""
+        folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-up-"))
+        guardian = Guardian(folder)
+        stack.callback(guardian.close)
+        return cls(folder, guardian)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEmulator:
+    """The emulator's process, and what it is asked."""
+
+    child: Child
+    api: Emulator
+
+
+async def start_emulator(stack: AsyncExitStack, place: Place) -> RunningEmulator:
+    """Start the emulator and return once it listens. Raises `ChildEnded`, `TimeoutError`."""
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_line(line: str) -> None:
+        if line.startswith(LISTENING) and not listening.done():
+            listening.set_result(line.removeprefix(LISTENING))
+
+    arguments = ("infra.emulator", "--port", "0", "--settle", str(SETTLE_SECONDS))
+    child = await Child.start(
+        "emulator", arguments, guardian=place.guardian, folder=place.folder, on_line=on_line
+    )
+    stack.push_async_callback(child.stop, STOP_SECONDS)
+    client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
+    return RunningEmulator(child, Emulator(await child.says(listening), client))
+
+
+async def start_worker(
+    stack: AsyncExitStack, place: Place, settings: Settings, endpoint: str, on_line: Callable[[str], None]
+) -> Child:
+    """Start a worker and return once it consumes. Raises `ChildEnded`, `TimeoutError`."""
+    connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def watch(line: str) -> None:
+        if '"broker.connected"' in line and not connected.done():
+            connected.set_result(None)
+        on_line(line)
+
+    child = await Child.start(
+        "worker",
+        ("handler", "worker"),
+        guardian=place.guardian,
+        folder=place.folder,
+        on_line=watch,
+        settings=_worker_settings(settings, endpoint),
+    )
+    stack.push_async_callback(child.stop, STOP_SECONDS)
+    await child.says(connected)
+    return child
+
+
+def _worker_settings(settings: Settings, endpoint: str) -> dict[str, str]:
+    """The worker's environment; its ledger is a file in its own folder."""
+    files = {
+        f"AMQP_{name}_FILE": str(file.resolve())
+        for name, file in (
+            ("CA", settings.amqp_ca_file),
+            ("CERT", settings.amqp_cert_file),
+            ("KEY", settings.amqp_key_file),
+        )
+        if file
+    }
+    return files | {
+        "AMQP_URL": ",".join(url.get_secret_value() for url in settings.amqp_url),
+        "SNAPSHOT_EXCHANGE": settings.snapshot_exchange,
+        "SNAPSHOT_QUEUE": settings.snapshot_queue,
+        "RESULT_EXCHANGE": settings.result_exchange,
+        "QUEUE_TYPE": settings.queue_type,
+        "VBS_ENDPOINT": endpoint,
+        "VBS_AUTH": "none",
+        "VBS_TIMEOUT": str(VBS_TIMEOUT),
+        "WAIT_LADDER": ",".join(map(str, WAIT_LADDER)),
+        "LEDGER_URL": "sqlite:///ledger.db",
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "DEBUG",  # which says of each message what became of it
+    }

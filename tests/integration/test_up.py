@@ -1,0 +1,188 @@
+"""`infra/up` as a user starts it: a process, its last line, its exit code, and what is left of it."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.local.account import Account
+from infra.local.broker import Broker
+from infra.local.ready import wait_until
+from infra.local.samples import samples
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 110.0
+
+
+def shell(url: str, names: str) -> Mapping[str, str]:
+    """The shell: the shared broker, names of our own, and settings that must not reach the worker."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "AMQP_URL": url,
+        "SNAPSHOT_EXCHANGE": f"{names}-in",
+        "SNAPSHOT_QUEUE": names,
+        "RESULT_EXCHANGE": f"{names}-out",
+        "VBS_ENDPOINT": "https://vbs.example.com",
+        "LEDGER_URL": "none",
+    }
+
+
+@pytest.fixture
+def environment(amqp_url: str, unique: str) -> Mapping[str, str]:
+    """A shell of this test's own."""
+    return shell(amqp_url, unique)
+
+
+@contextmanager
+def started(environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start it; whatever the test does, it has ended afterwards."""
+    command = [sys.executable, "-m", "infra.local.up", *arguments]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def finished(environment: Mapping[str, str], *arguments: str) -> tuple[int, list[str], list[str]]:
+    """Run it to its end: exit code, lines of standard output and of standard error."""
+    with started(environment, *arguments) as process:
+        out, err = process.communicate(timeout=SECONDS)
+        return process.returncode, out.splitlines(), err.splitlines()
+
+
+def lines_until(lines: Iterable[str], start: str) -> list[str]:
+    """Read what it says until a line starts so."""
+    read: list[str] = []
+    for line in lines:
+        read.append(line.rstrip())
+        if line.startswith(start):
+            return read
+    raise AssertionError(f"no line starts with {start!r} in {read}")
+
+
+def pid_of(program: str, lines: Iterable[str]) -> int:
+    """The process id that the line about `program` tells."""
+    line = next(line for line in lines if line.startswith(f"{program}: "))
+    return int(line.rstrip(")").rpartition("pid ")[2])
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process has this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def expected_counts() -> dict[str, int]:
+    """What the samples say of themselves."""
+    account = Account()
+    ends: dict[str, str] = {}
+    made = 0
+    for sample in samples():
+        account.send(sample)
+        if sample.event_id and sample.event_id not in ends:
+            ends[sample.event_id] = sample.ends
+            made += sample.ends == "completed" or sample.category == "backup_error"
+    told = list(ends.values())
+    return {
+        "sent": len(told),
+        "backups": made,
+        "accepted": made,
+        "completed": told.count("completed"),
+        "failed": told.count("failed"),
+        "skipped": told.count("skipped"),
+        "dead": told.count("failed"),
+        "waiting": 0,
+    }
+
+
+def test_samples_end_as_they_say(environment: Mapping[str, str]) -> None:
+    """`--once --json`: exit 0, and every count is what the samples foretell."""
+    code, out, err = finished(environment, "--once", "--json")
+    assert 0 == code, "\n".join(err)
+    assert [json.dumps(expected_counts())] == out
+    for sample in samples():
+        if sample.category:
+            line = next(line for line in err if f"  {sample.what} - " in line and "failed" in line)
+            assert f"{sample.what} - {sample.category}: " in line
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A run of fifty events that stayed up, met a second one on the same queue, and was ended by SIGTERM."""
+
+    last_line: str
+    code: int
+    pids: Sequence[int]
+    second_code: int
+    second_lines: Sequence[str]
+
+
+@pytest.fixture(scope="module")
+def stay(broker: Broker) -> Stay:
+    """Have it done once for all tests that look at it."""
+    environment = shell(broker.url, f"t-{secrets.token_hex(6)}")
+    with started(environment, "--json", "--events", "50", "--seed", "7") as process:
+        assert process.stderr is not None
+        lines = lines_until(process.stderr, "every event is accounted for")
+        second_code, second_lines, _ = finished(environment, "--once")
+        process.terminate()
+        out, _ = process.communicate(timeout=SECONDS)
+    pids = [pid_of("emulator", lines), pid_of("worker", lines)]
+    return Stay(out.splitlines()[-1], process.returncode, pids, second_code, second_lines)
+
+
+def test_events_sends_exactly_so_many(stay: Stay) -> None:
+    """`--events 50` sends 50 good events: 50 backups, 50 completed, nothing else."""
+    expected = {"sent": 50, "backups": 50, "accepted": 50, "completed": 50}
+    assert expected | {"failed": 0, "skipped": 0, "dead": 0, "waiting": 0} == json.loads(stay.last_line)
+
+
+def test_a_signal_after_a_good_run_is_no_failure(stay: Stay) -> None:
+    """It stays until told to end, and then the exit code is that of the account."""
+    assert 0 == stay.code
+
+
+def test_a_signal_ends_everything(stay: Stay) -> None:
+    """After SIGTERM nothing that was started is left."""
+    assert [True, True] == [is_gone(pid) for pid in stay.pids]
+
+
+def test_a_queue_in_use_is_left_alone(stay: Stay) -> None:
+    """A given broker's queue that somebody consumes is refused: his messages would be taken."""
+    assert 2 == stay.second_code
+    assert "is in use on this broker" in stay.second_lines[-1]
+
+
+def test_a_killed_worker_leaves_events_unaccounted_for(environment: Mapping[str, str]) -> None:
+    """Exit 1, the reason, and each missing event named."""
+    with started(environment, "--once", "--events", "50") as process:
+        assert process.stdout is not None
+        os.kill(pid_of("worker", lines_until(process.stdout, "worker: ")), signal.SIGKILL)
+        out, _ = process.communicate(timeout=SECONDS)
+    assert 1 == process.returncode
+    assert "the worker ended with code -9" in out
+    assert "no outcome" in out
+
+
+def test_a_killed_run_leaves_no_process(environment: Mapping[str, str]) -> None:
+    """SIGKILL lets nobody tidy up; the guardian does."""
+    with started(environment) as process:
+        assert process.stdout is not None
+        lines = lines_until(process.stdout, "worker: ")
+    pids = [pid_of("emulator", lines), pid_of("worker", lines)]
+    assert wait_until(lambda: all(map(is_gone, pids)), seconds=10)
