@@ -200,9 +200,11 @@ async def _connect_one(params: pika.URLParameters) -> Link:
     try:
         await asyncio.wait_for(opened, _CONNECT_TIMEOUT)
     except TimeoutError:
-        if not raw.is_closed and not raw.is_closing:
-            raw.close()
         raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None
+    finally:
+        # Nobody waits for it any more: out of time, or cancelled.
+        if not (raw.is_open or raw.is_closed or raw.is_closing):
+            raw.close()
     return Link(raw, closed)
 
 
