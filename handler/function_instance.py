@@ -99,13 +99,12 @@ class Instance:
 
 
 async def _answers(link: Link) -> bool:
-    """Ask the broker for something small; close a connection without an answer."""
+    """Ask the broker for something small; drop a connection without an answer."""
     with contextlib.suppress(TimeoutError, ConnectionLost):
         async with asyncio.timeout(_PROBE_SECONDS):
             await (await link.channel()).close()
             return True
-    if not link.closed.done() and link.raw.is_open:
-        link.raw.close()
+    await link.drop()
     return False
 
 

@@ -146,6 +146,13 @@ class Link:
                 self.raw.close()
             await asyncio.wait({self.closed}, timeout=_CONNECT_TIMEOUT)
 
+    async def drop(self) -> None:
+        """Close the socket without a word, since the broker does not answer."""
+        if not self.closed.done():
+            # pika's own close waits for an answer, and has no public way without one.
+            self.raw._terminate_stream(ConnectionLost("the broker does not answer"))  # noqa: SLF001
+            await self.closed
+
     @property
     def server_version(self) -> str:
         """The broker's version, as it said in its greeting."""
