@@ -100,10 +100,10 @@ class World:
 
     def take(self, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
         """Take all messages of a queue."""
-        taken = []
+        taken: list[tuple[bytes, dict[str, Any]]] = []
         while True:
             method, properties, body = self.channel.basic_get(queue, auto_ack=True)
-            if method is None:
+            if method is None or properties is None or body is None:
                 return taken
             taken.append((body, properties.headers or {}))
 
