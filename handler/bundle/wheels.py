@@ -61,7 +61,7 @@ def _last_error(text: str) -> str:
 
 
 def _wanted(root: Path) -> Iterator[Path]:
-    """Yield the files of packages; not their commands and tests, nor what only installers and editors read."""
+    """Yield the files of packages; not their commands and tests, nor what only installers read."""
     for path in root.rglob("*"):
         top, *inner = path.relative_to(root).parts
         metadata = top.endswith(".dist-info") and not (inner and inner[0].startswith(_KEPT_METADATA))
