@@ -1,28 +1,24 @@
 """The function's entry: FunctionGraph calls ``handler`` with what its trigger has collected.
 
-The platform imports this by way of the bundle's ``index.py``. A call that raises is repeated as a whole (at
-most as often as the trigger's settings say), which is safe, since every step is.
+The platform imports this by way of the bundle's ``index.py``. What is behind it is imported when the instance
+is made, so that whatever is wrong with it is the initializer's error, with a text that the platform shows.
+
+A call that raises is repeated as a whole (as often as the function's asynchronous settings say), which is
+safe, since every step is.
 """
 
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-from events.decode import unpack
-from events.message import Message
-from handler import logs
-from handler.function_instance import Instance
-from handler.function_settings import deadline_of, settings_of
-from handler.reply import Kind
+if TYPE_CHECKING:
+    from handler.function_instance import Instance
 
-COUNTED: Final[tuple[Kind, ...]] = ("accepted", "completed", "failed", "skipped", "waiting")
-"""What becomes of messages; notifications that are for others count only as received."""
-
-_warm: list[Instance] = []
-"""The one instance that this process is, as soon as there is one."""
+_warm: "list[Instance]" = []
+"""The one instance that this process is, once there is one."""
 
 
 def initializer(context: Any) -> None:
-    """Prepare a new instance. Raises ``SettingsError``, which the platform shows."""
+    """Prepare a new instance. Raises ``SettingsError``, whose text names the variable."""
     _instance(context)
 
 
@@ -37,33 +33,19 @@ def handler(event: object, context: Any) -> dict[str, int]:
         BrokerError: the broker is out of reach; the platform is to call again.
 
     """
-    deadline = deadline_of(context, now=time.monotonic())
-    instance = _instance(context)
-    messages = _messages(event)
-    kinds = instance.call(messages, context, deadline) if messages else {}
-    return {"received": len(messages)} | {kind: kinds.get(kind, 0) for kind in COUNTED}
+    started = time.monotonic()
+    return _instance(context).handle(event, context, started=started)
 
 
 def close() -> None:
-    """End the instance. The platform never does; tests do."""
+    """End the instance and its connections. The platform freezes it for good; other callers tidy up."""
     while _warm:
         _warm.pop().close()
 
 
-def _instance(context: Any) -> Instance:
+def _instance(context: Any) -> "Instance":
     if not _warm:
-        settings = settings_of(context)
-        logs.set_up(settings.log_level, settings.log_format)
-        _warm.append(Instance(settings))
+        from handler.function_instance import new_instance
+
+        _warm.append(new_instance(context))
     return _warm[0]
-
-
-def _messages(event: object) -> list[Message]:
-    """Take the call apart; a timer's tick only keeps the instance warm."""
-    if isinstance(event, dict) and event.get("trigger_type") == "TIMER":
-        return []
-    try:
-        return unpack(event)
-    except (TypeError, RecursionError):
-        # Not what the platform hands over, which was JSON: there are no bytes to keep.
-        return [Message(f"a call with a {type(event).__name__} that is no JSON".encode())]

@@ -10,14 +10,16 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
+from events.decode import unpack
 from events.message import Message
+from handler import logs
 from handler.bootstrap import Parts, open_link, parts
 from handler.broker.link import Link
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
 from handler.function_batch import Batch
-from handler.function_settings import Deadline
+from handler.function_settings import Deadline, deadline_of, settings_of
 from handler.ports import Ledger
 from handler.reply import Kind
 from handler.settings import Settings
@@ -27,6 +29,28 @@ log = logging.getLogger(__name__)
 _PROBE_SECONDS = 2.0
 _CONNECTIONS_PER_CALL = 2
 """A broker that restarts meanwhile is survived within the call; more is the platform's to repeat."""
+
+
+COUNTED: Final[tuple[Kind, ...]] = ("accepted", "completed", "failed", "skipped", "waiting")
+"""What becomes of messages; notifications that are for others count only as received."""
+
+
+def new_instance(context: Any) -> "Instance":
+    """Make an instance by the settings in the context. Raises ``SettingsError``."""
+    settings = settings_of(context)
+    logs.set_up(settings.log_level, settings.log_format)
+    return Instance(settings)
+
+
+def messages_of(event: object) -> list[Message]:
+    """Take a call apart; a timer's tick only keeps the instance warm. Never raises."""
+    if isinstance(event, dict) and event.get("trigger_type") == "TIMER":
+        return []
+    try:
+        return unpack(event)
+    except (TypeError, RecursionError):
+        # Not what the platform hands over, which was JSON: there are no bytes to keep.
+        return [Message(f"a call with a {type(event).__name__} that is no JSON".encode())]
 
 
 class Instance:
@@ -47,18 +71,20 @@ class Instance:
     async def _open(self) -> Parts:
         return await self._resources.enter_async_context(parts(self._settings, agency=lambda: self._context))
 
-    def call(self, messages: Sequence[Message], context: Any, deadline: Deadline) -> Counter[Kind]:
-        """Handle the messages of one call and count what became of them.
+    def handle(self, event: object, context: Any, *, started: float) -> dict[str, int]:
+        """Handle one call that began at ``started``, in monotonic seconds, and return its summary.
 
         Raises:
-            BrokerError: the broker is out of reach, so that some of them are neither done nor put aside.
+            BrokerError: the broker is out of reach, so that some messages are neither done nor put aside.
 
         """
+        messages = messages_of(event)
         self._context = context
         try:
-            return self._runner.run(self._within(messages, deadline))
+            kinds = self._runner.run(self._within(messages, deadline_of(context, now=started)))
         finally:
             self._context = None
+        return {"received": len(messages)} | {kind: kinds[kind] for kind in COUNTED}
 
     def close(self) -> None:
         """Close everything."""
@@ -82,6 +108,8 @@ class Instance:
     async def _handle(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
         kinds: Counter[Kind] = Counter()
         left = messages
+        if not left:
+            return kinds
         for _ in range(_CONNECTIONS_PER_CALL):
             batch = Batch(self._parts, await self._live_link(), deadline)
             left = await batch.run(left)

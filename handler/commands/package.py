@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -39,10 +39,12 @@ def package(
     The packages it needs are fetched with pip for that platform, whatever this machine is.
     The same input gives the same bytes.
     """
+    if not os.access(out.parent, os.W_OK):
+        raise fail(f"--out {out}: there is no such folder, or it cannot be written to", code=2)
     added = _read(add or [])
     with failing_plainly(), progress_console().status("Fetching packages"):
         files = {**wheels(frozenset(extras or [])), **sources(), **added}
-        written = _write(out, files)
+        written = write(out, files)
     _print(written, as_json=as_json)
 
 
@@ -51,13 +53,6 @@ def _read(paths: list[Path]) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in paths}
     except OSError as error:
         raise fail(f"--add {error.filename}: {error.strerror}", code=2) from None
-
-
-def _write(out: Path, files: Mapping[str, bytes]) -> Written:
-    try:
-        return write(out, files)
-    except OSError as error:
-        raise fail(f"--out {out}: {error.strerror}", code=2) from None
 
 
 def _print(written: Written, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from handler import function
+from handler.function_instance import COUNTED
 from infra.emulator.testing import Emulator
 from tests.twins.context import FakeContext
 
@@ -41,7 +42,7 @@ def batch(*messages: object) -> dict[str, Any]:
 
 def counts(received: int, **kinds: int) -> dict[str, int]:
     """The summary of a call."""
-    return {"received": received} | {kind: kinds.get(kind, 0) for kind in function.COUNTED}
+    return {"received": received} | {kind: kinds.get(kind, 0) for kind in COUNTED}
 
 
 @dataclass
