@@ -20,7 +20,7 @@ from handler.rules import load_rules
 from handler.settings import Settings
 from handler.shift import Shift
 from handler.tools import Terms, Tools
-from handler.vbs.auth import choose_auth
+from handler.vbs.auth import Context, choose_auth
 from handler.vbs.client import VbsClient
 from handler.vbs.http import http_client
 from handler.worker import Plan, Worker
@@ -77,14 +77,17 @@ class Parts:
         tools = Tools(self.api, self.ledger, self.intake, terms(self.settings), time.time)
         return Process(tools=tools, outbox=outbox, chooser=self.chooser, notify=log_handled)
 
+    def outbox(self, link: Link) -> BrokerOutbox:
+        """Make the outbox of a new connection."""
+        ignore = self.settings.result_unroutable == "ignore"
+        return BrokerOutbox(link, topology(self.settings), ignore_unroutable=ignore)
+
     def shift(self, link: Link) -> Shift:
         """Make a shift on a new connection."""
-        settings = self.settings
-        names = topology(settings)
-        outbox = BrokerOutbox(link, names, ignore_unroutable=settings.result_unroutable == "ignore")
+        outbox = self.outbox(link)
         return Shift(
             link=link,
-            topology=names,
+            topology=topology(self.settings),
             process=self.process(outbox),
             outbox=outbox,
             intake=self.intake,
@@ -108,8 +111,11 @@ class Parts:
 
 
 @asynccontextmanager
-async def parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Open what the program needs, and close it in reverse. Raises ``SettingsError``."""
+async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIterator[Parts]:
+    """Open what the program needs, and close it in reverse. Raises ``SettingsError``.
+
+    ``agency`` returns the FunctionGraph context of the call that is running, whose credentials sign in.
+    """
     if not settings.vbs_endpoint:
         raise SettingsError(
             "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
@@ -121,7 +127,7 @@ async def parts(settings: Settings) -> AsyncIterator[Parts]:
             client,
             settings.vbs_endpoint,
             version=settings.vbs_api_version,
-            auth=choose_auth(settings, client),
+            auth=choose_auth(settings, client, agency),
             timeout=settings.vbs_timeout,
         )
         ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)

@@ -20,7 +20,8 @@ class TcpProxy:
     """Forwards loopback connections to a target until it is told to fail.
 
     It works in a thread of its own from entering the `with` block to leaving it, so that it can
-    stand before blocking and asyncio programs alike. Clients connect to `host` and `port`.
+    stand before blocking and asyncio programs alike. Clients connect to `host` and `port`;
+    `accepted` counts their connections.
     """
 
     host = "127.0.0.1"
@@ -31,6 +32,8 @@ class TcpProxy:
         self._swallowing = False
         self._refusing = False
         self._delay = 0.0
+        self._forgotten: set[asyncio.StreamWriter] = set()
+        self.accepted = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="tcp-proxy")
@@ -38,6 +41,10 @@ class TcpProxy:
     def cut_all(self) -> None:
         """Reset every open connection, on both sides."""
         self._in_loop(self._abort_all)
+
+    def forget_all(self) -> None:
+        """Swallow what is sent over the connections that are open now; new ones work."""
+        self._in_loop(lambda: self._forgotten.update(self._writers))
 
     def swallow(self, on: bool) -> None:
         """Half-open: connections stay, and what is sent from either side is lost."""
@@ -86,6 +93,7 @@ class TcpProxy:
             _reset(writer)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         if self._refusing:
             _reset(writer)
             return
@@ -104,7 +112,7 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 await asyncio.sleep(self._delay)
-                if not self._swallowing:
+                if not self._swallowing and writer not in self._forgotten:
                     writer.write(data)
                     await writer.drain()
         writer.close()

@@ -147,6 +147,13 @@ class Link:
                 self.raw.close()
             await asyncio.wait({self.closed}, timeout=_CLOSE_TIMEOUT)
 
+    async def drop(self) -> None:
+        """Close the socket without a word, since the broker does not answer."""
+        if not self.closed.done():
+            # pika's own close waits for an answer, and has no public way without one.
+            self.raw._terminate_stream(ConnectionLost("the broker does not answer"))  # noqa: SLF001
+            await self.closed
+
     @property
     def server_version(self) -> str:
         """The broker's version, as it said in its greeting."""
@@ -201,9 +208,11 @@ async def _connect_one(params: pika.URLParameters) -> Link:
     try:
         await asyncio.wait_for(opened, _CONNECT_TIMEOUT)
     except TimeoutError:
-        if not raw.is_closed and not raw.is_closing:
-            raw.close()
         raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None
+    finally:
+        # Nobody waits for it any more: out of time, or cancelled.
+        if not (raw.is_open or raw.is_closed or raw.is_closing):
+            raw.close()
     return Link(raw, closed)
 
 

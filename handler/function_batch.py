@@ -1,0 +1,177 @@
+"""The messages of one call, through the very same process as the worker's, within the call's time.
+
+The platform acknowledges on its own and repeats whole calls at best, so nothing may be left when a call
+returns: what is not finished by then waits in a wait queue.
+
+Dangers:
+- A message is not cut off once it publishes what replaces it: half told, it could end twice.
+- Who is cut off may have sent its request. Its claim is not renewed, so that it is looked for first.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from events.decode import open_message
+from events.errors import EventIds
+from events.message import Message, State, WaitReason, wrap
+from events.outcome import Category, Failure, Outcome
+from handler.bootstrap import Parts
+from handler.broker.link import Link
+from handler.errors import ConnectionLost
+from handler.function_settings import Deadline
+from handler.ports import Outbox
+from handler.process import Handled
+from handler.reply import Kind, dead_letter_headers
+
+log = logging.getLogger(__name__)
+
+
+class MarkedOutbox:
+    """An outbox that knows in which tasks publishing has begun."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.begun: set[asyncio.Task[Any] | None] = set()
+
+    async def tell(self, outcome: Outcome) -> None:
+        """See ``handler.ports.Outbox.tell``."""
+        self.begun.add(asyncio.current_task())
+        await self._outbox.tell(outcome)
+
+    async def wait(self, body: bytes, *, seconds: float) -> None:
+        """See ``handler.ports.Outbox.wait``."""
+        self.begun.add(asyncio.current_task())
+        await self._outbox.wait(body, seconds=seconds)
+
+    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+        """See ``handler.ports.Outbox.bury``."""
+        self.begun.add(asyncio.current_task())
+        await self._outbox.bury(message, reason)
+
+
+class Batch:
+    """Handles messages over one connection. ``kinds`` counts what became of them."""
+
+    def __init__(self, parts: Parts, link: Link, deadline: Deadline) -> None:
+        self._parts = parts
+        self._link = link
+        self._deadline = deadline
+        self._outbox = MarkedOutbox(parts.outbox(link))
+        self._process = parts.process(self._outbox)
+        self._running: dict[asyncio.Task[Handled], Message] = {}
+        self._left: list[Message] = []
+        self._cut: list[Message] = []
+        self.kinds: Counter[Kind] = Counter()
+
+    async def run(self, messages: Iterable[Message]) -> Sequence[Message]:
+        """Handle the messages; return those that nothing replaces yet, since the connection was lost.
+
+        Raises:
+            ConnectionLost: it was lost while what is not finished was handed over.
+
+        """
+        todo = deque(messages)
+        try:
+            while (todo or self._running) and not self._over():
+                while todo and len(self._running) < self._room():
+                    self._start(todo.popleft())
+                await self._progress(until=self._deadline.soft)
+            await self._finish()
+        finally:
+            await self._cancel(self._running)
+        if self._link.closed.done():
+            return [*self._left, *self._cut, *todo]
+        await asyncio.gather(
+            *(self._put_aside(message, "look") for message in self._cut),
+            *(self._put_aside(message, "pause") for message in todo),
+        )
+        return self._left
+
+    def _over(self) -> bool:
+        return self._link.closed.done() or time.monotonic() >= self._deadline.soft
+
+    def _room(self) -> int:
+        """How many may be in hand; while intake pauses the process only puts them aside."""
+        intake = self._parts.intake
+        return self._parts.settings.concurrency if intake.pause_left() else intake.limit
+
+    def _start(self, message: Message) -> None:
+        self._running[asyncio.create_task(self._handle(message))] = message
+
+    async def _handle(self, message: Message) -> Handled:
+        """Handle one. A bug that the process itself has not caught is this message's trouble alone."""
+        try:
+            return await self._process.handle(message)
+        except ConnectionLost:
+            raise
+        except Exception:
+            log.exception("a bug: please report it", extra={"action": "message.bug"})
+            return await self._after_bug(message)
+
+    async def _progress(self, *, until: float) -> None:
+        """Wait until one is done, the connection is lost, or time is up."""
+        ends: set[asyncio.Future[Any]] = {*self._running, self._link.closed}
+        seconds = max(0.0, until - time.monotonic())
+        done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in [task for task in self._running if task in done]:
+            self._settle(task)
+
+    def _settle(self, task: asyncio.Task[Handled]) -> None:
+        """Note how a message ended that was in hand."""
+        message = self._running.pop(task)
+        if task.cancelled():
+            self._cut.append(message)
+        elif isinstance(error := task.exception(), ConnectionLost):
+            log.info("to be handled again: %s", error, extra={"action": "message.left"})
+            self._left.append(message)
+        else:
+            self.kinds[task.result().kind] += 1
+
+    async def _finish(self) -> None:
+        """Let end what can: without a connection until time is up, later only what publishes already."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=max(0.0, self._deadline.soft - time.monotonic()))
+        await self._cancel(task for task in self._running if task not in self._outbox.begun)
+        if self._running:
+            await asyncio.wait(self._running)
+        for task in list(self._running):
+            self._settle(task)
+
+    async def _cancel(self, tasks: Iterable[asyncio.Task[Handled]]) -> None:
+        tasks = list(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _put_aside(self, message: Message, reason: WaitReason) -> None:
+        """Hand a message over as it is; one that was cut off comes back when its claim has ended."""
+        original, state = open_message(message, now=time.time())
+        settings = self._parts.settings
+        seconds = settings.lease_seconds if reason == "look" else settings.wait_ladder[0]
+        kept = "watch" if state.reason == "watch" else reason
+        await self._wait(original, replace(state, reason=kept, waits=state.waits + 1), seconds)
+        self.kinds["waiting"] += 1
+
+    async def _wait(self, original: Message, state: State, seconds: float) -> None:
+        body = wrap(original, state, event_id=original.derived_id)
+        await self._outbox.wait(body, seconds=seconds)
+
+    async def _after_bug(self, message: Message) -> Handled:
+        """Let a message that has met a bug wait, or bury it where it has done so too often."""
+        original, state = open_message(message, now=time.time())
+        ids = EventIds(event_id=original.derived_id)
+        settings = self._parts.settings
+        state = replace(state, reason="retry", attempts=state.attempts + 1, waits=state.waits + 1)
+        if state.attempts < settings.max_attempts:
+            await self._wait(original, state, settings.lease_seconds)
+            return Handled("waiting", ids, state.reason)
+        failure = Failure(category=Category.INVALID, code="bug", message="within snapshot-backup")
+        now, queue = time.time(), settings.snapshot_queue
+        headers = dead_letter_headers(failure, ids, original, state, now=now, queue=queue)
+        await self._outbox.bury(original.blanked(), headers)
+        return Handled("failed", ids, failure.category.value)

@@ -1,0 +1,158 @@
+"""The bundle as it is deployed: made with pip, unpacked into an empty folder, run by a Python 3.12."""
+
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from typer.testing import CliRunner
+
+from handler.bundle.wheels import WheelsMissing, wheels
+from handler.cli import app
+from infra.emulator.testing import Emulator, running_emulator
+from tests.integration.function_world import World, batch, counts, event, function_world
+
+CONTEXT = Path(__file__).parents[1] / "twins" / "context.py"
+ADDED = Path(__file__).parents[1] / "data" / "events" / "data.json"
+LIMIT = 40 * 1024 * 1024
+
+# Runs in a process that knows nothing but the bundle: standard input has user data and event.
+CALL = """
+import json, runpy, sys
+bundle, context = sys.argv[1:]
+sys.path.insert(0, bundle)
+user_data, event = json.load(sys.stdin)
+context = runpy.run_path(context)["FakeContext"](user_data)
+import index
+index.initializer(context)
+summary = index.handler(event, context)
+outside = [m.__file__ for m in sys.modules.values() if getattr(m, "__file__", None)]
+print(json.dumps([summary, [f for f in outside if "site-packages" in f or "dist-packages" in f]]))
+"""
+
+
+def missing(reason: str) -> NoReturn:
+    """An excuse on a developer's machine, not where changes are judged."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the command writes."""
+    path = tmp_path_factory.mktemp("bundle") / "function.zip"
+    done = CliRunner().invoke(app, ["package", "--out", str(path), "--add", str(ADDED), "--json"])
+    if done.exit_code:
+        missing(f"no bundle: {done.stderr}")
+    told = json.loads(done.stdout)
+    assert path.stat().st_size == told["zip_bytes"] < LIMIT
+    return path
+
+
+@pytest.fixture(scope="module")
+def names(bundle: Path) -> list[str]:
+    """What is in it."""
+    with zipfile.ZipFile(bundle) as archive:
+        return archive.namelist()
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """An API."""
+    with running_emulator(race=0) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def world(amqp_url: str, unique: str, emulator: Emulator) -> Iterator[World]:
+    """A broker's side."""
+    with function_world(amqp_url.partition(",")[0], unique, emulator) as world:
+        yield world
+
+
+def test_made_again_it_has_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    """So that a deployment changes only when something has changed."""
+    again = tmp_path / "again.zip"
+    CliRunner().invoke(app, ["package", "--out", str(again), "--add", str(ADDED)])
+
+    assert bundle.read_bytes() == again.read_bytes()
+
+
+def test_it_holds_the_function_and_its_packages_only(names: list[str]) -> None:
+    """No command line, no tests, nothing compiled by the machine that made it."""
+    tops = {name.partition("/")[0].partition("-")[0] for name in names}
+
+    assert {"index.py", "events", "handler", "httpx", "pika", "pydantic", "pydantic_core"} <= tops
+    assert set() == tops & {"aiohttp", "bin", "infra", "psycopg", "rich", "tests", "typer"}
+    assert [] == [name for name in names if "__pycache__" in name or "/tests/" in name]
+
+
+def test_its_machine_code_is_for_the_runtime_whatever_made_it(names: list[str]) -> None:
+    """Python 3.12 on x86-64 Linux."""
+    compiled = [name for name in names if name.endswith((".so", ".pyd", ".dylib"))]
+
+    assert compiled
+    assert [] == [name for name in compiled if not name.endswith(".cpython-312-x86_64-linux-gnu.so")]
+
+
+def test_a_file_can_be_added(names: list[str]) -> None:
+    """The broker's authority, say, which AMQP_CA_FILE then names."""
+    assert ADDED.name in names
+
+
+@pytest.mark.parametrize("option", ["--out", "--add"])
+def test_a_file_that_cannot_be_is_named(option: str, tmp_path: Path) -> None:
+    """Exit 2, one line."""
+    options = {"--out": str(tmp_path / "f.zip")} | {option: str(tmp_path / "none" / "f.zip")}
+    done = CliRunner().invoke(app, ["package", *(word for pair in options.items() for word in pair)])
+
+    assert 2 == done.exit_code
+    assert done.stderr.startswith(option)
+
+
+def test_without_a_package_there_is_no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip's own words say which it was, or that it could not be reached."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+
+    with pytest.raises(WheelsMissing, match="annotated-types"):
+        wheels(frozenset())
+
+
+@pytest.mark.broker
+def test_unpacked_it_runs_with_nothing_else(bundle: Path, world: World, tmp_path: Path) -> None:
+    """A Python 3.12 without any package of its own, as on the platform."""
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path)
+    command = [python_of_the_runtime(), "-I", "-S", "-c", CALL, str(tmp_path), str(CONTEXT)]
+    done = subprocess.run(
+        command,
+        input=json.dumps([world.settings, batch(event(), "nonsense")]),
+        env={"RUNTIME_TIMEOUT": "40"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert [counts(2, accepted=1, failed=1), []] == json.loads(done.stdout)
+    assert 1 == len(world.backups())
+
+
+def python_of_the_runtime() -> str:
+    """A Python 3.12 on x86-64 Linux, from the path or from pyenv."""
+    own = Path.home() / ".pyenv" / "versions"
+    found = [shutil.which("python3.12"), *(str(path) for path in sorted(own.glob("3.12*/bin/python3.12")))]
+    asked = "import sys, platform; print(sys.platform, platform.machine(), *sys.version_info[:2])"
+    for candidate in filter(None, found):
+        told = subprocess.run([candidate, "-c", asked], capture_output=True, text=True, check=False).stdout
+        if told.split() == ["linux", "x86_64", "3", "12"]:
+            return candidate
+    missing("no Python 3.12 for x86-64 Linux was found")

@@ -1,0 +1,334 @@
+"""The function against a real broker and the emulator, called as FunctionGraph calls it.
+
+Dangers:
+- The trigger acknowledges on its own: what a call leaves behind when it returns is lost.
+- The platform repeats whole calls: what was done before must not be done twice.
+- Instances are frozen between calls, and their connections may be dead when they wake.
+"""
+
+import base64
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from handler import function
+from handler.errors import BrokerError, SettingsError
+from infra.emulator.testing import Emulator, running_emulator
+from tests.integration.function_world import PROJECT, World, batch, counts, event, function_world
+from tests.proxy import TcpProxy
+from tests.twins.context import FakeContext
+
+pytestmark = pytest.mark.broker
+
+SAMPLES = Path(__file__).parents[1] / "data" / "events"
+VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
+SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """An API in which backups are done at once."""
+    with running_emulator(settle=0.0, race=0) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def world(amqp_url: str, unique: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A broker's side of its own, and an instance that is cold."""
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "40")
+    emulator.reset()
+    with function_world(amqp_url.partition(",")[0], unique, emulator) as world:
+        yield world
+
+
+@pytest.fixture
+def proxy(world: World) -> Iterator[TcpProxy]:
+    """Between the function and the broker; the test's own connection goes past it."""
+    parts = urlsplit(world.amqp_url)
+    with TcpProxy(parts.hostname or "", parts.port or 5672) as proxy:
+        login = parts.netloc.rpartition("@")[0]
+        world.settings["AMQP_URL"] = f"amqp://{login}@{proxy.host}:{proxy.port}{parts.path}"
+        yield proxy
+        function.close()
+
+
+def sample(name: str) -> Any:
+    """A call as it was documented or captured."""
+    return json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_an_event_becomes_a_backup_that_is_watched(world: World) -> None:
+    """What is told and what waits is at the broker when the call returns."""
+    one = event()
+
+    assert counts(1, accepted=1) == world.call(batch(one))
+    assert [one["data"]["snapshot_id"]] == world.backups()
+    assert Counter({"backup.accepted": 1}) == world.outcomes()
+    assert ["watch"] == [waiting["waitreason"] for waiting in world.waiting()]
+
+
+def test_a_watched_message_comes_back_and_completes(world: World) -> None:
+    """A trigger hands over bodies only, so the message itself says what it waits for; any instance knows."""
+    world.call(batch(event()))
+    [watched] = world.waiting()
+    world.freeze()
+
+    assert counts(1, completed=1) == world.call(batch(watched))
+    assert Counter({"backup.accepted": 1, "backup.completed": 1}) == world.outcomes()
+    assert 1 == len(world.backups())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["rabbitmq-exchange", "rabbitmq-topic", "rabbitmq-flat", "rabbitmq-objects", "smn", "asynchronous",
+     "cinder-bare", "cloudevents", "data"],
+)  # fmt: skip
+def test_each_form_of_a_call_leads_to_the_backup(world: World, name: str) -> None:
+    """The three shapes of a RabbitMQ trigger, the other envelopes, and a call with one event."""
+    world.settings["VBS_PROJECT_ID"] = PROJECT
+    summary = world.call(sample(name))
+
+    assert 1 == summary["accepted"]
+    assert 1 == len(world.backups())
+
+
+@pytest.mark.parametrize("name", ["cts-trace", "cts-trigger", "eventgrid-trace"])
+@pytest.mark.parametrize(("status", "kind"), [("available", "accepted"), ("creating", "waiting")])
+def test_a_trace_counts_once_the_snapshot_is_complete(
+    world: World, emulator: Emulator, name: str, status: str, kind: str
+) -> None:
+    """A trace proves a request only, so the API is asked for the snapshot."""
+    world.settings["VBS_PROJECT_ID"] = PROJECT
+    emulator.declare_snapshots(
+        [{"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT, "status": status}]
+    )
+
+    assert counts(1, **{kind: 1}) == world.call(sample(name))
+
+
+def test_the_good_ones_of_a_batch_do_not_suffer_for_the_bad(world: World) -> None:
+    """Each has an outcome of its own, and only what is wrong is buried, as it came."""
+    foreign = {"event_type": "volume.create.end", "payload": {}}
+    ours = event(snapshot_name="autobk_snapshot_1")
+    bad = "plain text is possible too"
+
+    summary = world.call(batch(event(), bad, foreign, ours, event(volume_id=1)))
+
+    assert counts(5, accepted=1, failed=2, skipped=1) == summary
+    assert bad.encode() in [body for body, _ in world.dead()]
+    assert Counter({"backup.accepted": 1, "backup.failed": 2, "backup.skipped": 1}) == world.outcomes()
+
+
+def test_a_batch_called_again_makes_nothing_twice(world: World) -> None:
+    """The platform repeats whole calls, on another instance perhaps, which knows nothing of the first."""
+    again = batch(event(), event())
+    world.call(again)
+    world.freeze()
+    world.call(again)
+
+    assert 2 == len(world.backups())
+
+
+def test_the_same_snapshot_twice_in_a_batch_is_backed_up_once(world: World) -> None:
+    """One is made, the other waits for it."""
+    one, other = event(), event()
+    other["data"] = one["data"]
+
+    assert counts(2, accepted=1, waiting=1) == world.call(batch(one, other))
+    assert 1 == len(world.backups())
+
+
+@pytest.mark.parametrize("bad", [None, [], ["x"], "text", 7, {}, {"records": 1}, b"bytes"], ids=repr)
+def test_a_call_with_something_else_gets_a_summary_and_a_dead_letter(world: World, bad: object) -> None:
+    """Nothing that can be called with is a traceback to the platform."""
+    assert counts(1, failed=1) == world.call(bad)
+    assert 1 == len(world.dead())
+
+
+def test_a_thousand_messages_of_nonsense_are_a_thousand_dead_letters(world: World) -> None:
+    """The largest batch of a trigger."""
+    assert counts(1000, failed=1000) == world.call(batch(*(f"nonsense {n}" for n in range(1000))))
+    assert 1000 == len({body for body, _ in world.dead()})
+
+
+def test_a_call_larger_than_the_platform_allows_is_handled_all_the_same(world: World) -> None:
+    """One message of 7 MB, beyond MAX_BODY_BYTES, beside a good one."""
+    huge = json.dumps({"padding": "x" * 7_000_000})
+
+    assert counts(2, accepted=1, failed=1) == world.call(batch(huge, event()))
+    assert ["too_large"] == [headers["dl-code"] for _, headers in world.dead()]
+
+
+def test_a_tick_of_a_timer_does_nothing(world: World) -> None:
+    """It keeps the instance warm, and needs no broker for that."""
+    world.settings["AMQP_URL"] = "amqp://127.0.0.1:1/"
+
+    assert counts(0) == world.call(sample("timer"))
+
+
+def test_a_warm_call_makes_no_new_connection(world: World, proxy: TcpProxy, emulator: Emulator) -> None:
+    """Neither to the broker nor to the API."""
+    api = urlsplit(emulator.url)
+    with TcpProxy(api.hostname or "", api.port or 0) as api_proxy:
+        world.settings["VBS_ENDPOINT"] = f"http://{api_proxy.host}:{api_proxy.port}"
+        world.call(batch(event()))
+        cold = proxy.accepted, api_proxy.accepted
+        world.call(batch(event()))
+
+        assert (1, 1) == cold == (proxy.accepted, api_proxy.accepted)
+        function.close()
+
+
+def test_a_connection_cut_while_the_instance_was_frozen_is_made_anew(world: World, proxy: TcpProxy) -> None:
+    """The call finds out before it uses it."""
+    world.call(batch(event()))
+    proxy.cut_all()
+
+    assert counts(1, accepted=1) == world.call(batch(event()))
+    assert Counter({"backup.accepted": 2}) == world.outcomes()
+
+
+def test_a_connection_forgotten_on_the_way_is_made_anew(world: World, proxy: TcpProxy) -> None:
+    """A firewall that drops what it does not know answers nothing: asking has a short timeout."""
+    world.call(batch(event()))
+    proxy.forget_all()
+
+    assert counts(1, accepted=1) == world.call(batch(event()))
+    assert Counter({"backup.accepted": 2}) == world.outcomes()
+
+
+def test_without_a_broker_the_call_fails_and_its_repeat_doubles_nothing(
+    world: World, proxy: TcpProxy, emulator: Emulator
+) -> None:
+    """The broker goes while the backup is being made, and does not come back within the call."""
+    api = urlsplit(emulator.url)
+    emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 1, "times": 1}])
+    repeated = batch(event())
+    with TcpProxy(api.hostname or "", api.port or 0) as api_proxy:
+        world.settings["VBS_ENDPOINT"] = f"http://{api_proxy.host}:{api_proxy.port}"
+        with gone_once(lambda: api_proxy.accepted > 0, proxy), pytest.raises(BrokerError):
+            world.call(repeated)
+        world.freeze()
+        proxy.refuse(on=False)
+
+        assert counts(1, accepted=1) == world.call(repeated)
+        assert 1 == len(world.backups())
+        function.close()
+
+
+@contextmanager
+def gone_once(condition: Callable[[], bool], proxy: TcpProxy) -> Iterator[None]:
+    """Let the broker be gone as soon as a condition holds, while the block goes on."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not condition() and not over.wait(0.01):
+            pass
+        proxy.refuse(on=True)
+        proxy.cut_all()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_what_cannot_be_finished_in_time_is_handed_over(
+    world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API that hangs: one call is cut off and waits to be looked for, the others wait untouched."""
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
+    world.settings["CONCURRENCY"] = "1"
+    emulator.set_faults([{"route": "create", "effect": "hang", "seconds": 30}])
+    events = [event(), event(), event()]
+
+    assert counts(3, waiting=3) == world.call(batch(*events))
+    waiting = world.waiting()
+    assert ["look", "pause", "pause"] == sorted(each["waitreason"] for each in waiting)
+    originals = [json.loads(base64.urlsafe_b64decode(each["data"]["body"])) for each in waiting]
+    assert {each["id"] for each in events} == {each["id"] for each in originals}
+
+
+def test_a_call_in_doubt_that_was_cut_off_is_found_and_not_made_again(
+    world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup was made although nobody heard of it: whoever gets the message looks first."""
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
+    emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 3, "times": 1}])
+    world.call(batch(event()))
+    [waiting] = world.waiting()
+    world.freeze()
+    world.emulator.clear_faults()
+
+    world.call(batch(waiting))
+    assert 1 == len(world.backups())
+
+
+def test_a_watch_that_could_not_be_finished_is_still_a_watch(
+    world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the backup would be told of as accepted once more."""
+    world.call(batch(event()))
+    [watched] = world.waiting()
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
+    emulator.set_faults([{"route": "show", "effect": "hang", "seconds": 30}])
+
+    assert counts(1, waiting=1) == world.call(batch(watched))
+    assert [watched["backupid"]] == [
+        each["backupid"] for each in world.waiting() if each["waitreason"] == "watch"
+    ]
+
+
+def test_an_api_that_is_down_lets_messages_wait(world: World, emulator: Emulator) -> None:
+    """Nothing is counted against them, and the API is not hammered by the rest of the batch."""
+    emulator.set_faults([{"route": "*", "effect": "status", "status": 503}])
+    world.settings["CONCURRENCY"] = "2"
+
+    assert counts(10, waiting=10) == world.call(batch(*(event() for _ in range(10))))
+    assert {"pause"} == {each["waitreason"] for each in world.waiting()}
+    assert 2 >= sum(sum(calls.values()) for calls in emulator.stats().values())
+
+
+def test_credentials_are_those_of_the_present_call(world: World) -> None:
+    """The platform renews them while an instance lives on."""
+    with running_emulator(auth="token", race=0) as strict:
+        world.settings |= {"VBS_ENDPOINT": strict.url, "VBS_AUTH": "agency"}
+        for _ in range(2):
+            strict.reset()  # no token from before is good any more
+            world.context.token = token_of(strict)
+            assert counts(1, accepted=1) == world.call(batch(event()))
+        function.close()
+
+
+def token_of(emulator: Emulator) -> str:
+    """Sign in at the emulator, as the platform does for a function's agency."""
+    user = {"name": "demo", "password": "secret", "domain": {"name": "Default"}}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    body = {"auth": {"identity": identity, "scope": {"project": {"id": PROJECT}}}}
+    answer = httpx.post(f"{emulator.url}/v3/auth/tokens", json=body, trust_env=False)
+    return answer.headers["X-Subject-Token"]
+
+
+def test_a_bad_setting_is_named(world: World) -> None:
+    """The platform shows the error's text."""
+    world.settings["WAIT_LADDER"] = "5,1"
+
+    with pytest.raises(SettingsError, match="WAIT_LADDER"):
+        function.initializer(world.context)
+
+
+def test_a_missing_setting_is_named() -> None:
+    """Without any settings there is one to begin with."""
+    with pytest.raises(SettingsError, match="VBS_ENDPOINT"):
+        function.handler({}, FakeContext())
