@@ -20,6 +20,8 @@ UNKNOWN = "unknown"
 
 _NAMESPACE = uuid.UUID("2f6e0c64-7c1b-5b0a-a3de-0d6d0f5c9b21")
 _SHORT = 12
+_RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
+"""The broker's marks of how often a message was looked at, no part of it."""
 _MAX_BYTES = 1_048_576
 
 
@@ -81,7 +83,7 @@ class Letter:
 
 def read_letter(message: Message) -> Letter:
     """Read what is known of a message in the dead-letter queue. Never raises."""
-    headers = message.headers
+    headers = {key: value for key, value in message.headers.items() if key not in _RUNNING_COUNTS}
     kept = Message(message.blanked().body, message.content_type, headers)
     category, code, reason, dead_at = _why(headers)
     ids = _ids(kept)

@@ -6,6 +6,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from events.message import Message
 from handler.broker.consumer import Consumer, Delivery
@@ -79,10 +80,10 @@ class Verdicts:
         finally:
             stopped.cancel()
 
-    async def _answer_within(self, seconds: float, stopped: "asyncio.Future[bool]") -> bool:
+    async def _answer_within(self, seconds: float, stopped: "asyncio.Future[Any]") -> bool:
         self._answered.clear()
         answered = asyncio.ensure_future(self._answered.wait())
-        ends = {answered, stopped}
+        ends: set[asyncio.Future[Any]] = {answered, stopped}
         done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         answered.cancel()
         return bool(done)
