@@ -130,7 +130,7 @@ def wrap(original: Message, state: State, *, event_id: str, subject: str | None 
         backupid=state.backup_id,
         acceptedat=state.accepted_at,
         replayid=state.replay,
-        data=_Original(body=kept.body, content_type=kept.content_type, headers=_to_json(dict(kept.headers))),
+        data=_Original(body=kept.body, content_type=kept.content_type, headers=headers_to_json(kept.headers)),
     )
     return envelope.model_dump_json(exclude_none=True).encode()
 
@@ -143,7 +143,9 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
 
     """
     envelope = _ENVELOPE.validate_python(_with_bytes(value))
-    original = Message(envelope.data.body, envelope.data.content_type, _table(envelope.data.headers))
+    original = Message(
+        envelope.data.body, envelope.data.content_type, headers_from_json(envelope.data.headers)
+    )
     state = State(
         first_seen=envelope.firstseen,
         reason=envelope.waitreason,
@@ -168,6 +170,11 @@ def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**value, "data": None}
 
 
+def headers_to_json(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an AMQP table as JSON; ``headers_from_json`` makes the same table of it again."""
+    return {str(key): _to_json(item) for key, item in headers.items()}
+
+
 def _to_json(value: Any) -> Any:
     """AMQP table values as JSON; what JSON has no word for becomes a table with one key, a tag."""
     match value:
@@ -190,7 +197,8 @@ def _to_json(value: Any) -> Any:
             return {"$text": str(value)}
 
 
-def _table(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def headers_from_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Undo ``headers_to_json``. Raises ``ValueError``."""
     match _from_json(value):
         case dict() as table:
             return table

@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from handler.commands import topology
+from handler.commands import dead_letters, ledger, topology
 from handler.commands.package import package
 from handler.commands.publish import publish
 from handler.commands.worker import worker
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 app.command(epilog="Example: VBS_ENDPOINT=https://vbs.region.example.com snapshot-backup worker")(worker)
 app.add_typer(topology.app, name="topology")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(ledger.app, name="ledger")
 app.command(
     epilog="Example: snapshot-backup publish --volume-id 0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40 "
     "--snapshot-id b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8 --project-id 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"

@@ -14,6 +14,11 @@ SNAPSHOT_COMPLETED = "snapshot.completed"
 DELIVERY_LIMIT = 20
 """How often a message may come back from a vanished consumer; RabbitMQ's own default from 4.0."""
 
+READS_LIMIT = 1_000_000_000
+"""How often a dead letter may be looked at. From 4.0 a quorum queue without a limit of its own *drops* what
+came back 20 times, and each look counts. It cannot be switched off in one way for all: 4.x takes -1 for no
+limit, with which 3.10.8 was seen to drop a message that came back once."""
+
 _PRECONDITION_FAILED = 406
 
 
@@ -59,6 +64,12 @@ class Topology:
         """The exchange and the queue of the dead letters."""
         return f"{self.queue}.dead"
 
+    @property
+    def dead_queue(self) -> Queue:
+        """The queue of the dead letters, which may be looked at as often as one likes."""
+        limit = {"x-delivery-limit": READS_LIMIT} if self.quorum else {}
+        return Queue(self.dead, {"x-queue-type": self._type} | limit)
+
     def wait_queue(self, seconds: float) -> str:
         """Return the first wait queue whose delay is not shorter; the last where none is."""
         rung = next((rung for rung in self.ladder if rung >= seconds), self.ladder[-1])
@@ -77,7 +88,7 @@ class Topology:
         yield Queue(self.queue, self._arguments(self.dead) | limit)
         for rung in self.ladder:
             yield Queue(self.wait_queue(rung), self._arguments(self.queue) | {"x-message-ttl": rung * 1000})
-        yield Queue(self.dead, {"x-queue-type": self._type})
+        yield self.dead_queue
 
     def bindings(self) -> Iterator[Binding]:
         """Yield our bindings; those to other people's exchanges are in ``foreign``."""

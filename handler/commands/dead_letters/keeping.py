@@ -1,0 +1,129 @@
+"""``dead-letters export`` and ``drop``."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handler.commands.common import AsJson, console
+from handler.commands.dead_letters import options, view
+from handler.commands.dead_letters.listing import count, groups_json
+from handler.dead_letters.archive import Archive
+from handler.dead_letters.desk import Held, chosen
+from handler.settings import Settings
+
+_BATCH = 500
+
+NewFile = Annotated[Path, typer.Option("--out", help="The file to make; one that exists is not touched.")]
+
+
+def export_command(
+    out: NewFile,
+    ids: options.Ids = None,
+    categories: options.Categories = None,
+    codes: options.Codes = None,
+    projects: options.Projects = None,
+    snapshots: options.Snapshots = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    limit: options.Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy dead letters into a file, one JSON object a line; they stay in the queue.
+
+    `replay --from FILE` sends them back from there. The file holds whole messages: keep it as you keep those.
+    """
+    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
+
+    async def work(settings: Settings) -> int:
+        async with options.desk(settings) as desk:
+            with Archive(out) as archive:
+                async with desk.open() as found:
+                    async for held in chosen(found, choice, limit=limit):
+                        archive.add(held.letter)
+                archive.save()
+                return archive.count
+
+    exported = options.run(work)
+    if as_json:
+        print(json.dumps({"exported": exported, "file": str(out)}))
+    else:
+        console().print(f"{view.counted(exported)} in {out}")
+
+
+def drop_command(
+    ids: options.Ids = None,
+    categories: options.Categories = None,
+    codes: options.Codes = None,
+    projects: options.Projects = None,
+    snapshots: options.Snapshots = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    limit: options.Limit = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to export to first (default: a new file here).")
+    ] = None,
+    no_export: Annotated[bool, typer.Option("--no-export", help="Keep no copy.")] = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Throw dead letters away for good, after exporting them to a file unless --no-export.
+
+    Asks before it acts. Without a filter it means all of them.
+    """
+    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
+    path = None if no_export else out or Path(f"dead-letters-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+
+    async def work(settings: Settings) -> int:
+        async with options.desk(settings) as desk:
+            if dry_run or not yes:
+                groups, _ = await count(desk, choice, keep=0, limit=limit)
+                if dry_run and as_json:
+                    print(json.dumps({"would_drop": groups.total, "groups": groups_json(groups)}))
+                else:
+                    view.out().print(view.groups_table(groups, desk.topology.dead))
+                if dry_run or not groups.total:
+                    return 0
+                options.confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
+            async with desk.open() as found:
+                return await _drop(chosen(found, choice, limit=limit), path)
+
+    dropped = options.run(work)
+    if dry_run:
+        return
+    kept = f", kept in {path}" if path and dropped else ""
+    if as_json:
+        print(json.dumps({"dropped": dropped, "file": str(path) if kept else None}))
+    else:
+        console().print(f"dropped {view.counted(dropped)}{kept}")
+
+
+async def _drop(letters: AsyncIterator[Held], path: Path | None) -> int:
+    """Take the letters away; each is on disk first where a copy is wanted."""
+    dropped, batch = 0, list[Held]()
+    archive = Archive(path) if path else None
+    try:
+        async for held in letters:
+            batch.append(held)
+            if len(batch) == _BATCH:
+                dropped += _take_away(batch, archive)
+        return dropped + _take_away(batch, archive)
+    finally:
+        if archive:
+            archive.close()
+
+
+def _take_away(batch: list[Held], archive: Archive | None) -> int:
+    if archive:
+        for held in batch:
+            archive.add(held.letter)
+        archive.save()
+    for held in batch:
+        held.take_away()
+    taken = len(batch)
+    batch.clear()
+    return taken

@@ -1,0 +1,174 @@
+"""``dead-letters list`` and ``show``."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from events.message import headers_to_json
+from handler import bootstrap
+from handler.commands.common import AsJson, fail
+from handler.commands.dead_letters import options, view
+from handler.dead_letters.choice import Choice
+from handler.dead_letters.desk import Desk, chosen
+from handler.dead_letters.groups import Groups
+from handler.dead_letters.inquiry import Said, ask_api, ask_ledger
+from handler.dead_letters.letter import Letter
+from handler.ledger import open_ledger
+from handler.ledger.sqlite import sqlite_path
+from handler.settings import Settings
+
+SHOWN = 20
+
+
+def list_command(
+    ids: options.Ids = None,
+    categories: options.Categories = None,
+    codes: options.Codes = None,
+    projects: options.Projects = None,
+    snapshots: options.Snapshots = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    limit: options.Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is wrong, counted by category and code, and the oldest messages (20, or --limit).
+
+    Nothing is taken away or moved. With --json every chosen message is told, within --limit.
+    """
+    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
+
+    async def work(settings: Settings) -> None:
+        async with options.desk(settings) as desk:
+            if as_json:
+                await _print_json(desk, choice, limit)
+            else:
+                groups, letters = await count(desk, choice, keep=SHOWN if limit is None else limit)
+                _print(groups, letters, desk.topology.dead)
+
+    options.run(work)
+
+
+async def count(
+    desk: Desk, choice: Choice, *, keep: int, limit: int | None = None
+) -> tuple[Groups, list[Letter]]:
+    """Count what is chosen, within ``limit``, and keep the first few."""
+    groups, letters = Groups(), list[Letter]()
+    async with desk.open() as found:
+        async for held in chosen(found, choice, limit=limit):
+            groups.add(held.letter)
+            if len(letters) < keep:
+                letters.append(held.letter)
+    return groups, letters
+
+
+def _print(groups: Groups, letters: list[Letter], queue: str) -> None:
+    out = view.out()
+    if not groups.total:
+        out.print(f"{queue}: no such dead letters")
+        return
+    out.print(view.groups_table(groups, queue))
+    if letters:
+        out.print(view.letters_table(letters))
+    if len(letters) < groups.total:
+        out.print(
+            f"{len(letters)} of {groups.total:,} shown; --limit N shows more, `show ID` tells all of one"
+        )
+
+
+async def _print_json(desk: Desk, choice: Choice, limit: int | None) -> None:
+    """Print one document as it is read, so that memory does not grow with the queue."""
+    groups, between = Groups(), ""
+    print('{"messages": [', end="")
+    async with desk.open() as found:
+        async for held in chosen(found, choice, limit=limit):
+            groups.add(held.letter)
+            print(between, json.dumps(held.letter.facts(), ensure_ascii=False), sep="", end="")
+            between = ",\n"
+    print(f'], "groups": {json.dumps(groups_json(groups))}, "total": {groups.total}}}')
+
+
+def groups_json(groups: Groups) -> list[dict[str, Any]]:
+    """Return the groups as JSON."""
+    return [
+        {
+            "category": group.category,
+            "code": group.code,
+            "count": group.count,
+            "oldest": group.oldest.isoformat() if group.oldest else None,
+            "newest": group.newest.isoformat() if group.newest else None,
+        }
+        for group in groups
+    ]
+
+
+def show_command(id_: str, as_json: AsJson = False) -> None:
+    """Show all of one: reason, headers, body, and what the ledger and the API say now."""
+
+    async def work(settings: Settings) -> None:
+        letter = await _find(settings, id_)
+        document = {
+            **letter.facts(),
+            "headers": headers_to_json(letter.message.headers),
+            "content_type": letter.message.content_type,
+            "body": _body(letter.original().body),
+            "ledger": await _ledger(settings, letter),
+            "api": await _api(settings, letter),
+        }
+        if as_json:
+            print(json.dumps(document, ensure_ascii=False))
+        else:
+            _print_all(letter, document)
+
+    options.run(work)
+
+
+async def _find(settings: Settings, id_: str) -> Letter:
+    async with options.desk(settings) as desk, desk.open() as found:
+        async for held in chosen(found, Choice(ids=frozenset({id_})), limit=1):
+            return held.letter
+    raise fail(f"there is no dead letter {id_}; `dead-letters list` shows their IDs")
+
+
+def _body(body: bytes) -> Any:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+async def _ledger(settings: Settings, letter: Letter) -> Said:
+    url = settings.ledger_url.get_secret_value()
+    if url == "none":
+        return "LEDGER_URL is none: nothing is kept"
+    if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
+        return f"not asked: LEDGER_URL names {Path(path)}, which is not on this machine"
+    ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
+    try:
+        return await ask_ledger(ledger, letter)
+    finally:
+        await ledger.aclose()
+
+
+async def _api(settings: Settings, letter: Letter) -> Said:
+    if not settings.vbs_endpoint:
+        return "not asked: VBS_ENDPOINT is not set"
+    async with bootstrap.parts(settings) as parts:
+        return await ask_api(parts.api, letter)
+
+
+def _print_all(letter: Letter, document: dict[str, Any]) -> None:
+    out = view.out()
+    parts = ("headers", "body", "ledger", "api")
+    for name, value in document.items():
+        if name not in parts:
+            out.print(view.plain(f"{name + ':':14} {'-' if value is None else value}"))
+    for name in parts:
+        value = document[name]
+        out.print(f"\n[bold]{name}[/bold]")
+        out.print(view.pretty(value) if isinstance(value, dict | list) else view.plain(str(value)))
+    out.print(f"\nSend it back: snapshot-backup dead-letters replay --id {letter.id}")

@@ -1,0 +1,228 @@
+"""``dead-letters replay``."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from handler.broker.outbox import BrokerOutbox
+from handler.broker.topology import declare
+from handler.commands.common import AsJson, console, fail, progress_console
+from handler.commands.dead_letters import options, view
+from handler.commands.dead_letters.listing import SHOWN, count, groups_json
+from handler.dead_letters.archive import Kept
+from handler.dead_letters.choice import Choice
+from handler.dead_letters.desk import Desk, Held
+from handler.dead_letters.groups import Groups
+from handler.dead_letters.letter import Letter
+from handler.dead_letters.pace import Pace
+from handler.dead_letters.replaying import End, Replay
+from handler.dead_letters.verdicts import Verdicts, listening
+from handler.settings import Settings
+from handler.worker import stop_on_signals
+
+_REFRESH_SECONDS = 0.2
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
+_ENDS: dict[End, str] = {
+    "stopped": "stopped by a signal; run it again to go on",
+    "failures": "stopped: too many of those sent back have failed again (see --stop-at)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to send back, from where, and how."""
+
+    choice: Choice
+    limit: int | None
+    file: Path | None
+    rate: float | None
+    stop_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What has become of it; ``failed`` and ``good`` are the answers heard so far."""
+
+    end: End
+    replayed: int
+    good: int
+    failed: int
+
+
+def replay_command(
+    ids: options.Ids = None,
+    categories: options.Categories = None,
+    codes: options.Codes = None,
+    projects: options.Projects = None,
+    snapshots: options.Snapshots = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    limit: options.Limit = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="Send from a file of `export` or `drop` instead.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
+    stop_at: Annotated[
+        str | None, typer.Option(help="Stop when more than so many fail again, such as 20%.")
+    ] = None,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters back to the queue, each as if it had come for the first time.
+
+    Asks before it acts. Whatever ends it, each message is in one place: run it again to go on. A snapshot
+    that has its backup by now gets no second one: the worker asks its ledger and tells the outcome again.
+    """
+    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
+    order = Order(choice, limit, file, rate, _share(stop_at))
+
+    async def work(settings: Settings) -> Summary | None:
+        async with options.desk(settings) as desk:
+            if dry_run or not yes:
+                groups, letters = await _look(desk, order)
+                _print_plan(groups, letters, order, desk.topology.dead, as_json=as_json and dry_run)
+                if dry_run or not groups.total:
+                    return None
+                options.confirm(f"Send back {view.counted(groups.total)}?", yes=yes)
+            return await _replay(desk, order)
+
+    summary = options.run(work)
+    if summary:
+        _print(summary, as_json=as_json)
+    if summary and summary.end != "done":
+        raise fail(_ENDS[summary.end])
+
+
+def _share(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = _PERCENT.fullmatch(text.strip())
+    if not found or float(found[1]) >= 100:
+        raise fail(f"--stop-at: {text!r} is no share: give a percentage below 100, such as 20%", code=2)
+    return float(found[1]) / 100
+
+
+async def _look(desk: Desk, order: Order) -> tuple[Groups, list[Letter]]:
+    """Count what would go, and keep the first few."""
+    if order.file is None:
+        return await count(desk, order.choice, keep=SHOWN, limit=order.limit)
+    groups, letters = Groups(), list[Letter]()
+    async for held in _from_file(Kept(order.file), order):
+        groups.add(held.letter)
+        if len(letters) < SHOWN:
+            letters.append(held.letter)
+    return groups, letters
+
+
+async def _from_file(kept: Kept, order: Order) -> AsyncIterator[Held]:
+    sent = 0
+    for letter in kept:
+        if sent == order.limit:
+            return
+        if order.choice.takes(letter):
+            sent += 1
+            yield Held(letter, lambda: None)
+
+
+async def _replay(desk: Desk, order: Order) -> Summary:
+    stop, verdicts = asyncio.Event(), Verdicts(order.stop_at)
+    kept = Kept(order.file) if order.file else None
+    await declare(desk.link, desk.topology)
+    replay = Replay(
+        outbox=BrokerOutbox(desk.link, desk.topology, ignore_unroutable=False),
+        exchange=desk.topology.queue,
+        pace=Pace(order.rate),
+        verdicts=verdicts,
+        stop=stop,
+    )
+    with stop_on_signals(stop):
+        async with listening(desk.link, desk.topology, verdicts), _bar(replay, verdicts):
+            if kept:
+                end = await replay.from_file(kept, _from_file(kept, order))
+            else:
+                end = await replay.from_queue(desk, order.choice, limit=order.limit)
+            if end == "done" and order.stop_at is not None:
+                await verdicts.settled(stop)
+    return Summary(end, replay.sent, verdicts.good, verdicts.failed)
+
+
+@asynccontextmanager
+async def _bar(replay: Replay, verdicts: Verdicts) -> AsyncIterator[None]:
+    """Show on a terminal how far it is."""
+    err = progress_console()
+    bar = Progress(
+        TextColumn("looked at"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(
+            "{task.fields[sent]:,} sent back, {task.fields[rate]:,.0f}/s, {task.fields[failed]:,} failed"
+        ),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
+    with bar if err.is_terminal else nullcontext():
+        task = asyncio.create_task(_keep_up(bar, replay, verdicts))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _keep_up(bar: Progress, replay: Replay, verdicts: Verdicts) -> None:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    task = bar.add_task("", total=None, sent=0, rate=0.0, failed=0)
+    while True:
+        await asyncio.sleep(_REFRESH_SECONDS)
+        bar.update(
+            task,
+            total=replay.total,
+            completed=replay.seen,
+            sent=replay.sent,
+            rate=replay.sent / (loop.time() - start),
+            failed=verdicts.failed,
+        )
+
+
+def _print_plan(groups: Groups, letters: list[Letter], order: Order, queue: str, *, as_json: bool) -> None:
+    if as_json:
+        facts = [letter.facts() for letter in letters]
+        print(json.dumps({"would_replay": groups.total, "groups": groups_json(groups), "messages": facts}))
+        return
+    out = view.out()
+    if not groups.total:
+        out.print(f"{order.file or queue}: no such dead letters")
+        return
+    out.print(view.groups_table(groups, str(order.file or queue)))
+    out.print(view.letters_table(letters))
+
+
+def _print(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "replayed": summary.replayed,
+                    "answered": summary.good,
+                    "failed": summary.failed,
+                    "end": summary.end,
+                }
+            )
+        )
+        return
+    answers = ""
+    if summary.good or summary.failed:
+        answers = f"; heard so far: {summary.good:,} went well, {summary.failed:,} failed again"
+    console().print(f"sent back {view.counted(summary.replayed)}{answers}")

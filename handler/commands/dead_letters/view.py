@@ -1,0 +1,94 @@
+"""Dead letters as people read them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from handler.dead_letters.groups import Groups
+from handler.dead_letters.letter import Letter
+
+_REASON = 48
+_WIDE = 180
+
+
+def out() -> Console:
+    """Return where results go; wide where no terminal folds them, so that lines stay whole."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_WIDE)
+
+
+def plain(text: str) -> Text:
+    """Return text from outside so that it can neither style nor steer the terminal."""
+    return Text(
+        "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    )
+
+
+def pretty(value: Mapping[str, Any] | list[Any]) -> Text:
+    """Return JSON for reading."""
+    return plain(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def age(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return for how long something has been so, in one unit."""
+    if moment is None:
+        return "-"
+    seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def groups_table(groups: Groups, queue: str) -> Table:
+    """Return what is wrong, with counts."""
+    table = Table(title=f"{queue}: {counted(groups.total)}", title_justify="left")
+    for column in ("category", "code"):
+        table.add_column(column, overflow="fold")
+    table.add_column("messages", justify="right")
+    table.add_column("oldest", justify="right")
+    table.add_column("newest", justify="right")
+    for group in groups:
+        table.add_row(
+            plain(group.category),
+            plain(group.code or "-"),
+            f"{group.count:,}",
+            age(group.oldest),
+            age(group.newest),
+        )
+    return table
+
+
+def letters_table(letters: Iterable[Letter]) -> Table:
+    """Return the messages, a line each."""
+    table = Table()
+    for column in ("id", "age", "tries"):
+        table.add_column(column, no_wrap=True)
+    for column in ("reason", "snapshot", "project"):
+        table.add_column(column, overflow="fold")
+    for letter in letters:
+        table.add_row(
+            letter.id,
+            age(letter.dead_at),
+            str(letter.attempts),
+            plain(reason(letter)),
+            plain(letter.snapshot_id or "-"),
+            plain(letter.project_id or "-"),
+        )
+    return table
+
+
+def reason(letter: Letter) -> str:
+    """Return category and sentence, cut to a line."""
+    text = f"{letter.category}: {letter.reason}" if letter.reason else letter.category
+    return text if len(text) <= _REASON else text[: _REASON - 1] + "…"
+
+
+def counted(number: int) -> str:
+    """Return how many dead letters."""
+    return "1 dead letter" if number == 1 else f"{number:,} dead letters"

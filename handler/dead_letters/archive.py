@@ -1,0 +1,130 @@
+"""Dead letters in a file: one JSON object a line, with the body as text, or as base64 where it is none."""
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from events.message import Message, headers_from_json, headers_to_json
+from handler.dead_letters.letter import Letter, read_letter
+from handler.errors import SnapshotBackupError
+
+
+class ArchiveError(SnapshotBackupError):
+    """The file cannot be written, or a line of it is no dead letter."""
+
+
+class _Line(BaseModel):
+    """What is read back; the facts beside it are made from it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    body: str | None = None
+    body_base64: str | None = None
+    content_type: str | None = None
+    headers: dict[str, object] = Field(default_factory=dict)
+
+    def message(self) -> Message:
+        """Return the message. Raises ``ValueError``."""
+        if (self.body is None) == (self.body_base64 is None):
+            raise ValueError("it has neither body nor body_base64, or both")
+        if self.body is not None:
+            body = self.body.encode()
+        else:
+            body = base64.b64decode(self.body_base64 or "", validate=True)
+        return Message(body, self.content_type, headers_from_json(self.headers))
+
+
+def to_line(letter: Letter) -> str:
+    """Write a dead letter as one line, without its end."""
+    message = letter.message
+    line = {
+        **letter.facts(),
+        "content_type": message.content_type,
+        "headers": headers_to_json(message.headers),
+    }
+    try:
+        line["body"] = message.body.decode()
+    except UnicodeDecodeError:
+        line["body_base64"] = base64.b64encode(message.body).decode()
+    return json.dumps(line, ensure_ascii=False)
+
+
+def from_line(text: str) -> Letter:
+    """Read a line. Raises ``ValueError``."""
+    return read_letter(_Line.model_validate_json(text).message())
+
+
+class Kept:
+    """The dead letters that a file has kept. ``total`` counts its lines; empty ones are no letters."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.seen = 0
+        try:
+            with path.open(encoding="utf-8") as file:
+                self.total = sum(1 for line in file if line.strip())
+        except (OSError, ValueError) as error:
+            raise ArchiveError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+    def __iter__(self) -> Iterator[Letter]:
+        """Read the file from its start. Raises ``ArchiveError`` with the number of a bad line."""
+        self.seen = 0
+        with self._path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    self.seen += 1
+                    yield self._read(line, number)
+
+    def _read(self, line: str, number: int) -> Letter:
+        try:
+            return from_line(line)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]["msg"]
+        except ValueError as error:
+            problem = str(error)
+        raise ArchiveError(f"{self._path}, line {number} is no dead letter: {problem}")
+
+
+class Archive:
+    """A new file, its owner's only; one that exists is never written over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        try:
+            self._file = os.fdopen(
+                os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8"
+            )
+        except OSError as error:
+            raise ArchiveError(f"{path}: {error.strerror}") from None
+
+    def add(self, letter: Letter) -> None:
+        """Write a dead letter. Raises ``ArchiveError``."""
+        try:
+            self._file.write(to_line(letter) + "\n")
+        except OSError as error:
+            raise ArchiveError(f"{self.path}: {error.strerror}") from None
+        self.count += 1
+
+    def save(self) -> None:
+        """Return when all of it is on disk. Raises ``ArchiveError``."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise ArchiveError(f"{self.path}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

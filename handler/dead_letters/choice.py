@@ -1,0 +1,63 @@
+"""Which dead letters are meant: the filters of all commands."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from handler.dead_letters.letter import Letter
+
+_AGO = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Filters; one with several values takes any of them, an empty one takes all. Times are of the death."""
+
+    ids: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
+    codes: frozenset[str] = frozenset()
+    projects: frozenset[str] = frozenset()
+    snapshots: frozenset[str] = frozenset()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes(self, letter: Letter) -> bool:
+        """Tell whether a dead letter is meant. One without a time of death is in no span of time."""
+        return (
+            _among(letter.id, self.ids)
+            and _among(letter.category, self.categories)
+            and _among(letter.code, self.codes)
+            and _among(letter.project_id, self.projects)
+            and _among(letter.snapshot_id, self.snapshots)
+            and self._in_time(letter.dead_at)
+        )
+
+    def _in_time(self, dead_at: datetime | None) -> bool:
+        if self.since is None and self.until is None:
+            return True
+        if dead_at is None:
+            return False
+        return (self.since is None or self.since <= dead_at) and (self.until is None or dead_at < self.until)
+
+
+def _among(value: str | None, wanted: frozenset[str]) -> bool:
+    return not wanted or value in wanted
+
+
+def moment(text: str, *, now: datetime) -> datetime:
+    """Read ``2026-11-23T22:00`` (UTC unless it says otherwise), or ``90m`` for so long ago.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    if ago := _AGO.fullmatch(text.strip()):
+        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no time: give 2026-11-23T22:00, or 90m, 12h, 3d for so long ago"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,43 @@
+"""Dead letters counted by what is wrong with them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from handler.dead_letters.letter import Letter
+
+
+@dataclass(slots=True)
+class Group:
+    """Those of one category and code: how many, and the times of the first and the last death."""
+
+    category: str
+    code: str | None
+    count: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    def add(self, letter: Letter) -> None:
+        """Count one more."""
+        self.count += 1
+        if letter.dead_at is not None:
+            self.oldest = min(self.oldest or letter.dead_at, letter.dead_at)
+            self.newest = max(self.newest or letter.dead_at, letter.dead_at)
+
+
+class Groups:
+    """All groups; there are as many as kinds of trouble, whatever the number of messages."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str | None], Group] = {}
+        self.total = 0
+
+    def add(self, letter: Letter) -> None:
+        """Count a dead letter."""
+        self.total += 1
+        key = (letter.category, letter.code)
+        self._groups.setdefault(key, Group(*key)).add(letter)
+
+    def __iter__(self) -> Iterator[Group]:
+        """Yield the groups, the largest first."""
+        return iter(sorted(self._groups.values(), key=lambda group: -group.count))

@@ -1,0 +1,58 @@
+"""What the ledger and the API say now of the snapshot that a dead letter is about."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from events.decode import decode
+from events.errors import EventError
+from events.snapshot import SnapshotEvent
+from handler.dead_letters.letter import Letter
+from handler.errors import ApiError, LedgerUnavailable
+from handler.ledger.book import Book
+from handler.ledger.row import Row
+from handler.ports import Api, Key
+from handler.request import BackupRequest, backup_request
+
+_ROW = TypeAdapter(Row)
+_MAX_BYTES = 16 * 1024 * 1024
+
+Said = Mapping[str, Any] | str
+"""Facts as JSON, or a sentence that says why there are none."""
+
+
+async def ask_ledger(ledger: Book, letter: Letter) -> Said:
+    """Return the ledger's row without the lease's secret."""
+    if not (letter.project_id and letter.snapshot_id):
+        return "not asked: the dead letter names no project or no snapshot"
+    try:
+        row = await ledger.look_up(Key(letter.project_id, letter.snapshot_id))
+    except LedgerUnavailable as error:
+        return f"not known: {error}"
+    if row is None:
+        return "it knows nothing of this snapshot"
+    facts = _ROW.dump_python(row, mode="json", exclude={"token", "state"}, exclude_defaults=True)
+    return {"state": row.label, **facts}
+
+
+async def ask_api(api: Api, letter: Letter) -> Said:
+    """Return the snapshot's status and its backups, by the calls that a worker makes."""
+    request = _request(letter)
+    if request is None or not letter.project_id:
+        return "not asked: the dead letter is no event that names project, volume and snapshot"
+    try:
+        snapshot = await api.show_snapshot(letter.project_id, request.snapshot_id)
+        found = await api.find(letter.project_id, request.volume_id, request.snapshot_id, request.name)
+    except ApiError as error:
+        return f"not known: {error}"
+    backups = [backup.detail.model_dump(exclude_none=True) for backup in found]
+    return {"snapshot": snapshot.status if snapshot else "there is none", "backups": backups}
+
+
+def _request(letter: Letter) -> BackupRequest | None:
+    try:
+        event = decode(letter.original(), max_bytes=_MAX_BYTES)
+        return backup_request(event.snapshot) if isinstance(event, SnapshotEvent) else None
+    except (EventError, ValidationError):
+        return None

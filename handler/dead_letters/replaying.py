@@ -1,0 +1,136 @@
+"""Sending dead letters back, so that each is in exactly one place whenever the program ends.
+
+Each is published to the fanout exchange as a waiting message with a fresh state, confirmed, and only then
+taken out of the dead letters. Killed between the two, it is in both places: sending it back again repeats
+the same replay, which the ledger knows as one cause.
+
+The worker that receives it claims it in the ledger first, as it does with every message: a snapshot that has
+its backup is told again, without a call. So no ledger is needed here, and none that is out of date can harm.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+import pika
+
+from events.outcome import CONTENT_TYPE
+from handler.broker.outbox import BrokerOutbox
+from handler.dead_letters.choice import Choice
+from handler.dead_letters.desk import Desk, Held, chosen
+from handler.dead_letters.pace import Pace
+from handler.dead_letters.verdicts import Verdicts
+
+TURN_SECONDS = 300.0
+"""How long all dead letters are in hand; then others may have them, and the rest is read anew. A broker
+closes the channel after 30 minutes."""
+
+_GIVE_WAY_SECONDS = 1.0
+_IN_FLIGHT = 256
+_PERSISTENT = 2
+
+End = Literal["done", "stopped", "failures", "turn"]
+
+
+class Counted(Protocol):
+    """Where dead letters come from: how many there were at its start, and how many were looked at."""
+
+    total: int
+    seen: int
+
+
+class Replay:
+    """One run of sending back. ``stop`` ends it after what is in flight; so do too many failures."""
+
+    def __init__(
+        self,
+        *,
+        outbox: BrokerOutbox,
+        exchange: str,
+        pace: Pace,
+        verdicts: Verdicts,
+        stop: asyncio.Event,
+        turn_seconds: float = TURN_SECONDS,
+    ) -> None:
+        self._outbox = outbox
+        self._exchange = exchange
+        self._pace = pace
+        self._verdicts = verdicts
+        self._stop = stop
+        self._turn_seconds = turn_seconds
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._source: Counted | None = None
+        self.sent = 0
+
+    @property
+    def total(self) -> int:
+        """How many dead letters are to be looked at in this turn."""
+        return self._source.total if self._source else 0
+
+    @property
+    def seen(self) -> int:
+        """How many of them have been."""
+        return self._source.seen if self._source else 0
+
+    async def from_queue(self, desk: Desk, choice: Choice, *, limit: int | None) -> End:
+        """Send back what is chosen of what lies there now; what dies again meanwhile is behind it."""
+        there: int | None = None
+        while True:
+            before = self.sent
+            async with desk.open() as found:
+                found.total = found.total if there is None else min(there, found.total)
+                rest = None if limit is None else limit - self.sent
+                self._source = found
+                end = await self._send_all(chosen(found, choice, limit=rest), self._turn_seconds)
+                there = found.total - (self.sent - before)
+            if end != "turn":
+                return end
+            await asyncio.sleep(_GIVE_WAY_SECONDS)
+
+    async def from_file(self, kept: Counted, letters: AsyncIterator[Held]) -> End:
+        """Send back what a file has kept."""
+        self._source = kept
+        return await self._send_all(letters, float("inf"))
+
+    async def _send_all(self, letters: AsyncIterator[Held], seconds: float) -> End:
+        over = time.monotonic() + seconds
+        try:
+            async for held in letters:
+                await self._verdicts.room(self._stop)
+                await self._pace.turn(self._stop)
+                if end := self._reason_to_end(over):
+                    return end
+                await self._start(held)
+            return "done"
+        finally:
+            await self._finish()
+
+    def _reason_to_end(self, over: float) -> End | None:
+        if self._stop.is_set():
+            return "stopped"
+        if self._verdicts.passed:
+            return "failures"
+        return "turn" if time.monotonic() > over else None
+
+    async def _start(self, held: Held) -> None:
+        while len(self._in_flight) >= _IN_FLIGHT:
+            done, self._in_flight = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        self._verdicts.expect(held.letter.event_id)
+        self._in_flight.add(asyncio.create_task(self._send(held)))
+
+    async def _send(self, held: Held) -> None:
+        letter = held.letter
+        properties = pika.BasicProperties(
+            content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT, message_id=letter.replay_id
+        )
+        await self._outbox.send(self._exchange, "", letter.sent_back(now=time.time()), properties)
+        held.take_away()
+        self.sent += 1
+
+    async def _finish(self) -> None:
+        """Let what is in flight be confirmed, before anything is put back."""
+        pending, self._in_flight = self._in_flight, set()
+        await asyncio.gather(*pending)

@@ -1,0 +1,36 @@
+"""A place on the broker for each test, on quorum queues and on classic ones."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handler.broker.link import Tls, connect
+from handler.broker.topology import Topology, declare
+from tests.integration.dead_letters.place import Place
+
+
+@pytest.fixture(params=["quorum", "classic"])
+def place(request: pytest.FixtureRequest, amqp_url: str, unique: str, tmp_path: Path) -> Iterator[Place]:
+    """The topology, declared; removed at the end."""
+    topology = Topology(
+        queue=unique,
+        snapshot_exchange=f"{unique}.in",
+        result_exchange=f"{unique}.out",
+        ladder=(1, 2),
+        quorum=request.param == "quorum",
+    )
+    asyncio.run(_declare(amqp_url, topology))
+    place = Place(amqp_url, topology, tmp_path)
+    yield place
+    with place.channel() as channel:
+        for queue in topology.queues():
+            channel.queue_delete(queue.name)
+        for exchange in topology.exchanges():
+            channel.exchange_delete(exchange.name)
+
+
+async def _declare(url: str, topology: Topology) -> None:
+    async with await connect([url], Tls()) as link:
+        await declare(link, topology)

@@ -1,0 +1,175 @@
+"""A place of one's own on the broker: its names, what is put there, and what is found there."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from handler.broker.topology import Topology
+
+PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
+DIED = datetime(2026, 11, 20, tzinfo=UTC)
+SECONDS = 60.0
+
+
+def snapshot_id(number: int) -> str:
+    """The snapshot of the numbered event; the same each time."""
+    return str(uuid.uuid5(uuid.UUID(VOLUME), str(number)))
+
+
+def event(number: int) -> bytes:
+    """The numbered snapshot event."""
+    data = {"project_id": PROJECT, "volume_id": VOLUME, "snapshot_id": snapshot_id(number)}
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"event-{number}",
+            "source": "test",
+            "type": "snapshot.completed",
+            "data": data,
+        }
+    ).encode()
+
+
+def dead_headers(number: int, category: str = "quota", code: str | None = "VolumeBackup.0061") -> dict[str, Any]:
+    """The headers of the numbered dead letter, which died ``number`` seconds after ``DIED``."""
+    headers = {
+        "own": number,
+        "dl-category": category,
+        "dl-code": code,
+        "dl-status": 413,
+        "dl-message": "no room for more backups",
+        "dl-attempts": 8,
+        "dl-event-id": f"event-{number}",
+        "dl-project-id": PROJECT,
+        "dl-volume-id": VOLUME,
+        "dl-snapshot-id": snapshot_id(number),
+        "dl-first-seen": (DIED - timedelta(hours=1)).isoformat(),
+        "dl-dead-at": (DIED + timedelta(seconds=number)).isoformat(),
+        "dl-source-queue": "q",
+    }
+    return {key: value for key, value in headers.items() if value is not None}
+
+
+@dataclass
+class Place:
+    """The topology of one test, on queues of one type, and the commands run there."""
+
+    url: str
+    topology: Topology
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of a program that works here."""
+        topology = self.topology
+        return {
+            **os.environ,
+            "AMQP_URL": self.url,
+            "SNAPSHOT_QUEUE": topology.queue,
+            "SNAPSHOT_EXCHANGE": topology.snapshot_exchange,
+            "RESULT_EXCHANGE": topology.result_exchange,
+            "WAIT_LADDER": ",".join(map(str, topology.ladder)),
+            "QUEUE_TYPE": "quorum" if topology.quorum else "classic",
+            "LEDGER_URL": f"sqlite:///{self.folder}/ledger.db",
+            "PYTHONPATH": str(Path(__file__).parents[3]),
+            **self.settings,
+        }
+
+    @contextmanager
+    def channel(self) -> Iterator[BlockingChannel]:
+        """A channel of the test's own."""
+        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
+            yield connection.channel()
+
+    def bury(self, letters: Sequence[tuple[bytes, dict[str, Any]]]) -> None:
+        """Put dead letters into the queue, in order."""
+        with self.channel() as channel:
+            channel.confirm_delivery() if len(letters) < 100 else None
+            for body, headers in letters:
+                properties = pika.BasicProperties(
+                    content_type="application/json", delivery_mode=2, headers=headers
+                )
+                channel.basic_publish("", self.topology.dead, body, properties)
+        self.until(lambda: len(letters) <= self.count(self.topology.dead))
+
+    def count(self, queue: str) -> int:
+        """How many messages are ready in a queue."""
+        with self.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+    def take(self, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
+        """Take everything out of a queue, in order."""
+        found: list[tuple[bytes, dict[str, Any]]] = []
+        with self.channel() as channel:
+            # A quorum queue gives back what a killed client held a moment later.
+            for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=0.5):
+                if method is None or properties is None or body is None:
+                    return found
+                found.append((body, dict(properties.headers or {})))
+        return found
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run ``snapshot-backup dead-letters …``."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment,
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command that must succeed, and return what it prints."""
+        done = self.run(*arguments, "--json")
+        assert 0 == done.returncode, done.stderr
+        return json.loads(done.stdout)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start ``snapshot-backup dead-letters …`` without waiting for its end."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """A worker, until the block ends."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "handler", "worker"], env=self.environment, cwd=self.folder
+        ) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition."""
+        over = time.monotonic() + SECONDS
+        while not condition():
+            assert time.monotonic() < over, "waited in vain"
+            time.sleep(0.05)
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "handler", "dead-letters", *arguments]
