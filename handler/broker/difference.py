@@ -36,7 +36,12 @@ class Difference:
     found: str
 
     def __str__(self) -> str:
-        return f"{self.argument} is {self.found}, not {self.wanted}"
+        return f"{self.argument} is {self.means}, not {self.wanted}"
+
+    @property
+    def means(self) -> str:
+        """What was found, where its absence means something."""
+        return "classic" if (self.argument, self.found) == ("x-queue-type", "none") else self.found
 
     @property
     def effect(self) -> str:

@@ -77,7 +77,7 @@ def _differs(other: _Other) -> Finding:
 def _remedy(other: _Other) -> str:
     if other.differences[0].kind == "exchange":
         return "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE or RESULT_EXCHANGE: another name, or remove that exchange"
-    types = [found.found for found in other.differences if found.argument == "x-queue-type"]
+    types = [found.means for found in other.differences if found.argument == "x-queue-type"]
     choose = f"QUEUE_TYPE={types[0]}, if that is wanted; else " if types and types[0] in _TYPES else ""
     return (
         f"{choose}stop what uses it, empty it, delete it and run snapshot-backup topology declare; "
