@@ -5,8 +5,11 @@ from importlib.metadata import entry_points
 import typer
 
 from handler.commands import dead_letters, ledger, topology
+from handler.commands.doctor import doctor
 from handler.commands.package import package
 from handler.commands.publish import publish
+from handler.commands.schemas import schemas
+from handler.commands.watch import watch
 from handler.commands.worker import worker
 
 COMMANDS = "snapshot_backup.commands"
@@ -30,5 +33,8 @@ app.command(
     "--snapshot-id b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8 --project-id 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 )(publish)
 app.command(epilog="Example: snapshot-backup package --out function.zip")(package)
+app.command(epilog="Example: snapshot-backup doctor --json")(doctor)
+app.command(epilog="Example: snapshot-backup watch --json --count 10")(watch)
+app.command(epilog="Example: snapshot-backup schemas --out schemas")(schemas)
 for entry in entry_points(group=COMMANDS):
     app.command(name=entry.name)(entry.load())

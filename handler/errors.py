@@ -22,7 +22,15 @@ class SnapshotBackupError(Exception):
 
 
 class SettingsError(SnapshotBackupError):
-    """A setting is missing or wrong; the text names its variable and what to do."""
+    """Settings are missing or wrong; each argument is a problem that begins with its variable's name."""
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One text for each problem."""
+        return tuple(map(str, self.args))
 
 
 @dataclass(eq=False)

@@ -145,7 +145,6 @@ async def _renewed(ledger: Ledger, settings: Settings) -> AsyncIterator[None]:
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
-        ledger.let_go()
 
 
 async def _renew(ledger: Ledger, seconds: float) -> None:

@@ -177,9 +177,6 @@ class Ledger(Protocol):
     async def renew(self) -> None:
         """Renew the lease of every claim that this process holds."""
 
-    def let_go(self) -> None:
-        """Renew nothing that is claimed now: its holder was cut off, and the lease is to end."""
-
     async def prune(self, older_than: float) -> int:
         """Delete rows that ended more than ``older_than`` seconds ago; return how many."""
 

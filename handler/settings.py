@@ -18,6 +18,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from events.snapshot import ProjectId
 from handler.errors import SettingsError
 
+_LONGEST_WAIT = 4_294_967
+"""Seconds: RabbitMQ keeps a queue's time to live as milliseconds in 32 bits."""
+
 _SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
 
 
@@ -120,8 +123,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for problem in _problems(self):
-            raise ValueError(problem)
+        if problems := list(_problems(self)):
+            raise ValueError("\n".join(problems))
         return self
 
 
@@ -130,6 +133,8 @@ def _problems(settings: Settings) -> Iterator[str]:
     ladder = settings.wait_ladder
     if any(a >= b for a, b in itertools.pairwise(ladder)) or ladder[0] < 1:
         yield "WAIT_LADDER: must be growing whole seconds, such as 5,30,120"
+    if ladder[-1] > _LONGEST_WAIT:
+        yield f"WAIT_LADDER: no wait can be longer than {_LONGEST_WAIT} seconds"
     for url in settings.amqp_url:
         parts = urlsplit(url.get_secret_value())
         if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
@@ -159,10 +164,13 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(_secrets_dir=secrets_dir, **overrides)
     except ValidationError as error:
-        raise SettingsError("; ".join(_lines(error))) from None
+        raise SettingsError(*_lines(error)) from None
 
 
 def _lines(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False):
         text = re.sub(r"^Value error, ", "", problem["msg"])
-        yield f"{str(problem['loc'][0]).upper()}: {text}" if problem["loc"] else text
+        if problem["loc"]:
+            yield f"{str(problem['loc'][0]).upper()}: {text}"
+        else:
+            yield from text.splitlines()

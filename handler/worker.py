@@ -10,13 +10,19 @@ from random import Random
 from typing import Any, TypeVar
 
 from handler.broker.link import Link
-from handler.broker.topology import Topology, bind_foreign, declare
-from handler.errors import BrokerError, LedgerUnavailable
+from handler.broker.topology import Mismatch, Topology, bind_foreign, declare
+from handler.errors import BrokerError, LedgerUnavailable, SettingsError
 from handler.ports import Ledger
 from handler.shift import Shift
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+CLASSIC = (
+    "waiting messages can be lost when the broker is killed, since classic queues dead-letter at most once; "
+    "use quorum wherever the broker has it (RabbitMQ 3.10 or later)"
+)
+"""What ``QUEUE_TYPE=classic`` costs."""
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
@@ -46,9 +52,15 @@ class Worker:
         self._plan = plan
         self._rng = rng or Random()  # noqa: S311 - spreads reconnects, keeps no secret
         self.shift: Shift | None = None
+        self._declared = False
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Work until ``stop`` is set; return how many messages in hand were left for redelivery."""
+        """Work until ``stop`` is set; return how many messages in hand were left for redelivery.
+
+        Raises ``SettingsError`` where the first broker that answers has a topology that would lose messages.
+        """
+        if not self._plan.topology.quorum:
+            log.warning("QUEUE_TYPE=classic: %s", CLASSIC, extra={"action": "broker.classic"})
         chores = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._prune())]
         wait = _FIRST_WAIT
         unfinished = 0
@@ -92,11 +104,21 @@ class Worker:
         """Connect, and declare what is ours."""
         link = await self._plan.connect()
         try:
-            await declare(link, self._plan.topology)
+            await self._declare(link)
         except BaseException:
             await link.close()
             raise
         return link
+
+    async def _declare(self, link: Link) -> None:
+        """Declare the topology. A mismatch is a wrong setting at start, and somebody else's doing later."""
+        try:
+            await declare(link, self._plan.topology)
+        except Mismatch as error:
+            if self._declared:
+                raise
+            raise SettingsError(str(error)) from error
+        self._declared = True
 
     async def _keep_bindings(self, link: Link) -> None:
         """Make the bindings to other people's exchanges, and again when such an exchange comes back."""

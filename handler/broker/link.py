@@ -16,7 +16,7 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
-from handler.errors import ConnectionLost
+from handler.errors import ConnectionLost, SettingsError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,10 +46,16 @@ class Tls:
     key_file: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return a context that checks the broker's name."""
-        context = ssl.create_default_context(cafile=self.ca_file)
+        """Return a context that checks the broker's name. Raises ``SettingsError`` for an unusable file."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            raise SettingsError(f"AMQP_CA_FILE: {self.ca_file}: {error}") from None
         if self.cert_file:
-            context.load_cert_chain(self.cert_file, self.key_file)
+            try:
+                context.load_cert_chain(self.cert_file, self.key_file)
+            except OSError as error:
+                raise SettingsError(f"AMQP_CERT_FILE, AMQP_KEY_FILE: {self.cert_file}: {error}") from None
         return context
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from handler.broker.difference import Difference, difference
 from handler.broker.link import Channel, ChannelClosed, Link
 
 SNAPSHOT_COMPLETED = "snapshot.completed"
@@ -20,6 +21,24 @@ came back 20 times, and each look counts. It cannot be switched off in one way f
 limit, with which 3.10.8 was seen to drop a message that came back once."""
 
 _PRECONDITION_FAILED = 406
+
+
+class Mismatch(ChannelClosed):
+    """Something of the same name was declared otherwise; used as it is, it could lose messages."""
+
+    def __init__(self, found: Difference) -> None:
+        effect = f": {found.effect}" if found.effect else ""
+        super().__init__(
+            f"{_SETTINGS[found.kind]}: the {found.kind} {found.name} was declared otherwise before: "
+            f"{found}{effect}. Use another name, or remove it (snapshot-backup doctor says more)",
+            _PRECONDITION_FAILED,
+        )
+
+
+_SETTINGS = {
+    "queue": "QUEUE_TYPE, SNAPSHOT_QUEUE",
+    "exchange": "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE, RESULT_EXCHANGE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +135,7 @@ class Topology:
 
 
 async def declare(link: Link, topology: Topology) -> None:
-    """Declare all that is ours. Raises ``ChannelClosed`` that says what differs and what to do (406)."""
+    """Declare all that is ours. Raises ``Mismatch`` that says what differs, else ``ConnectionLost``."""
     channel = await link.channel()
     try:
         for exchange in topology.exchanges():
@@ -133,10 +152,8 @@ async def declare(link: Link, topology: Topology) -> None:
         for binding in topology.bindings():
             await bind(channel, binding)
     except ChannelClosed as error:
-        if error.code == _PRECONDITION_FAILED:
-            raise ChannelClosed(
-                f"{error} (declared otherwise before: see QUEUE_TYPE, or remove it)", error.code
-            ) from error
+        if error.code == _PRECONDITION_FAILED and (found := difference(str(error))):
+            raise Mismatch(found) from error
         raise
     finally:
         await channel.close()

@@ -155,10 +155,6 @@ class Book:
             self._leases.drop_claim(key, token)
         return None
 
-    def let_go(self) -> None:
-        """Renew nothing that is claimed now: each claim is in doubt when its lease ends."""
-        self._leases.clear()
-
     async def prune(self, older_than: float) -> int:
         """Delete rows that ended more than ``older_than`` seconds ago, others not before 30 days."""
         return await self._store.prune(settled=older_than, unsettled=max(older_than, UNSETTLED_SECONDS))

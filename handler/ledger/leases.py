@@ -37,10 +37,6 @@ class Leases:
         if self._is(key, token):
             del self._held[key]
 
-    def clear(self) -> None:
-        """Whoever in this process held a claim has been cut off."""
-        self._held.clear()
-
     def renewed(self, key: Key, token: str, asked: float) -> None:
         """A lease was renewed; one that was given back meanwhile stays given back."""
         if self._is(key, token):

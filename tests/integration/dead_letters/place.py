@@ -43,7 +43,9 @@ def event(number: int) -> bytes:
     ).encode()
 
 
-def dead_headers(number: int, category: str = "quota", code: str | None = "VolumeBackup.0061") -> dict[str, Any]:
+def dead_headers(
+    number: int, category: str = "quota", code: str | None = "VolumeBackup.0061"
+) -> dict[str, Any]:
     """The headers of the numbered dead letter, which died ``number`` seconds after ``DIED``."""
     headers = {
         "own": number,

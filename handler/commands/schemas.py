@@ -1,0 +1,26 @@
+"""``snapshot-backup schemas``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from events import schemas as documents
+from handler.commands.common import AsJson, console, fail
+
+
+def schemas(
+    out: Annotated[Path, typer.Option(help="The folder to write to; it is made if need be.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the JSON Schemas of all events, in and out, and the AsyncAPI 3 document."""
+    try:
+        written = [str(path) for path in documents.write(out)]
+    except OSError as error:
+        raise fail(f"--out {out}: {error.strerror}") from None
+    if as_json:
+        print(json.dumps({"files": written}))
+    else:
+        for path in written:
+            console().print(path, soft_wrap=True, markup=False)

@@ -1,0 +1,137 @@
+"""``snapshot-backup watch``: outcomes as they happen."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.text import Text
+
+from events.outcome import (
+    BackupAccepted,
+    BackupCompleted,
+    BackupFailed,
+    BackupSkipped,
+    OutcomeData,
+    OutcomeEvent,
+)
+from handler import bootstrap, logs
+from handler.broker.consumer import Consumer, Delivery
+from handler.broker.link import Channel, Link
+from handler.commands.common import AsJson, console, failing_plainly, progress_console
+from handler.errors import BrokerError
+from handler.settings import Settings, load_settings
+
+_PREFETCH = 100
+_RETRY_SECONDS = 1.0
+_COLOURS = {
+    "backup.accepted": "cyan",
+    "backup.completed": "green",
+    "backup.failed": "bold red",
+    "backup.skipped": "yellow",
+}
+
+
+def watch(
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many outcomes.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show outcomes as they happen, until Ctrl-C.
+
+    They are copies, in a queue of this command's own that goes when it ends; with --json each is one line as
+    it was published. While it runs, no outcome is unroutable: a worker that waits for somebody to bind a
+    queue to RESULT_EXCHANGE takes this command for that somebody.
+    """
+    logs.set_up("ERROR", None)
+    show = _show_json if as_json else _show_line
+    with failing_plainly(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_watch(load_settings(), show, count))
+
+
+async def _watch(settings: Settings, show: Callable[[bytes], None], count: int | None) -> None:
+    shown = 0
+    async with contextlib.aclosing(_outcomes(settings)) as outcomes:
+        async for body in outcomes:
+            show(body)
+            shown += 1
+            if shown == count:
+                return
+
+
+async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
+    """Yield outcomes for ever. What cannot be had at first is an error; what was there is tried again."""
+    begun = False
+    while True:
+        try:
+            async with await bootstrap.open_link(settings) as link:
+                channel, deliveries = await _subscribe(link, settings.result_exchange)
+                begun = True
+                while True:
+                    delivery = await _next(channel, deliveries)
+                    yield delivery.message.body
+                    delivery.ack()
+        except BrokerError as error:
+            if not begun:
+                raise
+            progress_console().print(f"trying again: {error}", markup=False)
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _subscribe(link: Link, exchange: str) -> tuple[Channel, asyncio.Queue[Delivery]]:
+    channel = await link.channel()
+    raw = channel.raw
+    answer = await channel.call(raw.queue_declare, queue="", exclusive=True, auto_delete=True)
+    queue = answer.method.queue
+    await channel.call(raw.queue_bind, queue=queue, exchange=exchange, routing_key="#")
+    deliveries: asyncio.Queue[Delivery] = asyncio.Queue()
+    await Consumer(channel, queue, deliveries.put_nowait, channel.raw.close).set_prefetch(_PREFETCH)
+    return channel, deliveries
+
+
+async def _next(channel: Channel, deliveries: asyncio.Queue[Delivery]) -> Delivery:
+    """Return the next delivery. Raises ``ChannelClosed`` where none will come any more."""
+    coming = asyncio.ensure_future(deliveries.get())
+    ends: set[asyncio.Future[Any]] = {coming, channel.closed}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if coming.done():
+            return coming.result()
+        raise channel.closed.result()
+    finally:
+        coming.cancel()
+
+
+def _show_json(body: bytes) -> None:
+    # One line each, whatever blanks the publisher of a stranger's event may have put in.
+    try:
+        print(json.dumps(json.loads(body)), flush=True)
+    except ValueError:
+        print(json.dumps({"unreadable": body.decode("utf-8", "replace")}), flush=True)
+
+
+def _show_line(body: bytes) -> None:
+    try:
+        event = OutcomeEvent.model_validate_json(body)
+    except ValidationError:
+        console().print("[dim]something else than an outcome[/]")
+        return
+    line = Text(event.time.astimezone().strftime("%H:%M:%S "), style="dim")
+    line.append(f"{event.type:17} ", style=_COLOURS.get(event.type, ""))
+    line.append(f"{event.data.snapshot_id or '-':36} ")
+    line.append(_end(event.data))
+    console().print(line, soft_wrap=True)
+
+
+def _end(data: OutcomeData) -> str:
+    match data:
+        case BackupAccepted():
+            return f"{data.backup.id}{' (found)' if data.found else ''}"
+        case BackupCompleted():
+            return f"{data.backup.id} in {data.seconds:.0f} s"
+        case BackupFailed():
+            return " ".join(str(part) for part in (data.error.category, data.error.message) if part)
+        case BackupSkipped():
+            return data.reason

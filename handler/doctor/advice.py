@@ -1,0 +1,88 @@
+"""Settings that are valid one by one: can the program be put together, and which of them weigh?"""
+
+from collections.abc import AsyncIterator, Iterator
+
+from handler.broker.link import Tls
+from handler.doctor.findings import Finding
+from handler.errors import SettingsError
+from handler.ledger import open_ledger
+from handler.rules import load_rules
+from handler.settings import Settings
+from handler.vbs.auth import choose_auth
+from handler.vbs.http import http_client
+from handler.worker import CLASSIC
+
+_CALLS_PER_MESSAGE = 4
+_CONSUMER_TIMEOUT = 1800.0
+"""Seconds after which RabbitMQ takes unacknowledged messages back, unless configured otherwise. Nothing is
+held while it waits, so only the calls for one message count; each may take twice ``VBS_TIMEOUT``."""
+
+
+def finding(problem: str) -> Finding:
+    """Make a finding of a sentence that begins with the variable's name."""
+    variable, colon, text = problem.partition(": ")
+    if not colon:
+        variable, text = "settings", problem
+    return Finding(
+        "settings", variable, "bad", text, f"set {variable} rightly; the README lists all settings"
+    )
+
+
+async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:
+    """Yield each problem, or one line that says that there is none; then what is worth knowing."""
+    problems = [problem async for problem in _problems(settings)]
+    for problem in problems:
+        yield finding(problem)
+    if not problems:
+        yield Finding("settings", "settings", "ok", "complete and valid")
+    for advice in _advice(settings):
+        yield advice
+
+
+async def _problems(settings: Settings) -> AsyncIterator[str]:
+    if not settings.vbs_endpoint:
+        yield "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
+    try:
+        async with http_client(settings) as client:
+            choose_auth(settings, client)
+    except SettingsError as error:
+        yield str(error)
+    ledger_url = settings.ledger_url.get_secret_value()
+    for make in (
+        Tls(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file).context,
+        lambda: load_rules(settings.rules_file) if settings.rules_file else None,
+        lambda: open_ledger(ledger_url, lease_seconds=settings.lease_seconds),
+    ):
+        try:
+            make()
+        except SettingsError as error:
+            yield str(error)
+
+
+def _advice(settings: Settings) -> Iterator[Finding]:
+    if settings.queue_type == "classic":
+        yield Finding("settings", "QUEUE_TYPE", "warning", f"classic: {CLASSIC}")
+    held = _CALLS_PER_MESSAGE * 2 * settings.vbs_timeout
+    if held > _CONSUMER_TIMEOUT:
+        yield Finding(
+            "settings",
+            "VBS_TIMEOUT",
+            "warning",
+            f"a message may be held for {held:.0f} s, and RabbitMQ takes it back after 1800 s by default",
+            "VBS_TIMEOUT=225 or less, or a longer consumer_timeout at the broker",
+        )
+    if settings.wait_ladder[-1] > settings.max_age:
+        yield Finding(
+            "settings",
+            "WAIT_LADDER",
+            "warning",
+            f"its last wait ({settings.wait_ladder[-1]} s) is longer than MAX_AGE ({settings.max_age:.0f} s)",
+            "a shorter ladder, or a greater MAX_AGE",
+        )
+    if settings.vbs_project_id is None:
+        yield Finding(
+            "settings",
+            "VBS_PROJECT_ID",
+            "ok",
+            "not set: an event that names no project is a dead letter",
+        )

@@ -1,0 +1,154 @@
+"""The API: reachable, the sign-in, the project's list of backups, and the clock by its ``Date`` header."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+import httpx
+
+from events.outcome import Category
+from handler.doctor.causes import Place, explain
+from handler.doctor.clock import Clocks
+from handler.doctor.findings import Finding
+from handler.errors import ApiError
+from handler.settings import Settings
+from handler.vbs import faults, pages
+from handler.vbs.aksk import AkSkAuth
+from handler.vbs.auth import choose_auth
+from handler.vbs.body import Unreadable, read_body
+from handler.vbs.http import http_client
+from handler.vbs.password import PasswordAuth
+from handler.vbs.token import TokenAuth
+from handler.vbs.transport import NO_ANSWER, describe
+
+_ENDPOINT = Place("VBS_ENDPOINT", "VBS_CA_FILE")
+_SIGN_IN = Place("OS_AUTH_URL", "VBS_CA_FILE")
+_LONGEST_CALL = 10.0
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
+
+
+async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
+    """Ask for the project's backups as a worker would, once."""
+    settings = settings.model_copy(update={"vbs_timeout": min(settings.vbs_timeout, _LONGEST_CALL)})
+    async with http_client(settings) as client:
+        caller = _Caller(settings, client, choose_auth(settings, client))
+        yield await caller.examine()
+    yield caller.clocks.finding()
+
+
+class _Caller:
+    """One client, its sign-in, and what is made of the answers."""
+
+    def __init__(self, settings: Settings, client: httpx.AsyncClient, auth: httpx.Auth | None) -> None:
+        self._settings = settings
+        self._client = client
+        self._auth = auth
+        self.clocks = Clocks()
+        self._endpoint = (settings.vbs_endpoint or "").rstrip("/")
+
+    async def examine(self) -> Finding:
+        """Sign in and list; say what is wrong with either."""
+        try:
+            project = await self._project()
+            if project is None:
+                return await self._without_project()
+            return await self._list(project)
+        except ApiError as error:
+            return _not_signed_in(error)
+        except NO_ANSWER as error:
+            text, remedy = explain(_ENDPOINT, describe(error))
+            return Finding("api", self._endpoint, "bad", text, remedy)
+
+    async def _project(self) -> str | None:
+        settings = self._settings
+        known = settings.vbs_project_id or next(iter(settings.vbs_allowed_projects), settings.os_project_id)
+        if known is None and isinstance(self._auth, PasswordAuth):
+            return (await self._auth.ask(None)).project_id
+        return known
+
+    async def _without_project(self) -> Finding:
+        version = self._settings.vbs_api_version
+        response, _ = await self._get(f"/{version}/", None, None)
+        text = f"answers ({response.status_code}); neither sign-in nor list were tried: no project is known"
+        return Finding("api", self._endpoint, "warning", text, "set VBS_PROJECT_ID, if only for this check")
+
+    async def _list(self, project: str) -> Finding:
+        version = self._settings.vbs_api_version
+        response, body = await self._list_call(version, project)
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return await self._elsewhere(version, project)
+        if not response.is_success:
+            return self._refused(faults.look_error(response.status_code, response.headers, body), project)
+        try:
+            pages.read_page(body)
+        except Unreadable as error:
+            text = f"what answers is not the API: {error}"
+            return Finding("api", "list of backups", "bad", text, "VBS_ENDPOINT: check the host")
+        return Finding("api", "list of backups", "ok", f"{self._endpoint}/{version} answers for {project}")
+
+    async def _elsewhere(self, version: str, project: str) -> Finding:
+        """Look for the API under its other version."""
+        other = "v3" if version == "v2" else "v2"
+        response, _ = await self._list_call(other, project)
+        text = f"{self._endpoint}/{version} is no path of the API (404)"
+        if response.status_code != HTTPStatus.NOT_FOUND:
+            text += f", /{other} is ({response.status_code})"
+            return Finding("api", "list of backups", "bad", text, f"VBS_API_VERSION={other}")
+        remedy = "VBS_ENDPOINT: check the host; VBS_API_VERSION: v2 or v3"
+        return Finding("api", "list of backups", "bad", f"{text}, nor is /{other}", remedy)
+
+    async def _list_call(self, version: str, project: str) -> tuple[httpx.Response, bytes]:
+        return await self._get(f"/{version}/{project}/backups/detail", project, self._auth)
+
+    async def _get(
+        self, path: str, project: str | None, auth: httpx.Auth | None
+    ) -> tuple[httpx.Response, bytes]:
+        timeout = httpx.Timeout(self._settings.vbs_timeout).as_dict()
+        request = httpx.Request(
+            "GET",
+            f"{self._endpoint}{path}",
+            params={"limit": "1"},
+            headers=_HEADERS,
+            extensions={"timeout": timeout, "project_id": project},
+        )
+        response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
+        self.clocks.note(response)
+        try:
+            return response, await read_body(response)
+        finally:
+            await response.aclose()
+
+    def _refused(self, error: ApiError, project: str) -> Finding:
+        remedy = "try again; if it stays, ask who runs the API"
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            remedy = _credentials(self._auth)
+        elif error.status == HTTPStatus.FORBIDDEN or error.category is Category.DENIED:
+            remedy = "give the account a role that may list and create backups of volumes in this project"
+        elif error.status == HTTPStatus.BAD_REQUEST:
+            remedy = f"the token may be another project's: check VBS_PROJECT_ID ({project}) and OS_PROJECT_ID"
+        elif error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            remedy = "check VBS_ENDPOINT: scheme, host and port of the API itself"
+        return Finding("api", "list of backups", "bad", f"refused: {error}", remedy)
+
+
+def _credentials(auth: httpx.Auth | None) -> str:
+    """Say what to do where the API knows nobody by what was sent."""
+    match auth:
+        case None:
+            return "it wants a sign-in: OS_PASSWORD and its kin, OS_TOKEN, or HUAWEICLOUD_SDK_AK and _SK"
+        case TokenAuth():
+            return "OS_TOKEN: expired, or another cloud's: get a new one, or sign in with OS_PASSWORD"
+        case AkSkAuth():
+            return "check HUAWEICLOUD_SDK_AK, _SK and _SECURITY_TOKEN, and this machine's clock"
+        case _:
+            return "the token is good for OS_AUTH_URL but not here: do both belong to the same cloud?"
+
+
+def _not_signed_in(error: ApiError) -> Finding:
+    if error.category is Category.DENIED:
+        remedy = (
+            "check OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and OS_PROJECT_ID or OS_PROJECT_NAME before "
+            "you try again: a few wrong tries lock the account"
+        )
+        return Finding("api", "sign-in", "bad", f"refused: {error}", remedy)
+    text, remedy = explain(_SIGN_IN, str(error))
+    return Finding("api", "sign-in", "bad", text, remedy)

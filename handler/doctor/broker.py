@@ -1,0 +1,106 @@
+"""The broker: reachable, its version, and all that a worker wants of it."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from handler import bootstrap
+from handler.broker.link import ChannelClosed, Link
+from handler.broker.topology import declare
+from handler.doctor.causes import Place, explain
+from handler.doctor.findings import Finding
+from handler.doctor.foreign import examine_foreign
+from handler.doctor.queues import examine_queues
+from handler.doctor.rights import examine_rights
+from handler.errors import ConnectionLost
+from handler.settings import Settings
+
+_PLACE = Place("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
+_QUORUM_SINCE = (3, 10)
+"""Quorum queues dead-letter at least once from this version of RabbitMQ."""
+
+
+async def examine_broker(settings: Settings, *, make: bool) -> AsyncIterator[Finding]:
+    """Look at each address of ``AMQP_URL``, and through the first that answers at everything else."""
+    tries = await asyncio.gather(*(_try(settings, url) for url in settings.amqp_url))
+    links = [link for link in tries if isinstance(link, Link)]
+    try:
+        for url, link in zip(settings.amqp_url, tries, strict=True):
+            yield _reached(url, link, others=bool(links))
+        if links:
+            async for finding in _through(links[0], settings, make=make):
+                yield finding
+    finally:
+        await asyncio.gather(*(link.close() for link in links))
+
+
+async def _try(settings: Settings, url: SecretStr) -> Link | ConnectionLost:
+    try:
+        return await bootstrap.open_link(settings.model_copy(update={"amqp_url": (url,)}))
+    except ConnectionLost as error:
+        return error
+
+
+def _reached(url: SecretStr, link: Link | ConnectionLost, *, others: bool) -> Finding:
+    parts = urlsplit(url.get_secret_value())
+    what = f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}"
+    if isinstance(link, Link):
+        tls = " over TLS" if parts.scheme == "amqps" else ""
+        return Finding("broker", what, "ok", f"signed in{tls}, virtual host {link.raw.params.virtual_host}")
+    text, remedy = explain(_PLACE, str(link))
+    return Finding("broker", what, "warning" if others else "bad", text, remedy)
+
+
+async def _through(link: Link, settings: Settings, *, make: bool) -> AsyncIterator[Finding]:
+    yield version(link.raw.server_properties or {}, quorum=settings.queue_type == "quorum")
+    topology = bootstrap.topology(settings)
+    if make:
+        yield await _declare(link, settings)
+    async for finding in examine_queues(link, topology):
+        yield finding
+    if not make:
+        yield Finding(
+            "broker",
+            "bindings",
+            "ok",
+            "each worker makes them at start; AMQP cannot show them (doctor --declare makes them now)",
+        )
+    try:
+        async for finding in examine_rights(link, topology):
+            yield finding
+    except TimeoutError:
+        yield _takes_nothing(link)
+    async for finding in examine_foreign(link, topology):
+        yield finding
+
+
+def version(properties: Mapping[str, Any], *, quorum: bool) -> Finding:
+    """Judge the broker by what it says of itself in its greeting."""
+    name = f"{properties.get('product') or 'an unknown broker'} {properties.get('version') or ''}".strip()
+    numbers = re.match(r"(\d+)\.(\d+)", str(properties.get("version", "")))
+    if properties.get("product") != "RabbitMQ" or numbers is None:
+        remedy = "only RabbitMQ was tried; a broker without quorum queues wants QUEUE_TYPE=classic"
+        return Finding("broker", "version", "warning", name, remedy)
+    if quorum and (int(numbers[1]), int(numbers[2])) < _QUORUM_SINCE:
+        text = f"{name}: quorum queues dead-letter at least once only from 3.10 on"
+        remedy = "QUEUE_TYPE=classic (with its losses at a crash), or a newer RabbitMQ"
+        return Finding("broker", "version", "bad", text, remedy)
+    return Finding("broker", "version", "ok", name)
+
+
+async def _declare(link: Link, settings: Settings) -> Finding:
+    try:
+        await declare(link, bootstrap.topology(settings))
+    except ChannelClosed as error:
+        return Finding("broker", "declare", "bad", str(error), "see the lines below")
+    return Finding("broker", "declare", "ok", "every exchange, queue and binding of ours is there now")
+
+
+def _takes_nothing(link: Link) -> Finding:
+    why = "the broker blocks publishers" if link.blocked else "the broker does not confirm a message"
+    remedy = "look at its alarms for memory and disk: rabbitmq-diagnostics alarms"
+    return Finding("broker", "publishing", "bad", why, remedy)

@@ -1,0 +1,140 @@
+"""Queues and exchanges: are they there, and as declared by us?"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler.broker.difference import Difference, difference
+from handler.broker.link import Link
+from handler.broker.topology import Exchange, Queue, Topology
+from handler.doctor.findings import Finding
+from handler.doctor.probe import INVALID_QUEUE, LOCKED, NOT_FOUND, PRECONDITION_FAILED, ask, refused
+from handler.doctor.traffic import Traffic, traffic
+
+_MOST_DIFFERENCES = 10
+_TYPES = ("quorum", "classic")
+_BY_TYPE = ("x-dead-letter-strategy", "x-overflow")
+_FLAGS = ("durable", "auto_delete", "exclusive")
+
+
+async def examine_queues(link: Link, topology: Topology) -> AsyncIterator[Finding]:
+    """Compare everything of ours that is there; name what is not."""
+    missing: list[str] = []
+    others: dict[str, _Other] = {}
+    for exchange in topology.exchanges():
+        if await _there(link, "exchange", exchange.name, missing):
+            _note(others, exchange.name, await _exchange_differs(link, exchange))
+    seen: dict[str, Traffic] = {}
+    for queue in topology.queues():
+        answer = await _there(link, "queue", queue.name, missing)
+        if refused(answer, LOCKED):
+            yield _exclusive(queue, str(answer))
+        elif answer:
+            _note(others, queue.name, await _differences(link, queue))
+            seen[queue.name] = Traffic(answer.method.message_count, answer.method.consumer_count)
+    for finding in (*map(_differs, others.values()), *traffic(topology, seen)):
+        yield finding
+    yield _declared(missing, others)
+
+
+async def _there(link: Link, kind: str, name: str, missing: list[str]) -> Any:
+    """Return the broker's answer, or None for what is not there."""
+    answer = await ask(link, f"{kind}_declare", **{kind: name, "passive": True})
+    if refused(answer, NOT_FOUND):
+        missing.append(name)
+        return None
+    return answer
+
+
+@dataclass(slots=True)
+class _Other:
+    """What differs, and everything in which the same differs."""
+
+    differences: Sequence[Difference]
+    names: list[str] = field(default_factory=list)
+
+
+def _note(others: dict[str, _Other], name: str, differences: Sequence[Difference]) -> None:
+    if differences:
+        told = _told_of(differences)
+        others.setdefault("; ".join(map(str, told)), _Other(told)).names.append(name)
+
+
+def _told_of(differences: Sequence[Difference]) -> list[Difference]:
+    """Leave out what follows from the queue's type where that differs."""
+    type_differs = any(found.argument == "x-queue-type" for found in differences)
+    return [found for found in differences if not (type_differs and found.argument in _BY_TYPE)]
+
+
+def _differs(other: _Other) -> Finding:
+    first = other.differences[0]
+    text = f"declared otherwise by somebody: {'; '.join(map(str, other.differences))}"
+    effect = next((found.effect for found in other.differences if found.effect), "")
+    what = f"{first.kind} {', '.join(other.names)}"
+    return Finding("broker", what, "bad", f"{text}: {effect}" if effect else text, _remedy(other))
+
+
+def _remedy(other: _Other) -> str:
+    if other.differences[0].kind == "exchange":
+        return "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE or RESULT_EXCHANGE: another name, or remove that exchange"
+    types = [found.means for found in other.differences if found.argument == "x-queue-type"]
+    choose = f"QUEUE_TYPE={types[0]}, if that is wanted; else " if types and types[0] in _TYPES else ""
+    return (
+        f"{choose}stop what uses it, empty it, delete it and run snapshot-backup topology declare; "
+        "or choose another SNAPSHOT_QUEUE"
+    )
+
+
+def _exclusive(queue: Queue, text: str) -> Finding:
+    remedy = "end the program that holds it, or choose another SNAPSHOT_QUEUE"
+    return Finding("broker", f"queue {queue.name}", "bad", text, remedy)
+
+
+def _declared(missing: Sequence[str], others: Mapping[str, _Other]) -> Finding:
+    if missing:
+        text = f"not there: {', '.join(dict.fromkeys(missing))}"
+        remedy = "snapshot-backup topology declare, or start a worker, which declares all at start"
+        return Finding("broker", "topology", "warning", text, remedy)
+    if others:
+        return Finding("broker", "topology", "bad", "not as wanted: no worker starts on it", "see above")
+    return Finding("broker", "topology", "ok", "exchanges and queues are there, as wanted")
+
+
+async def _exchange_differs(link: Link, exchange: Exchange) -> list[Difference]:
+    wanted: dict[str, Any] = {"exchange": exchange.name, "exchange_type": exchange.type, "durable": True}
+    told = _told(await ask(link, "exchange_declare", **wanted))
+    return [told] if told else []
+
+
+async def _differences(link: Link, queue: Queue) -> list[Difference]:
+    """Find all that differs; the broker names one at a time.
+
+    Only the first question could make the queue, as wanted; the others carry an argument that is never valid.
+    """
+    found: list[Difference] = []
+    arguments = dict(queue.arguments)
+    flags = {"durable": True}
+    while len(found) < _MOST_DIFFERENCES:
+        answer = await ask(link, "queue_declare", queue=queue.name, arguments=arguments, **flags)
+        told = _told(answer)
+        if told is None or told.argument in INVALID_QUEUE or told in found:
+            break
+        found.append(told)
+        if told.argument in _FLAGS:
+            flags[told.argument] = told.found == "true"
+        else:
+            arguments = _adopt(arguments, told)
+        arguments |= INVALID_QUEUE
+    return found
+
+
+def _adopt(arguments: dict[str, Any], told: Difference) -> dict[str, Any]:
+    others = {name: value for name, value in arguments.items() if name != told.argument}
+    if told.found == "none":
+        return others
+    value: object = int(told.found) if told.found.isdecimal() else told.found
+    return others | {told.argument: value}
+
+
+def _told(answer: object) -> Difference | None:
+    return difference(str(answer)) if refused(answer, PRECONDITION_FAILED) else None

@@ -1,0 +1,126 @@
+"""Rights at the broker: to configure, write and read what a worker configures, writes and reads."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pika
+
+from handler.broker.link import ChannelClosed, Link
+from handler.broker.publisher import Publisher
+from handler.broker.topology import Binding, Topology
+from handler.doctor.findings import Finding
+from handler.doctor.probe import (
+    ACCESS_REFUSED,
+    INVALID_CONSUMER,
+    INVALID_EXCHANGE,
+    INVALID_QUEUE,
+    ask,
+    refused,
+    unused_key,
+)
+from handler.errors import Unroutable
+
+_REFUSED = re.compile(r"access to (?P<kind>queue|exchange) '(?P<name>[^']*)'")
+_PUBLISH_SECONDS = 5.0
+
+
+async def examine_rights(link: Link, topology: Topology) -> AsyncIterator[Finding]:
+    """Yield a finding for each right that is missing, or one that says that none is."""
+    missing = [found async for found in _missing(link, topology)]
+    for right, thing in dict.fromkeys(missing):
+        yield Finding(
+            "broker",
+            f"right to {right}",
+            "bad",
+            f"the user may not {right} {thing}",
+            f"rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ: {right.upper()} must match it",
+        )
+    if not missing:
+        yield Finding("broker", "rights", "ok", "to configure, write and read all that a worker does")
+
+
+async def _missing(link: Link, topology: Topology) -> AsyncIterator[tuple[str, str]]:
+    async for found in _configure(link, topology):
+        yield found
+    for binding in (*topology.bindings(), *topology.foreign_bindings()):
+        answer = await _unbind(link, binding)
+        if refused(answer, ACCESS_REFUSED):
+            yield _which(binding, str(answer))
+    outcomes = Binding(topology.snapshot_exchange, topology.result_exchange, to_exchange=True)
+    answer = await _unbind(link, outcomes)
+    if refused(answer, ACCESS_REFUSED) and _which(outcomes, str(answer))[0] == "write":
+        yield "write", f"exchange {topology.result_exchange}"
+    answer = await ask(
+        link,
+        "basic_consume",
+        queue=topology.queue,
+        on_message_callback=_nothing,
+        arguments=INVALID_CONSUMER,
+    )
+    if refused(answer, ACCESS_REFUSED):
+        yield "read", f"queue {topology.queue}"
+    if await _default_exchange_refused(link):
+        yield "write", "exchange amq.default (the default exchange, by which messages reach the wait queues)"
+
+
+async def _configure(link: Link, topology: Topology) -> AsyncIterator[tuple[str, str]]:
+    for exchange in topology.exchanges():
+        arguments: dict[str, Any] = {"exchange": exchange.name, "exchange_type": exchange.type}
+        answer = await ask(link, "exchange_declare", durable=True, arguments=INVALID_EXCHANGE, **arguments)
+        if refused(answer, ACCESS_REFUSED):
+            yield "configure", f"exchange {exchange.name}"
+    for queue in topology.queues():
+        wanted = queue.arguments | INVALID_QUEUE
+        answer = await ask(link, "queue_declare", queue=queue.name, durable=True, arguments=wanted)
+        if refused(answer, ACCESS_REFUSED):
+            yield _which_of_queue(str(answer), queue.name)
+
+
+def _which_of_queue(text: str, queue: str) -> tuple[str, str]:
+    """A new queue with a dead-letter exchange wants the right to write to that, and to read the queue."""
+    match = _REFUSED.search(text)
+    if match and match["kind"] == "exchange":
+        return "write", f"exchange {match['name']}"
+    return ("read" if "read access" in text else "configure"), f"queue {queue}"
+
+
+async def _unbind(link: Link, binding: Binding) -> object:
+    """Take away a binding that is not there: it wants the same rights as to make one, and changes nothing."""
+    if binding.to_exchange:
+        names: Mapping[str, str] = {"destination": binding.destination, "source": binding.source}
+        return await ask(link, "exchange_unbind", routing_key=unused_key(), **names)
+    names = {"queue": binding.destination, "exchange": binding.source}
+    return await ask(link, "queue_unbind", routing_key=unused_key(), **names)
+
+
+def _which(binding: Binding, text: str) -> tuple[str, str]:
+    """Binding wants the right to write to the destination, which is asked first, and to read the source."""
+    kind = "exchange" if binding.to_exchange else "queue"
+    match = _REFUSED.search(text)
+    if match and (match["kind"], match["name"]) == (kind, binding.destination):
+        return "write", f"{kind} {binding.destination}"
+    return "read", f"exchange {binding.source}"
+
+
+async def _default_exchange_refused(link: Link) -> bool:
+    """Publish to a queue that is not there; the broker gives it back. Raises ``TimeoutError``."""
+    channel = await link.channel()
+    try:
+        publisher = await Publisher.open(channel)
+        async with asyncio.timeout(_PUBLISH_SECONDS):
+            await publisher.publish("", unused_key(), b"", pika.BasicProperties())
+    except Unroutable:
+        return False
+    except ChannelClosed as error:
+        if error.code != ACCESS_REFUSED:
+            raise
+        return True
+    finally:
+        await channel.close()
+    return False
+
+
+def _nothing(*_: object) -> None:
+    """Receive nothing: the broker never lets this consumer begin."""

@@ -1,0 +1,62 @@
+"""What the queues hold, and who consumes them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from handler.broker.topology import Topology
+from handler.doctor.findings import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How many messages a queue holds ready, and how many consumers it has."""
+
+    messages: int
+    consumers: int
+
+    def __str__(self) -> str:
+        return f"{_count(self.messages, 'message')}, {_count(self.consumers, 'consumer')}"
+
+
+def traffic(topology: Topology, seen: Mapping[str, Traffic]) -> Iterator[Finding]:
+    """Judge what the queues hold by what they are for; ``seen`` is by queue."""
+    if main := seen.get(topology.queue):
+        yield _main(topology, main)
+    waiting = {name: held for name, held in seen.items() if name not in (topology.queue, topology.dead)}
+    if waiting:
+        yield _waiting(waiting)
+    for name, held in waiting.items():
+        if held.consumers:
+            yield _consumed(name, held)
+    if dead := seen.get(topology.dead):
+        yield _dead(topology, dead)
+
+
+def _main(topology: Topology, held: Traffic) -> Finding:
+    what = f"queue {topology.queue}"
+    if held.messages and not held.consumers:
+        return Finding("broker", what, "warning", str(held), "nobody works on them: start a worker")
+    return Finding("broker", what, "ok", str(held))
+
+
+def _waiting(held: Mapping[str, Traffic]) -> Finding:
+    rungs = [f"{each.messages} for {name.rpartition('.')[2]}" for name, each in held.items() if each.messages]
+    text = f"{', '.join(rungs)}" if rungs else "nothing waits"
+    return Finding("broker", "wait queues", "ok", text)
+
+
+def _consumed(name: str, held: Traffic) -> Finding:
+    text = f"{held}: what waits there comes back by itself, and is lost to us if it is consumed"
+    return Finding("broker", f"queue {name}", "bad", text, "end the program that consumes it")
+
+
+def _dead(topology: Topology, held: Traffic) -> Finding:
+    what = f"dead letters {topology.dead}"
+    if held.messages:
+        remedy = "snapshot-backup dead-letters list says why; replay or drop them"
+        return Finding("broker", what, "warning", _count(held.messages, "message"), remedy)
+    return Finding("broker", what, "ok", "none")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

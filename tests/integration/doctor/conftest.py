@@ -1,0 +1,47 @@
+"""A healthy surrounding, in which each test plants one fault."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.emulator.testing import Emulator, running_emulator
+from infra.local.server import RabbitProcess
+from tests.integration.doctor.looking import PROJECT, Look, Report, run
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """An API that asks nobody who they are."""
+    with running_emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def look(
+    own_broker: RabbitProcess,
+    emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unique: str,
+) -> Look:
+    """The doctor, with a broker, an API and a folder that are in order, and names of the test's own."""
+    settings = {
+        "AMQP_URL": own_broker.url,
+        "SNAPSHOT_EXCHANGE": f"{unique}.snapshots",
+        "SNAPSHOT_QUEUE": unique,
+        "RESULT_EXCHANGE": f"{unique}.backups",
+        "WAIT_LADDER": "5,30",
+        "VBS_ENDPOINT": emulator.url,
+        "VBS_PROJECT_ID": PROJECT,
+        "LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    def looked(*, make: bool = False, limit: float = 30.0, **changed: str) -> Report:
+        for name, value in changed.items():
+            monkeypatch.setenv(name, value)
+        return run(make=make, limit=limit)
+
+    return looked
