@@ -27,10 +27,10 @@ class Trouble:
     """
 
     scope: Literal["everybody", "project", "doubt"]
-    why: str
     reason: str
     project_id: str | None = None
     seconds: float = 0.0
+    why: str = "unavailable"
 
 
 class Intake:
@@ -59,6 +59,7 @@ class Intake:
         self._trouble_since: float | None = None
         self._told: State = "running"
         self.why: str | None = None
+        self.reason: str | None = None
 
     @property
     def limit(self) -> int:
@@ -135,13 +136,14 @@ class Intake:
         self._limit = 1
         self._good_in_a_row = 0
         self.why = why
+        self.reason = reason
         self._told = "paused"
         self._notify(IntakeChange("paused", why, reason, seconds))
 
     def _tell_of_recovery(self, since: float) -> None:
         lasted, why = self._clock() - since, self.why or ""
         if self._limit == self._full:
-            self._trouble_since = self.why = None
+            self._trouble_since = self.why = self.reason = None
             self._told = "running"
             self._notify(IntakeChange("running", why, "", lasted))
         elif self._told == "paused":

@@ -43,6 +43,8 @@ from handler.watching import Watching
 
 log = logging.getLogger(__name__)
 
+_BUG = "a bug: please report it"
+
 
 class Process:
     """Handles messages, many at a time. Everything concrete is handed in.
@@ -87,6 +89,7 @@ class Process:
         except EventError as error:
             return error
         except Exception as error:
+            log.exception(_BUG, extra={"action": "message.bug"})
             return _bug(error)
 
     async def _surely(self, original: Message, state: State, event: Event | EventError) -> Handled:
@@ -96,6 +99,7 @@ class Process:
         except ConnectionLost:
             raise
         except Exception as error:
+            log.exception(_BUG, extra={"action": "message.bug"})
             return await self._refuse(original, state, _bug(error))
 
     async def _story(self, original: Message, state: State, event: Event | EventError) -> Handled:
@@ -147,12 +151,10 @@ class Process:
         try:
             return await self._reply(case)
         except LedgerUnavailable as error:
-            self._tools.intake.went_wrong(Trouble("everybody", "ledger", f"ledger: {error}"))
+            self._tools.intake.went_wrong(Trouble("everybody", f"ledger: {error}", why="ledger"))
             return replies.waits(case, "pause", limits.rung(0))
         except Exception as error:
-            log.exception(
-                "a bug: please report it", extra={"action": "message.bug", "event_id": case.event.id}
-            )
+            log.exception(_BUG, extra={"action": "message.bug"})
             tried = case.tried()
             if tried.state.attempts < limits.max_attempts:
                 return replies.waits(tried, "retry", limits.rung(case.state.attempts))
@@ -269,5 +271,4 @@ def _producer(event: Event | EventError) -> str | None:
 
 
 def _bug(error: Exception) -> EventError:
-    log.error("a bug: please report it", exc_info=error, extra={"action": "message.bug"})
     return InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup")
