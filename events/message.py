@@ -71,7 +71,8 @@ class State:
 
     ``first_seen`` and ``accepted_at`` are seconds since the epoch. ``attempts`` counts tries that were this
     message's own trouble; ``waits`` every wait; ``crashes`` the processes that ended with it in hand.
-    ``replay`` names the replay that sent it back from the dead letters.
+    ``replay`` names the replay that sent it back from the dead letters. ``traceparent`` is the W3C trace
+    context of whoever handled it last.
     """
 
     first_seen: float
@@ -82,6 +83,7 @@ class State:
     backup_id: str | None = None
     accepted_at: float | None = None
     replay: str | None = None
+    traceparent: str | None = None
 
 
 class _Original(BaseModel):
@@ -110,6 +112,7 @@ class _Envelope(BaseModel):
     backupid: str | None = None
     acceptedat: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     replayid: str | None = None
+    traceparent: str | None = Field(default=None, max_length=55)
     data: _Original
 
 
@@ -130,6 +133,7 @@ def wrap(original: Message, state: State, *, event_id: str, subject: str | None 
         backupid=state.backup_id,
         acceptedat=state.accepted_at,
         replayid=state.replay,
+        traceparent=state.traceparent,
         data=_Original(body=kept.body, content_type=kept.content_type, headers=headers_to_json(kept.headers)),
     )
     return envelope.model_dump_json(exclude_none=True).encode()
@@ -155,6 +159,7 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
         backup_id=envelope.backupid,
         accepted_at=envelope.acceptedat,
         replay=envelope.replayid,
+        traceparent=envelope.traceparent,
     )
     return original, state
 

@@ -1,5 +1,6 @@
 """The only place that knows concrete classes: it puts the parts together by the settings."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,13 +13,14 @@ from handler.choosing import Chooser
 from handler.errors import SettingsError
 from handler.intake import Intake
 from handler.ledger import open_ledger
-from handler.logs import log_handled
+from handler.ledger.book import Book
 from handler.policy import Limits
-from handler.ports import Api, Ledger, Outbox
+from handler.ports import Api, Outbox
 from handler.process import Process
 from handler.rules import load_rules
 from handler.settings import Settings
 from handler.shift import Shift
+from handler.telemetry import Telemetry, open_telemetry
 from handler.tools import Terms, Tools
 from handler.vbs.auth import Context, choose_auth
 from handler.vbs.client import VbsClient
@@ -68,19 +70,31 @@ class Parts:
 
     settings: Settings
     api: Api
-    ledger: Ledger
+    ledger: Book
     intake: Intake
     chooser: Chooser
+    telemetry: Telemetry
 
     def process(self, outbox: Outbox) -> Process:
         """Make the process that publishes through ``outbox``."""
         tools = Tools(self.api, self.ledger, self.intake, terms(self.settings), time.time)
-        return Process(tools=tools, outbox=outbox, chooser=self.chooser, notify=log_handled)
+        return Process(
+            tools=tools,
+            outbox=outbox,
+            chooser=self.chooser,
+            notify=self.telemetry.handled,
+            follow=self.telemetry.follow,
+        )
 
     def outbox(self, link: Link) -> BrokerOutbox:
         """Make the outbox of a new connection."""
-        ignore = self.settings.result_unroutable == "ignore"
-        return BrokerOutbox(link, topology(self.settings), ignore_unroutable=ignore)
+        return BrokerOutbox(
+            link,
+            topology(self.settings),
+            ignore_unroutable=self.settings.result_unroutable == "ignore",
+            figures=self.telemetry.figures,
+            notify=self.telemetry.published,
+        )
 
     def shift(self, link: Link) -> Shift:
         """Make a shift on a new connection."""
@@ -91,6 +105,7 @@ class Parts:
             process=self.process(outbox),
             outbox=outbox,
             intake=self.intake,
+            figures=self.telemetry.figures,
             clock=time.time,
         )
 
@@ -121,18 +136,26 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
         )
     async with AsyncExitStack() as stack:
+        telemetry = open_telemetry(settings.snapshot_queue)
+        stack.push_async_callback(asyncio.to_thread, telemetry.close)
         client = http_client(settings)
         stack.push_async_callback(client.aclose)
         api = VbsClient(
             client,
             settings.vbs_endpoint,
             version=settings.vbs_api_version,
-            auth=choose_auth(settings, client, agency),
+            auth=choose_auth(settings, client, agency, notify=telemetry.called),
             timeout=settings.vbs_timeout,
+            notify=telemetry.called,
         )
         ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
         stack.push_async_callback(ledger.aclose)
-        intake = Intake(settings.concurrency, time.monotonic, doubt_pause=settings.wait_ladder[0])
+        intake = Intake(
+            settings.concurrency,
+            time.monotonic,
+            doubt_pause=settings.wait_ladder[0],
+            notify=telemetry.intake_changed,
+        )
         rules = load_rules(settings.rules_file) if settings.rules_file else ()
         chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects, rules)
-        yield Parts(settings, api, ledger, intake, chooser)
+        yield Parts(settings, api, ledger, intake, chooser, telemetry)

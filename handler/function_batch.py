@@ -17,16 +17,15 @@ from dataclasses import replace
 from typing import Any
 
 from events.decode import open_message
-from events.errors import EventIds
 from events.message import Message, State, WaitReason, wrap
-from events.outcome import Category, Failure, Outcome
+from events.outcome import Outcome
 from handler.bootstrap import Parts
 from handler.broker.link import Link
 from handler.errors import ConnectionLost
 from handler.function_settings import Deadline
+from handler.hooks import Handled
 from handler.ports import Outbox
-from handler.process import Handled
-from handler.reply import Kind, dead_letter_headers
+from handler.reply import Kind
 
 log = logging.getLogger(__name__)
 
@@ -101,17 +100,7 @@ class Batch:
         return self._parts.settings.concurrency if intake.pause_left() else intake.limit
 
     def _start(self, message: Message) -> None:
-        self._running[asyncio.create_task(self._handle(message))] = message
-
-    async def _handle(self, message: Message) -> Handled:
-        """Handle one. A bug that the process itself has not caught is this message's trouble alone."""
-        try:
-            return await self._process.handle(message)
-        except ConnectionLost:
-            raise
-        except Exception:
-            log.exception("a bug: please report it", extra={"action": "message.bug"})
-            return await self._after_bug(message)
+        self._running[asyncio.create_task(self._process.handle(message))] = message
 
     async def _progress(self, *, until: float) -> None:
         """Wait until one is done, the connection is lost, or time is up."""
@@ -160,18 +149,3 @@ class Batch:
     async def _wait(self, original: Message, state: State, seconds: float) -> None:
         body = wrap(original, state, event_id=original.derived_id)
         await self._outbox.wait(body, seconds=seconds)
-
-    async def _after_bug(self, message: Message) -> Handled:
-        """Let a message that has met a bug wait, or bury it where it has done so too often."""
-        original, state = open_message(message, now=time.time())
-        ids = EventIds(event_id=original.derived_id)
-        settings = self._parts.settings
-        state = replace(state, reason="retry", attempts=state.attempts + 1, waits=state.waits + 1)
-        if state.attempts < settings.max_attempts:
-            await self._wait(original, state, settings.lease_seconds)
-            return Handled("waiting", ids, state.reason)
-        failure = Failure(category=Category.INVALID, code="bug", message="within snapshot-backup")
-        now, queue = time.time(), settings.snapshot_queue
-        headers = dead_letter_headers(failure, ids, original, state, now=now, queue=queue)
-        await self._outbox.bury(original.blanked(), headers)
-        return Handled("failed", ids, failure.category.value)

@@ -18,13 +18,13 @@ does a failure mean?), ``reply`` (what replaces the message).
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import assert_never
 
 from pydantic import ValidationError
 
-from events.decode import decode, open_message
+from events.decode import Event, decode, open_message
 from events.errors import EventError, EventIds, InvalidEvent
 from events.message import Message, State, wrap
 from events.outcome import Category, Failure, outcome
@@ -32,40 +32,40 @@ from events.snapshot import ForeignEvent, SnapshotEvent
 from handler import reply as replies
 from handler.choosing import Chooser
 from handler.errors import ApiError, ConnectionLost, LedgerUnavailable, Unroutable
+from handler.hooks import Follow, Handled, Notify
 from handler.intake import Trouble
 from handler.looking import Looking, wait_reason
 from handler.ports import Doubt, Ended, Made, Ours, Outbox, Taken
-from handler.reply import Case, Kind, Reply
+from handler.reply import Case, Reply
 from handler.request import backup_request
 from handler.tools import Tools
 from handler.watching import Watching
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Handled:
-    """How a message was handled; nothing is left to do but to acknowledge it.
-
-    ``reason`` is the category of a failure, or why a message waits; ``form`` the form that it came in.
-    """
-
-    kind: Kind
-    ids: EventIds
-    reason: str | None = None
-    form: str | None = None
+_BUG = "a bug: please report it"
 
 
 class Process:
-    """Handles messages, many at a time. Everything concrete is handed in; ``notify`` hears of each."""
+    """Handles messages, many at a time. Everything concrete is handed in.
+
+    ``notify`` hears of each when it is done, and ``follow`` surrounds each.
+    """
 
     def __init__(
-        self, *, tools: Tools, outbox: Outbox, chooser: Chooser, notify: Callable[[Handled], None]
+        self,
+        *,
+        tools: Tools,
+        outbox: Outbox,
+        chooser: Chooser,
+        notify: Notify,
+        follow: Follow = lambda _ids, traceparent: nullcontext(traceparent),
     ) -> None:
         self._tools = tools
         self._outbox = outbox
         self._chooser = chooser
         self._notify = notify
+        self._follow = follow
         self._looking = Looking(tools)
         self._watching = Watching(tools)
 
@@ -77,32 +77,63 @@ class Process:
 
         """
         original, state = open_message(message, now=self._tools.clock())
+        event = self._decoded(original)
+        with self._follow(self._ids(event), state.traceparent or _producer(event)) as traceparent:
+            handled = await self._surely(original, replace(state, traceparent=traceparent), event)
+            self._notify(handled)
+        return handled
+
+    def _decoded(self, original: Message) -> Event | EventError:
         try:
-            handled = await self._story(original, state)
+            return decode(original, max_bytes=self._tools.terms.max_body_bytes)
+        except EventError as error:
+            return error
+        except Exception as error:
+            log.exception(_BUG, extra={"action": "message.bug"})
+            return _bug(error)
+
+    async def _surely(self, original: Message, state: State, event: Event | EventError) -> Handled:
+        """Go through the story; a bug ends it, since left as it is it would come back again and again."""
+        try:
+            return await self._story(original, state, event)
         except ConnectionLost:
             raise
         except Exception as error:
-            # Left as it is, it would come back again and again.
-            log.exception("a bug: please report it", extra={"action": "message.bug"})
-            bug = InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup")
-            handled = await self._deliver(original, state, bug.ids, replies.wrong(bug, original))
-        self._notify(handled)
-        return handled
+            log.exception(_BUG, extra={"action": "message.bug"})
+            return await self._refuse(original, state, _bug(error))
 
-    async def _story(self, original: Message, state: State) -> Handled:
+    async def _story(self, original: Message, state: State, event: Event | EventError) -> Handled:
         try:
-            event = decode(original, max_bytes=self._tools.terms.max_body_bytes)
-            if isinstance(event, ForeignEvent):
-                return Handled("ignored", EventIds(type=event.type), form=event.form)
-            case = self._case(original, state, event)
+            match event:
+                case EventError():
+                    return await self._refuse(original, state, event)
+                case ForeignEvent():
+                    return Handled("ignored", EventIds(type=event.type), state, form=event.form)
+                case _:
+                    case = self._case(original, state, event)
         except EventError as error:
-            return await self._deliver(original, state, error.ids, replies.wrong(error, original))
-        return await self._deliver(original, state, case.ids, await self._safely(case), event)
+            return await self._refuse(original, state, error)
+        return await self._deliver(original, state, case.ids, await self._safely(case), event.form)
+
+    async def _refuse(self, original: Message, state: State, error: EventError) -> Handled:
+        return await self._deliver(original, state, error.ids, replies.wrong(error, original))
+
+    def _ids(self, event: Event | EventError) -> EventIds:
+        match event:
+            case EventError():
+                return event.ids
+            case ForeignEvent():
+                return EventIds(type=event.type)
+        snapshot = event.snapshot
+        project_id = snapshot.project_id or self._tools.terms.default_project
+        return EventIds(
+            event.id, event.source, event.type, project_id, snapshot.volume_id, snapshot.snapshot_id
+        )
 
     def _case(self, original: Message, state: State, event: SnapshotEvent) -> Case:
         """Make the request, by the API's rules and our own. Raises ``InvalidEvent``."""
-        project_id = event.snapshot.project_id or self._tools.terms.default_project
-        ids = _ids(event, project_id)
+        ids = self._ids(event)
+        project_id = ids.project_id
         if project_id is None:
             raise InvalidEvent("no_project", "the event names no project and VBS_PROJECT_ID is not set", ids)
         choice = self._chooser.choose(event, project_id)
@@ -120,12 +151,10 @@ class Process:
         try:
             return await self._reply(case)
         except LedgerUnavailable as error:
-            self._tools.intake.went_wrong(Trouble("everybody", f"ledger: {error}"))
+            self._tools.intake.went_wrong(Trouble("everybody", f"ledger: {error}", why="ledger"))
             return replies.waits(case, "pause", limits.rung(0))
         except Exception as error:
-            log.exception(
-                "a bug: please report it", extra={"action": "message.bug", "event_id": case.event.id}
-            )
+            log.exception(_BUG, extra={"action": "message.bug"})
             tried = case.tried()
             if tried.state.attempts < limits.max_attempts:
                 return replies.waits(tried, "retry", limits.rung(case.state.attempts))
@@ -210,12 +239,12 @@ class Process:
         return await self._watching.watch(case, backup_id, accepted_at=accepted_at)
 
     async def _deliver(
-        self, original: Message, state: State, ids: EventIds, reply: Reply, event: SnapshotEvent | None = None
+        self, original: Message, state: State, ids: EventIds, reply: Reply, form: str | None = None
     ) -> Handled:
         """Publish what replaces the message: first the outcome, then the wait or the dead letter."""
         try:
             if reply.tell:
-                await self._outbox.tell(outcome(reply.tell, traceparent=event.traceparent if event else None))
+                await self._outbox.tell(outcome(reply.tell, traceparent=state.traceparent))
         except Unroutable:
             later = replace(state, reason="tell", waits=state.waits + 1)
             reply = Reply("waiting", wait=replies.Wait(later, self._tools.limits.rung(state.waits)))
@@ -226,7 +255,7 @@ class Process:
         if reply.bury:
             attempts = reply.tell.attempts if reply.tell else state.attempts
             await self._bury(original, replace(state, attempts=attempts), ids, reply.bury)
-        return Handled(reply.kind, ids, _reason(reply), event.form if event else None)
+        return Handled(reply.kind, ids, state, reply, form)
 
     async def _bury(self, original: Message, state: State, ids: EventIds, failure: Failure) -> None:
         tools = self._tools
@@ -236,12 +265,10 @@ class Process:
         await self._outbox.bury(original.blanked(), headers)
 
 
-def _reason(reply: Reply) -> str | None:
-    if reply.bury:
-        return reply.bury.category.value
-    return reply.wait.state.reason if reply.wait else None
+def _producer(event: Event | EventError) -> str | None:
+    """Return the trace context that the event's producer has given."""
+    return event.traceparent if isinstance(event, SnapshotEvent) else None
 
 
-def _ids(event: SnapshotEvent, project_id: str | None) -> EventIds:
-    snapshot = event.snapshot
-    return EventIds(event.id, event.source, event.type, project_id, snapshot.volume_id, snapshot.snapshot_id)
+def _bug(error: Exception) -> EventError:
+    return InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup")

@@ -25,6 +25,7 @@ from handler.broker.consumer import Consumer, Delivery
 from handler.broker.link import ChannelClosed, Link
 from handler.broker.topology import Topology, declare
 from handler.errors import ConnectionLost
+from handler.figures import Figures
 from handler.intake import Intake
 from handler.ports import Outbox
 from handler.process import Process
@@ -48,6 +49,7 @@ class Shift:
         process: Process,
         outbox: Outbox,
         intake: Intake,
+        figures: Figures,
         clock: Callable[[], float],
     ) -> None:
         self._link = link
@@ -55,10 +57,11 @@ class Shift:
         self._process = process
         self._outbox = outbox
         self._intake = intake
+        self._figures = figures
         self._clock = clock
         self._careful = True
         self._suspects: deque[Delivery] = deque()
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._in_hand: dict[asyncio.Task[None], float] = {}
         self._changed = asyncio.Event()
         self._consumer: Consumer | None = None
         self._ended = False
@@ -67,6 +70,12 @@ class Shift:
     def in_hand(self) -> int:
         """How many messages are being handled."""
         return len(self._in_hand)
+
+    @property
+    def oldest(self) -> float:
+        """For how many seconds the oldest message in hand has been handled; 0 where there is none."""
+        now = self._clock()
+        return max(0.0, now - next(iter(self._in_hand.values()), now))
 
     @property
     def consuming(self) -> bool:
@@ -153,6 +162,7 @@ class Shift:
     def _on_delivery(self, delivery: Delivery) -> None:
         if self._ended:
             return
+        self._figures.redelivered += delivery.redelivered
         if _crashes(delivery.message, self._clock()) and not self._alone():
             self._suspects.append(delivery)
             self._changed.set()
@@ -164,8 +174,8 @@ class Shift:
 
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._handle(delivery))
-        self._in_hand.add(task)
-        task.add_done_callback(self._in_hand.discard)
+        self._in_hand[task] = self._clock()
+        task.add_done_callback(self._in_hand.pop)
 
     async def _handle(self, delivery: Delivery) -> None:
         try:

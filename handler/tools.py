@@ -56,7 +56,8 @@ class Tools:
             self.intake.went_well()
         else:
             seconds = decision.seconds if decision.scope == "project" else error.retry_after or 0.0
-            self.intake.went_wrong(Trouble(decision.scope, str(error), case.project_id, seconds))
+            trouble = Trouble(decision.scope, str(error), case.project_id, seconds, error.category.value)
+            self.intake.went_wrong(trouble)
         return decision
 
     async def fail(self, case: Case, claim: Ours, failure: Failure) -> Reply:

@@ -53,6 +53,7 @@ class Worker:
         self._rng = rng or Random()  # noqa: S311 - spreads reconnects, keeps no secret
         self.shift: Shift | None = None
         self._declared = False
+        self.connections = 0
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until ``stop`` is set; return how many messages in hand were left for redelivery.
@@ -85,6 +86,7 @@ class Worker:
         if link is None:
             return 0
         async with link:
+            self.connections += 1
             log.info(
                 "connected to RabbitMQ %s, consuming %s",
                 link.server_version,

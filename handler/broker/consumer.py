@@ -30,7 +30,7 @@ class Delivery:
         try:
             self.channel.raw.basic_ack(self.tag)
         except AMQPError as error:
-            log.debug("not acknowledged: %s", error)
+            log.debug("not acknowledged: %s", error, extra={"action": "message.unacknowledged"})
 
 
 class Consumer:

@@ -6,6 +6,7 @@ waits while the message stays in hand; only a lost connection ends it, since the
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from handler.broker.link import ChannelClosed, Link
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology, declare
 from handler.errors import PublishRefused, Unroutable
+from handler.figures import Figures
+from handler.hooks import OnPublished, Published, PublishedKind, unheard
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +31,24 @@ _FRAME_ROOM = 131_072 - 4_096
 
 
 class BrokerOutbox:
-    """The outbox of one connection."""
+    """The outbox of one connection. ``notify`` hears of what was confirmed; ``figures`` are counted on."""
 
-    def __init__(self, link: Link, topology: Topology, *, ignore_unroutable: bool) -> None:
+    def __init__(
+        self,
+        link: Link,
+        topology: Topology,
+        *,
+        ignore_unroutable: bool,
+        figures: Figures | None = None,
+        notify: OnPublished = unheard,
+    ) -> None:
         self._link = link
         self._topology = topology
         self._ignore_unroutable = ignore_unroutable
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
-        self.unroutable = 0
-
-    @property
-    def outstanding(self) -> int:
-        """How many messages wait for their confirm."""
-        return self._publisher.outstanding if self._publisher else 0
+        self._figures = figures or Figures()
+        self._notify = notify
 
     async def tell(self, outcome: Outcome) -> None:
         """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
@@ -53,9 +60,10 @@ class BrokerOutbox:
             app_id=SOURCE,
         )
         try:
-            await self._publish(self._topology.result_exchange, outcome.type, outcome.body, properties)
+            exchange = self._topology.result_exchange
+            await self._publish("outcome", exchange, outcome.type, outcome.body, properties)
         except Unroutable:
-            self.unroutable += 1
+            self._figures.unroutable += 1
             if not self._ignore_unroutable:
                 log.warning(
                     "no queue is bound to the exchange %s for %s: bind one, or set RESULT_UNROUTABLE=ignore",
@@ -68,7 +76,7 @@ class BrokerOutbox:
     async def wait(self, body: bytes, *, seconds: float) -> None:
         """Put a wrapped message into the first wait queue whose delay is not shorter."""
         properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT)
-        await self._into_queue(self._topology.wait_queue(seconds), body, properties)
+        await self._into_queue("wait", self._topology.wait_queue(seconds), body, properties)
 
     async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""
@@ -77,25 +85,42 @@ class BrokerOutbox:
             delivery_mode=_PERSISTENT,
             headers=fitting({**message.headers, **reason}),
         )
-        await self._into_queue(self._topology.dead, message.body, properties)
+        await self._into_queue("dead_letter", self._topology.dead, message.body, properties)
 
     async def send(
         self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
         """Publish anything else, confirmed. Raises ``Unroutable``."""
-        await self._publish(exchange, routing_key, body, properties)
+        await self._publish("other", exchange, routing_key, body, properties)
 
-    async def _into_queue(self, queue: str, body: bytes, properties: pika.BasicProperties) -> None:
+    async def _into_queue(
+        self, kind: PublishedKind, queue: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
         """Publish into one of our own queues, declaring it again if somebody has deleted it."""
         while True:
             try:
-                return await self._publish("", queue, body, properties)
+                return await self._publish(kind, "", queue, body, properties)
             except Unroutable:
                 log.warning("the queue %s was not there", queue, extra={"action": "topology.missing"})
             await self._pause(_FIRST_WAIT)
             await declare(self._link, self._topology)
 
-    async def _publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
+    async def _publish(
+        self, kind: PublishedKind, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
+        """Publish, counted and told of. Raises as ``_until_taken`` does."""
+        began = time.perf_counter()
+        self._figures.unconfirmed += 1
+        try:
+            await self._until_taken(exchange, key, body, properties)
+        finally:
+            self._figures.unconfirmed -= 1
+        seconds = time.perf_counter() - began
+        self._notify(Published(kind, exchange, key, properties.message_id, len(body), seconds, time.time()))
+
+    async def _until_taken(
+        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
         """Publish until the broker has taken it. Raises ``Unroutable``, and ``ConnectionLost`` in the end."""
         wait = _FIRST_WAIT
         while True:

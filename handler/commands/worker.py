@@ -1,11 +1,15 @@
 """``snapshot-backup worker``."""
 
 import asyncio
+import logging
 
 from handler import bootstrap, logs
 from handler.commands.common import failing_plainly
+from handler.operations import watched
 from handler.settings import Settings, load_settings
 from handler.worker import stop_on_signals
+
+log = logging.getLogger(__name__)
 
 
 def worker() -> None:
@@ -23,5 +27,9 @@ def worker() -> None:
 async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
     async with bootstrap.parts(settings) as parts:
-        with stop_on_signals(stop):
-            await parts.worker().run(stop)
+        worker = parts.worker()
+        async with watched(parts, worker):
+            with stop_on_signals(stop):
+                log.info("consuming %s", settings.snapshot_queue, extra={"action": "worker.started"})
+                left = await worker.run(stop)
+        log.info("ended, %d messages left for redelivery", left, extra={"action": "worker.stopped"})

@@ -5,7 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from events.outcome import AcceptedBackup, Failure
@@ -22,22 +22,39 @@ Change = Callable[[Row | None, float], rules.Changed[T]]
 UNSETTLED_SECONDS = 30 * 86400.0
 """Rows without an end are kept at least so long: forgetting one can cost a second backup."""
 
+GROUP_EXPONENT = 8
+"""Groups of up to 2**8 changes are told apart by size; larger ones are not made."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Figures:
-    """What a store has done, for metrics: transactions, changes in them, and the largest group."""
+    """What a store has done, for metrics: transactions, changes in them, and the largest group.
+
+    ``sizes[n]`` counts the groups of up to 2**n changes (and more than half as many), the last one all that
+    are larger. ``reachable`` is how the latest use went, None before the first.
+    """
 
     commits: int = 0
     changes: int = 0
     largest: int = 0
+    failures: int = 0
+    reachable: bool | None = None
+    sizes: list[int] = field(default_factory=lambda: [0] * (GROUP_EXPONENT + 2))
 
     def count(self, group: int) -> None:
         """Count one committed group."""
         self.commits += 1
         self.changes += group
         self.largest = max(self.largest, group)
+        self.sizes[min((group - 1).bit_length(), GROUP_EXPONENT + 1)] += 1
+        self.reachable = True
+
+    def fail(self) -> None:
+        """Count a transaction that the store could not make."""
+        self.failures += 1
+        self.reachable = False
 
 
 class Store(Protocol):

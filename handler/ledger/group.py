@@ -173,6 +173,7 @@ class GroupStore:
             with self._backend.transaction([job.key for job in jobs if job.key is not None]) as transaction:
                 values = [job.work(transaction) for job in jobs]
         except LedgerUnavailable as error:
+            self.figures.fail()
             return [(None, LedgerUnavailable(*error.args)) for _ in jobs]
         except Exception as error:  # noqa: BLE001 - it belongs to a caller, and this thread serves all of them
             if len(jobs) > 1:

@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from handler.errors import SettingsError
+from handler.hooks import OnCall, unheard
 from handler.settings import Settings
 from handler.vbs.agency import AgencyAuth
 from handler.vbs.aksk import AkSkAuth, Keys
@@ -28,11 +29,16 @@ _PROJECT = "OS_PROJECT_ID or OS_PROJECT_NAME"
 
 
 def choose_auth(
-    settings: Settings, client: httpx.AsyncClient, agency: Context | None = None
+    settings: Settings,
+    client: httpx.AsyncClient,
+    agency: Context | None = None,
+    *,
+    notify: OnCall = unheard,
 ) -> httpx.Auth | None:
     """Make the sign-in that the settings ask for; None is no sign-in.
 
-    ``client`` is what ``password`` asks IAM with. Raises ``SettingsError`` naming what is missing or wrong.
+    ``client`` is what ``password`` asks IAM with, and ``notify`` hears of that. Raises ``SettingsError``
+    naming what is missing or wrong.
     """
     way = settings.vbs_auth if settings.vbs_auth != "auto" else _automatic(settings, agency)
     if way == "none":
@@ -43,7 +49,7 @@ def choose_auth(
     missing = [name for name, value in _variables(settings)[way].items() if not value]
     if missing:
         raise SettingsError(f"{', '.join(missing)}: missing for VBS_AUTH={way}")
-    return _BUILDERS[way](settings, client)
+    return _BUILDERS[way](settings, client, notify)
 
 
 def _variables(settings: Settings) -> Mapping[str, Mapping[str, object]]:
@@ -77,7 +83,7 @@ def _begun(variables: Mapping[str, object]) -> bool:
     return any(value for name, value in variables.items() if name != _PROJECT)
 
 
-def _password(settings: Settings, client: httpx.AsyncClient) -> httpx.Auth:
+def _password(settings: Settings, client: httpx.AsyncClient, notify: OnCall) -> httpx.Auth:
     auth_url = settings.os_auth_url or ""
     parts = urlsplit(auth_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -91,10 +97,10 @@ def _password(settings: Settings, client: httpx.AsyncClient) -> httpx.Auth:
         project_id=settings.os_project_id,
         project_name=settings.os_project_name,
     )
-    return PasswordAuth(client, account, timeout=settings.vbs_timeout)
+    return PasswordAuth(client, account, timeout=settings.vbs_timeout, notify=notify)
 
 
-def _aksk(settings: Settings, _client: httpx.AsyncClient) -> httpx.Auth:
+def _aksk(settings: Settings, _client: httpx.AsyncClient, _notify: OnCall) -> httpx.Auth:
     security_token = settings.huaweicloud_sdk_security_token
     return AkSkAuth(
         Keys(
@@ -105,11 +111,11 @@ def _aksk(settings: Settings, _client: httpx.AsyncClient) -> httpx.Auth:
     )
 
 
-def _token(settings: Settings, _client: httpx.AsyncClient) -> httpx.Auth:
+def _token(settings: Settings, _client: httpx.AsyncClient, _notify: OnCall) -> httpx.Auth:
     return TokenAuth(_sendable("OS_TOKEN", _secret(settings.os_token)))
 
 
-_BUILDERS: Mapping[str, Callable[[Settings, httpx.AsyncClient], httpx.Auth]] = {
+_BUILDERS: Mapping[str, Callable[[Settings, httpx.AsyncClient, OnCall], httpx.Auth]] = {
     "password": _password,
     "aksk": _aksk,
     "token": _token,

@@ -6,6 +6,7 @@ headers' encoding told instead of guessed at each access.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from events.outcome import AcceptedBackup, Category
 from events.snapshot import ProjectId
 from handler.errors import ApiError
+from handler.hooks import Call, OnCall, Route, unheard
 from handler.ports import Backup, Snapshot
 from handler.request import BackupRequest
 from handler.vbs import answers, faults, pages
@@ -46,8 +48,10 @@ class VbsClient:
         version: str = "v2",
         auth: httpx.Auth | None = None,
         timeout: float = 30.0,
+        notify: OnCall = unheard,
     ) -> None:
         self._client = client
+        self._notify = notify
         self._auth = auth
         self._deadline = 2 * timeout
         self._timeout = httpx.Timeout(timeout).as_dict()
@@ -63,7 +67,7 @@ class VbsClient:
             content=request.body(),
             extensions=self._extensions(project_id),
         )
-        response, body = await self._exchange(post, lost=Category.IN_DOUBT)
+        response, body = await self._exchange("create", post, lost=Category.IN_DOUBT)
         if not response.is_success:
             raise faults.create_error(response.status_code, response.headers, body)
         return _read(response, body, answers.accepted, otherwise=Category.IN_DOUBT)
@@ -101,12 +105,14 @@ class VbsClient:
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return the backup, or None where the API itself says that there is none."""
         url = self._project(project_id, "/backups/").join(_checked(backup_id))
-        return await self._show(project_id, url, lambda body: answers.backup(_inner(body, "backup")))
+        return await self._show("show", project_id, url, lambda body: answers.backup(_inner(body, "backup")))
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
         """Return the snapshot, or None where the API itself says that there is none."""
         url = self._project(project_id, "/snapshots/").join(_checked(snapshot_id))
-        return await self._show(project_id, url, lambda body: answers.snapshot(_inner(body, "snapshot")))
+        return await self._show(
+            "snapshot", project_id, url, lambda body: answers.snapshot(_inner(body, "snapshot"))
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -115,26 +121,31 @@ class VbsClient:
     async def _page(self, project_id: str, volume_id: str, cursor: pages.Cursor) -> pages.Page:
         url = self._project(project_id, "/backups/detail")
         query = {"limit": str(pages.PAGE_SIZE), **cursor, "volume_id": _checked(volume_id)}
-        response, body = await self._get(project_id, url.copy_with(params=query))
+        response, body = await self._get("list", project_id, url.copy_with(params=query))
         if not response.is_success:
             raise faults.look_error(response.status_code, response.headers, body)
         return _read(response, body, pages.read_page, otherwise=Category.UNAVAILABLE)
 
-    async def _show(self, project_id: str, url: httpx.URL, read: Callable[[bytes], T]) -> T | None:
-        response, body = await self._get(project_id, url)
+    async def _show(
+        self, route: Route, project_id: str, url: httpx.URL, read: Callable[[bytes], T]
+    ) -> T | None:
+        response, body = await self._get(route, project_id, url)
         if faults.says_absent(response.status_code, body):
             return None
         if not response.is_success:
             raise faults.look_error(response.status_code, response.headers, body)
         return _read(response, body, read, otherwise=Category.UNAVAILABLE)
 
-    async def _get(self, project_id: str, url: httpx.URL) -> tuple[httpx.Response, bytes]:
+    async def _get(self, route: Route, project_id: str, url: httpx.URL) -> tuple[httpx.Response, bytes]:
         get = httpx.Request("GET", url, headers=_HEADERS, extensions=self._extensions(project_id))
-        return await self._exchange(get, lost=Category.UNAVAILABLE)
+        return await self._exchange(route, get, lost=Category.UNAVAILABLE)
 
-    async def _exchange(self, request: httpx.Request, *, lost: Category) -> tuple[httpx.Response, bytes]:
+    async def _exchange(
+        self, route: Route, request: httpx.Request, *, lost: Category
+    ) -> tuple[httpx.Response, bytes]:
         """Send and read the whole answer; ``lost`` is what it means when the request left and none came."""
         status = None
+        began = time.perf_counter()
         request.headers.encoding = "ascii"
         try:
             async with asyncio.timeout(self._deadline):
@@ -150,6 +161,9 @@ class VbsClient:
             nothing_made = never_left(error) or request.extensions.get(SIGNING_IN) or _refused(status)
             category = Category.UNAVAILABLE if nothing_made else lost
             raise ApiError(category, f"no usable answer: {describe(error)}", status=status) from None
+        finally:
+            seconds = time.perf_counter() - began
+            self._notify(Call(route, request.method, request.url.host, status, seconds, time.time()))
 
     def _extensions(self, project_id: str) -> dict[str, object]:
         """``project_id`` tells the sign-in whose token is wanted."""

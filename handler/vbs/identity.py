@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import httpx
 
 from events.outcome import Category
 from handler.errors import ApiError
+from handler.hooks import Call, OnCall, unheard
 from handler.vbs.body import Unreadable, parse_json, read_body
 from handler.vbs.fault_body import read_fault
 from handler.vbs.faults import request_id
@@ -52,17 +54,27 @@ class Grant:
 
 
 async def sign_in(
-    client: httpx.AsyncClient, account: Account, scope: Mapping[str, object], timeout: float
+    client: httpx.AsyncClient,
+    account: Account,
+    scope: Mapping[str, object],
+    timeout: float,
+    notify: OnCall = unheard,
 ) -> Grant:
     """Ask for a token within ``timeout`` seconds.
 
     Raises ``ApiError``: ``denied`` where the account or its scope is refused, else ``unavailable``.
     """
+    status = None
+    began = time.perf_counter()
     try:
         async with asyncio.timeout(timeout):
             response, body = await _post(client, account, scope)
+        status = response.status_code
     except NO_ANSWER as error:
         raise _unavailable(f"no usable answer: {describe(error)}") from None
+    finally:
+        host = httpx.URL(account.auth_url).host
+        notify(Call("token", "POST", host, status, time.perf_counter() - began, time.time()))
     if response.status_code not in (HTTPStatus.OK, HTTPStatus.CREATED):
         raise _refusal(response, body)
     return _grant(response, body)

@@ -9,6 +9,7 @@ import httpx
 
 from events.outcome import Category
 from handler.errors import ApiError
+from handler.hooks import OnCall, unheard
 from handler.vbs.async_auth import AsyncAuth
 from handler.vbs.body import bound
 from handler.vbs.identity import Account, Grant, sign_in
@@ -49,12 +50,19 @@ class PasswordAuth(AsyncAuth):
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, account: Account, *, timeout: float = 30.0, clock: Clock = monotonic
+        self,
+        client: httpx.AsyncClient,
+        account: Account,
+        *,
+        timeout: float = 30.0,
+        clock: Clock = monotonic,
+        notify: OnCall = unheard,
     ) -> None:
         self._client = client
         self._account = account
         self._timeout = timeout
         self._clock = clock
+        self._notify = notify
         self._home = account.project_id
         self._proven = False
         self._gate = asyncio.Lock()
@@ -131,7 +139,7 @@ class PasswordAuth(AsyncAuth):
         return await self._sign_in({"id": project_id})
 
     async def _sign_in(self, scope: Mapping[str, object]) -> Grant:
-        return await sign_in(self._client, self._account, scope, self._timeout)
+        return await sign_in(self._client, self._account, scope, self._timeout, self._notify)
 
 
 class _Session:

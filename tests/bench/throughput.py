@@ -2,6 +2,7 @@
 
 ``python -m tests.bench.throughput --events 20000`` with ``AMQP_URL`` set, or a private broker is started.
 Each row is one process that handles N preloaded events against an API that answers at once, or after 50 ms.
+``metrics`` is the worker scraped each second, ``traces`` with all spans sent by OTLP, ``watched`` with both.
 Machines are noisy: trust the ratio to the bare loop of the same round.
 """
 
@@ -15,8 +16,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +29,18 @@ from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import SNAPSHOT_COMPLETED, declare
 from handler.settings import Settings, load_settings
 from infra.local.broker import running_broker
+from infra.local.server import free_ports
 
 PROGRAMS = {
     "bare": ("-m", "tests.bench.bare"),
     "forgetful": ("-m", "tests.bench.forgetful"),
     "worker": ("-m", "handler", "worker"),
+    "metrics": ("-m", "handler", "worker"),
+    "traces": ("-m", "handler", "worker"),
+    "watched": ("-m", "handler", "worker"),
 }
+SCRAPED = ("metrics", "watched")
+TRACED = ("traces", "watched")
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -127,12 +134,51 @@ async def measure(program: str, count: int, in_flight: int, endpoint: str) -> Ro
         settings = load_settings()
         async with await bootstrap.open_link(settings) as link:
             await preload(link, settings, f"{name}.results", count)
-            with subprocess.Popen([sys.executable, *PROGRAMS[program]]) as process:
-                try:
-                    return await _timed(program, link, process.pid, f"{name}.results", count)
-                finally:
-                    process.kill()
-                    await _remove(link, settings, f"{name}.results")
+            async with watching(program) as extra:
+                started = subprocess.Popen([sys.executable, *PROGRAMS[program]], env={**os.environ, **extra})
+                with started as process:
+                    try:
+                        return await _timed(program, link, process.pid, f"{name}.results", count)
+                    finally:
+                        process.kill()
+                        await _remove(link, settings, f"{name}.results")
+
+
+@asynccontextmanager
+async def watching(program: str) -> AsyncIterator[dict[str, str]]:
+    """Scrape and collect, each as the program's name says; gives the settings for it."""
+    (port,) = free_ports(1)
+    collector = await asyncio.start_server(_collect, "127.0.0.1", 0)
+    scraper = asyncio.create_task(_scrape(port))
+    extra = {"LOG_LEVEL": "WARNING"}
+    if program in SCRAPED:
+        extra["HTTP_ADDRESS"] = f"127.0.0.1:{port}"
+    if program in TRACED:
+        sink = collector.sockets[0].getsockname()[1]
+        extra["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{sink}"
+    async with collector:
+        yield extra
+        scraper.cancel()
+
+
+async def _scrape(port: int) -> None:
+    while True:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: bench\r\n\r\n")
+            await reader.read()
+            writer.close()
+        await asyncio.sleep(1)
+
+
+async def _collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+    writer.close()
 
 
 async def _timed(program: str, link: Link, pid: int, results: str, count: int) -> Row:
@@ -187,7 +233,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--latency", type=float, nargs="*", default=[0.0, 0.05])
-    parser.add_argument("--programs", nargs="*", default=list(PROGRAMS))
+    parser.add_argument("--programs", nargs="*", default=["bare", "forgetful", "worker"])
     arguments = parser.parse_args()
     with running_broker() as broker:
         os.environ["AMQP_URL"] = broker.url

@@ -10,12 +10,13 @@ from events.message import Message
 from events.outcome import Outcome
 from handler.choosing import Chooser
 from handler.errors import ConnectionLost
+from handler.hooks import Handled
 from handler.intake import Intake
 from handler.ledger.book import Book
 from handler.ledger.memory import MemoryLedger, MemoryStore
 from handler.ledger.sqlite import SqliteLedger
 from handler.policy import Limits
-from handler.process import Handled, Process
+from handler.process import Process
 from handler.tools import Terms, Tools
 from tests.twins.api import MemoryApi
 from tests.twins.broker import MemoryBroker

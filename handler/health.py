@@ -1,0 +1,116 @@
+"""``HTTP_ADDRESS``: /healthz, /readyz and /metrics, and nothing else.
+
+The answers come from memory: no probe waits for the broker, the ledger or the API. A server of our own,
+since three fixed paths need no framework: one request a connection, a bounded head, a deadline.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from handler.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+_HEAD_LIMIT = 8192
+_SECONDS = 5.0
+_CONNECTIONS = 32
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a path answers."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = TEXT
+
+
+Page = Callable[[], Answer]
+
+
+def healthy() -> Answer:
+    """/healthz: whoever can answer has a loop that turns."""
+    return Answer(HTTPStatus.OK, b"ok\n")
+
+
+def document(status: HTTPStatus, content: Mapping[str, object]) -> Answer:
+    """Answer with JSON."""
+    return Answer(status, json.dumps(content).encode() + b"\n", JSON)
+
+
+class Server:
+    """Answers GET and HEAD for a few pages."""
+
+    def __init__(self, pages: Mapping[str, Page]) -> None:
+        self._pages = pages
+        self._room = asyncio.Semaphore(_CONNECTIONS)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection: one request, one answer, closed."""
+        try:
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                async with asyncio.timeout(_SECONDS):
+                    await self._exchange(reader, writer)
+        finally:
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with self._room:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.LimitOverrunError:
+                answer, method = Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n"), b""
+            else:
+                method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+                answer = self._answer(method, rest.partition(b" ")[0])
+            writer.write(_head(answer) + (b"" if method == b"HEAD" else answer.body))
+            await writer.drain()
+
+    def _answer(self, method: bytes, target: bytes) -> Answer:
+        page = self._pages.get(target.partition(b"?")[0].decode("latin-1"))
+        if page is None:
+            return Answer(HTTPStatus.NOT_FOUND, b"/healthz, /readyz, /metrics\n")
+        if method not in (b"GET", b"HEAD"):
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only\n")
+        try:
+            return page()
+        except Exception:
+            log.exception("a bug: please report it", extra={"action": "http.bug"})
+            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"a bug, see the log\n")
+
+
+def _head(answer: Answer) -> bytes:
+    lines = (
+        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    )
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
+@asynccontextmanager
+async def listening(address: str, pages: Mapping[str, Page]) -> AsyncIterator[int]:
+    """Serve the pages at ``host:port``; gives the port. Raises ``SettingsError`` where that cannot be."""
+    host, _, port = address.rpartition(":")
+    connections = Server(pages)
+    try:
+        server = await asyncio.start_server(
+            connections.serve, host.strip("[]") or None, int(port), limit=_HEAD_LIMIT
+        )
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"HTTP_ADDRESS: cannot listen at {address}: {error}") from None
+    async with server:
+        chosen = int(server.sockets[0].getsockname()[1])
+        log.info("listening at %s:%d", host or "*", chosen, extra={"action": "http.listening"})
+        yield chosen
