@@ -109,7 +109,7 @@ class Run:
         await self._bus.send(noted())
 
     async def _send_into_trouble(self, sample: Sample) -> None:
-        """Send one alone, so that the fault meets it and nothing else."""
+        """Send one alone: the next fault may replace its own only after it has been met."""
         await asyncio.to_thread(self._emulator.set_faults, [sample.fault or {}])
         await self._send([sample])
         await self._until(self._nothing_new)

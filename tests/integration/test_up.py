@@ -18,6 +18,8 @@ from infra.local.broker import Broker
 from infra.local.ready import wait_until
 from infra.local.samples import samples
 
+pytestmark = pytest.mark.broker
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 110.0
 
