@@ -124,7 +124,6 @@ def _envelope(**changes: object) -> dict[str, Any]:
         _envelope(data={"body": "%%%"}),
         _envelope(data={"body": 7}),
         _envelope(data={"body": "e30=", "headers": []}),
-        _envelope(data={"body": "e30=", "headers": {"$bytes": "AA=="}}),
         _envelope(data={"body": "e30=", "headers": {"a": {"$bytes": "%"}}}),
         _envelope(data={"body": "e30=", "headers": {"a": {"$time": "soon"}}}),
         _envelope(data={"body": "e30=", "headers": {"a": {"$decimal": "1E999999999999"}}}),

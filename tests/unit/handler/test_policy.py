@@ -137,10 +137,10 @@ def test_the_last_rung_serves_all_waits_beyond() -> None:
 
 @pytest.mark.parametrize(
     ("age", "size_gb", "seconds"),
-    [(0.0, None, 6.25), (0.0, 1, 6.25), (0.0, 100, 253.75), (4000.0, 100, 1000.0), (0.0, 0, 6.25)],
+    [(0.0, None, 5.0), (0.0, 1, 5.0), (0.0, 100, 203.0), (4000.0, 100, 1000.0), (0.0, 0, 5.0)],
 )
 def test_watching_adapts_to_the_size(age: float, size_gb: int | None, seconds: float) -> None:
-    """The first look after an eighth of 30 s + 20 s per GB, later ones at most a quarter late."""
+    """The first look after a tenth of 30 s + 20 s per GB, later ones at most a quarter late."""
     assert seconds == watch_delay(age=age, size_gb=size_gb)
 
 
