@@ -140,6 +140,7 @@ class Shift:
         """Make what somebody has deleted; where that is refused, the next look at it says so again."""
         with contextlib.suppress(ChannelClosed):
             await declare(self._link, self._topology)
+        self._changed.set()
 
     async def _open_consumer(self) -> Consumer:
         if self._consumer is None or self._consumer.closed:
@@ -182,6 +183,9 @@ class Shift:
             await self._process.handle(delivery.message)
         except ConnectionLost as error:
             log.info("left for redelivery: %s", error, extra={"action": "message.left"})
+            return
+        except Exception:
+            log.exception("left in hand by a bug: please report it", extra={"action": "message.left"})
             return
         delivery.ack()
         if self._careful and not _crashes(delivery.message, self._clock()):
