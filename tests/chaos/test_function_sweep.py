@@ -16,12 +16,12 @@ from handler.process import Process
 from handler.settings import Settings
 from handler.tools import Tools
 from tests.chaos.verdicts import judge
-from tests.twins.api import CutAfter, CutBefore, Fault
+from tests.twins.api import CutAfter, Fault
 from tests.twins.events import made_up_id, message
 from tests.twins.steps import Crash, SteppedApi, SteppedLedger, Steps
 from tests.twins.world import LedgerKind, World
 
-EVENTS = 3
+EVENTS = 2
 MOST_STEPS = 400
 PLENTY = 60.0
 
@@ -56,10 +56,9 @@ class FunctionWorld(World):
 
     async def until_done(self) -> None:
         """Call with whatever comes back from the wait queues, until nothing does."""
-        while self.broker.ready or (due := self.broker.next_due()) is not None:
-            if not self.broker.ready:
-                self.clock.now = max(self.clock.now, due)
-                self.broker.expire()
+        while self.broker.ready or self.broker.waiting:
+            self.clock.now = max(self.clock.now, self.broker.next_due() or 0.0)
+            self.broker.expire()
             batch = self.broker.take(EVENTS)
             self.broker.in_hand.clear()  # the trigger acknowledges at once
             await self.call(batch)
@@ -77,8 +76,8 @@ async def run(kind: LedgerKind, folder: Path, k: int, faults: Sequence[Fault]) -
     return world
 
 
-@pytest.mark.parametrize("faults", [[], [CutAfter()], [CutBefore()]], ids=["well", "cut-after", "cut-before"])
-@pytest.mark.parametrize("kind", ["sqlite", "memory", "none"])
+@pytest.mark.parametrize("faults", [[], [CutAfter()]], ids=["well", "in-doubt"])
+@pytest.mark.parametrize("kind", ["sqlite", "none"])
 def test_killed_at_any_step_and_called_again_it_makes_one_backup_and_tells_one_outcome(
     kind: LedgerKind, faults: list[Fault], tmp_path: Path
 ) -> None:
