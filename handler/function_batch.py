@@ -12,22 +12,34 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from events.decode import open_message
 from events.message import Message, State, WaitReason, wrap
 from events.outcome import Outcome
-from handler.bootstrap import Parts
-from handler.broker.link import Link
 from handler.errors import ConnectionLost
 from handler.function_settings import Deadline
 from handler.hooks import Handled
+from handler.intake import Intake
 from handler.ports import Outbox
+from handler.process import Process
 from handler.reply import Kind
+from handler.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a batch works with. ``lost`` is done once the connection of ``outbox`` is gone."""
+
+    outbox: Outbox
+    process: Callable[[Outbox], Process]
+    intake: Intake
+    settings: Settings
+    lost: asyncio.Future[ConnectionLost]
 
 
 class MarkedOutbox:
@@ -56,12 +68,13 @@ class MarkedOutbox:
 class Batch:
     """Handles messages over one connection. ``kinds`` counts what became of them."""
 
-    def __init__(self, parts: Parts, link: Link, deadline: Deadline) -> None:
-        self._parts = parts
-        self._link = link
+    def __init__(self, means: Means, deadline: Deadline) -> None:
+        self._intake = means.intake
+        self._settings = means.settings
+        self._lost = means.lost
         self._deadline = deadline
-        self._outbox = MarkedOutbox(parts.outbox(link))
-        self._process = parts.process(self._outbox)
+        self._outbox = MarkedOutbox(means.outbox)
+        self._process = means.process(self._outbox)
         self._running: dict[asyncio.Task[Handled], Message] = {}
         self._left: list[Message] = []
         self._cut: list[Message] = []
@@ -83,7 +96,7 @@ class Batch:
             await self._finish()
         finally:
             await self._cancel(self._running)
-        if self._link.closed.done():
+        if self._lost.done():
             return [*self._left, *self._cut, *todo]
         await asyncio.gather(
             *(self._put_aside(message, "look") for message in self._cut),
@@ -92,19 +105,18 @@ class Batch:
         return self._left
 
     def _over(self) -> bool:
-        return self._link.closed.done() or time.monotonic() >= self._deadline.soft
+        return self._lost.done() or time.monotonic() >= self._deadline.soft
 
     def _room(self) -> int:
         """How many may be in hand; while intake pauses the process only puts them aside."""
-        intake = self._parts.intake
-        return self._parts.settings.concurrency if intake.pause_left() else intake.limit
+        return self._settings.concurrency if self._intake.pause_left() else self._intake.limit
 
     def _start(self, message: Message) -> None:
         self._running[asyncio.create_task(self._process.handle(message))] = message
 
     async def _progress(self, *, until: float) -> None:
         """Wait until one is done, the connection is lost, or time is up."""
-        ends: set[asyncio.Future[Any]] = {*self._running, self._link.closed}
+        ends: set[asyncio.Future[Any]] = {*self._running, self._lost}
         seconds = max(0.0, until - time.monotonic())
         done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in [task for task in self._running if task in done]:
@@ -140,7 +152,7 @@ class Batch:
     async def _put_aside(self, message: Message, reason: WaitReason) -> None:
         """Hand a message over as it is; one that was cut off comes back when its claim has ended."""
         original, state = open_message(message, now=time.time())
-        settings = self._parts.settings
+        settings = self._settings
         seconds = settings.lease_seconds if reason == "look" else settings.wait_ladder[0]
         kept = "watch" if state.reason == "watch" else reason
         await self._wait(original, replace(state, reason=kept, waits=state.waits + 1), seconds)

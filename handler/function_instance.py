@@ -18,7 +18,7 @@ from handler import logs
 from handler.bootstrap import Parts, open_link, parts
 from handler.broker.link import Link
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
-from handler.function_batch import Batch
+from handler.function_batch import Batch, Means
 from handler.function_settings import Deadline, deadline_of, settings_of
 from handler.ports import Ledger
 from handler.reply import Kind
@@ -111,12 +111,16 @@ class Instance:
         if not left:
             return kinds
         for _ in range(_CONNECTIONS_PER_CALL):
-            batch = Batch(self._parts, await self._live_link(), deadline)
+            batch = Batch(self._means(await self._live_link()), deadline)
             left = await batch.run(left)
             kinds += batch.kinds
             if not left:
                 return kinds
         raise ConnectionLost(f"lost again and again; {len(left)} of {len(messages)} messages are not done")
+
+    def _means(self, link: Link) -> Means:
+        parts = self._parts
+        return Means(parts.outbox(link), parts.process, parts.intake, parts.settings, link.closed)
 
     async def _live_link(self) -> Link:
         """Return a connection that answers."""
@@ -138,7 +142,7 @@ async def _answers(link: Link) -> bool:
 
 @asynccontextmanager
 async def _renewed(ledger: Ledger, settings: Settings) -> AsyncIterator[None]:
-    """Renew the leases of what is in hand; of what was cut off they end by themselves."""
+    """Renew the leases of what is in hand."""
     renewing = asyncio.create_task(_renew(ledger, settings.lease_seconds / 3))
     try:
         yield

@@ -135,15 +135,20 @@ class WorkerRunner:
             site.emulator.set_faults(
                 [{**fault, "project_id": project(case.name)} for case in cases for fault in case.faults]
             )
-            site.start_worker()
-            for case in cases:
-                site.publish(*case.messages)
-            self._wait(site, cases)
+            with self._at_work(site):
+                for case in cases:
+                    site.publish(*case.messages)
+                self._wait(site, cases)
             dead = [headers for headers, _ in site.rabbit.take_all(site.queues[-1])]
             backups = [(each["project_id"], each["snapshot_id"]) for each in site.emulator.backups()]
-            site.stop()
             site.sink.poll(0.3)
             return records(cases, site.bodies(), dead, backups)
+
+    @contextmanager
+    def _at_work(self, site: Site) -> Iterator[None]:
+        site.start_worker()
+        yield
+        site.stop()
 
     @contextmanager
     def _site(self) -> Iterator[Site]:

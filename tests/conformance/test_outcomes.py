@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.cases import CASES, Case
+from tests.conformance.function_runner import FunctionRunner, carried
 from tests.conformance.records import Record
 from tests.conformance.runners import LedgerChoice, MemoryRunner, Runner, WorkerRunner
 
@@ -71,3 +72,21 @@ def test_the_worker_agrees(
     """At a real broker, with the emulator over sockets, all cases at once."""
     runner: Runner = WorkerRunner(ledger, tmp_path, amqp_url, unique)
     _agree(reference, runner.run(CASES))
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("ledger", ["sqlite", "none"])
+def test_the_function_agrees(
+    ledger: LedgerChoice,
+    reference: Records,
+    amqp_url: str,
+    unique: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Called in batches by a trigger, which hands over bodies only: what needs more cannot come this way."""
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
+    cases = carried(CASES)
+    assert 60 <= len(cases)
+    records = FunctionRunner(ledger, tmp_path, amqp_url, unique).run(cases)
+    _agree({case.name: reference[case.name] for case in cases}, records)

@@ -1,0 +1,67 @@
+"""The function over the cases: called in batches of bodies, as a FunctionGraph trigger calls it."""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from handler import function
+from tests.chaos.rabbit import Rabbit
+from tests.chaos.site import Site
+from tests.conformance.cases import Case
+from tests.conformance.runners import WorkerRunner
+from tests.twins.context import FakeContext
+
+BATCH = 10
+IDLE_SECONDS = 0.05
+
+
+def carried(cases: Sequence[Case]) -> Sequence[Case]:
+    """Those of the cases that a trigger can hand over: it carries no headers, and bodies as text."""
+    return [case for case in cases if all(not m.headers and _is_text(m.body) for m in case.messages)]
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class FunctionRunner(WorkerRunner):
+    """An instance of the function at a real broker and the emulator over sockets; all cases at once."""
+
+    @contextmanager
+    def _at_work(self, site: Site) -> Iterator[None]:
+        stop = threading.Event()
+        trigger = threading.Thread(target=_trigger, args=(site, stop), name="trigger")
+        root = logging.getLogger()
+        before = list(root.handlers), root.level
+        trigger.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            trigger.join()
+            root.handlers, _ = before
+            root.setLevel(before[1])
+
+
+def _trigger(site: Site, stop: threading.Event) -> None:
+    """Poll the queue, acknowledging at once, and call the function with what was there."""
+    context = FakeContext(site.environment)
+    with Rabbit(site.amqp_url) as rabbit:
+        while not stop.is_set():
+            bodies = [body.decode() for _, body in islice(rabbit.take_all(site.queues[0]), BATCH)]
+            if bodies:
+                record = {"messages": bodies, "exchange": site.queues[0]}
+                event = {"trigger_type": "RABBITMQ", "records": [record]}
+                function.handler(json.loads(json.dumps(event)), context)
+            else:
+                stop.wait(IDLE_SECONDS)
+    function.close()
