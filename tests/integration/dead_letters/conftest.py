@@ -12,8 +12,15 @@ from tests.integration.dead_letters.place import Place
 
 
 @pytest.fixture(params=["quorum", "classic"])
-def place(request: pytest.FixtureRequest, amqp_url: str, unique: str, tmp_path: Path) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest,
+    amqp_url: str,
+    unique: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Place]:
     """The topology, declared; removed at the end."""
+    monkeypatch.chdir(tmp_path)
     topology = Topology(
         queue=unique,
         snapshot_exchange=f"{unique}.in",

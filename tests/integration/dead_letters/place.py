@@ -1,5 +1,6 @@
 """A place of one's own on the broker: its names, what is put there, and what is found there."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,13 +16,20 @@ from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from typer.testing import CliRunner, Result
 
+from handler.broker.link import Tls, connect
+from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
+from handler.cli import app
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
 DIED = datetime(2026, 11, 20, tzinfo=UTC)
 SECONDS = 60.0
+
+Raw = tuple[bytes, dict[str, Any]]
+"""Body and headers."""
 
 
 def snapshot_id(number: int) -> str:
@@ -43,11 +51,9 @@ def event(number: int) -> bytes:
     ).encode()
 
 
-def dead_headers(
-    number: int, category: str = "quota", code: str | None = "VolumeBackup.0061"
-) -> dict[str, Any]:
+def dead_headers(number: int, category: str = "quota", code: str = "VolumeBackup.0061") -> dict[str, Any]:
     """The headers of the numbered dead letter, which died ``number`` seconds after ``DIED``."""
-    headers = {
+    return {
         "own": number,
         "dl-category": category,
         "dl-code": code,
@@ -62,7 +68,10 @@ def dead_headers(
         "dl-dead-at": (DIED + timedelta(seconds=number)).isoformat(),
         "dl-source-queue": "q",
     }
-    return {key: value for key, value in headers.items() if value is not None}
+
+
+def _properties(headers: dict[str, Any]) -> pika.BasicProperties:
+    return pika.BasicProperties(content_type="application/json", delivery_mode=2, headers=headers)
 
 
 @dataclass
@@ -76,10 +85,14 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
+        """The whole environment of a program of its own."""
+        return {**os.environ, **self.settings_of_program, "PYTHONPATH": str(Path(__file__).parents[3])}
+
+    @property
+    def settings_of_program(self) -> dict[str, str]:
         """The settings of a program that works here."""
         topology = self.topology
         return {
-            **os.environ,
             "AMQP_URL": self.url,
             "SNAPSHOT_QUEUE": topology.queue,
             "SNAPSHOT_EXCHANGE": topology.snapshot_exchange,
@@ -87,7 +100,6 @@ class Place:
             "WAIT_LADDER": ",".join(map(str, topology.ladder)),
             "QUEUE_TYPE": "quorum" if topology.quorum else "classic",
             "LEDGER_URL": f"sqlite:///{self.folder}/ledger.db",
-            "PYTHONPATH": str(Path(__file__).parents[3]),
             **self.settings,
         }
 
@@ -97,25 +109,29 @@ class Place:
         with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
             yield connection.channel()
 
-    def bury(self, letters: Sequence[tuple[bytes, dict[str, Any]]]) -> None:
-        """Put dead letters into the queue, in order."""
-        with self.channel() as channel:
-            channel.confirm_delivery() if len(letters) < 100 else None
-            for body, headers in letters:
-                properties = pika.BasicProperties(
-                    content_type="application/json", delivery_mode=2, headers=headers
+    def bury(self, letters: Sequence[Raw]) -> None:
+        """Put dead letters into the queue, in order; on return they are there."""
+        asyncio.run(self._publish(letters))
+
+    async def _publish(self, letters: Sequence[Raw]) -> None:
+        async with await connect([self.url], Tls()) as link:
+            publisher = await Publisher.open(await link.channel())
+            for start in range(0, len(letters), 1000):
+                await asyncio.gather(
+                    *(
+                        publisher.publish("", self.topology.dead, body, _properties(headers))
+                        for body, headers in letters[start : start + 1000]
+                    )
                 )
-                channel.basic_publish("", self.topology.dead, body, properties)
-        self.until(lambda: len(letters) <= self.count(self.topology.dead))
 
     def count(self, queue: str) -> int:
         """How many messages are ready in a queue."""
         with self.channel() as channel:
             return int(channel.queue_declare(queue, passive=True).method.message_count)
 
-    def take(self, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
+    def take(self, queue: str) -> list[Raw]:
         """Take everything out of a queue, in order."""
-        found: list[tuple[bytes, dict[str, Any]]] = []
+        found: list[Raw] = []
         with self.channel() as channel:
             # A quorum queue gives back what a killed client held a moment later.
             for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=0.5):
@@ -124,23 +140,14 @@ class Place:
                 found.append((body, dict(properties.headers or {})))
         return found
 
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run ``snapshot-backup dead-letters …``."""
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+    def run(self, *arguments: str) -> Result:
+        """Run ``snapshot-backup dead-letters …`` in this process, with nobody to be asked."""
+        return CliRunner().invoke(app, ["dead-letters", *arguments], env=self.settings_of_program)
 
     def json(self, *arguments: str) -> Any:
         """Run a command that must succeed, and return what it prints."""
         done = self.run(*arguments, "--json")
-        assert 0 == done.returncode, done.stderr
+        assert 0 == done.exit_code, done.output
         return json.loads(done.stdout)
 
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":

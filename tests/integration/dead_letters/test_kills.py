@@ -1,0 +1,68 @@
+"""T18: the program is killed at random moments while it moves messages; each is in one place all the same."""
+
+import json
+import random
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from infra.emulator.testing import running_emulator
+from tests.integration.dead_letters.place import Place, dead_headers, event
+
+pytestmark = pytest.mark.broker
+IN_FLIGHT = 256
+
+
+def replayed_under_fire(place: Place, rng: random.Random, *, count: int, kills: int, rate: float) -> int:
+    """Send all back in runs that are killed, and a last one that is not. Return how many were sent twice."""
+    place.bury([(event(n), dead_headers(n)) for n in range(count)])
+    assert count == place.json("replay", "--dry-run")["would_replay"]
+    for _ in range(kills):
+        process = place.start("replay", "--yes", "--rate", str(rate))
+        before = place.count(place.topology.queue)
+        place.until(lambda: process.poll() is not None or place.count(place.topology.queue) > before)
+        time.sleep(rng.uniform(0.0, 20 / rate))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    place.json("replay", "--yes")
+    sent = place.take(place.topology.queue)
+    seen = Counter(json.loads(body)["id"] for body, _ in sent)
+    left = [headers["dl-event-id"] for _, headers in place.take(place.topology.dead)]
+    assert [] == left
+    assert {f"event-{n}" for n in range(count)} == set(seen)
+    assert len(sent) == len({(json.loads(body)["replayid"]) for body, _ in sent}) + len(sent) - len(seen)
+    _make_backups(place, [body for body, _ in sent], count)
+    return len(sent) - len(seen)
+
+
+def _make_backups(place: Place, bodies: list[bytes], count: int) -> None:
+    """Let a worker handle all that was sent: the repeats must make no second backup."""
+    with running_emulator(settle=0.0) as emulator, place.channel() as channel:
+        place.settings.update(
+            VBS_ENDPOINT=emulator.url, VBS_AUTH="none", TRACK_BACKUPS="false", RESULT_UNROUTABLE="ignore"
+        )
+        for body in bodies:
+            channel.basic_publish("", place.topology.queue, body)
+        with place.worker():
+            place.until(lambda: len(emulator.backups()) >= count and place.count(place.topology.queue) == 0)
+        backups = Counter(backup["request"]["backup"]["snapshot_id"] for backup in emulator.backups())
+    assert (count, {1}) == (len(backups), set(backups.values()))
+
+
+@pytest.mark.timeout(120)
+def test_killed_anywhere_every_message_is_in_one_place(place: Place, rng: random.Random) -> None:
+    """500 messages, 8 kills: moved and left are what was there, and what went twice made one backup."""
+    twice = replayed_under_fire(place, rng, count=500, kills=8, rate=200)
+
+    assert twice <= 8 * IN_FLIGHT
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+def test_killed_fifty_times_every_message_is_in_one_place(place: Place, rng: random.Random) -> None:
+    """The full size: 5,000 messages, 50 kills."""
+    twice = replayed_under_fire(place, rng, count=5000, kills=50, rate=200)
+
+    assert twice <= 50 * IN_FLIGHT
