@@ -1,0 +1,155 @@
+"""The commands ``doctor``, ``watch`` and ``schemas``, as an operator starts them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from events import examples, schemas
+from infra.local.broker import Broker
+from infra.local.ready import wait_until
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 30.0
+
+
+def start(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
+    """Start the console command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "handler", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def done(*arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Run it to its end: exit code, standard output, standard error."""
+    with start(*arguments, **settings) as process:
+        out, error = process.communicate(timeout=SECONDS)
+    return process.returncode, out, error
+
+
+@pytest.fixture
+def outcomes(broker: Broker, unique: str) -> Iterator[BlockingChannel]:
+    """A channel in confirm mode, and the result exchange of the test."""
+    with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
+        channel = connection.channel()
+        channel.exchange_declare(unique, "topic", durable=True)
+        channel.confirm_delivery()
+        yield channel
+        channel.exchange_delete(unique)
+
+
+def tell(channel: BlockingChannel, exchange: str) -> None:
+    """Publish each example outcome once somebody is bound for them."""
+
+    def heard() -> bool:
+        try:
+            channel.basic_publish(exchange, "backup.completed", body("backup.completed"), mandatory=True)
+        except pika.exceptions.UnroutableError:
+            return False
+        return True
+
+    assert wait_until(heard, seconds=SECONDS)
+    for type_ in examples.OUTCOME_EVENTS:
+        if type_ != "backup.completed":
+            channel.basic_publish(exchange, type_, body(type_), mandatory=True)
+
+
+def body(type_: str) -> bytes:
+    return json.dumps(examples.OUTCOME_EVENTS[type_]).encode()
+
+
+def test_watch_prints_each_outcome_as_it_was_published(
+    outcomes: BlockingChannel, broker: Broker, unique: str
+) -> None:
+    """One line each with --json, and it ends after --count."""
+    count = len(examples.OUTCOME_EVENTS)
+    with start(
+        "watch", "--json", "--count", str(count), AMQP_URL=broker.url, RESULT_EXCHANGE=unique
+    ) as process:
+        tell(outcomes, unique)
+        out, error = process.communicate(timeout=SECONDS)
+
+    assert (0, "") == (process.returncode, error)
+    assert examples.OUTCOME_EVENTS == {event["type"]: event for event in map(json.loads, out.splitlines())}
+
+
+def test_watch_shows_lines_for_people_until_ctrl_c(
+    outcomes: BlockingChannel, broker: Broker, unique: str
+) -> None:
+    """Time, outcome, snapshot, and how it ended; Ctrl-C is a good end."""
+    with start("watch", AMQP_URL=broker.url, RESULT_EXCHANGE=unique) as process:
+        tell(outcomes, unique)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in examples.OUTCOME_EVENTS]
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=SECONDS)
+
+    assert (0, "") == (process.returncode, error)
+    for type_ in examples.OUTCOME_EVENTS:
+        assert any(re.match(rf"\d\d:\d\d:\d\d {re.escape(type_)} ", line) for line in lines), lines
+
+
+def test_watch_without_an_exchange_says_so(broker: Broker, unique: str) -> None:
+    """What was never there is an error, not something to wait for."""
+    code, _, error = done("watch", AMQP_URL=broker.url, RESULT_EXCHANGE=unique)
+
+    assert 1 == code
+    assert f"no exchange '{unique}'" in error
+
+
+def test_schemas_writes_every_document(tmp_path: Path) -> None:
+    """The files are those of the package, and their names are printed."""
+    code, out, _ = done("schemas", "--out", str(tmp_path / "new"), "--json")
+
+    assert 0 == code
+    assert [str(tmp_path / "new" / name) for name in schemas.documents()] == json.loads(out)["files"]
+    assert {*schemas.documents()} == {path.name for path in (tmp_path / "new").iterdir()}
+
+
+def test_schemas_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """A file in the way is one line and exit 1."""
+    (tmp_path / "file").touch()
+
+    code, _, error = done("schemas", "--out", str(tmp_path / "file"))
+
+    assert 1 == code
+    assert 1 == len(error.splitlines())
+
+
+def test_doctor_prints_a_table_of_100_columns_and_its_exit_code(tmp_path: Path) -> None:
+    """Readable without colour: each state is a word, each remedy has an arrow."""
+    code, out, error = done(
+        "doctor",
+        AMQP_URL="amqp://guest:s3cr3t@127.0.0.1:1/",
+        VBS_ENDPOINT="http://127.0.0.1:1",
+        LEDGER_URL=f"sqlite:///{tmp_path}/l.db",
+    )
+
+    assert (1, "") == (code, error)
+    assert max(map(len, out.splitlines())) <= 100
+    assert re.search(r"broker +127\.0\.0\.1:1 +bad +nobody listens there", out), out
+    assert "→ AMQP_URL: check host and port" in out
+    assert "s3cr3t" not in out
+
+
+def test_doctor_with_unusable_settings_is_exit_2() -> None:
+    """The JSON has the same findings, and the exit code."""
+    code, out, _ = done("doctor", "--json", WAIT_LADDER="nonsense")
+
+    document = json.loads(out)
+    assert (2, 2) == (code, document["exit"])
+    assert [("settings", "WAIT_LADDER")] == [
+        (each["area"], each["what"]) for each in document["findings"] if each["state"] == "bad"
+    ]

@@ -1,0 +1,88 @@
+"""What a worker checks at start, and what it gets over."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pika
+import pytest
+
+from handler import bootstrap
+from handler.errors import SettingsError
+from handler.settings import Settings, load_settings
+from infra.local.broker import Broker
+from infra.local.server import free_ports
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def settings(broker: Broker, unique: str, tmp_path: Path) -> Settings:
+    """Settings of a worker with names of its own."""
+    return load_settings(
+        amqp_url=broker.url,
+        snapshot_exchange=f"{unique}.snapshots",
+        snapshot_queue=unique,
+        result_exchange=f"{unique}.backups",
+        wait_ladder="5",
+        vbs_endpoint="http://127.0.0.1:9",
+        ledger_url=f"sqlite:///{tmp_path}/ledger.db",
+    )
+
+
+async def work(settings: Settings, stop: asyncio.Event) -> None:
+    async with bootstrap.parts(settings) as parts:
+        await parts.worker().run(stop)
+
+
+@pytest.mark.parametrize(
+    ("durable", "arguments", "words"),
+    [
+        (False, {}, "durable is false"),
+        (True, {}, "x-dead-letter-exchange is none"),
+        (True, {"x-overflow": "drop-head", "x-max-length": 1}, "x-dead-letter-exchange is none"),
+    ],
+)
+def test_a_queue_that_would_lose_messages_is_refused(
+    settings: Settings, unique: str, broker: Broker, durable: bool, arguments: dict[str, object], words: str
+) -> None:
+    """The worker ends with one line that names the settings and what differs, instead of trying for ever."""
+    with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
+        channel = connection.channel()
+        channel.queue_declare(unique, durable=durable, arguments=arguments)
+        try:
+            with pytest.raises(SettingsError, match=rf"QUEUE_TYPE, SNAPSHOT_QUEUE: .*{words}"):
+                asyncio.run(asyncio.wait_for(work(settings, asyncio.Event()), 30))
+        finally:
+            channel.queue_delete(unique)
+
+
+def test_a_broker_that_is_merely_down_stops_nobody(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker keeps trying, and can be stopped meanwhile."""
+    down = settings.model_copy(
+        update={"amqp_url": load_settings(amqp_url=f"amqp://127.0.0.1:{free_ports(1)[0]}").amqp_url}
+    )
+
+    async def until_it_has_said_so() -> None:
+        stop = asyncio.Event()
+        working = asyncio.create_task(work(down, stop))
+        while "no broker" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert not working.done()
+        stop.set()
+        await working
+
+    asyncio.run(asyncio.wait_for(until_it_has_said_so(), 30))
+
+
+def test_classic_queues_are_said_aloud(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """What may be lost, and why, at each start."""
+    stop = asyncio.Event()
+    stop.set()
+
+    asyncio.run(work(settings.model_copy(update={"queue_type": "classic"}), stop))
+
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("QUEUE_TYPE=classic" in text and "lost" in text for text in warnings), warnings
