@@ -18,6 +18,7 @@ LIFE_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 864
 """Seconds: from an event that was told at once to the default of ``MAX_AGE``."""
 
 NO_STATUS = "none"
+SIGN_INS = ("granted", "refused", "unavailable")
 
 
 @dataclass(slots=True)

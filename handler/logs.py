@@ -17,8 +17,16 @@ ABOUT: ContextVar[tuple[EventIds, str | None] | None] = ContextVar("about", defa
 """The message in hand: its ids, and its ``traceparent``."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_QUIET: Mapping[str, int] = {"pika": logging.CRITICAL, "httpx": logging.WARNING, "httpcore": logging.WARNING}
+_QUIET: Mapping[str, int] = {
+    "asyncio": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "pika": logging.CRITICAL,
+}
 _IDS = ("event_id", "project_id", "volume_id", "snapshot_id")
+_FOR_PROGRAMS = frozenset({"action", "project_id", "volume_id", "trace_id"})
+"""What lines for people leave out."""
+
 _CONTROL: Final = dict.fromkeys(
     (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}"
 )
@@ -54,7 +62,7 @@ class TextFormatter(logging.Formatter):
         sentence = record.getMessage().translate(_CONTROL)
         if record.levelno != logging.INFO:
             sentence = f"{record.levelname.lower()}: {sentence}"
-        ids = " ".join(f"{key}={value}" for key, value in _extra(record).items() if key != "action")
+        ids = " ".join(f"{key}={value}" for key, value in _extra(record).items() if key not in _FOR_PROGRAMS)
         ids = ids.translate(_CONTROL)
         if self._colour:
             sentence = f"\x1b[{_LEVEL_COLOURS.get(record.levelname, '0')}m{sentence}\x1b[0m"

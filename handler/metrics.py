@@ -15,8 +15,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from events.outcome import Category
 from handler.broker.topology import Topology
-from handler.figures import Figures, Spread
+from handler.figures import SIGN_INS, Figures, Spread
 from handler.health import Answer
 from handler.intake import Intake, State
 from handler.ledger.book import Book
@@ -56,6 +57,13 @@ HELP: Final[Mapping[str, str]] = {
 TROUBLES: Final = ("denied", "unavailable", "throttled", "in_doubt", "ledger")
 """What may pause intake."""
 
+# Series that are there from the start: of one that appears with its first event, no increase is seen.
+_OUTCOMES: Final[dict[tuple[str, str], int]] = dict.fromkeys(
+    [("backup.accepted", ""), ("backup.completed", ""), ("backup.skipped", "")]
+    + [("backup.failed", category.value) for category in Category],
+    0,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -87,7 +95,7 @@ class Figured(Collector):
         yield _counters("events", ["form"], _single(figures.events))
         yield _counter("returned", figures.returned)
         yield _counter("ignored", figures.ignored)
-        yield _counters("outcomes", ["type", "category"], figures.outcomes.items())
+        yield _counters("outcomes", ["type", "category"], (_OUTCOMES | figures.outcomes).items())
         yield _counters("waiting", ["reason"], _single(figures.waits))
         rungs = {str(rung): figures.rungs[topology.wait_queue(rung)] for rung in topology.ladder}
         yield _counters("waits", ["seconds"], _single(rungs))
@@ -98,7 +106,7 @@ class Figured(Collector):
         figures = self._sources.figures
         yield _counters("api_calls", ["route", "status"], figures.calls.items())
         yield _histogram("api_call_seconds", ["route"], _single(figures.latencies))
-        yield _counters("sign_ins", ["result"], _single(figures.sign_ins))
+        yield _counters("sign_ins", ["result"], _single(dict.fromkeys(SIGN_INS, 0) | figures.sign_ins))
 
     def _flow(self) -> Iterator[Metric]:
         figures, intake, worker = self._sources.figures, self._sources.intake, self._sources.worker

@@ -25,7 +25,7 @@ async def watched(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     """Serve ``HTTP_ADDRESS``, where it is set, and summarise; gives the port. Raises ``SettingsError``."""
     readiness = Readiness(worker, parts.intake, parts.ledger)
     async with AsyncExitStack() as stack:
-        chores = [_summarise(parts, worker), readiness.keep_asking()]
+        chores = [_each_minute(parts, worker), readiness.keep_asking()]
         port = None
         if address := parts.settings.http_address:
             port = await stack.enter_async_context(health.listening(address, pages(parts, worker, readiness)))
@@ -33,6 +33,7 @@ async def watched(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
         try:
             yield port
         finally:
+            _summarise(parts, worker)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -73,8 +74,12 @@ def _free_bytes(ledger_url: str) -> Callable[[], int | None]:
     return lambda: shutil.disk_usage(folder).free if folder.is_dir() else None
 
 
-async def _summarise(parts: Parts, worker: Worker) -> None:
+async def _each_minute(parts: Parts, worker: Worker) -> None:
     while True:
         await asyncio.sleep(journal.SUMMARY_SECONDS)
-        in_hand = worker.shift.in_hand if worker.shift else 0
-        parts.telemetry.journal.summarise(in_hand=in_hand, intake=parts.intake.state)
+        _summarise(parts, worker)
+
+
+def _summarise(parts: Parts, worker: Worker) -> None:
+    in_hand = worker.shift.in_hand if worker.shift else 0
+    parts.telemetry.journal.summarise(in_hand=in_hand, intake=parts.intake.state)

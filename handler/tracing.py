@@ -3,12 +3,17 @@
 Names and attributes are those of OpenTelemetry's semantic conventions for messaging and HTTP. A message that
 waits takes its trace context along, so that one trace shows its whole life, over hours and workers.
 
+A span costs more than the rest of a message's telemetry. So unless ``OTEL_TRACES_SAMPLER`` says otherwise,
+every message is traced while it is calm, and no more than ``TRACES_A_SECOND`` new ones in a burst; whoever
+has sampled a message before us, the producer or another worker, is followed.
+
 Nothing of this is imported unless the ``OTEL_*`` variables ask for it. The children are made after the fact,
 from what the hooks tell, so that the parts know nothing of spans.
 """
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -18,7 +23,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TraceFlags
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+from opentelemetry.util.types import Attributes
 
 from events.errors import EventIds
 from handler.errors import SettingsError
@@ -27,6 +34,8 @@ from handler.hooks import Call, Handled, Published
 _SCHEMA = "https://opentelemetry.io/schemas/1.36.0"
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NANO = 1_000_000_000
+
+TRACES_A_SECOND = 10
 
 
 class Tracing:
@@ -49,13 +58,10 @@ class Tracing:
         context = contexts.Context()
         if parent:
             context = trace.set_span_in_context(trace.NonRecordingSpan(parent), context)
-        span = self._tracer.start_span(
-            self._name,
-            context,
-            SpanKind.CONSUMER,
-            attributes=_known({**self._constant, "messaging.message.id": ids.event_id, **_subject(ids)}),
-            links=[Link(parent)] if parent else [],
-        )
+        links = [Link(parent)] if parent and parent.trace_flags.sampled else []
+        span = self._tracer.start_span(self._name, context, SpanKind.CONSUMER, self._constant, links)
+        if span.is_recording():
+            span.set_attributes(_known({"messaging.message.id": ids.event_id, **_subject(ids)}))
         return _Following(span)
 
     def handled(self, handled: Handled) -> None:
@@ -79,6 +85,8 @@ class Tracing:
 
     def called(self, call: Call) -> None:
         """Add a call to the span of the message that it was made for."""
+        if not trace.get_current_span().is_recording():
+            return
         attributes = {
             "http.request.method": call.method,
             "http.response.status_code": call.status,
@@ -90,6 +98,8 @@ class Tracing:
 
     def published(self, published: Published) -> None:
         """Add a confirmed publish to the span of the message that it replaces."""
+        if not trace.get_current_span().is_recording():
+            return
         destination = published.exchange or published.routing_key
         attributes = {
             "messaging.system": "rabbitmq",
@@ -111,8 +121,6 @@ class Tracing:
         self, name: str, kind: SpanKind, attributes: Mapping[str, Any], seconds: float, ended_at: float
     ) -> None:
         """Make a child of the current span that has ended already."""
-        if not trace.get_current_span().is_recording():
-            return
         ended = int(ended_at * _NANO)
         started = ended - int(seconds * _NANO)
         span = self._tracer.start_span(name, kind=kind, attributes=_known(attributes), start_time=started)
@@ -141,10 +149,44 @@ class _Following:
         self._span.end()
 
 
+class FewASecond(Sampler):
+    """Samples so many traces a second, and no more."""
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._began = clock()
+        self._taken = 0
+
+    def should_sample(
+        self,
+        parent_context: contexts.Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Sample while the second has room."""
+        now = self._clock()
+        if now - self._began >= 1.0:
+            self._began, self._taken = now, 0
+        self._taken += 1
+        if self._taken > self._limit:
+            return SamplingResult(Decision.DROP)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+
+    def get_description(self) -> str:
+        """Return what it does, in the SDK's words."""
+        return f"FewASecond{{{self._limit}}}"
+
+
 def start(environment: Mapping[str, str], queue: str) -> Tracing:
     """Set up the SDK as the ``OTEL_*`` variables say. Raises ``SettingsError``."""
     name = environment.get("OTEL_SERVICE_NAME") or "snapshot-backup"
-    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    chosen = None if environment.get("OTEL_TRACES_SAMPLER") else ParentBased(FewASecond(TRACES_A_SECOND))
+    provider = TracerProvider(sampler=chosen, resource=Resource.create({"service.name": name}))
     wanted = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
     for exporter in wanted.split(","):
         provider.add_span_processor(BatchSpanProcessor(_exporter(exporter.strip(), environment)))
