@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from events.decode import unpack
@@ -20,7 +21,7 @@ from handler.broker.link import Link
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
 from handler.function_batch import Batch, Means
 from handler.function_settings import Deadline, deadline_of, settings_of
-from handler.ports import Ledger
+from handler.ports import Ledger, Outbox
 from handler.reply import Kind
 from handler.settings import Settings
 
@@ -59,7 +60,7 @@ class Instance:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._context: object = None
-        self._link: Link | None = None
+        self._line: _Line | None = None
         self._resources = AsyncExitStack()
         self._runner = asyncio.Runner()
         try:
@@ -94,8 +95,8 @@ class Instance:
             self._runner.close()
 
     async def _close(self) -> None:
-        if self._link is not None:
-            await self._link.close()
+        if self._line is not None:
+            await self._line.link.close()
         await self._resources.aclose()
 
     async def _within(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
@@ -108,26 +109,35 @@ class Instance:
     async def _handle(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
         kinds: Counter[Kind] = Counter()
         left = messages
-        if not left:
-            return kinds
         for _ in range(_CONNECTIONS_PER_CALL):
-            batch = Batch(self._means(await self._live_link()), deadline)
+            if not left:
+                break
+            batch = Batch(self._means(await self._live_line()), deadline)
             left = await batch.run(left)
             kinds += batch.kinds
-            if not left:
-                return kinds
-        raise ConnectionLost(f"lost again and again; {len(left)} of {len(messages)} messages are not done")
+        if left:
+            raise ConnectionLost(
+                f"lost again and again; {len(left)} of {len(messages)} messages are not done"
+            )
+        return kinds
 
-    def _means(self, link: Link) -> Means:
+    def _means(self, line: "_Line") -> Means:
         parts = self._parts
-        return Means(parts.outbox(link), parts.process, parts.intake, parts.settings, link.closed)
+        return Means(line.outbox, parts.process, parts.intake, parts.settings, line.link.closed)
 
-    async def _live_link(self) -> Link:
-        """Return a connection that answers."""
-        if self._link is None or not await _answers(self._link):
-            self._link = await open_link(self._settings)
-            log.info("connected to RabbitMQ %s", self._link.server_version)
-        return self._link
+    async def _live_line(self) -> "_Line":
+        """Return a connection that answers, with the outbox that publishes on one channel of it."""
+        if self._line is None or not await _answers(self._line.link):
+            link = await open_link(self._settings)
+            self._line = _Line(link, self._parts.outbox(link))
+            log.info("connected to RabbitMQ %s", link.server_version, extra={"action": "broker.connected"})
+        return self._line
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    link: Link
+    outbox: Outbox
 
 
 async def _answers(link: Link) -> bool:

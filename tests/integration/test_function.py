@@ -187,6 +187,16 @@ def test_a_warm_call_makes_no_new_connection(world: World, proxy: TcpProxy, emul
         function.close()
 
 
+def test_warm_calls_use_one_channel(world: World) -> None:
+    """A connection holds some two thousand, so an instance that took one more for each call would run out."""
+    for _ in range(3):
+        world.call(batch(event()))
+    line = function._warm[0]._line
+
+    assert line is not None
+    assert 1 == len(line.link.raw._channels)
+
+
 def test_a_connection_cut_while_the_instance_was_frozen_is_made_anew(world: World, proxy: TcpProxy) -> None:
     """The call finds out before it uses it."""
     world.call(batch(event()))
