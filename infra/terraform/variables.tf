@@ -157,7 +157,7 @@ variable "broker_tls" {
 }
 
 variable "broker_ca_file" {
-  description = "Path, inside the function's package, of the certificate authority that signed the broker's certificate. Left empty, the system's authorities are trusted."
+  description = "Path of the certificate authority that signed the broker's certificate, as the function sees it: /opt/function/code/ca.pem after package --add ca.pem. Left empty, the system's authorities are trusted."
   type        = string
   default     = ""
 }
