@@ -9,6 +9,7 @@ Dangers:
 import base64
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -232,6 +233,20 @@ def test_without_a_broker_the_call_fails_and_its_repeat_doubles_nothing(
         assert counts(1, accepted=1) == world.call(repeated)
         assert 1 == len(world.backups())
         function.close()
+
+
+def test_a_broker_that_answers_nothing_fails_the_call_before_the_platform_ends_it(
+    world: World, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error has a text and is repeated; an instance that is ended leaves neither."""
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "3")
+    proxy.swallow(on=True)
+    started = time.monotonic()
+
+    with pytest.raises(BrokerError, match="in time"):
+        world.call(batch(event()))
+    assert time.monotonic() - started < 3
+    assert [] == world.backups()
 
 
 @contextmanager
