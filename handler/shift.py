@@ -183,6 +183,9 @@ class Shift:
         except ConnectionLost as error:
             log.info("left for redelivery: %s", error, extra={"action": "message.left"})
             return
+        except Exception:
+            log.exception("left in hand by a bug: please report it", extra={"action": "message.left"})
+            return
         delivery.ack()
         if self._careful and not _crashes(delivery.message, self._clock()):
             self._careful = False

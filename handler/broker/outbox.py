@@ -6,11 +6,13 @@ waits while the message stays in hand; only a lost connection ends it, since the
 
 import asyncio
 import logging
+import struct
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import pika
+from pika.exceptions import AMQPError
 
 from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome
@@ -156,7 +158,7 @@ def fitting(headers: Mapping[str, Any]) -> dict[str, Any]:
     The message's text goes first, then the largest of the original's headers, which are then named in
     ``dl-dropped-headers``.
     """
-    kept = dict(headers)
+    kept = {key: _encodable(value) for key, value in headers.items()}
     dropped: list[str] = []
     while _size(kept) > _FRAME_ROOM:
         text = kept.get("dl-message")
@@ -171,6 +173,20 @@ def fitting(headers: Mapping[str, Any]) -> dict[str, Any]:
         del kept[largest]
         kept["dl-dropped-headers"] = ", ".join(dropped)[:1024]
     return kept
+
+
+def _encodable(value: Any) -> Any:
+    """Return the value as pika can send it; what it can only receive, such as a double, becomes text."""
+    match value:
+        case dict():
+            return {key: _encodable(item) for key, item in value.items()}
+        case list():
+            return [_encodable(item) for item in value]
+    try:
+        pika.data.encode_value([], value)
+    except (AMQPError, struct.error):
+        return str(value)
+    return value
 
 
 def _size(headers: Mapping[str, Any]) -> int:

@@ -155,6 +155,10 @@ class VbsClient:
                 status = response.status_code
                 try:
                     return response, await read_body(response)
+                except Unreadable:
+                    if not _refused(status):
+                        raise
+                    return response, b""  # too long, or compressed: then the status alone decides
                 finally:
                     await response.aclose()
         except NO_ANSWER as error:

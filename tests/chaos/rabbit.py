@@ -4,10 +4,12 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
 import pika
+import pika.data
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
@@ -16,6 +18,34 @@ from events.message import Message
 PERSISTENT = 2
 RECONNECT_SECONDS = 0.2
 GIVE_UP_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Field:
+    """A header's value of a type that pika receives and cannot send: the type's letter and its bytes."""
+
+    kind: bytes
+    content: bytes
+
+
+_encode_known = pika.data.encode_value
+
+
+def _encode_value(pieces: list[bytes], value: Any) -> int:
+    if not isinstance(value, Field):
+        return int(_encode_known(pieces, value))
+    pieces.append(value.kind + value.content)
+    return 1 + len(value.content)
+
+
+@contextlib.contextmanager
+def fields_of_all_types() -> Iterator[None]:
+    """Let pika send ``Field``: other clients do."""
+    pika.data.encode_value = _encode_value
+    try:
+        yield
+    finally:
+        pika.data.encode_value = _encode_known
 
 
 class Rabbit:
@@ -60,9 +90,10 @@ class Rabbit:
         properties = pika.BasicProperties(
             content_type=message.content_type, headers=dict(message.headers), delivery_mode=PERSISTENT
         )
-        self.insist(
-            lambda channel: channel.basic_publish(exchange, key, message.body, properties, mandatory=True)
-        )
+        with fields_of_all_types():
+            self.insist(
+                lambda channel: channel.basic_publish(exchange, key, message.body, properties, mandatory=True)
+            )
 
     def count(self, queue: str) -> int:
         """How many messages are ready in a queue."""

@@ -2,12 +2,14 @@
 
 import json
 import random
+import struct
 from pathlib import Path
 
 import pytest
 
 from events.message import Message, State, wrap
 from tests.chaos.conftest import MakeSite
+from tests.chaos.rabbit import Field
 from tests.chaos.site import Site, many, wait_for
 from tests.twins.events import made_up_id, message
 
@@ -25,7 +27,17 @@ POISON: dict[str, Message] = {
     "large": Message(b'{"snapshot_id": "' + b"x" * 2_000_000 + b'"}'),
     "unknown version": Message(b'{"specversion": "7.0", "id": "1", "source": "s", "type": "t"}'),
     "huge header": Message(b"{", None, {"note": "x" * 100_000}),
-    "header without a text": Message(b"{", None, {"bytes": b"\xff\xfe", "table": {"list": [1, None, 2.5]}}),
+    "headers of all types": Message(
+        b"{",
+        None,
+        {
+            "bytes": b"\xff\xfe",
+            "double": Field(b"d", struct.pack(">d", 2.5)),
+            "decimal": Field(b"D", struct.pack(">Bi", 200, 7)),
+            "unsigned": Field(b"L", b"\xff" * 8),
+            "table": {"list": [1, None, Field(b"f", struct.pack(">f", 0.5))]},
+        },
+    ),
     "damaged wait": Message(b'{"specversion":"1.0","type":"snapshot-backup.waiting","data":{}}'),
     "wrong name": message(DEADLY + 1, backup={"name": "auto-x"}),
 }
@@ -133,9 +145,12 @@ def test_a_message_that_kills_the_process_takes_no_neighbour_along(
 def test_an_oversized_error_still_fits_a_dead_letter(make_site: MakeSite, amqp_url: str) -> None:
     """T16: two megabytes of error text are cut; the dead letter says so and the event has its end."""
     site = make_site(amqp_url)
-    text = "x" * 2_000_000
+    bodies = [{"badRequest": {"message": "x" * size}} for size in (500_000, 2_000_000)]
     site.emulator.set_faults(
-        [{"route": "create", "effect": "status", "status": 400, "body": {"badRequest": {"message": text}}}]
+        [
+            {"route": "create", "effect": "status", "status": 400, "times": 2, "body": bodies[0]},
+            {"route": "create", "effect": "status", "status": 400, "body": bodies[1]},
+        ]
     )
     site.start_worker()
     events = dict(many(0, 5))
@@ -162,4 +177,6 @@ def test_a_message_may_go_round_the_ladder_for_ever(make_site: MakeSite, amqp_ur
         wait_for(lambda: site.rabbit.count(dead) == len(events), seconds=60, what=site.counts)
         taken = list(site.rabbit.take_all(dead))
         assert sorted(event.body for _, event in events.values()) == sorted(body for _, body in taken)
-        assert not any(header.startswith("x-") for headers, _ in taken for header in headers)
+        assert not any(
+            header.startswith(("x-death", "x-first")) for headers, _ in taken for header in headers
+        )

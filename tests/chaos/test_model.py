@@ -49,10 +49,13 @@ FAULTS: dict[str, Fault] = {
     # A commit later than all the looks at it would be a second backup: no client can know.
     "late": LateCommit(SETTLE),
 }
+KINDS = [name for name in FAULTS if name != "late"]
 
 
 class Promises(RuleBasedStateMachine):
     """The world, and what was asked of it."""
+
+    late = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,13 +108,19 @@ class Promises(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 30.0, 120.0]))
     def time_passes(self, seconds: float) -> None:
         """The clock moves, and what has waited long enough comes back."""
-        self.world.clock.advance(seconds)
+        self.world.advance(seconds)
         self.world.broker.expire()
 
-    @rule(name=st.sampled_from(sorted(FAULTS)), count=st.integers(1, 3))
+    @rule(name=st.sampled_from(KINDS), count=st.integers(1, 3))
     def create_fails(self, name: str, count: int) -> None:
         """The next calls to make a backup fail."""
         self.world.api.fail("create", *[FAULTS[name]] * count)
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def commits_late(self) -> None:
+        """The next call is cut, and its work is done in the end."""
+        self.world.api.fail("create", FAULTS["late"])
 
     @rule(call=st.sampled_from(["find", "show"]), name=st.sampled_from(["503", "429", "401", "cut before"]))
     def look_fails(self, call: Any, name: str) -> None:
@@ -170,10 +179,30 @@ class Promises(RuleBasedStateMachine):
             self.loop.close()
 
 
+class ClockIsSet(Promises):
+    """The same with a clock that somebody sets.
+
+    Without late commits: how long ago a call was lost is told by this very clock.
+    """
+
+    late = False
+
+    @rule(seconds=st.sampled_from([-3600.0, -60.0, -1.0, 1.0, 60.0, 3600.0]))
+    def clock_is_set(self, seconds: float) -> None:
+        """Back or forth, as for summer time."""
+        self.world.clock.advance(seconds)
+
+
+def test_the_promises_hold_whatever_the_clock_does(seed: int) -> None:
+    """T25: 100 runs in which the clock jumps by up to an hour."""
+    print(f"seed {seed}")
+    _check(ClockIsSet, examples=100)
+
+
 def test_the_promises_hold_whatever_happens(seed: int) -> None:
     """200 runs of up to 50 things that happen: nothing lost, nothing twice, one end for each event."""
     print(f"seed {seed}")
-    _check(examples=200)
+    _check(Promises, examples=200)
 
 
 @pytest.mark.chaos
@@ -181,12 +210,12 @@ def test_the_promises_hold_whatever_happens(seed: int) -> None:
 def test_the_promises_hold_in_many_runs(seed: int) -> None:
     """The same, 5,000 runs."""
     print(f"seed {seed}")
-    _check(examples=5_000)
+    _check(Promises, examples=5_000)
 
 
-def _check(*, examples: int) -> None:
+def _check(machine: type[Promises], *, examples: int) -> None:
     run_state_machine_as_test(
-        Promises,
+        machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=50,

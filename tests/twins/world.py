@@ -42,7 +42,11 @@ ROUNDS = 2_000
 
 @dataclass
 class World:
-    """``kind`` says what a crash leaves of the ledger: a file, rows that others hold too, or nothing."""
+    """``kind`` says what a crash leaves of the ledger: a file, rows that others hold too, or nothing.
+
+    ``clock`` is this machine's clock on the wall, which somebody may set; ``steady`` is its monotonic time,
+    and the time of the broker and of the API.
+    """
 
     kind: LedgerKind = "memory"
     folder: Path | None = None
@@ -50,20 +54,21 @@ class World:
     concurrency: int = 32
     chooser: Chooser = field(default_factory=lambda: Chooser(("autobk_snapshot_*",), ()))
     clock: Clock = field(default_factory=Clock)
+    steady: Clock = field(default_factory=Clock)
     steps: Steps = field(default_factory=Steps)
     crashes: list[str] = field(default_factory=list)
     handled: list[Handled] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.api = MemoryApi(self.clock)
-        self.broker = MemoryBroker(self.clock, self.terms.limits.ladder, self.steps)
+        self.api = MemoryApi(self.steady)
+        self.broker = MemoryBroker(self.steady, self.terms.limits.ladder, self.steps)
         self.store = MemoryStore(self.clock)
         self.start()
 
     def start(self) -> None:
         """Start a process: what it knew before is what the ledger and the broker know."""
         self.ledger = self._open_ledger()
-        self.intake = Intake(self.concurrency, self.clock, doubt_pause=self.terms.limits.ladder[0])
+        self.intake = Intake(self.concurrency, self.steady, doubt_pause=self.terms.limits.ladder[0])
         self.process = self.new_process()
 
     def new_process(self, ledger: Book | None = None) -> Process:
@@ -76,10 +81,10 @@ class World:
         if self.kind == "sqlite":
             if self.folder is None:
                 raise ValueError("a ledger in a file wants a folder")
-            return SqliteLedger(self.folder / "ledger.db", self.clock, LEASE, monotonic=self.clock)
+            return SqliteLedger(self.folder / "ledger.db", self.clock, LEASE, monotonic=self.steady)
         if self.kind == "none":
-            return MemoryLedger(self.clock, LEASE, ask_first=True, monotonic=self.clock)
-        return Book(self.store, lease_seconds=LEASE, monotonic=self.clock)
+            return MemoryLedger(self.clock, LEASE, ask_first=True, monotonic=self.steady)
+        return Book(self.store, lease_seconds=LEASE, monotonic=self.steady)
 
     async def restart(self) -> None:
         """End the process at once and start another."""
@@ -87,6 +92,11 @@ class World:
             await self.ledger.aclose()
         self.broker.consumer_lost()
         self.start()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass everywhere."""
+        self.clock.advance(seconds)
+        self.steady.advance(seconds)
 
     async def aclose(self) -> None:
         """Close the ledger."""
@@ -123,7 +133,7 @@ class World:
             if self.broker.ready:
                 await (self.invoke(batch) if as_function else self.deliver(batch))
             elif (due := self.broker.next_due()) is not None:
-                self.clock.now = max(self.clock.now, due)
+                self.advance(max(0.0, due - self.steady.now))
                 self.broker.expire()
             else:
                 return

@@ -479,7 +479,7 @@ def test_of_two_backups_the_oldest_sound_one_is_told(caplog: pytest.LogCaptureFi
         world.api.end_in_error("broken")
         for _ in range(3):
             await world.api.create(PROJECT, request)
-            world.clock.advance(1)
+            world.advance(1)
         world.api.fail("create", CutBefore())
         await world.run(message(1))
 
@@ -629,6 +629,27 @@ def test_a_lost_connection_leaves_the_message_to_the_broker() -> None:
     run(body)
 
 
+# -- clocks
+
+
+@pytest.mark.parametrize("jump", [-3600.0, -1.0, 1.0, 3600.0])
+def test_a_clock_that_is_set_in_between_makes_no_second_call(jump: float) -> None:
+    """An hour back, as by a wrong change of summer time, or forth: still one backup and one end."""
+
+    async def body() -> None:
+        world = World()
+        world.api.settle = 30.0
+        world.api.fail("create", CutAfter())
+        world.broker.publish(message(1))
+        await world.deliver()
+        world.clock.advance(jump)
+        await world.until_quiet()
+        assert MADE == list(world.told())
+        assert 1 == len(world.api.backups)
+
+    run(body)
+
+
 # -- bugs
 
 
@@ -646,7 +667,7 @@ class _Buggy(MemoryApi):
 
 def _buggy_world(bugs: int) -> World:
     world = World()
-    world.api = _Buggy(world.clock)
+    world.api = _Buggy(world.steady)
     world.api.bugs = bugs
     world.start()
     return world
@@ -660,7 +681,7 @@ def test_a_bug_is_tried_again_when_its_claim_has_lapsed() -> None:
         world.broker.publish(message(1))
         await world.deliver()
         await world.ledger.renew()
-        world.clock.advance(LEASE / 2)
+        world.advance(LEASE / 2)
         await world.ledger.renew()
         assert MADE == list(await world.run())
         assert {"retry", "look"} == set(waits(world))
@@ -700,14 +721,14 @@ def test_a_cancelled_message_keeps_its_doubt() -> None:
                 started.set()
                 await asyncio.Event().wait()
 
-        world.api = Hanging(world.clock)
+        world.api = Hanging(world.steady)
         world.start()
         task = asyncio.create_task(world.process.handle(message(1)))
         await started.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         backups = world.api.backups
-        world.api = MemoryApi(world.clock, backups=backups)
+        world.api = MemoryApi(world.steady, backups=backups)
         await world.restart()
         assert MADE == list(await world.run(message(1)))
         assert 1 == len(backups)
