@@ -140,6 +140,7 @@ class Shift:
         """Make what somebody has deleted; where that is refused, the next look at it says so again."""
         with contextlib.suppress(ChannelClosed):
             await declare(self._link, self._topology)
+        self._changed.set()
 
     async def _open_consumer(self) -> Consumer:
         if self._consumer is None or self._consumer.closed:
