@@ -20,6 +20,8 @@ pytestmark = pytest.mark.broker
 HEARTBEAT = 2
 DRAIN = 5.0
 """``DRAIN_SECONDS`` of ``QUICK``."""
+EXIT_SECONDS = 3.0
+"""What closing and the end of the interpreter may take on a busy machine, beyond the drain."""
 
 
 def _events_go_through(site: Site, first: int, *, seconds: float) -> float:
@@ -125,7 +127,7 @@ def test_sigterm_under_load_ends_in_time(make_site: MakeSite, amqp_url: str) -> 
     site.ask(dict(many(0, 200)))
     wait_for(lambda: "create" in str(site.emulator.stats()), seconds=20, what=site.counts)
     took = site.stop()
-    assert took < DRAIN + 1
+    assert took < DRAIN + EXIT_SECONDS
     calls = sum(site.emulator.stats()["create"].values())
     site.start_worker()
     site.emulator.clear_faults()
@@ -143,7 +145,7 @@ def test_a_call_that_outlasts_the_drain_is_left_in_doubt(make_site: MakeSite, am
     wait_for(lambda: not site.rabbit.count(site.name), seconds=20, what=site.counts)
     site.sink.poll(0.5)
     took = site.stop()
-    assert took < 1 + 1
+    assert took < 1 + EXIT_SECONDS
     site.settings = {"VBS_TIMEOUT": "2"}
     site.start_worker()
     site.wait_until_told(seconds=60)
@@ -175,7 +177,7 @@ def test_sigterm_is_heard_while_the_broker_is_silent(make_site: MakeSite, amqp_u
         site.settings = {"AMQP_URL": patient}
         _started(site)
         proxy.swallow(True)
-        assert site.stop() < DRAIN + 1
+        assert site.stop() < DRAIN + EXIT_SECONDS
 
 
 def test_sigterm_is_heard_while_connecting(make_site: MakeSite, amqp_url: str) -> None:
@@ -198,17 +200,19 @@ class TestOwnBroker:
 
     def test_a_blocked_connection_loses_nothing(self, make_site: MakeSite, own_broker: RabbitProcess) -> None:
         """T21: a memory alarm stops publishers for a while; then all goes on."""
-        site = make_site(own_broker.url)
+        site = make_site(own_broker.url, VBS_TIMEOUT="20")
+        site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 4.0}])
         _started(site)
-        _events_go_through(site, 0, seconds=20)
-        for event_id, (snapshot, event) in many(10, 60):
-            site.publish(event)
-            site.asked[event_id] = snapshot
+        site.ask(dict(many(0, 30)))
+        wait_for(lambda: not site.rabbit.count(site.name), seconds=20, what=site.counts)
         own_broker.ctl("set_vm_memory_high_watermark", "0.000001")
+        wait_for(lambda: "broker.blocked" in site.log_tail(), seconds=20, what=site.log_tail)
         site.sink.poll(3.0)
+        told = len(site.sink.outcomes)
         own_broker.ctl("set_vm_memory_high_watermark", "0.4")
         took = site.wait_until_told(seconds=60)
-        site.judge("T21 blocked", took=f"{took:.1f} s")
+        assert told < 30, "nothing was held up"
+        site.judge("T21 blocked", took=f"{took:.1f} s", told_before=told)
 
     def test_a_refused_confirm_is_tried_again(self, make_site: MakeSite, own_broker: RabbitProcess) -> None:
         """T21: a full queue refuses outcomes; all is told when there is room."""

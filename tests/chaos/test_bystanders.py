@@ -1,0 +1,67 @@
+"""T14: a message that kills the process, and the messages beside it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.local.server import RabbitProcess
+from tests.chaos.conftest import MakeSite
+from tests.chaos.site import many, wait_for
+from tests.twins.events import made_up_id, message
+
+pytestmark = pytest.mark.broker
+
+DEADLY = 999_999
+LIMIT = 3
+"""A delivery limit of 20, as the queue has it, takes a minute of deaths; a policy may lower it."""
+
+
+def _deadly_python(folder: Path) -> str:
+    """A ``sitecustomize`` that ends the process when a marked snapshot comes up, as a bug in C code would."""
+    marked = made_up_id("snapshot", DEADLY)
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "from handler.process import Process\n"
+        "story = Process._make\n"
+        "async def deadly(self, case, claim):\n"
+        f"    if case.request.snapshot_id == {marked!r}:\n"
+        "        os._exit(139)\n"
+        "    return await story(self, case, claim)\n"
+        "Process._make = deadly\n"
+    )
+    return str(folder)
+
+
+def test_a_message_that_kills_the_process_takes_no_neighbour_along(
+    make_site: MakeSite, own_broker: RabbitProcess, unique: str, tmp_path: Path
+) -> None:
+    """T14: the culprit ends in the dead letters by the delivery limit, alone; 49 innocents succeed."""
+    own_broker.ctl("set_policy", "soon", f"^{unique}$", json.dumps({"delivery-limit": LIMIT}))
+    site = make_site(own_broker.url, CONCURRENCY="50")
+    path = tmp_path / "deadly"
+    path.mkdir()
+    python = _deadly_python(path)
+    site.ask(dict(many(0, 25)))
+    site.publish(message(DEADLY))
+    site.ask(dict(many(25, 49)))
+    deaths = 0
+    worker = site.start_worker(python=[python])
+    dead_queue = site.queues[-1]
+
+    def over() -> bool:
+        nonlocal worker, deaths
+        if worker.poll() is not None:
+            assert 139 == worker.returncode, site.log_tail()
+            deaths += 1
+            site.kill(worker)
+            worker = site.start_worker(python=[python])
+        return site.rabbit.count(dead_queue) == 1
+
+    wait_for(over, seconds=110, what=site.counts)
+    site.wait_until_told(seconds=30)
+    [(headers, body)] = site.rabbit.take_all(dead_queue)
+    assert made_up_id("snapshot", DEADLY) == json.loads(body)["data"]["snapshot_id"]
+    assert "delivery_limit" == headers["x-death"][0]["reason"]
+    site.judge("T14 bystanders", deaths=deaths)
+    assert LIMIT + 1 == deaths, "the limit was counted down by this message's own deaths alone"

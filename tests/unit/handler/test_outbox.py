@@ -1,0 +1,49 @@
+"""Headers of a dead letter: whatever came in goes out again, as far as one frame holds it."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pika.data
+import pytest
+
+from handler.broker.outbox import fitting
+
+FRAME = 131_072
+
+
+def _size(headers: dict[str, Any]) -> int:
+    pieces: list[bytes] = []
+    return int(pika.data.encode_table(pieces, headers))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["text", b"\xff", 1, -(2**63), True, None, [1, ["a"]], {"a": {"b": 1}}, datetime(2026, 1, 1, tzinfo=UTC)],
+    ids=repr,
+)
+def test_what_pika_can_send_stays_as_it_is(value: object) -> None:
+    """No header is changed without need."""
+    assert {"own": value} == fitting({"own": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.5, "2.5"), (2**64, str(2**64)), (Decimal("1E-300"), "1E-300"), (float("nan"), "nan")],
+    ids=["double", "unsigned", "decimal", "nan"],
+)
+def test_what_pika_can_only_receive_becomes_text(value: object, text: str) -> None:
+    """Also deep inside: otherwise the message could never be buried."""
+    headers = {"own": value, "deep": {"list": [value]}}
+    sent = fitting(headers)
+    assert {"own": text, "deep": {"list": [text]}} == sent
+    assert 0 < _size(sent)
+
+
+def test_headers_fit_one_frame() -> None:
+    """The text of the error goes first, then the largest of the others; their names are kept."""
+    own = {f"own-{number}": "x" * 30_000 for number in range(6)}
+    sent = fitting({**own, "small": 1, "dl-category": "refused", "dl-message": "y" * 1024})
+    assert _size(sent) < FRAME
+    assert ("refused", 1) == (sent["dl-category"], sent["small"])
+    assert sent["dl-dropped-headers"].startswith("own-")
