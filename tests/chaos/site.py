@@ -1,5 +1,6 @@
 """A site of real things: names of its own on a broker, an emulator, and worker processes to kill."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from events.message import Message
+from handler.broker.link import Tls, connect
+from handler.broker.topology import Topology, declare
 from infra.emulator.testing import Emulator
 from tests.chaos.rabbit import Rabbit, Sink, delete
 from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
@@ -77,7 +80,7 @@ class Site:
         self.rabbit = Rabbit(self.amqp_url).__enter__()
         self.listener = Rabbit(self.amqp_url).__enter__()
         self.sink = Sink(self.listener, f"{self.name}.out", f"{self.name}.sink")
-        self.run("topology", "declare")
+        asyncio.run(self._declare())
         return self
 
     def __exit__(
@@ -91,10 +94,11 @@ class Site:
         self.listener.close()
         self.rabbit.close()
 
-    def run(self, *arguments: str) -> None:
-        """Run a command of the program to its end."""
-        command = self._command(*arguments)
-        subprocess.run(command, env=self._environ(), cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+    async def _declare(self) -> None:
+        """Make the program's side of the broker, so that events may be published before a worker is up."""
+        names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", LADDER)
+        async with await connect([self.amqp_url], Tls()) as link:
+            await declare(link, names)
 
     def start_worker(self, *, python: Sequence[str] = (), **settings: str) -> subprocess.Popen[bytes]:
         """Start a worker; its log is in the folder. ``python`` are paths before the project's own."""

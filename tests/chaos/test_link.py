@@ -201,7 +201,7 @@ class TestOwnBroker:
     def test_a_blocked_connection_loses_nothing(self, make_site: MakeSite, own_broker: RabbitProcess) -> None:
         """T21: a memory alarm stops publishers for a while; then all goes on."""
         site = make_site(own_broker.url, VBS_TIMEOUT="20")
-        site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 4.0}])
+        site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 10.0}])
         _started(site)
         site.ask(dict(many(0, 30)))
         wait_for(lambda: not site.rabbit.count(site.name), seconds=20, what=site.counts)
