@@ -42,11 +42,11 @@ async def chosen(found: Reading, choice: Choice, *, limit: int | None = None) ->
     left = limit
     if left == 0:
         return
-    async for delivery in found.deliveries():
-        letter = read_letter(delivery.message)
+    async for taken in found.messages():
+        letter = read_letter(taken.message)
         if not choice.takes(letter):
             continue
-        yield Held(letter, delivery.ack)
+        yield Held(letter, taken.take_away)
         if left is not None:
             left -= 1
             if left == 0:

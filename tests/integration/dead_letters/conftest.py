@@ -28,7 +28,7 @@ def place(
         ladder=(1, 2),
         quorum=request.param == "quorum",
     )
-    asyncio.run(_declare(amqp_url, topology))
+    asyncio.run(declared(amqp_url, topology))
     place = Place(amqp_url, topology, tmp_path)
     yield place
     with place.channel() as channel:
@@ -38,6 +38,7 @@ def place(
             channel.exchange_delete(exchange.name)
 
 
-async def _declare(url: str, topology: Topology) -> None:
+async def declared(url: str, topology: Topology) -> None:
+    """Declare everything."""
     async with await connect([url], Tls()) as link:
         await declare(link, topology)
