@@ -31,6 +31,7 @@ def settings(broker: Broker, unique: str, tmp_path: Path) -> Settings:
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
+    """Be a worker until told to stop."""
     async with bootstrap.parts(settings) as parts:
         await parts.worker().run(stop)
 
