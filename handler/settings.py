@@ -156,7 +156,7 @@ def _endpoint_problems(variable: str, value: str) -> Iterator[str]:
 
 
 def _address(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
-    """Take a URL apart; None where its scheme, host or port cannot be. A bare # or / in a password shows so."""
+    """Take a URL apart; None where scheme, host or port cannot be, as with a bare # in a password."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
