@@ -11,6 +11,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "broker.connected": "connected, and consuming begins",
     "broker.lost": "no connection to the broker; it is tried again",
     "broker.blocked": "the broker takes no messages for now (memory or disk), or takes them again",
+    "broker.classic": "QUEUE_TYPE=classic, told at each start: waiting messages can be lost",
     "binding.missing": "an exchange of SNAPSHOT_BINDINGS is not there, or must not be bound to",
     "consume.refused": "the broker does not let the queue be consumed; it is tried again",
     "publish.refused": "the broker did not take a message; it is tried again, the event stays in hand",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -136,8 +136,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     if ladder[-1] > _LONGEST_WAIT:
         yield f"WAIT_LADDER: no wait can be longer than {_LONGEST_WAIT} seconds"
     for url in settings.amqp_url:
-        parts = urlsplit(url.get_secret_value())
-        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+        if _address(url.get_secret_value(), ("amqp", "amqps")) is None:
             yield "AMQP_URL: must be amqp://user:password@host:5672/vhost or amqps://…"
     if bool(settings.amqp_cert_file) != bool(settings.amqp_key_file):
         yield "AMQP_CERT_FILE, AMQP_KEY_FILE: both or neither"
@@ -149,11 +148,21 @@ def _problems(settings: Settings) -> Iterator[str]:
 
 
 def _endpoint_problems(variable: str, value: str) -> Iterator[str]:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _address(value, ("http", "https"))
+    if parts is None:
         yield f"{variable}: must be scheme and host, such as https://vbs.region.example.com"
     elif parts.path not in ("", "/") or parts.query or parts.username:
         yield f"{variable}: only scheme, host and port; the path is made from VBS_API_VERSION and the project"
+
+
+def _address(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
+    """Take a URL apart; None where scheme, host or port cannot be, as with a bare # in a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
 
 
 def load_settings(**overrides: Any) -> Settings:

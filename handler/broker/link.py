@@ -27,6 +27,7 @@ HEARTBEAT = 10
 _CONNECT_TIMEOUT = 15.0
 _CLOSE_TIMEOUT = 2.0
 _CALL_TIMEOUT = 30.0
+_GIVE_UP_TIMEOUT = 1.0
 
 
 class ChannelClosed(ConnectionLost):
@@ -219,6 +220,7 @@ async def _connect_one(params: pika.URLParameters) -> Link:
         # Nobody waits for it any more: out of time, or cancelled.
         if not (raw.is_open or raw.is_closed or raw.is_closing):
             raw.close()
+            await asyncio.wait({closed}, timeout=_GIVE_UP_TIMEOUT)
     return Link(raw, closed)
 
 

@@ -67,6 +67,7 @@ def tell(channel: BlockingChannel, exchange: str) -> None:
 
 
 def body(type_: str) -> bytes:
+    """The example outcome of a type, as it is published."""
     return json.dumps(examples.OUTCOME_EVENTS[type_]).encode()
 
 

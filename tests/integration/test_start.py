@@ -31,6 +31,7 @@ def settings(broker: Broker, unique: str, tmp_path: Path) -> Settings:
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
+    """Be a worker until told to stop."""
     async with bootstrap.parts(settings) as parts:
         await parts.worker().run(stop)
 
@@ -57,22 +58,30 @@ def test_a_queue_that_would_lose_messages_is_refused(
             channel.queue_delete(unique)
 
 
-def test_a_broker_that_is_merely_down_stops_nobody(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broker_that_is_merely_down_stops_nobody(settings: Settings) -> None:
     """A worker keeps trying, and can be stopped meanwhile."""
     down = settings.model_copy(
         update={"amqp_url": load_settings(amqp_url=f"amqp://127.0.0.1:{free_ports(1)[0]}").amqp_url}
     )
 
     async def until_it_has_said_so() -> None:
-        stop = asyncio.Event()
-        working = asyncio.create_task(work(down, stop))
-        while "no broker" not in caplog.text:
-            await asyncio.sleep(0.01)
-        assert not working.done()
-        stop.set()
-        await working
+        stop, said = asyncio.Event(), asyncio.Event()
+
+        def hear(record: logging.LogRecord) -> bool:
+            if "no broker" in record.getMessage():
+                said.set()
+            return True
+
+        worker_log = logging.getLogger("handler.worker")
+        worker_log.addFilter(hear)
+        try:
+            working = asyncio.create_task(work(down, stop))
+            await said.wait()
+            assert not working.done()
+            stop.set()
+            await working
+        finally:
+            worker_log.removeFilter(hear)
 
     asyncio.run(asyncio.wait_for(until_it_has_said_so(), 30))
 

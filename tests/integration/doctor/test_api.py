@@ -1,5 +1,6 @@
 """Faults of the API's settings, its sign-in and the clock, against servers that answer."""
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -192,8 +193,6 @@ def test_a_clock_that_is_off(look: Look, minutes: int, state: str) -> None:
 
 def test_an_endpoint_that_never_answers(monkeypatch: pytest.MonkeyPatch, look: Look) -> None:
     """The call has its time."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         report = look(VBS_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}", VBS_TIMEOUT="0.5")
 

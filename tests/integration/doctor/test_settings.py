@@ -34,6 +34,17 @@ def test_each_problem_is_named_and_the_rest_said_to_be_unchecked(monkeypatch: py
     assert "s3cr3t" not in f"{report}"
 
 
+@pytest.mark.parametrize(
+    "url", ["amqp://u:s3cr3t#x@host/", "amqp://host:port/", "http://host/", "amqp://[::1/", "host:5672"]
+)
+def test_an_address_of_a_broker_that_is_none(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A password that was not %-encoded, a port that is no number: named, and never quoted."""
+    report = look(monkeypatch, AMQP_URL=url)
+
+    report.one("settings", "bad", "AMQP_URL", "amqp://user:password@host:5672/vhost")
+    assert "s3cr3t" not in f"{report}"
+
+
 @pytest.mark.parametrize("variable", ["AMQP_CA_FILE", "VBS_CA_FILE", "RULES_FILE"])
 def test_a_file_that_is_missing(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     """A file is named by its variable."""
