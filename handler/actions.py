@@ -15,6 +15,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "binding.missing": "an exchange of SNAPSHOT_BINDINGS is not there, or must not be bound to",
     "consume.refused": "the broker does not let the queue be consumed; it is tried again",
     "publish.refused": "the broker did not take a message; it is tried again, the event stays in hand",
+    "topology.missing": "a queue of ours was deleted by somebody; it is declared again",
     "outcome.unroutable": "no queue is bound for an outcome; it is told again later",
     "message.accepted": "the API makes a backup of the snapshot, or one was found",
     "message.completed": "the backup is available",

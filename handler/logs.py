@@ -24,7 +24,9 @@ _QUIET: Mapping[str, int] = {
     "pika": logging.CRITICAL,
 }
 _IDS = ("event_id", "project_id", "volume_id", "snapshot_id")
-_FOR_PROGRAMS = frozenset({"action", "project_id", "volume_id", "trace_id"})
+_FOR_PROGRAMS = frozenset({"action", "project_id", "volume_id", "trace_id"}) | {
+    "events", "outcomes", "waits", "rate", "in_hand", "intake",
+}  # fmt: skip
 """What lines for people leave out."""
 
 _CONTROL: Final = dict.fromkeys(

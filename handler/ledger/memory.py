@@ -68,6 +68,7 @@ class MemoryStore:
         """Nothing can be in the way but the end."""
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
+        self.figures.reachable = True
 
     async def aclose(self) -> None:
         """Forget everything."""

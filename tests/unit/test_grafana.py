@@ -1,0 +1,133 @@
+"""The dashboard and the alerts: they ask for nothing that the program does not tell."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from handler.metrics import HELP
+from tests.conftest import ROOT
+from tests.settings_names import program
+
+FOLDER = ROOT / "infra" / "grafana"
+ALERTS = FOLDER / "alerts.yaml"
+DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))
+RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]
+]
+
+HISTOGRAMS = {
+    "event_seconds",
+    "unfinished_backup_seconds",
+    "api_call_seconds",
+    "ledger_group_size",
+}
+GAUGES = {
+    "in_hand",
+    "in_hand_oldest_seconds",
+    "consuming",
+    "concurrency",
+    "intake_state",
+    "intake_trouble",
+    "confirms_outstanding",
+    "ledger_reachable",
+    "ledger_free_bytes",
+}
+OTHERS = {
+    "rabbitmq_queue_messages_ready",  # of RabbitMQ's plugin rabbitmq_prometheus, at /metrics/per-object
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+}
+METRIC = re.compile(r"\b(?:snapshot_backup|rabbitmq|process)_[a-z_]+")
+
+
+def _samples() -> set[str]:
+    """Every sample that the program's output may have, as the types of its metrics name them."""
+    found = set()
+    for name in HELP:
+        suffixes = ("_bucket", "_sum", "_count") if name in HISTOGRAMS else ("",)
+        if name not in HISTOGRAMS | GAUGES:
+            suffixes = ("_total",)
+        found |= {f"snapshot_backup_{name}{suffix}" for suffix in suffixes}
+    return found
+
+
+def _panels() -> Iterator[dict[str, Any]]:
+    yield from (panel for panel in DASHBOARD["panels"] if panel["type"] != "row")
+
+
+def _queries() -> Iterator[tuple[str, str]]:
+    for rule in RULES:
+        yield rule["alert"], rule["expr"]
+    for panel in _panels():
+        yield from ((panel["title"], target["expr"]) for target in panel["targets"])
+
+
+def test_every_metric_that_is_asked_for_is_told() -> None:
+    """By the program, or by the few others that are named here."""
+    unknown = {
+        (where, metric)
+        for where, expression in _queries()
+        for metric in METRIC.findall(expression)
+        if metric not in _samples() | OTHERS
+    }
+    assert set() == unknown
+
+
+def test_every_metric_of_ours_is_on_the_dashboard() -> None:
+    """What is measured can be seen."""
+    shown = " ".join(target["expr"] for panel in _panels() for target in panel["targets"])
+    assert set() == {name for name in HELP if f"snapshot_backup_{name}" not in shown}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_each_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+    """In a sentence each, with a severity."""
+    notes = rule["annotations"]
+    assert (True, True) == (notes["summary"].endswith("."), notes["action"].endswith("."))
+    assert rule["labels"]["severity"] in ("warning", "critical")
+
+
+def test_prometheus_takes_the_rules() -> None:
+    """By its own checker."""
+    done = subprocess.run(
+        [program("promtool"), "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False
+    )
+    assert (0, True) == (done.returncode, f"{len(RULES)} rules found" in done.stdout), done.stderr
+
+
+def test_panels_do_not_overlap() -> None:
+    """Each has its own place on a grid of 24 columns, and an id of its own."""
+    places = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert (len(places), len(ids), True) == (len(set(places)), len(set(ids)), max(x for x, _ in places) < 24)
+
+
+def test_each_panel_says_what_it_shows() -> None:
+    """A title and a description, and queries with names of their own."""
+    for panel in _panels():
+        references = [target["refId"] for target in panel["targets"]]
+        assert panel["title"]
+        assert panel["description"]
+        assert len(references) == len(set(references))
+
+
+def test_every_variable_that_is_used_is_declared() -> None:
+    """Grafana would leave the others as they are."""
+    used = set(re.findall(r"\$\{?([a-z]+)\b", json.dumps(list(_panels()))))
+    assert used == {variable["name"] for variable in DASHBOARD["templating"]["list"]}
+
+
+def test_the_folder_holds_nothing_else() -> None:
+    """Two files to import."""
+    assert {"alerts.yaml", "dashboard.json", "README.md"} == {path.name for path in Path(FOLDER).iterdir()}
