@@ -71,8 +71,9 @@ class State:
 
     ``first_seen`` and ``accepted_at`` are seconds since the epoch. ``attempts`` counts tries that were this
     message's own trouble; ``waits`` every wait; ``crashes`` the processes that ended with it in hand.
-    ``replay`` names the replay that sent it back from the dead letters. ``traceparent`` is the W3C trace
-    context of whoever handled it last.
+    ``replay`` names the replay that sent it back from the dead letters. ``doubt_since`` and ``looks`` tell of
+    a call in doubt, for a ledger that forgets. ``traceparent`` is the W3C trace context of whoever handled it
+    last.
     """
 
     first_seen: float
@@ -83,6 +84,8 @@ class State:
     backup_id: str | None = None
     accepted_at: float | None = None
     replay: str | None = None
+    doubt_since: float | None = None
+    looks: int = 0
     traceparent: str | None = None
 
 
@@ -112,6 +115,8 @@ class _Envelope(BaseModel):
     backupid: str | None = None
     acceptedat: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     replayid: str | None = None
+    doubtsince: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    looks: int = Field(default=0, ge=0, le=1_000_000)
     traceparent: str | None = Field(default=None, max_length=55)
     data: _Original
 
@@ -133,6 +138,8 @@ def wrap(original: Message, state: State, *, event_id: str, subject: str | None 
         backupid=state.backup_id,
         acceptedat=state.accepted_at,
         replayid=state.replay,
+        doubtsince=state.doubt_since,
+        looks=state.looks,
         traceparent=state.traceparent,
         data=_Original(body=kept.body, content_type=kept.content_type, headers=headers_to_json(kept.headers)),
     )
@@ -159,6 +166,8 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
         backup_id=envelope.backupid,
         accepted_at=envelope.acceptedat,
         replay=envelope.replayid,
+        doubt_since=envelope.doubtsince,
+        looks=envelope.looks,
         traceparent=envelope.traceparent,
     )
     return original, state

@@ -153,7 +153,10 @@ class Batch:
         """Hand a message over as it is; one that was cut off comes back when its claim has ended."""
         original, state = open_message(message, now=time.time())
         settings = self._settings
-        seconds = settings.lease_seconds if reason == "look" else settings.wait_ladder[0]
+        seconds: float = settings.wait_ladder[0]
+        if reason == "look":
+            seconds = settings.lease_seconds
+            state = replace(state, doubt_since=time.time(), looks=0)
         kept = "watch" if state.reason == "watch" else reason
         await self._wait(original, replace(state, reason=kept, waits=state.waits + 1), seconds)
         self.kinds["waiting"] += 1

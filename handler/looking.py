@@ -35,7 +35,7 @@ class Looking:
         doubt, now = claim.doubt, self.tools.clock()
         if doubt and now < doubt.look_after:
             await self.tools.ledger.doubt(claim, doubt)
-            return replies.waits(case, "look", doubt.look_after - now)
+            return replies.looks_later(case, doubt, doubt.look_after - now)
         wanted = case.request
         try:
             found = await self.tools.api.find(
@@ -92,7 +92,7 @@ class Looking:
         seconds = self.tools.limits.rung(doubt.looks + 1)
         later = Doubt(doubt.since, doubt.looks + 1, self.tools.clock() + seconds)
         await self.tools.ledger.doubt(claim, later)
-        return replies.waits(case, "look", seconds)
+        return replies.looks_later(case, later, seconds)
 
     async def _unknown(self, case: Case, claim: Ours, error: ApiError) -> Reply:
         """A look-up that failed is no absence: nothing may be sent, and nothing is counted."""
@@ -102,7 +102,7 @@ class Looking:
             return await self.tools.fail(case, claim, replies.failure(error, category))
         if claim.doubt:
             await self.tools.ledger.doubt(claim, claim.doubt)
-            return replies.waits(case, "look", decision.seconds)
+            return replies.looks_later(case, claim.doubt, decision.seconds)
         await self.tools.ledger.release(claim)
         return replies.waits(case, wait_reason(decision), decision.seconds)
 

@@ -181,7 +181,7 @@ class Process:
             case Ours() if case.state.reason == "watch" and case.state.backup_id:
                 return await self._watch_unremembered(case, claim, case.state.backup_id)
             case Ours():
-                return await self._make_or_abandon(case, claim)
+                return await self._make_or_abandon(case, case.in_doubt(claim))
             case _:
                 assert_never(claim)
 
@@ -227,10 +227,11 @@ class Process:
             return await tools.fail(tried, claim, replies.failure(error, decision.category))
         if decision.action == "look":
             now = tools.clock()
-            await tools.ledger.doubt(claim, Doubt(since=now, looks=0, look_after=now + decision.seconds))
-            return replies.waits(tried, "look", decision.seconds)
+            doubt = Doubt(since=now, looks=0, look_after=now + decision.seconds)
+            await tools.ledger.doubt(claim, doubt)
+            return replies.looks_later(tried, doubt, decision.seconds)
         await tools.ledger.release(claim)
-        return replies.waits(tried, wait_reason(decision), decision.seconds)
+        return replies.waits(tried.certain(), wait_reason(decision), decision.seconds)
 
     async def _watch_unremembered(self, case: Case, claim: Ours, backup_id: str) -> Reply:
         """Watch where the ledger has forgotten, or never knew: the message itself says what was made."""

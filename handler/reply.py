@@ -22,7 +22,7 @@ from events.outcome import (
 from events.snapshot import SnapshotEvent
 from handler.choosing import Choice
 from handler.errors import ApiError
-from handler.ports import Ended, Key
+from handler.ports import Doubt, Ended, Key, Ours
 from handler.request import BackupRequest
 
 Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored"]
@@ -62,6 +62,16 @@ class Case:
             volume_id=self.request.volume_id,
             snapshot_id=self.request.snapshot_id,
         )
+
+    def in_doubt(self, claim: Ours) -> Ours:
+        """The claim, with the doubt that the message tells of where the ledger knows none."""
+        if claim.doubt or self.state.doubt_since is None:
+            return claim
+        return replace(claim, doubt=Doubt(self.state.doubt_since, self.state.looks, look_after=0.0))
+
+    def certain(self) -> "Case":
+        """The case after an answer that leaves no doubt."""
+        return replace(self, state=replace(self.state, doubt_since=None, looks=0))
 
     def tried(self) -> "Case":
         """The case after one more counted try."""
@@ -106,6 +116,12 @@ def _subject(ids: EventIds, *, event_id: str, attempts: int) -> _Subject:
 
 def _case_subject(case: Case) -> _Subject:
     return _subject(case.ids, event_id=case.event.id, attempts=case.state.attempts)
+
+
+def looks_later(case: Case, doubt: Doubt, seconds: float) -> Reply:
+    """Come back to look for a call in doubt; the message tells of it too, where the ledger forgets."""
+    told = replace(case.state, doubt_since=doubt.since, looks=doubt.looks)
+    return waits(replace(case, state=told), "look", seconds)
 
 
 def waits(case: Case, reason: WaitReason, seconds: float) -> Reply:

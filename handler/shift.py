@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from events.decode import open_message
-from events.message import Message, wrap
+from events.message import Message, WaitReason, wrap
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.link import ChannelClosed, Link
 from handler.broker.topology import Topology, declare
@@ -210,9 +210,9 @@ class Shift:
     async def _put_aside(self, delivery: Delivery) -> None:
         now = self._clock()
         original, state = open_message(delivery.message, now=now)
-        marked = replace(
-            state, reason="pause", crashes=_crashes(delivery.message, now), waits=state.waits + 1
-        )
+        reason: WaitReason = "watch" if state.reason == "watch" else "pause"
+        crashes = _crashes(delivery.message, now)
+        marked = replace(state, reason=reason, crashes=crashes, waits=state.waits + 1)
         await self._outbox.wait(wrap(original, marked, event_id=original.derived_id), seconds=_PARK_SECONDS)
         delivery.ack()
 

@@ -48,6 +48,8 @@ STATES = st.builds(
     backup_id=st.none() | TEXTS,
     accepted_at=st.none() | TIMES,
     replay=st.none() | TEXTS,
+    doubt_since=st.none() | TIMES,
+    looks=st.integers(0, 1_000_000),
 )
 
 

@@ -459,6 +459,22 @@ def test_a_late_commit_is_found() -> None:
     assert 1 == len(world.api.backups)
 
 
+def test_a_doubt_outlives_a_ledger_that_forgets() -> None:
+    """LEDGER_URL=none and another process: the message itself tells how often it was looked for."""
+    world = World(kind="none")
+    world.api.fail("create", LateCommit(TERMS.limits.settle_time))
+
+    async def story() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        await world.restart()
+        await world.until_quiet()
+
+    run(story)
+    assert MADE == world.told()
+    assert 1 == len(world.api.backups)
+
+
 def test_a_doubt_that_never_ends_is_told_as_one() -> None:
     """Looks that fail until MAX_AGE: a backup may exist, and somebody must know."""
     world = World(terms=with_limits(max_age=200.0))
