@@ -77,7 +77,7 @@ BUGS: Mapping[str, Bug] = {
         "handler/ledger/rules.py",
         "    if row.token is not None and now < row.lease_until:\n",
         "    if row.token is not None and now < 0:\n",
-        f"{PROCESS}::test_duplicates_at_once_make_one_call",
+        "tests/unit/test_ledger_rules.py::test_claim_answers",
     ),
     "forget what was made": Bug(
         "handler/process.py",

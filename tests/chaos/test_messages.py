@@ -1,4 +1,4 @@
-"""T11, T13, T14, T16, T17: messages repeated, poisonous, deadly, oversized, and long on their way."""
+"""T11, T13, T16, T17: messages repeated, poisonous, oversized, and long on their way."""
 
 import random
 import struct

@@ -1,0 +1,24 @@
+"""What a delivery looks like to the story, whatever the client library made of it."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pika
+
+from handler.broker.consumer import Consumer, Delivery
+from handler.broker.link import Channel
+
+
+def test_short_strings_that_are_no_text_become_text() -> None:
+    """Pika gives them as bytes; a header's name or a content type of bytes would trip everybody later."""
+    raw = SimpleNamespace(add_on_cancel_callback=lambda _: None)
+    seen: list[Delivery] = []
+    consumer = Consumer(cast("Channel", SimpleNamespace(raw=raw)), "q", seen.append, lambda: None)
+    properties: Any = pika.BasicProperties()
+    properties.content_type, properties.headers = b"\xff", {b"\xffown": b"\xff", "plain": 1}
+    consumer._deliver(raw, SimpleNamespace(delivery_tag=1, redelivered=False), properties, b"{}")
+    [delivery] = seen
+    assert ("\ufffd", {"\ufffdown": b"\xff", "plain": 1}) == (
+        delivery.message.content_type,
+        delivery.message.headers,
+    )
