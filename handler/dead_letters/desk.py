@@ -8,7 +8,7 @@ from handler.broker.link import Link
 from handler.broker.topology import Topology
 from handler.dead_letters.choice import Choice
 from handler.dead_letters.letter import Letter, read_letter
-from handler.dead_letters.reading import Reading, check_queue, reading
+from handler.dead_letters.reading import Reading, Settle, check_queue, reading
 from handler.dead_letters.turn import turn
 
 
@@ -37,12 +37,21 @@ class Desk:
             yield found
 
 
-async def chosen(found: Reading, choice: Choice, *, limit: int | None = None) -> AsyncIterator[Held]:
-    """Yield the dead letters that are meant, oldest first, at most ``limit``."""
+async def _nothing_to_settle() -> None:
+    """Who takes nothing away has nothing under way."""
+
+
+async def chosen(
+    found: Reading, choice: Choice, *, limit: int | None = None, settle: Settle = _nothing_to_settle
+) -> AsyncIterator[Held]:
+    """Yield the dead letters that are meant, oldest first, at most ``limit``.
+
+    Who takes some away later than at once says by ``settle`` how to bring that to its end.
+    """
     left = limit
     if left == 0:
         return
-    async for taken in found.messages():
+    async for taken in found.messages(settle):
         letter = read_letter(taken.message)
         if not choice.takes(letter):
             continue

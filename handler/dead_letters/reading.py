@@ -18,9 +18,9 @@ Dangers:
 - Each return counts toward a delivery limit, and the dead letters have no dead letters: the queue must be
   declared as ``Topology.dead_queue`` says, which is checked before the first look.
 - Taking away is not confirmed by AMQP, and a quorum queue's channel that is closed forgets acknowledgements
-  that it has not passed on yet: of 40 messages that were sent back and acknowledged, 7 came back. So each
-  window has an *anchor*, a consumer that holds one message and thus gets no other. Ending it is a command
-  that the queue answers after all acknowledgements before it; only then is the channel closed.
+  that it has not passed on yet: of 40 messages that were sent back and acknowledged, 7 came back. So a window
+  is ended by cancelling its consumer after the last acknowledgement: the queue answers that in turn. Only
+  then may the channel be closed.
 - RabbitMQ closes a channel that holds a message for 30 minutes: ``replaying`` reads anew before that.
 - Each window has a channel of its own: the broker searches all that a channel holds for each single
   acknowledgement, and stops at 2,047 channels. Windows of 2,000 reach as far as 4,000,000 messages.
@@ -28,7 +28,7 @@ Dangers:
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -53,71 +53,80 @@ class NoQueue(BrokerError):
     """The dead-letter queue is not there, or not as it must be to be read safely."""
 
 
-class _Window:
-    """Messages in hand on a channel of their own. The first is the anchor's."""
+Settle = Callable[[], Awaitable[None]]
+"""Brings what is being done with messages in hand to its end."""
 
-    def __init__(self, channel: Channel, queue: str) -> None:
+
+class _Window:
+    """Up to ``size`` messages in hand, by one consumer on a channel of its own: that keeps their order."""
+
+    def __init__(self, channel: Channel, queue: str, size: int) -> None:
         self._channel = channel
         self._queue = queue
+        self._size = size
         self._arrived = asyncio.Event()
-        self._anchor = Consumer(channel, queue, self._arrive, self._arrived.set)
-        self._first: Delivery | None = None
+        self._consumer = Consumer(channel, queue, self._arrive, self._arrived.set)
+        self._in_hand = 0
         self._acknowledged = False
-        self._first_is_taken = False
         self.waiting: deque[Delivery] = deque()
 
-    async def fill(self, size: int) -> None:
-        """Take up to ``size`` messages in hand; fewer where the queue has no more."""
-        await self._anchor.set_prefetch(1)
-        if await self._until(1):
-            self._first = self.waiting[0]
-            if size > 1:
-                rest = Consumer(self._channel, self._queue, self._arrive, self._arrived.set)
-                await rest.set_prefetch(size - 1)
-                await self._until(size)
-                # What an acknowledgement makes room for must not come in on top.
-                await rest.set_prefetch(0)
-        if self._channel.closed.done():
-            raise self._channel.closed.result()
+    @property
+    def full(self) -> bool:
+        """Whether no more can come; what is taken away makes room."""
+        return self._in_hand >= self._size
+
+    async def start(self) -> None:
+        """Let messages come."""
+        await self._consumer.set_prefetch(self._size)
+
+    async def has_more(self, settle: Settle) -> bool:
+        """Wait for a message; False where the window is full of what stays, or the queue is empty."""
+        if not self.waiting and not self.full:
+            await self._arrival()
+        if not self.waiting:
+            await settle()
+            if not self.full:
+                await self._arrival()
+        return bool(self.waiting)
 
     def take_away(self, delivery: Delivery) -> None:
-        """Remove a message for good; the anchor's not before the end."""
-        if delivery is self._first:
-            self._first_is_taken = True
-        else:
-            self._acknowledged = True
-            delivery.ack()
+        """Remove a message for good."""
+        self._acknowledged = True
+        self._in_hand -= 1
+        delivery.ack()
+
+    async def end(self) -> None:
+        """Let no more come, and return when the queue has every acknowledgement."""
+        if self._channel.closed.done() or not self._consumer.prefetch:
+            return
+        await self._consumer.set_prefetch(0)
+        if self._acknowledged:
+            # The cancelling may be answered just before the queue has told the channel of the
+            # acknowledgements; the next answer is not.
+            await _count(self._channel, self._queue)
 
     async def put_back(self) -> None:
         """Return what was not taken away."""
-        if not self._channel.closed.done():
-            if self._acknowledged:
-                await self._anchor.set_prefetch(0)
-                # Its answer may be told before that of the acknowledgements; the next one is not.
-                await _count(self._channel, self._queue)
-            if self._first_is_taken and self._first:
-                self._first.ack()
+        await self.end()
         await self._channel.close()
 
     def _arrive(self, delivery: Delivery) -> None:
+        self._in_hand += 1
         self.waiting.append(delivery)
         self._arrived.set()
 
-    async def _until(self, size: int) -> bool:
-        """Wait for so many; False where the queue is empty, or the channel closed, before."""
-        while len(self.waiting) < size and not self._channel.closed.done():
+    async def _arrival(self) -> None:
+        """Return when a message waits, or the queue has none. Raises ``ChannelClosed``."""
+        while not self.waiting:
+            if self._channel.closed.done():
+                raise self._channel.closed.result()
             self._arrived.clear()
-            if not await self._more() and await _count(self._channel, self._queue) == 0:
+            try:
+                await asyncio.wait_for(self._arrived.wait(), _QUIET_SECONDS)
+            except TimeoutError:
                 # One that is empty and was quiet before has delivered all it has.
-                break
-        return len(self.waiting) >= size
-
-    async def _more(self) -> bool:
-        try:
-            await asyncio.wait_for(self._arrived.wait(), _QUIET_SECONDS)
-        except TimeoutError:
-            return False
-        return True
+                if await _count(self._channel, self._queue) == 0:
+                    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +148,25 @@ class Reading:
         self.total = total
         self.seen = 0
 
-    async def messages(self) -> AsyncIterator[Taken]:
+    async def messages(self, settle: Settle) -> AsyncIterator[Taken]:
         """Yield what was there at the start, oldest first.
 
-        Memory holds one window; the next is fetched when the last of this one has been used.
+        Memory holds one window. ``settle`` is awaited before a window ends: afterwards none of its messages
+        may be taken away.
         """
         while self.seen < self.total:
             window = await self._next(min(self._size, self.total - self.seen))
-            if not window.waiting:
-                return
-            largest = max(len(delivery.message.body) for delivery in window.waiting)
-            self._size = max(1, min(LARGEST_WINDOW, self._size * 2, WINDOW_BYTES // max(1, largest)))
-            while window.waiting:
-                self.seen += 1
+            largest = 1
+            while self.seen < self.total and await window.has_more(settle):
                 delivery = window.waiting.popleft()
+                largest = max(largest, len(delivery.message.body))
+                self.seen += 1
                 yield Taken(delivery.message, partial(window.take_away, delivery))
+            await settle()
+            await window.end()
+            if not window.full:
+                return
+            self._size = max(1, min(LARGEST_WINDOW, self._size * 2, WINDOW_BYTES // largest))
 
     async def put_back(self) -> None:
         """Return what is in hand, in the order in which it was taken."""
@@ -161,9 +174,9 @@ class Reading:
             await window.put_back()
 
     async def _next(self, size: int) -> _Window:
-        window = _Window(await self._link.channel(), self._queue)
+        window = _Window(await self._link.channel(), self._queue, size)
         self._windows.append(window)
-        await window.fill(size)
+        await window.start()
         return window
 
 

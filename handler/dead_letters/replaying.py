@@ -82,7 +82,8 @@ class Replay:
                 found.total = found.total if there is None else min(there, found.total)
                 rest = None if limit is None else limit - self.sent
                 self._source = found
-                end = await self._send_all(chosen(found, choice, limit=rest), self._turn_seconds)
+                letters = chosen(found, choice, limit=rest, settle=self._finish)
+                end = await self._send_all(letters, self._turn_seconds)
                 there = found.total - (self.sent - before)
             if end != "turn":
                 return end
@@ -131,6 +132,6 @@ class Replay:
         self.sent += 1
 
     async def _finish(self) -> None:
-        """Let what is in flight be confirmed, before anything is put back."""
+        """Let what is in flight be confirmed and taken away, before anything is put back."""
         pending, self._in_flight = self._in_flight, set()
         await asyncio.gather(*pending)

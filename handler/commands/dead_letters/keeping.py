@@ -1,7 +1,6 @@
 """``dead-letters export`` and ``drop``."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,9 @@ from handler.commands.common import AsJson, console
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import count, groups_json
 from handler.dead_letters.archive import Archive
+from handler.dead_letters.choice import Choice
 from handler.dead_letters.desk import Held, chosen
+from handler.dead_letters.reading import Reading
 from handler.settings import Settings
 
 _BATCH = 500
@@ -90,7 +91,7 @@ def drop_command(
                     return 0
                 options.confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
             async with desk.open() as found:
-                return await _drop(chosen(found, choice, limit=limit), path)
+                return await _drop(found, choice, limit, path)
 
     dropped = options.run(work)
     if dry_run:
@@ -102,28 +103,33 @@ def drop_command(
         console().print(f"dropped {view.counted(dropped)}{kept}")
 
 
-async def _drop(letters: AsyncIterator[Held], path: Path | None) -> int:
+async def _drop(found: Reading, choice: Choice, limit: int | None, path: Path | None) -> int:
     """Take the letters away; each is on disk first where a copy is wanted."""
     dropped, batch = 0, list[Held]()
     archive = Archive(path) if path else None
+
+    async def settle() -> None:
+        nonlocal dropped
+        dropped += len(batch)
+        _take_away(batch, archive)
+
     try:
-        async for held in letters:
+        async for held in chosen(found, choice, limit=limit, settle=settle):
             batch.append(held)
             if len(batch) == _BATCH:
-                dropped += _take_away(batch, archive)
-        return dropped + _take_away(batch, archive)
+                await settle()
+        await settle()
     finally:
         if archive:
             archive.close()
+    return dropped
 
 
-def _take_away(batch: list[Held], archive: Archive | None) -> int:
-    if archive:
+def _take_away(batch: list[Held], archive: Archive | None) -> None:
+    if archive and batch:
         for held in batch:
             archive.add(held.letter)
         archive.save()
     for held in batch:
         held.take_away()
-    taken = len(batch)
     batch.clear()
-    return taken

@@ -66,13 +66,13 @@ def test_memory_holds_one_window_of_a_bounded_size(place: Place, monkeypatch: py
     monkeypatch.setattr(reading_module, "WINDOW_BYTES", 4_000)
     place.bury([(b"x" * 1_000, {}) for _ in range(20)])
     sizes: list[int] = []
-    take = reading_module.Reading._next
+    start = reading_module._Window.start
 
-    async def noted(self: reading_module.Reading, size: int) -> reading_module._Window:
-        sizes.append(size)
-        return await take(self, size)
+    async def noted(self: reading_module._Window) -> None:
+        sizes.append(self._size)
+        await start(self)
 
-    monkeypatch.setattr(reading_module.Reading, "_next", noted)
+    monkeypatch.setattr(reading_module._Window, "start", noted)
     asyncio.run(read(place, 20))
 
     assert [2, 4, 4, 4, 4, 2] == sizes
