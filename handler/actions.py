@@ -9,7 +9,6 @@ ACTIONS: Final[Mapping[str, str]] = {
     "worker.stopped": "the program ends; messages that were left come again elsewhere",
     "summary": "what was done since the last summary, each minute in which anything was done",
     "broker.connected": "connected, and consuming begins",
-    "broker.classic": "QUEUE_TYPE=classic: a killed broker may lose what waits",
     "broker.lost": "no connection to the broker; it is tried again",
     "broker.blocked": "the broker takes no messages for now (memory or disk), or takes them again",
     "broker.classic": "QUEUE_TYPE=classic, told at each start: waiting messages can be lost",
