@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from handler.actions import ACTIONS
 from handler.metrics import HELP
 from tests.conftest import ROOT
 from tests.settings_names import program
@@ -131,3 +132,10 @@ def test_every_variable_that_is_used_is_declared() -> None:
 def test_the_folder_holds_nothing_else() -> None:
     """Two files to import."""
     assert {"alerts.yaml", "dashboard.json", "README.md"} == {path.name for path in Path(FOLDER).iterdir()}
+
+
+def test_the_tables_of_the_readme_are_those_of_the_code() -> None:
+    """Every metric and every action is explained there, in the same words."""
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    told = {name.removesuffix("_total"): meaning for name, meaning in rows}
+    assert {**HELP, **ACTIONS} == told
