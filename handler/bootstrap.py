@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handler.broker.link import Link, Tls, connect
 from handler.broker.outbox import BrokerOutbox
-from handler.broker.topology import Topology
+from handler.broker.topology import DELIVERY_LIMIT, Topology
 from handler.choosing import Chooser
 from handler.errors import SettingsError
 from handler.intake import Intake
@@ -61,6 +61,7 @@ def terms(settings: Settings) -> Terms:
         track_backups=settings.track_backups,
         track_deadline=settings.track_deadline,
         queue=settings.snapshot_queue,
+        crash_limit=DELIVERY_LIMIT,
     )
 
 

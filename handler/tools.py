@@ -25,6 +25,8 @@ class Terms:
     track_backups: bool
     track_deadline: float
     queue: str
+    crash_limit: int
+    """Processes that may end with a message in hand; what comes back then is given up, before the broker does."""
 
 
 @dataclass(frozen=True, slots=True)

