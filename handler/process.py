@@ -13,8 +13,8 @@ What must not happen twice is written into the ledger before it is told. What is
 has been confirmed by the broker when ``handle`` returns; only then does the caller acknowledge. A crash
 between any two steps leaves a redelivery, and each step is safe to repeat.
 
-The side stories: ``looking`` (is there a backup already?), ``watching`` (how did it end?), ``policy`` (what
-does a failure mean?), ``reply`` (what replaces the message).
+The side stories: ``opening`` (what is in it?), ``looking`` (is there a backup already?), ``watching``
+(how did it end?), ``policy`` (what does a failure mean?), ``reply`` (what replaces the message).
 """
 
 import logging
@@ -22,22 +22,19 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import assert_never
 
-from pydantic import ValidationError
-
-from events.decode import Event, decode, open_message
-from events.errors import EventError, EventIds, InvalidEvent
+from events.errors import EventError, InvalidEvent
 from events.message import Message, State, wrap
 from events.outcome import Category, Failure, outcome
-from events.snapshot import ForeignEvent, SnapshotEvent
+from events.snapshot import ForeignEvent
 from handler import reply as replies
 from handler.choosing import Chooser
 from handler.errors import ApiError, ConnectionLost, LedgerUnavailable, Unroutable
 from handler.hooks import Follow, Handled, Notify
 from handler.intake import Trouble
 from handler.looking import Looking, wait_reason
+from handler.opening import Opened, Opening
 from handler.ports import Doubt, Ended, Made, Ours, Outbox, Taken
 from handler.reply import Case, Reply
-from handler.request import backup_request
 from handler.tools import Tools
 from handler.watching import Watching
 
@@ -63,9 +60,9 @@ class Process:
     ) -> None:
         self._tools = tools
         self._outbox = outbox
-        self._chooser = chooser
         self._notify = notify
         self._follow = follow
+        self._opening = Opening(tools, chooser)
         self._looking = Looking(tools)
         self._watching = Watching(tools)
 
@@ -76,74 +73,31 @@ class Process:
             ConnectionLost: nothing replaces it yet; the broker will deliver it again.
 
         """
-        original, state = open_message(message, now=self._tools.clock())
-        event = self._decoded(original)
-        with self._follow(self._ids(event), state.traceparent or _producer(event)) as traceparent:
-            handled = await self._surely(original, replace(state, traceparent=traceparent), event)
+        opened = self._opening.open(message)
+        with self._follow(opened.ids, opened.traceparent) as traceparent:
+            crashes = opened.state.crashes + message.delivery_count
+            state = replace(opened.state, traceparent=traceparent, crashes=crashes)
+            handled = await self._handle(opened, state)
             self._notify(handled)
         return handled
 
-    def _decoded(self, original: Message) -> Event | EventError:
+    async def _handle(self, opened: Opened, state: State) -> Handled:
+        if isinstance(opened.event, ForeignEvent):
+            return Handled("ignored", opened.ids, state, form=opened.form)
+        case = self._opening.case(opened, opened.event, state)
+        if isinstance(case, EventError):
+            reply = replies.wrong(case, opened.original)
+        else:
+            reply = await self._safely(case)
         try:
-            return decode(original, max_bytes=self._tools.terms.max_body_bytes)
-        except EventError as error:
-            return error
-        except Exception as error:
-            log.exception(_BUG, extra={"action": "message.bug"})
-            return _bug(error)
-
-    async def _surely(self, original: Message, state: State, event: Event | EventError) -> Handled:
-        """Go through the story; a bug ends it, since left as it is it would come back again and again."""
-        try:
-            return await self._story(original, state, event)
+            return await self._deliver(opened, state, reply)
         except ConnectionLost:
             raise
         except Exception as error:
+            # Left as it is, it would come back again and again.
             log.exception(_BUG, extra={"action": "message.bug"})
-            return await self._refuse(original, state, _bug(error))
-
-    async def _story(self, original: Message, state: State, event: Event | EventError) -> Handled:
-        try:
-            match event:
-                case EventError():
-                    return await self._refuse(original, state, event)
-                case ForeignEvent():
-                    return Handled("ignored", EventIds(type=event.type), state, form=event.form)
-                case _:
-                    case = self._case(original, state, event)
-        except EventError as error:
-            return await self._refuse(original, state, error)
-        return await self._deliver(original, state, case.ids, await self._safely(case), event.form)
-
-    async def _refuse(self, original: Message, state: State, error: EventError) -> Handled:
-        return await self._deliver(original, state, error.ids, replies.wrong(error, original))
-
-    def _ids(self, event: Event | EventError) -> EventIds:
-        match event:
-            case EventError():
-                return event.ids
-            case ForeignEvent():
-                return EventIds(type=event.type)
-        snapshot = event.snapshot
-        project_id = snapshot.project_id or self._tools.terms.default_project
-        return EventIds(
-            event.id, event.source, event.type, project_id, snapshot.volume_id, snapshot.snapshot_id
-        )
-
-    def _case(self, original: Message, state: State, event: SnapshotEvent) -> Case:
-        """Make the request, by the API's rules and our own. Raises ``InvalidEvent``."""
-        ids = self._ids(event)
-        project_id = ids.project_id
-        if project_id is None:
-            raise InvalidEvent("no_project", "the event names no project and VBS_PROJECT_ID is not set", ids)
-        choice = self._chooser.choose(event, project_id)
-        try:
-            request = backup_request(event.snapshot, choice.overrides)
-        except ValidationError as error:
-            raise InvalidEvent("bad_request", str(error.errors(include_url=False)[0]["msg"]), ids) from None
-        if request.project_id not in (None, project_id):
-            raise InvalidEvent("other_project", "backup.project_id is not the event's project", ids)
-        return Case(original, state, event, project_id, request, choice)
+            bug = InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup", opened.ids)
+            return await self._deliver(opened, state, replies.wrong(bug, opened.original))
 
     async def _safely(self, case: Case) -> Reply:
         """Reply whatever happens: a ledger out of reach is everybody's trouble, a bug this message's own."""
@@ -166,6 +120,8 @@ class Process:
         tools = self._tools
         if case.choice.skip:
             return replies.skipped(case, case.choice.skip)
+        if case.state.crashes >= tools.terms.crash_limit:
+            return replies.failed(case, _deadly(case.state.crashes))
         if seconds := tools.intake.pause_left() or tools.intake.park(case.project_id):
             return replies.waits(case, "pause", seconds)
         claim = await tools.ledger.claim(case.key, case.cause, replay=case.state.replay is not None)
@@ -239,9 +195,7 @@ class Process:
         accepted_at = case.state.accepted_at or case.state.first_seen
         return await self._watching.watch(case, backup_id, accepted_at=accepted_at)
 
-    async def _deliver(
-        self, original: Message, state: State, ids: EventIds, reply: Reply, form: str | None = None
-    ) -> Handled:
+    async def _deliver(self, opened: Opened, state: State, reply: Reply) -> Handled:
         """Publish what replaces the message: first the outcome, then the wait or the dead letter."""
         try:
             if reply.tell:
@@ -249,27 +203,24 @@ class Process:
         except Unroutable:
             later = replace(state, reason="tell", waits=state.waits + 1)
             reply = Reply("waiting", wait=replies.Wait(later, self._tools.limits.rung(state.waits)))
+        ids, original = opened.ids, opened.original
         if reply.wait:
-            event_id = ids.event_id or original.derived_id
-            body = wrap(original, reply.wait.state, event_id=event_id, subject=ids.snapshot_id)
+            body = wrap(original, reply.wait.state, event_id=opened.event_id, subject=ids.snapshot_id)
             await self._outbox.wait(body, seconds=reply.wait.seconds)
         if reply.bury:
             attempts = reply.tell.attempts if reply.tell else state.attempts
-            await self._bury(original, replace(state, attempts=attempts), ids, reply.bury)
-        return Handled(reply.kind, ids, state, reply, form)
+            await self._bury(opened, replace(state, attempts=attempts), reply.bury)
+        return Handled(reply.kind, ids, state, reply, opened.form)
 
-    async def _bury(self, original: Message, state: State, ids: EventIds, failure: Failure) -> None:
-        tools = self._tools
+    async def _bury(self, opened: Opened, state: State, failure: Failure) -> None:
+        now, queue = self._tools.clock(), self._tools.terms.queue
         headers = replies.dead_letter_headers(
-            failure, ids, original, state, now=tools.clock(), queue=tools.terms.queue
+            failure, opened.ids, opened.original, state, now=now, queue=queue
         )
-        await self._outbox.bury(original.blanked(), headers)
+        await self._outbox.bury(opened.original.blanked(), headers)
 
 
-def _producer(event: Event | EventError) -> str | None:
-    """Return the trace context that the event's producer has given."""
-    return event.traceparent if isinstance(event, SnapshotEvent) else None
-
-
-def _bug(error: Exception) -> EventError:
-    return InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup")
+def _deadly(crashes: int) -> Failure:
+    """The broker would bury it without a word at the next return; this is the last time to tell of it."""
+    message = f"{crashes} processes ended with this message in hand"
+    return Failure(category=Category.INVALID, code="deadly", message=message)

@@ -26,7 +26,7 @@ class Terms:
     track_deadline: float
     queue: str
     crash_limit: int
-    """Processes that may end with a message in hand; what comes back then is given up, before the broker does."""
+    """Processes that may end with a message in hand; what comes back then is given up by us."""
 
 
 @dataclass(frozen=True, slots=True)

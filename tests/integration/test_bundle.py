@@ -1,13 +1,11 @@
 """The bundle as it is deployed: made with pip, unpacked into an empty folder, run by a Python 3.12."""
 
 import json
-import os
 import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from typer.testing import CliRunner

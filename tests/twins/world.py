@@ -35,6 +35,7 @@ TERMS = Terms(
     track_backups=True,
     track_deadline=3600.0,
     queue="q",
+    crash_limit=20,
 )
 ROUNDS = 2_000
 """More than any run of a few messages takes; one that is not quiet then never will be."""

@@ -718,10 +718,28 @@ def test_a_bug_outside_the_story_buries_the_message(monkeypatch: pytest.MonkeyPa
     def decode(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("handler.process.decode", decode)
+    monkeypatch.setattr("handler.opening.decode", decode)
     world = World()
     assert ["backup.failed"] == handle(world, message(1))
     assert message(1).body == world.broker.dead[0].message.body
+
+
+def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
+    """The broker's own delivery limit would end it without an outcome."""
+    deadly = replace(message(1), headers={"x-delivery-count": TERMS.crash_limit})
+    world = World()
+
+    assert ["backup.failed"] == handle(world, deadly)
+    assert "deadly" == failure(world).code
+    assert 0 == world.api.calls["create"]
+    assert 1 == len(world.broker.dead)
+
+
+def test_a_message_that_came_back_less_often_is_handled() -> None:
+    """Innocents come back too, when the process ends for another reason."""
+    returned = replace(message(1), headers={"x-delivery-count": TERMS.crash_limit - 1})
+
+    assert MADE == handle(World(), returned)
 
 
 def test_a_cancelled_message_keeps_its_doubt() -> None:
