@@ -23,7 +23,7 @@ Dangers:
   then may the channel be closed.
 - RabbitMQ closes a channel that holds a message for 30 minutes: ``replaying`` reads anew before that.
 - Each window has a channel of its own: the broker searches all that a channel holds for each single
-  acknowledgement, and stops at 2,047 channels. Windows of 2,000 reach as far as 4,000,000 messages.
+  acknowledgement, and stops at 2,047 channels. Windows of 10,000 reach as far as 20,000,000 messages.
 """
 
 import asyncio
@@ -40,10 +40,11 @@ from handler.broker.topology import Queue
 from handler.errors import BrokerError
 
 FIRST_WINDOW = 100
-LARGEST_WINDOW = 2000
+LARGEST_WINDOW = 10_000
 WINDOW_BYTES = 16 * 1024 * 1024
 """What one window's bodies may take in memory, judged by the largest body of the window before."""
 
+_GROWTH = 4
 _QUIET_SECONDS = 0.2
 _NOT_FOUND = 404
 _DIFFERS = 406
@@ -166,7 +167,7 @@ class Reading:
             await window.end()
             if not window.full:
                 return
-            self._size = max(1, min(LARGEST_WINDOW, self._size * 2, WINDOW_BYTES // largest))
+            self._size = max(1, min(LARGEST_WINDOW, self._size * _GROWTH, WINDOW_BYTES // largest))
 
     async def put_back(self) -> None:
         """Return what is in hand, in the order in which it was taken."""

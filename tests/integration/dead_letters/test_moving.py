@@ -35,13 +35,13 @@ def numbers(place: Place, queue: str) -> list[int]:
 
 def test_a_replay_moves_what_was_chosen_and_leaves_the_rest_in_order(place: Place) -> None:
     """In order, and each only once."""
-    bury_mixed(place, 330)
+    bury_mixed(place, 660)
 
     done = place.json("replay", "--yes", "--category", "quota")
 
-    assert (110, "done") == (done["replayed"], done["end"])
-    assert [number for number in range(330) if number % 3] == numbers(place, place.topology.dead)
-    assert list(range(0, 330, 3)) == numbers(place, place.topology.queue)
+    assert (220, "done") == (done["replayed"], done["end"])
+    assert [number for number in range(660) if number % 3] == numbers(place, place.topology.dead)
+    assert list(range(0, 660, 3)) == numbers(place, place.topology.queue)
 
 
 def test_a_dry_run_tells_and_moves_nothing(place: Place) -> None:
@@ -122,7 +122,7 @@ class Noting(BrokerOutbox):
 
 
 def test_a_rate_holds_within_five_percent(place: Place) -> None:
-    """100 a second, for 2.5 s, over the edges of three windows."""
+    """100 a second, for 2.5 s, over the edge of a window."""
     bury_mixed(place, 251)
 
     async def run() -> tuple[float, int]:

@@ -13,7 +13,7 @@ from handler.dead_letters.desk import Desk, chosen
 from handler.dead_letters.reading import NoQueue, check_queue
 from tests.integration.dead_letters.place import Place, Raw, dead_headers, event
 
-COUNT = 350  # three windows: 100, 200 and a part of the next
+COUNT = 650  # three windows: 100, 400 and a part of the next
 pytestmark = pytest.mark.broker
 
 
@@ -39,7 +39,7 @@ async def read(place: Place, count: int) -> list[str]:
         return [held.letter.event_id async for held in chosen(found, Choice(), limit=count)]
 
 
-@pytest.mark.parametrize("looked_at", [0, 1, 100, 250, COUNT])
+@pytest.mark.parametrize("looked_at", [0, 1, 100, 350, COUNT])
 def test_what_was_looked_at_is_where_it_was(place: Place, looked_at: int) -> None:
     """In order, with body and headers as they were, however far the look went."""
     place.bury(letters(COUNT))
