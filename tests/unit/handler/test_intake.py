@@ -2,6 +2,7 @@
 
 import pytest
 
+from handler.hooks import IntakeChange
 from handler.intake import DOUBTS_IN_A_ROW, FIRST_PAUSE, LONGEST_PAUSE, Intake, Trouble
 from tests.twins.clock import Clock
 
@@ -161,3 +162,30 @@ def test_a_clock_set_back_makes_no_negative_pause(intake: Intake, clock: Clock) 
     intake.went_wrong(OUTAGE)
     clock.advance(3600)
     assert 0.0 == intake.pause_left()
+
+
+def test_who_listens_hears_of_each_change(clock: Clock) -> None:
+    """Paused, the first good answer, and all again; each once, with the reason and how long it was."""
+    told: list[IntakeChange] = []
+    intake = Intake(4, clock, doubt_pause=DOUBT_PAUSE, notify=told.append)
+    intake.went_wrong(OUTAGE)
+    intake.went_wrong(OUTAGE)
+    clock.advance(FIRST_PAUSE)
+    for _ in range(8):
+        intake.went_well()
+    assert [
+        IntakeChange("paused", "unavailable", "503 down", FIRST_PAUSE),
+        IntakeChange("recovering", "unavailable", "", FIRST_PAUSE),
+        IntakeChange("running", "unavailable", "", FIRST_PAUSE),
+    ] == told
+
+
+def test_an_intake_of_one_recovers_too(clock: Clock) -> None:
+    """Its next trouble begins with a short pause again."""
+    intake = Intake(1, clock, doubt_pause=DOUBT_PAUSE)
+    for _ in range(3):
+        intake.went_wrong(OUTAGE)
+        clock.advance(intake.pause_left())
+    intake.went_well()
+    intake.went_wrong(OUTAGE)
+    assert FIRST_PAUSE == intake.pause_left()

@@ -1,0 +1,46 @@
+"""What is not installed, or not asked for, costs nothing and is named where it is missing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from handler.errors import SettingsError
+from handler.telemetry import open_telemetry
+
+NOT_ASKED_FOR = """
+import sys
+import handler.commands.worker
+from handler.telemetry import open_telemetry
+open_telemetry("q", {})
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry", "prometheus_client"}))
+"""
+WITHOUT_METRICS = """
+import sys
+sys.modules["prometheus_client"] = None
+from handler.operations import _metrics
+answer = _metrics(None, None)()
+print(answer.status.value, answer.body.decode())
+"""
+
+
+def _run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_what_nobody_asked_for_is_not_imported() -> None:
+    """Neither the metrics nor the tracing library."""
+    assert "[]" == _run(NOT_ASKED_FOR)
+
+
+def test_without_the_extra_the_metrics_say_what_to_install() -> None:
+    """The probes work all the same."""
+    assert "501 install the extra: pip install 'snapshot-backup[metrics]'" == _run(WITHOUT_METRICS)
+
+
+def test_traces_without_the_extra_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for traces is told how to have them."""
+    monkeypatch.setitem(sys.modules, "handler.tracing", None)
+    with pytest.raises(SettingsError, match=r"pip install 'snapshot-backup\[tracing\]'"):
+        open_telemetry("q", {"OTEL_TRACES_EXPORTER": "console"})
