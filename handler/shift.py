@@ -204,6 +204,9 @@ class Shift:
         for delivery in others:
             await self._put_aside(delivery)
         self._careful = True
+        if self._consumer is not None:
+            # Or else this one takes its neighbours along, whose acknowledgements are still on their way.
+            await self._consumer.settled()
         self._start(first)
         await self._hands_empty()
 

@@ -70,6 +70,10 @@ class Consumer:
             self._tag = frame.method.consumer_tag
         self.prefetch = prefetch
 
+    async def settled(self) -> None:
+        """Wait until the broker has taken every acknowledgement so far: what has not got there comes back."""
+        await self._channel.call(self._channel.raw.queue_declare, queue=self._queue, passive=True)
+
     async def _stop(self) -> None:
         if self._tag is not None:
             tag, self._tag, self.prefetch = self._tag, None, 0
