@@ -33,13 +33,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a batch works with. ``lost`` is done once the connection of ``outbox`` is gone."""
+    """What a batch works with. ``lost`` is done once the connection of ``outbox`` is gone.
+
+    ``clock`` gives seconds since the epoch, the same as the process's.
+    """
 
     outbox: Outbox
     process: Callable[[Outbox], Process]
     intake: Intake
     settings: Settings
     lost: asyncio.Future[ConnectionLost]
+    clock: Callable[[], float] = time.time
 
 
 class MarkedOutbox:
@@ -72,6 +76,7 @@ class Batch:
         self._intake = means.intake
         self._settings = means.settings
         self._lost = means.lost
+        self._clock = means.clock
         self._deadline = deadline
         self._outbox = MarkedOutbox(means.outbox)
         self._process = means.process(self._outbox)
@@ -151,12 +156,12 @@ class Batch:
 
     async def _put_aside(self, message: Message, reason: WaitReason) -> None:
         """Hand a message over as it is; one that was cut off comes back when its claim has ended."""
-        original, state = open_message(message, now=time.time())
+        original, state = open_message(message, now=self._clock())
         settings = self._settings
         seconds: float = settings.wait_ladder[0]
         if reason == "look":
             seconds = settings.lease_seconds
-            state = replace(state, doubt_since=time.time(), looks=0)
+            state = replace(state, doubt_since=self._clock(), looks=0)
         kept = "watch" if state.reason == "watch" else reason
         await self._wait(original, replace(state, reason=kept, waits=state.waits + 1), seconds)
         self.kinds["waiting"] += 1

@@ -47,7 +47,7 @@ class FunctionWorld(World):
         lost = asyncio.get_running_loop().create_future()
         now = time.monotonic()
         deadline = Deadline(soft=now + PLENTY, hard=now + PLENTY)
-        return Batch(Means(self.broker, self._process_for, self.intake, settings, lost), deadline)
+        return Batch(Means(self.broker, self._process_for, self.intake, settings, lost, self.clock), deadline)
 
     def _process_for(self, outbox: Outbox) -> Process:
         stepped = SteppedLedger(self.ledger, self.steps)
@@ -57,7 +57,7 @@ class FunctionWorld(World):
     async def until_done(self) -> None:
         """Call with whatever comes back from the wait queues, until nothing does."""
         while self.broker.ready or self.broker.waiting:
-            self.clock.now = max(self.clock.now, self.broker.next_due() or 0.0)
+            self.advance(max(0.0, (self.broker.next_due() or 0.0) - self.steady.now))
             self.broker.expire()
             batch = self.broker.take(EVENTS)
             self.broker.in_hand.clear()  # the trigger acknowledges at once
