@@ -103,8 +103,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "leave tokens in dead letters": Bug(
         "handler/process.py",
-        "await self._outbox.bury(original.blanked(), headers)",
-        "await self._outbox.bury(original, headers)",
+        "await self._outbox.bury(opened.original.blanked(), headers)",
+        "await self._outbox.bury(opened.original, headers)",
         f"{PROCESS}::test_tokens_of_old_notifications_are_blanked_in_a_dead_letter",
     ),
     "count attempts in an outage": Bug(
