@@ -118,7 +118,7 @@ def watch_delay(*, age: float, size_gb: int | None) -> float:
 
     A backup takes about 30 s and 20 s per GB (what cinder-csi reckons with). The first look comes after a
     tenth of that, since incremental backups are much faster; later ones so that the end is told at most a
-    quarter late.
+    quarter late. What this asks for is rounded up to a rung of the ladder.
     """
     expected = _WATCH_BASE + _WATCH_PER_GB * (size_gb or 1)
     return max(expected * _FIRST_LOOK, age * _LATER_LOOKS)

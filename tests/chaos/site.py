@@ -27,7 +27,6 @@ LADDER = (1, 2, 4)
 EXIT_SECONDS = 30.0
 QUICK = {
     "LEASE_SECONDS": "2",
-    "WAIT_LADDER": ",".join(map(str, LADDER)),
     "VBS_TIMEOUT": "2",
     "TRACK_BACKUPS": "false",
     "DRAIN_SECONDS": "5",
@@ -45,6 +44,7 @@ class Site:
     folder: Path
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    ladder: Sequence[int] = LADDER
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
     logs: dict[int, Path] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Site:
     @property
     def queues(self) -> Sequence[str]:
         """All queues of the program, the first is the one it consumes."""
-        waits = [f"{self.name}.wait.{rung}s" for rung in LADDER]
+        waits = [f"{self.name}.wait.{rung}s" for rung in self.ladder]
         return [self.name, *waits, f"{self.name}.dead"]
 
     @property
@@ -66,6 +66,7 @@ class Site:
         """The settings of a worker."""
         return {
             **QUICK,
+            "WAIT_LADDER": ",".join(map(str, self.ladder)),
             "AMQP_URL": self.amqp_url,
             "SNAPSHOT_QUEUE": self.name,
             "SNAPSHOT_EXCHANGE": f"{self.name}.in",
@@ -96,7 +97,7 @@ class Site:
 
     async def _declare(self) -> None:
         """Make the program's side of the broker, so that events may be published before a worker is up."""
-        names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", LADDER)
+        names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.ladder)
         async with await connect([self.amqp_url], Tls()) as link:
             await declare(link, names)
 

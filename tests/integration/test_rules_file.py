@@ -1,0 +1,45 @@
+"""RULES_FILE at a worker as it runs, with an API of Cinder's rules."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.emulator.testing import running_emulator
+from tests.chaos.site import Site, many
+from tests.twins.events import made_up_id
+
+pytestmark = pytest.mark.broker
+
+RULES = """
+[[rule]]
+match = { snapshot_name = "nightly-*" }
+set = { name = "gold-{snapshot_id}", description = "kept for a year", incremental = "auto" }
+
+[[rule]]
+skip = "only nightly snapshots are backed up"
+"""
+
+
+def test_backups_are_incremental_where_they_can_be(amqp_url: str, unique: str, tmp_path: Path) -> None:
+    """Cinder refuses an incremental backup without a parent: the first is full, the second builds on it."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES)
+    settings = {"RULES_FILE": str(rules), "TRACK_BACKUPS": "true"}
+    volume = made_up_id("volume", 0)
+    with (
+        running_emulator(rules="cinder", settle=0.1) as emulator,
+        Site(amqp_url, emulator, tmp_path, unique, settings, ladder=(1,)) as site,
+    ):
+        site.start_worker()
+        for number in (1, 2):
+            site.ask(dict(many(number, number + 1, volume_id=volume)))
+            site.wait_until_told(seconds=60)
+        site.ask(dict(many(3, 4, volume_id=volume, snapshot_name="by-hand")))
+        site.wait_until_told(seconds=60)
+
+        requests = [each["request"]["backup"] for each in emulator.backups()]
+        told = [each["type"] for each in site.sink.outcomes if each["type"] != "backup.accepted"]
+    names = [f"gold-{made_up_id('snapshot', number)}" for number in (1, 2)]
+    assert names == [request["name"] for request in requests]
+    assert [False, True] == [request["incremental"] for request in requests]
+    assert ["backup.completed", "backup.completed", "backup.skipped"] == told
