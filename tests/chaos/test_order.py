@@ -84,9 +84,9 @@ EVENTS = {f"event {number}": _event(number) for number in NUMBERS}
 COPIES = {f"copy {number}": _event(number) for number in NUMBERS}
 # Not of the one in error: a replay of that makes another backup, and is meant to.
 REPLAYS = {f"replay {number}": _replay(number) for number in NUMBERS if number != IN_ERROR}
-OLD = {f"old {number}": number for number in range(0, 24, 3)}
+OLD: Mapping[str, Message | int] = {f"old {number}": number for number in range(0, 24, 3)}
 """Of all messages that have waited so far, the one with this number comes again."""
-DELIVERIES: Mapping[str, Message | int] = EVENTS | COPIES | REPLAYS | OLD
+DELIVERIES: Mapping[str, Message | int] = {**EVENTS, **COPIES, **REPLAYS, **OLD}
 
 
 async def _end(names: Sequence[str], batch: int, pause: float) -> End:
