@@ -145,8 +145,9 @@ class PostgresTransaction:
 class PostgresBackend:
     """One connection, made when it is needed and again when it was lost."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
         self._conninfo, self._password = _parse(url)
+        self._migrations = migrations
         self._connection: Connection | None = None
 
     @contextmanager
@@ -181,6 +182,7 @@ class PostgresBackend:
             self._connection = psycopg.connect(self._conninfo, prepare_threshold=None)
             self._connection.isolation_level = IsolationLevel.READ_COMMITTED
             _prepare(self._connection)
+            _migrate(self._connection, self._migrations)
         return self._connection
 
     def _unavailable(self, error: psycopg.Error) -> LedgerUnavailable:
@@ -204,26 +206,25 @@ def _prepare(connection: Connection) -> None:
         for statement in SESSION:
             connection.execute(statement)
         connection.commit()
-    _migrate(connection)
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, migrations: Sequence[Sequence[str]]) -> None:
     """Bring the schema up to date, once, however many workers start together."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
         connection.execute("CREATE TABLE IF NOT EXISTS snapshot_backup_schema (version integer NOT NULL)")
         found = connection.execute("SELECT version FROM snapshot_backup_schema").fetchone()
         version = 0 if found is None else int(found[0])
-        if version > len(MIGRATIONS):
+        if version > len(migrations):
             raise LedgerUnavailable(
-                f"LEDGER_URL: its schema has version {version} and this program knows {len(MIGRATIONS)}: "
+                f"LEDGER_URL: its schema has version {version} and this program knows {len(migrations)}: "
                 "run a newer release"
             )
-        for statement in (line for step in MIGRATIONS[version:] for line in step):
+        for statement in (line for step in migrations[version:] for line in step):
             connection.execute(statement)
-        if version < len(MIGRATIONS):
+        if version < len(migrations):
             connection.execute("DELETE FROM snapshot_backup_schema")
-            connection.execute("INSERT INTO snapshot_backup_schema VALUES (%s)", (len(MIGRATIONS),))
+            connection.execute("INSERT INTO snapshot_backup_schema VALUES (%s)", (len(migrations),))
 
 
 def _begin(connection: Connection, keys: Sequence[Key]) -> PostgresTransaction:

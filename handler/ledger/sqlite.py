@@ -77,9 +77,16 @@ class SqliteTransaction:
 class SqliteBackend:
     """One connection to one file. WAL with ``synchronous=FULL``: a commit survives the power cord."""
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float],
+        *,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+    ) -> None:
         self._path = path.absolute()
         self._clock = clock
+        self._migrations = migrations
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
 
@@ -113,7 +120,7 @@ class SqliteBackend:
             self._have_file()
             self._connection = _connect(self._path)
             self._inode = _inode(self._path)
-            _migrate(self._connection)
+            _migrate(self._connection, self._migrations)
         elif self._inode != _inode(self._path):
             # What is written to a file that has no name any more is forgotten with the process.
             raise self._unavailable("the file was moved or replaced; opening what is there now")
@@ -147,19 +154,19 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
     """Bring the schema up to date, once, however many processes start together."""
-    if _version(connection) == len(MIGRATIONS):
+    if _version(connection) == len(migrations):
         return
     connection.execute("BEGIN IMMEDIATE")
     version = _version(connection)
-    if version > len(MIGRATIONS):
+    if version > len(migrations):
         raise sqlite3.DatabaseError(
-            f"its schema has version {version} and this program knows {len(MIGRATIONS)}: run a newer release"
+            f"its schema has version {version} and this program knows {len(migrations)}: run a newer release"
         )
-    for statement in (line for step in MIGRATIONS[version:] for line in step):
+    for statement in (line for step in migrations[version:] for line in step):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    connection.execute(f"PRAGMA user_version = {len(migrations)}")
     connection.execute("COMMIT")
 
 

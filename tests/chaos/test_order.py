@@ -1,0 +1,147 @@
+"""T12: whatever the order in which messages come, and however old they are, it ends the same.
+
+What comes are events, copies of them, replays, and messages out of the wait queues that have been handled
+before: a broker may hand over all of these again. Hypothesis shuffles them.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.message import Message, State, wrap
+from events.outcome import CONTENT_TYPE, AcceptedBackup, Category
+from handler.errors import ApiError
+from handler.request import BackupRequest
+from tests.chaos.verdicts import TERMINAL
+from tests.twins.api import CutAfter, CutBefore, Fault, Made, MemoryApi
+from tests.twins.clock import START
+from tests.twins.events import made_up_id, message
+from tests.twins.world import World
+
+NUMBERS = range(7)
+GOOD, CUT_AFTER, CUT_BEFORE, BUSY, REFUSED, IN_ERROR, SKIPPED = NUMBERS
+FIRST_ANSWERS: dict[int, Sequence[Fault]] = {
+    CUT_AFTER: [CutAfter()],
+    CUT_BEFORE: [CutBefore()],
+    BUSY: [ApiError(Category.CONFLICT, "backing-up", status=400, busy=True)] * 2,
+    REFUSED: [ApiError(Category.REFUSED, "no", status=400)] * 1_000,
+}
+"""What the API answers about a snapshot before it makes a backup, whenever it is asked."""
+
+
+@dataclass
+class PlannedApi(MemoryApi):
+    """An API whose answers depend on the snapshot, not on which call comes first."""
+
+    asked: Counter[int] = field(default_factory=Counter)
+
+    async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
+        """Answer as planned for the snapshot."""
+        number = _number(request)
+        answers, turn = FIRST_ANSWERS.get(number, ()), self.asked[number]
+        self.asked[number] += 1
+        if turn < len(answers):
+            self.fail("create", answers[turn])
+        elif number == IN_ERROR:
+            self.end_in_error("the driver said no")
+        return await super().create(project_id, request)
+
+    def _make(self, project_id: str, request: BackupRequest, *, at: float) -> Made:
+        """Give ids that two runs have in common, for outcomes are told apart by them."""
+        made = super()._make(project_id, request, at=at)
+        made.id = f"{request.snapshot_id}-{sum(each.request == request for each in self.backups)}"
+        return made
+
+
+def _number(request: BackupRequest) -> int:
+    return next(number for number in NUMBERS if made_up_id("snapshot", number) == request.snapshot_id)
+
+
+@dataclass(frozen=True)
+class End:
+    """How it ended: how many backups each snapshot has, and the one end that each event was told."""
+
+    backups: Counter[str]
+    told: dict[str, set[tuple[str, str]]]
+
+
+def _event(number: int) -> Message:
+    return message(number, **({"snapshot_name": "autobk_snapshot_1"} if number == SKIPPED else {}))
+
+
+def _replay(number: int) -> Message:
+    """The event as it is sent back from the dead letters."""
+    state = State(first_seen=START, replay="replay-1")
+    return Message(wrap(_event(number), state, event_id=made_up_id("event", number)), CONTENT_TYPE)
+
+
+EVENTS = {f"event {number}": _event(number) for number in NUMBERS}
+COPIES = {f"copy {number}": _event(number) for number in NUMBERS}
+# Not of the one in error: a replay of that makes another backup, and is meant to.
+REPLAYS = {f"replay {number}": _replay(number) for number in NUMBERS if number != IN_ERROR}
+OLD: Mapping[str, Message | int] = {f"old {number}": number for number in range(0, 24, 3)}
+"""Of all messages that have waited so far, the one with this number comes again."""
+DELIVERIES: Mapping[str, Message | int] = {**EVENTS, **COPIES, **REPLAYS, **OLD}
+
+
+async def _end(names: Sequence[str], batch: int, pause: float) -> End:
+    """Let the messages come a batch at a time, with a pause after each, and run until quiet."""
+    world = World()
+    world.api = PlannedApi(world.steady, settle=10.0)
+    world.start()
+    waited: list[bytes] = []
+    for name in names:
+        delivery = DELIVERIES[name]
+        if isinstance(delivery, Message):
+            world.broker.publish(delivery)
+        elif waited:
+            world.broker.publish(Message(waited[delivery % len(waited)], CONTENT_TYPE))
+        if len(world.broker.ready) >= batch:
+            await world.deliver(batch)
+            waited += [each.body for each in world.broker.waiting if each.body not in waited]
+            world.advance(pause)
+            world.broker.expire()
+    await world.until_quiet(batch)
+    await world.aclose()
+    return _seen(world)
+
+
+def _seen(world: World) -> End:
+    told: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for each in world.outcomes:
+        if each.type in TERMINAL:
+            told[each.data.cause.id].add((each.type, each.id))
+    return End(Counter(made.request.snapshot_id for made in world.api.backups), dict(told))
+
+
+@pytest.fixture(scope="module")
+def in_order() -> End:
+    """How it ends where each event comes once, one after the other."""
+    return asyncio.run(_end(list(EVENTS), 1, 60.0))
+
+
+def test_the_order_is_worth_comparing_with(in_order: End) -> None:
+    """In order every event has one end, and all three kinds of end are there."""
+    assert {made_up_id("event", number) for number in NUMBERS} == set(in_order.told)
+    assert [1] * len(NUMBERS) == [len(ends) for ends in in_order.told.values()]
+    assert set(TERMINAL) == {kind for ends in in_order.told.values() for kind, _ in ends}
+    made = {made_up_id("snapshot", each) for each in (GOOD, CUT_AFTER, CUT_BEFORE, BUSY, IN_ERROR)}
+    assert dict.fromkeys(made, 1) == in_order.backups
+
+
+@settings(max_examples=100)
+@given(
+    names=st.permutations(list(DELIVERIES)),
+    batch=st.integers(1, 4),
+    pause=st.sampled_from([0.0, 1.0, 20.0]),
+)
+def test_reordered_and_replayed_messages_end_the_same(
+    in_order: End, names: Sequence[str], batch: int, pause: float
+) -> None:
+    """T12: 100 permutations of events, copies, replays and old waiting messages."""
+    assert in_order == asyncio.run(_end(names, batch, pause))

@@ -1,0 +1,168 @@
+"""From one schema version to the next, with a made-up next one: there is only one so far."""
+
+import asyncio
+import sqlite3
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+import pytest
+
+from events.outcome import AcceptedBackup
+from handler.errors import LedgerUnavailable
+from handler.ledger import postgres, sqlite
+from handler.ledger.book import Book
+from handler.ledger.group import Backend, GroupStore
+from handler.ports import Key, Made, Ours
+
+pytestmark = pytest.mark.anyio
+
+Migrations = Sequence[Sequence[str]]
+
+KEY = Key("project", "snapshot")
+BROKEN = "INSERT INTO no_such_table VALUES (1)"
+
+
+class Database(Protocol):
+    """A database before and after."""
+
+    table: str
+    present: Migrations
+
+    def backend(self, migrations: Migrations) -> Backend:
+        """A program that knows these migrations."""
+
+    def version(self) -> int:
+        """The version that the schema says it has."""
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query finds, past the program."""
+
+
+class File:
+    """A SQLite file."""
+
+    table = "ledger"
+    present = sqlite.MIGRATIONS
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def backend(self, migrations: Migrations) -> Backend:
+        """See ``Database``."""
+        return sqlite.SqliteBackend(self._path, time.time, migrations=migrations)
+
+    def version(self) -> int:
+        """See ``Database``."""
+        [(version,)] = self.rows("PRAGMA user_version")
+        return int(version)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """See ``Database``."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            return connection.execute(query).fetchall()
+
+
+class Server:
+    """A database of a PostgreSQL server."""
+
+    table = "snapshot_backup_ledger"
+    present = postgres.MIGRATIONS
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def backend(self, migrations: Migrations) -> Backend:
+        """See ``Database``."""
+        return postgres.PostgresBackend(self._url, migrations=migrations)
+
+    def version(self) -> int:
+        """See ``Database``."""
+        [(version,)] = self.rows("SELECT version FROM snapshot_backup_schema")
+        return int(version)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """See ``Database``."""
+        with psycopg.connect(self._url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return File(tmp_path / "ledger.db")
+    return Server(request.getfixturevalue("postgres_server").create(f"ledger_{uuid.uuid4().hex}"))
+
+
+def _book(database: Database, migrations: Migrations) -> Book:
+    return Book(GroupStore(database.backend(migrations), "ledger-migrated"), lease_seconds=60.0)
+
+
+def _next_release(database: Database, *more: str) -> Migrations:
+    """The present migrations and one that would not work twice."""
+    made_up = (
+        "CREATE TABLE made_up (snapshot_id text NOT NULL)",
+        f"INSERT INTO made_up SELECT snapshot_id FROM {database.table}",
+        *more,
+    )
+    return (*database.present, made_up)
+
+
+async def _write_as_today(database: Database) -> None:
+    """Leave what a worker of this release leaves: a backup that was made."""
+    book = _book(database, database.present)
+    claim = await book.claim(KEY, "cause")
+    assert isinstance(claim, Ours)
+    await book.made(claim, AcceptedBackup(id="b1"))
+    await book.aclose()
+
+
+async def _open(database: Database, migrations: Migrations) -> None:
+    book = _book(database, migrations)
+    try:
+        await book.check()
+        assert isinstance(await book.claim(KEY, "cause"), Made), "a promise was forgotten"
+    finally:
+        await book.aclose()
+
+
+async def test_an_older_schema_is_brought_up_to_date(database: Database) -> None:
+    """What this release wrote is migrated by the next, promises and all, and once only."""
+    await _write_as_today(database)
+    assert len(database.present) == database.version()
+    for _ in range(2):
+        await _open(database, _next_release(database))
+        assert len(database.present) + 1 == database.version()
+        assert [("snapshot",)] == database.rows("SELECT snapshot_id FROM made_up")
+
+
+async def test_an_empty_database_goes_through_all_versions(database: Database) -> None:
+    """A first start runs every migration in turn."""
+    book = _book(database, _next_release(database))
+    await book.check()
+    await book.aclose()
+    assert len(database.present) + 1 == database.version()
+    assert [] == database.rows("SELECT snapshot_id FROM made_up")
+
+
+async def test_workers_that_start_together_migrate_once(database: Database) -> None:
+    """Four open an older ledger at the same time; none fails, and nothing is done twice."""
+    await _write_as_today(database)
+    await asyncio.gather(*(_open(database, _next_release(database)) for _ in range(4)))
+    assert [("snapshot",)] == database.rows("SELECT snapshot_id FROM made_up")
+
+
+async def test_a_migration_that_breaks_off_leaves_the_version_before(database: Database) -> None:
+    """The last statement fails: nothing of the migration stays, and both releases can work on."""
+    await _write_as_today(database)
+    with pytest.raises(LedgerUnavailable, match="no_such_table"):
+        await _open(database, _next_release(database, BROKEN))
+    assert len(database.present) == database.version()
+    await _open(database, database.present)
+    await _open(database, _next_release(database))
+    assert [("snapshot",)] == database.rows("SELECT snapshot_id FROM made_up")
