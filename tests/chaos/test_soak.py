@@ -1,0 +1,127 @@
+"""T27: a worker at work for long while one of a hundred of everything goes wrong; what it holds stays flat.
+
+``SOAK_SECONDS`` says for how long (600 if unset). Killing the worker is left to T2: a new process begins with
+nothing.
+"""
+
+import os
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from urllib.parse import urlsplit
+
+import pytest
+
+from events.message import Message
+from tests.chaos.conftest import MakeSite
+from tests.chaos.site import Site, many, wait_for
+from tests.chaos.vitals import Vitals, vitals
+from tests.proxy import TcpProxy
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+LONG = 1800.0
+"""From here on a slope per hour is more than noise."""
+BATCH = 25
+"""Events a second."""
+BACKLOG = 500
+SHARE = 0.01
+SPARE = 8
+"""Connections that a pool may have open or not; a leak at each fault would be hundreds."""
+FAULTS = [
+    {"route": "*", "effect": "hang", "probability": SHARE},
+    {"route": "*", "effect": "delay", "seconds": 1.5, "probability": SHARE},
+    {"route": "*", "effect": "drop_before", "probability": SHARE},
+    {"route": "*", "effect": "garbage", "probability": SHARE},
+    {"route": "*", "effect": "status", "status": 500, "probability": SHARE},
+    {"route": "*", "effect": "status", "status": 503, "probability": SHARE},
+    {"route": "*", "effect": "status", "status": 429, "headers": {"Retry-After": "1"}, "probability": SHARE},
+    {"route": "create", "effect": "drop_after", "probability": SHARE},
+    {"route": "create", "effect": "late_commit", "seconds": 1.0, "probability": SHARE},
+]
+
+
+@contextmanager
+def _proxied(amqp_url: str) -> Iterator[tuple[TcpProxy, str]]:
+    """A proxy before the broker, to cut the worker's connection with, and the URL through it."""
+    parts = urlsplit(amqp_url)
+    with TcpProxy(parts.hostname or "", parts.port or 5672) as proxy:
+        place = f"{parts.username}:{parts.password}@{proxy.host}:{proxy.port}"
+        yield proxy, parts._replace(netloc=place).geturl()
+
+
+def _soak(site: Site, proxy: TcpProxy, rng: random.Random) -> tuple[list[Vitals], int]:
+    """Ask for events all the time; return samples, one a second, and how many messages were poison."""
+    worker = site.start_worker()
+    samples: list[Vitals] = []
+    poison = 0
+    until = time.monotonic() + SECONDS
+    for number in count(0, BATCH):
+        if time.monotonic() > until:
+            return samples, poison
+        site.sink.poll(1.0)
+        samples.append(vitals(worker.pid))
+        if rng.random() < SHARE:
+            proxy.cut_all()
+        if _backlog(site) > BACKLOG:
+            continue
+        events = dict(many(number, number + BATCH))
+        site.ask(events)
+        site.publish(*(event for _, event in events.values() if rng.random() < SHARE))
+        if rng.random() < SHARE * BATCH:
+            poison += 1
+            site.publish(Message(f"{{poison {poison}".encode()))
+    raise AssertionError("unreachable")
+
+
+def _backlog(site: Site) -> int:
+    return len(site.asked) - len(site.sink.ended(["backup.completed"]))
+
+
+def _flat(samples: Sequence[Vitals]) -> tuple[float, str]:
+    """The slope of the memory in MB an hour once warm, and a line that tells of everything."""
+    slope, _ = statistics.linear_regression(
+        [each.at / 3600 for each in samples], [each.rss for each in samples]
+    )
+    sizes, files = [each.rss for each in samples], [each.descriptors for each in samples]
+    return slope, (
+        f"{slope:+.2f} MB/h over {samples[-1].at - samples[0].at:.0f} s,"
+        f" {min(sizes):.1f} to {max(sizes):.1f} MB, {min(files)} to {max(files)} descriptors"
+    )
+
+
+def _assert_flat(samples: Sequence[Vitals], slope: float) -> None:
+    sizes = [each.rss for each in samples]
+    third = len(samples) // 3
+    first, last = samples[:third], samples[-third:]
+    if SECONDS > LONG:
+        assert slope < 1.0
+    else:
+        assert max(sizes) <= 1.2 * min(sizes)
+    # Idle connections come and go with the load; a leak lifts the floor.
+    before, after = (min(each.descriptors for each in part) for part in (first, last))
+    assert after - before <= SPARE
+
+
+@pytest.mark.timeout(SECONDS + 600)
+def test_memory_and_descriptors_stay_flat(make_site: MakeSite, amqp_url: str, rng: random.Random) -> None:
+    """T27: nothing is lost or made twice, and after the first fifth of the time nothing grows."""
+    site = make_site(amqp_url)
+    with _proxied(amqp_url) as (proxy, url):
+        site.settings = {"AMQP_URL": url, "TRACK_BACKUPS": "true"}
+        site.emulator.set_faults(FAULTS)
+        samples, poison = _soak(site, proxy, rng)
+        site.emulator.clear_faults()
+        site.wait_until_told(seconds=120)
+        wait_for(lambda: site.counts()[site.queues[-1]] >= poison, seconds=30, what=site.counts)
+        site.sink.outcomes = [each for each in site.sink.outcomes if each.get("subject")]
+        warm = samples[len(samples) // 5 :]
+        slope, told = _flat(warm)
+        site.judge(
+            f"T27 soak of {SECONDS:g} s", dead=poison, poison=poison, cuts=proxy.accepted - 1, rss=told
+        )
+    _assert_flat(warm, slope)
