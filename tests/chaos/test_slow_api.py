@@ -14,6 +14,7 @@ pytestmark = pytest.mark.broker
 USUAL = 0.015
 HEARTBEAT = 2
 SLOW = [
+    {"route": "create", "effect": "hang", "times": 2},  # so that no run is without one
     {"route": "*", "effect": "hang", "probability": 0.01},
     {"route": "*", "effect": "delay", "seconds": 100 * USUAL, "probability": 0.1},
     {"route": "*", "effect": "delay", "seconds": 10 * USUAL, "probability": 0.3},
@@ -33,26 +34,29 @@ def _told(site: Site) -> int:
 
 
 def _t7(site: Site, *, events: int) -> tuple[float, float]:
-    """Let a worker work at the slow API; return its memory in MB after a fifth of the events, and at the end.
+    """Let a worker work off a full queue at the slow API; nothing is lost or made twice.
 
-    Nothing is lost or made twice, and the connection to the broker is the one it began with.
+    The connection to the broker is the one it began with. Returns the worker's memory in MB after a fifth of
+    the events, and at the end.
     """
     site.settings = {"AMQP_URL": _with_heartbeat(site.amqp_url)}
     site.emulator.set_faults(SLOW)
-    worker = site.start_worker()
     site.ask(dict(many(0, events)))
+    worker = site.start_worker()
     wait_for(lambda: _told(site) >= events // 5, seconds=60 + events / 10, what=site.log_tail)
     before = vitals(worker.pid)
     took = site.wait_until_told(seconds=60 + events / 10)
     after = vitals(worker.pid)
     log = site.logs[worker.pid].read_text()
+    hung = site.emulator.stats()["create"].get("none", 0)
     tally = site.judge(
         f"T7 slow API, {events} events",
-        hung=site.emulator.stats()["create"].get("none", 0),
+        hung=hung,
         took=f"{took:.1f} s",
         rss=f"{before.rss:.1f} to {after.rss:.1f} MB",
     )
     assert events == sum(tally.counts.values())
+    assert hung >= 2
     assert 1 == log.count('"broker.connected"'), "it had to connect again"
     assert 0 == log.count('"broker.lost"')
     return before.rss, after.rss
