@@ -23,6 +23,7 @@ import pytest
 from handler import function
 from handler.errors import BrokerError, SettingsError
 from infra.emulator.testing import Emulator, running_emulator
+from tests.chaos.site import wait_for
 from tests.integration.function_world import PROJECT, World, batch, counts, event, function_world
 from tests.proxy import TcpProxy
 from tests.twins.context import FakeContext
@@ -295,8 +296,9 @@ def test_a_call_in_doubt_that_was_cut_off_is_found_and_not_made_again(
     [waiting] = world.waiting()
     world.freeze()
     world.emulator.clear_faults()
+    wait_for(lambda: len(world.backups()) == 1, seconds=20, what=world.backups)
 
-    world.call(batch(waiting))
+    assert counts(1, accepted=1) == world.call(batch(waiting))
     assert 1 == len(world.backups())
 
 
