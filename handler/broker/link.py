@@ -88,7 +88,8 @@ class Channel:
         self._calls.add(answer)
         try:
             method(callback=lambda frame: _settle(answer, frame), **arguments)
-            return await asyncio.wait_for(answer, _CALL_TIMEOUT)
+            async with asyncio.timeout(_CALL_TIMEOUT):
+                return await answer
         except TimeoutError:
             # A quorum queue without a leader answers nothing; the next try is on a new channel.
             self._abandon()
@@ -213,7 +214,8 @@ async def _connect_one(params: pika.URLParameters) -> Link:
         custom_ioloop=loop,
     )
     try:
-        await asyncio.wait_for(opened, _CONNECT_TIMEOUT)
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            await opened
     except TimeoutError:
         raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None
     finally:

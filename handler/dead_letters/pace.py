@@ -25,5 +25,6 @@ class Pace:
         self._due = max(self._due, now - _CATCH_UP)
         if self._due > now:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._due - now)
+                async with asyncio.timeout(self._due - now):
+                    await stop.wait()
         self._due += self._step

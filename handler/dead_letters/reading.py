@@ -123,7 +123,8 @@ class _Window:
                 raise self._channel.closed.result()
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), _QUIET_SECONDS)
+                async with asyncio.timeout(_QUIET_SECONDS):
+                    await self._arrived.wait()
             except TimeoutError:
                 # One that is empty and was quiet before has delivered all it has.
                 if await _count(self._channel, self._queue) == 0:

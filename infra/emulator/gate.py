@@ -114,7 +114,8 @@ class Gate:
 
     async def _hang(self, fault: Fault, scope: Scope, receive: Receive, _send: Send) -> None:
         try:
-            await asyncio.wait_for(_gone(receive), fault.seconds)
+            async with asyncio.timeout(fault.seconds):
+                await _gone(receive)
         except TimeoutError:
             await self._hang_up(scope, receive)
 

@@ -122,7 +122,8 @@ class Run:
         while not condition():
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await self._news.wait()
             except TimeoutError:
                 raise NoNews(f"nothing has happened for {PATIENCE:.0f} s") from None
 
