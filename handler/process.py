@@ -178,7 +178,7 @@ class Process:
         """Act on what the policy makes of a call that gave no backup."""
         tools = self._tools
         decision = tools.judge(case, error)
-        tried = case.tried() if decision.counted else case
+        tried = (case.tried() if decision.counted else case).survived()
         if decision.action == "fail":
             return await tools.fail(tried, claim, replies.failure(error, decision.category))
         if decision.action == "look":

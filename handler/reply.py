@@ -73,6 +73,10 @@ class Case:
         """The case after an answer that leaves no doubt."""
         return replace(self, state=replace(self.state, doubt_since=None, looks=0))
 
+    def survived(self) -> "Case":
+        """The case after a call that this process has lived through: it is not what kills."""
+        return replace(self, state=replace(self.state, crashes=0))
+
     def tried(self) -> "Case":
         """The case after one more counted try."""
         return replace(self, state=replace(self.state, attempts=self.state.attempts + 1))
@@ -125,10 +129,13 @@ def looks_later(case: Case, doubt: Doubt, seconds: float) -> Reply:
 
 
 def waits(case: Case, reason: WaitReason, seconds: float) -> Reply:
-    """Come back later for ``reason``; a watch that everybody's trouble interrupts stays a watch."""
+    """Come back later for ``reason``; a watch that everybody's trouble interrupts stays a watch.
+
+    Crashes are still counted then: a deadly message waits after each death, until the dead one's claim ends.
+    """
     if case.state.reason == "watch" and reason == "pause":
         reason = "watch"
-    state = replace(case.state, reason=reason, waits=case.state.waits + 1, crashes=0)
+    state = replace(case.state, reason=reason, waits=case.state.waits + 1)
     return Reply("waiting", wait=Wait(state, seconds))
 
 

@@ -20,17 +20,21 @@ LIMIT = 3
 
 
 def _deadly_python(folder: Path) -> str:
-    """A ``sitecustomize`` that ends the process when a marked snapshot comes up, as a bug in C code would."""
+    """A ``sitecustomize`` that ends the process when a marked snapshot comes up, as a bug in C code would.
+
+    It does so before the claim: after it each death is followed by a wait for the claim's end, and the broker
+    counts anew. Then the count is ours, as ``test_a_deadly_message_ends_wherever_it_kills`` holds.
+    """
     marked = made_up_id("snapshot", DEADLY)
     (folder / "sitecustomize.py").write_text(
         "import os\n"
         "from handler.process import Process\n"
-        "story = Process._make\n"
-        "async def deadly(self, case, claim):\n"
+        "story = Process._reply\n"
+        "async def deadly(self, case):\n"
         f"    if case.request.snapshot_id == {marked!r}:\n"
         "        os._exit(139)\n"
-        "    return await story(self, case, claim)\n"
-        "Process._make = deadly\n"
+        "    return await story(self, case)\n"
+        "Process._reply = deadly\n"
     )
     return str(folder)
 

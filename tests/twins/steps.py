@@ -21,14 +21,15 @@ class Crash(BaseException):
 
 @dataclass
 class Steps:
-    """Counts steps and crashes at number ``crash_at``, once."""
+    """Counts steps; crashes at number ``crash_at``, once, and at every step that is called ``deadly``."""
 
     crash_at: int | None = None
+    deadly: str | None = None
     names: list[str] = field(default_factory=list)
 
     def __call__(self, name: str) -> None:
         self.names.append(name)
-        if len(self.names) == self.crash_at:
+        if len(self.names) == self.crash_at or name == self.deadly:
             raise Crash(name)
 
     @asynccontextmanager

@@ -18,6 +18,7 @@ from handler.request import BackupRequest
 from tests.twins.api import CutAfter, CutBefore, LateCommit, MemoryApi
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
+from tests.twins.steps import Steps
 from tests.twins.world import LEASE, TERMS, World, with_limits
 
 MADE = ["backup.accepted", "backup.completed"]
@@ -733,6 +734,21 @@ def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
     assert "deadly" == failure(world).code
     assert 0 == world.api.calls["create"]
     assert 1 == len(world.broker.dead)
+
+
+@pytest.mark.parametrize("step", ["before claim", "after claim", "before create", "before made"])
+def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
+    """Between two deaths it waits for the dead one's claim to end, which must not begin the count anew."""
+
+    async def body() -> None:
+        world = World(steps=Steps(deadly=step))
+        assert ["backup.failed"] == list(await world.run(message(1)))
+        assert "deadly" == failure(world).code
+        assert TERMS.crash_limit == len(world.crashes)
+        assert 1 == len(world.broker.dead)
+        assert 1 >= len(world.api.backups)
+
+    run(body)
 
 
 def test_a_message_that_came_back_less_often_is_handled() -> None:
