@@ -187,12 +187,21 @@ class Shift:
         except Exception:
             log.exception("left in hand by a bug: please report it", extra={"action": "message.left"})
             return
+        if not self._intake.limit:
+            await self._stop_consuming()
+            self._changed.set()  # the work may sleep on without an end; now it is to end with the pause
         delivery.ack()
         if self._careful and not _crashes(delivery.message, self._clock()):
             self._careful = False
             self._changed.set()
         elif self._consumer is not None and self._consumer.prefetch != self._intake.limit:
             self._changed.set()
+
+    async def _stop_consuming(self) -> None:
+        """Let no more come. Before an acknowledgement, which asks for the next: see ``consumer``."""
+        with contextlib.suppress(ConnectionLost):
+            if self._consumer is not None:
+                await self._consumer.set_prefetch(0)
 
     async def _clear_suspects(self) -> None:
         """Handle one suspect alone; the others wait in the broker meanwhile, marked as suspects."""

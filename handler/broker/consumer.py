@@ -1,5 +1,12 @@
-"""Consuming: deliveries come in as they are, as many unacknowledged as the present prefetch allows."""
+"""Consuming: deliveries come in as they are, as many unacknowledged as the present prefetch allows.
 
+Danger: what is on its way to a consumer that is just being cancelled comes back *counted*, as if a process
+had ended with it (RabbitMQ 3.10, quorum queues), and each such count leads toward the delivery limit. So a
+prefetch grows by one more consumer beside those that there are, never by cancelling; and where it shrinks,
+what is in hand is best acknowledged after the cancelling, since each acknowledgement asks for the next.
+"""
+
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +41,7 @@ class Delivery:
 
 
 class Consumer:
-    """A consumer of one queue whose prefetch can be changed. ``cancelled`` says that the broker ended it."""
+    """A consumer of one queue whose prefetch can be changed; ``on_cancel`` hears that the broker ended it."""
 
     def __init__(
         self,
@@ -47,9 +54,14 @@ class Consumer:
         self._queue = queue
         self._on_delivery = on_delivery
         self._on_cancel = on_cancel
-        self._tag: str | None = None
-        self.prefetch = 0
+        self._shares: dict[str, int] = {}
+        self._changing = asyncio.Lock()
         channel.raw.add_on_cancel_callback(self._cancelled)
+
+    @property
+    def prefetch(self) -> int:
+        """How many may be in hand at once; AMQP counts for each consumer tag apart."""
+        return sum(self._shares.values())
 
     @property
     def closed(self) -> bool:
@@ -58,25 +70,27 @@ class Consumer:
 
     async def set_prefetch(self, prefetch: int) -> None:
         """Consume with this prefetch; 0 stops. What was delivered before stays in hand."""
-        if prefetch == self.prefetch:
-            return
-        await self._stop()
-        if prefetch:
-            raw = self._channel.raw
-            await self._channel.call(raw.basic_qos, prefetch_count=prefetch)
-            frame = await self._channel.call(
-                raw.basic_consume, queue=self._queue, on_message_callback=self._deliver
-            )
-            self._tag = frame.method.consumer_tag
-        self.prefetch = prefetch
+        async with self._changing:
+            if prefetch < self.prefetch:
+                await self._stop()
+            if prefetch > self.prefetch:
+                await self._start(prefetch - self.prefetch)
 
     async def settled(self) -> None:
         """Wait until the broker has taken every acknowledgement so far: what has not got there comes back."""
         await self._channel.call(self._channel.raw.queue_declare, queue=self._queue, passive=True)
 
+    async def _start(self, share: int) -> None:
+        raw = self._channel.raw
+        await self._channel.call(raw.basic_qos, prefetch_count=share)
+        frame = await self._channel.call(
+            raw.basic_consume, queue=self._queue, on_message_callback=self._deliver
+        )
+        self._shares[frame.method.consumer_tag] = share
+
     async def _stop(self) -> None:
-        if self._tag is not None:
-            tag, self._tag, self.prefetch = self._tag, None, 0
+        while self._shares:
+            tag, _share = self._shares.popitem()
             await self._channel.call(self._cancel, consumer_tag=tag)
 
     def _cancel(self, *, consumer_tag: str, callback: Callable[[Any], None]) -> None:
@@ -86,8 +100,8 @@ class Consumer:
         # delivery limit. It has no public switch for that; so it is handed to us like any other delivery.
         raw._cancelled.discard(consumer_tag)  # noqa: SLF001
 
-    def _cancelled(self, _frame: object) -> None:
-        self._tag, self.prefetch = None, 0
+    def _cancelled(self, frame: Any) -> None:
+        self._shares.pop(frame.method.consumer_tag, None)
         self._on_cancel()
 
     def _deliver(self, _raw: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:

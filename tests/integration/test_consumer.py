@@ -1,0 +1,101 @@
+"""What a consumer's prefetch does to messages on a quorum queue, on a real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pika
+import pytest
+
+from handler.broker.consumer import Consumer, Delivery
+from handler.broker.link import Link, Tls, connect
+from handler.broker.publisher import Publisher
+
+pytestmark = pytest.mark.broker
+
+MESSAGES = 2000
+
+
+@asynccontextmanager
+async def _filled(url: str, queue: str) -> AsyncIterator[Link]:
+    """A quorum queue with messages enough that some are always on their way."""
+    async with await connect([url], Tls()) as link:
+        channel = await link.channel()
+        await channel.call(
+            channel.raw.queue_declare, queue=queue, durable=True, arguments={"x-queue-type": "quorum"}
+        )
+        publisher = await Publisher.open(await link.channel())
+        properties = pika.BasicProperties(delivery_mode=2)
+        await asyncio.gather(*(publisher.publish("", queue, b"%d" % n, properties) for n in range(MESSAGES)))
+        try:
+            yield link
+        finally:
+            await channel.call(channel.raw.queue_delete, queue=queue)
+
+
+def _seen(url: str, queue: str, change: Callable[[Consumer], Awaitable[None]]) -> list[Delivery]:
+    """Take and acknowledge everything while the consumer's prefetch is changed; return it all."""
+    seen: list[Delivery] = []
+
+    async def run() -> None:
+        async with _filled(url, queue) as link:
+            everything = asyncio.Event()
+
+            def on_delivery(delivery: Delivery) -> None:
+                seen.append(delivery)
+                delivery.ack()
+                if len({each.message.body for each in seen}) == MESSAGES:
+                    everything.set()
+
+            consumer = Consumer(await link.channel(), queue, on_delivery, lambda: None)
+            await change(consumer)
+            await asyncio.wait_for(everything.wait(), 60)
+
+    asyncio.run(run())
+    return seen
+
+
+def test_a_prefetch_that_grows_counts_nothing_as_a_crash(amqp_url: str, unique: str) -> None:
+    """A count makes a message a suspect, which is handled alone: each growth once bred new ones."""
+
+    async def grow(consumer: Consumer) -> None:
+        for prefetch in (1, 2, 4, 8, 16, 32, 64):
+            await consumer.set_prefetch(prefetch)
+
+    seen = _seen(amqp_url, unique, grow)
+    assert MESSAGES == len(seen)
+    assert 0 == sum(each.message.delivery_count for each in seen)
+
+
+def test_a_prefetch_that_stopped_goes_on_with_what_is_left(amqp_url: str, unique: str) -> None:
+    """Stopped under load and begun again, every message comes in the end."""
+
+    async def stop_and_go(consumer: Consumer) -> None:
+        for prefetch in (64, 0, 1, 0, 32):
+            await consumer.set_prefetch(prefetch)
+
+    seen = _seen(amqp_url, unique, stop_and_go)
+    assert MESSAGES == len({each.message.body for each in seen})
+
+
+def test_a_prefetch_is_never_exceeded(amqp_url: str, unique: str) -> None:
+    """Grown step by step, as many are in hand as the last step says, and no more."""
+
+    async def run() -> tuple[int, int]:
+        async with _filled(amqp_url, unique) as link:
+            in_hand: list[Delivery] = []
+            enough = asyncio.Event()
+
+            def on_delivery(delivery: Delivery) -> None:
+                in_hand.append(delivery)
+                if len(in_hand) == 20:
+                    enough.set()
+
+            consumer = Consumer(await link.channel(), unique, on_delivery, lambda: None)
+            for prefetch in (1, 5, 20):
+                await consumer.set_prefetch(prefetch)
+            await asyncio.wait_for(enough.wait(), 60)
+            await consumer.settled()
+            return consumer.prefetch, len(in_hand)
+
+    assert (20, 20) == asyncio.run(run())
