@@ -105,3 +105,17 @@ def test_an_outage_costs_nothing(make_site: MakeSite, amqp_url: str) -> None:
 def test_a_long_outage_with_many_waiting(make_site: MakeSite, amqp_url: str) -> None:
     """T9 in full: 10,000 events wait for two minutes."""
     _t9(make_site(amqp_url), waiting=10_000, seconds=120.0)
+
+
+def test_a_probe_counts_no_message_as_a_crash(make_site: MakeSite, amqp_url: str) -> None:
+    """T9: it would be taken for one that kills, and after twenty such probes end among the dead letters."""
+    site = make_site(amqp_url)
+    site.emulator.set_faults([{"route": "*", "effect": "status", "status": 503}])
+    site.start_worker(CONCURRENCY="1")
+    wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
+    site.ask(dict(many(0, 50)))
+    wait_for(lambda: 3 <= sum(site.emulator.stats()["create"].values()), seconds=20, what=site.counts)
+    site.stop()
+    waiting = [headers for queue in site.queues for headers, _ in site.rabbit.take_all(queue)]
+    assert 50 == len(waiting)
+    assert 0 == sum(headers.get("x-delivery-count", 0) for headers in waiting)
