@@ -18,7 +18,7 @@ from handler.vbs.body import Unreadable, read_body
 from handler.vbs.http import http_client
 from handler.vbs.password import PasswordAuth
 from handler.vbs.token import TokenAuth
-from handler.vbs.transport import NO_ANSWER, describe
+from handler.vbs.unanswered import NO_ANSWER, describe
 
 _ENDPOINT = Place("VBS_ENDPOINT", "VBS_CA_FILE")
 _SIGN_IN = Place("OS_AUTH_URL", "VBS_CA_FILE")

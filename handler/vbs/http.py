@@ -1,8 +1,7 @@
 """The HTTP client, behind one seam: which transport carries the requests.
 
-httpx's own connection pool checks every idle connection at each request, so that more in flight makes it
-slower; over aiohttp's the same client does several times as much (figures in CONTRIBUTING). The function's
-bundle does without: it has one batch in flight.
+``pool`` where its parser is installed (the extra ``fast``), else httpx's own, which does for the function: it
+has one batch in flight.
 """
 
 import ssl
@@ -15,8 +14,7 @@ from handler.errors import SettingsError
 from handler.settings import Settings
 
 try:
-    import aiohttp
-    import httpx_aiohttp
+    from handler.vbs.pool import Pool
 except ImportError:  # the extra ``fast`` is not installed
     _fast = False
 else:
@@ -25,15 +23,12 @@ else:
 _KEEP_ALIVE = 4.0
 """Seconds; servers close idle connections after five and more, and a POST that meets that is in doubt."""
 
-_HEADER_LIMIT = 32 * 1024
-"""Bytes of an answer's header: IAM's tokens have up to 16,384, aiohttp's own limit is 8,190."""
-
 
 class LeanClient(httpx.AsyncClient):
     """An ``httpx.AsyncClient`` that hands requests straight to its transport.
 
     It signs in as ever, and leaves out what this API has no use for: cookies, redirects, event hooks, the
-    merging of defaults into each request. That was a third of a call's cost (figures in CONTRIBUTING).
+    merging of defaults into each request.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, timeout: httpx.Timeout) -> None:
@@ -83,7 +78,7 @@ def http_client(settings: Settings) -> httpx.AsyncClient:
     if not _fast or getproxies():
         # Proxies from the environment are httpx's own transport's business.
         return httpx.AsyncClient(verify=context, timeout=timeout, limits=limits)
-    return LeanClient(_aiohttp_transport(context, settings.concurrency), timeout)
+    return LeanClient(Pool(context, limit=settings.concurrency, keep_alive=_KEEP_ALIVE), timeout)
 
 
 def _context(settings: Settings) -> ssl.SSLContext:
@@ -94,13 +89,3 @@ def _context(settings: Settings) -> ssl.SSLContext:
         except OSError as error:
             raise SettingsError(f"VBS_CA_FILE: {settings.vbs_ca_file}: {error}") from None
     return context
-
-
-def _aiohttp_transport(context: ssl.SSLContext, connections: int) -> "httpx.AsyncBaseTransport":
-    def session() -> "aiohttp.ClientSession":
-        connector = aiohttp.TCPConnector(ssl=context, limit=connections, keepalive_timeout=_KEEP_ALIVE)
-        return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), max_field_size=_HEADER_LIMIT
-        )
-
-    return httpx_aiohttp.AiohttpTransport(client=session)

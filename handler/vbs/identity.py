@@ -19,7 +19,7 @@ from handler.vbs.body import Unreadable, parse_json, read_body
 from handler.vbs.fault_body import read_fault
 from handler.vbs.faults import request_id
 from handler.vbs.retry_after import retry_after
-from handler.vbs.transport import NO_ANSWER, describe
+from handler.vbs.unanswered import NO_ANSWER, describe
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 _REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

@@ -80,7 +80,7 @@ def test_it_holds_the_function_and_its_packages_only(names: list[str]) -> None:
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
 
     assert {"index.py", "events", "handler", "httpx", "pika", "pydantic", "pydantic_core"} <= tops
-    assert set() == tops & {"aiohttp", "bin", "infra", "psycopg", "rich", "tests", "typer"}
+    assert set() == tops & {"bin", "httptools", "infra", "psycopg", "rich", "tests", "typer"}
     assert [] == [name for name in names if "__pycache__" in name or "/tests/" in name]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NOT_IN_THE_BUNDLE = ("aiohttp", "httpx_aiohttp", "rich")  # httpx imports the last where it is
+NOT_IN_THE_BUNDLE = ("httptools", "rich")  # httpx imports the last where it is
 NOT_FOR_A_FUNCTION = (
     "handler.cli", "handler.commands", "opentelemetry", "prometheus_client", "psycopg", "typer",
 )  # fmt: skip

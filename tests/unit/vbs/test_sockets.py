@@ -87,10 +87,10 @@ async def _server(behave: Behaviour) -> AsyncIterator[str]:
         await asyncio.gather(*serving, return_exceptions=True)
 
 
-@pytest.fixture(params=["aiohttp", "httpx"])
+@pytest.fixture(params=["pool", "httpx"])
 def transport(request: pytest.FixtureRequest) -> Callable[[], httpx.AsyncClient]:
     """Both ways of carrying a request; they raise different errors for the same event."""
-    if request.param == "aiohttp":
+    if request.param == "pool":
         return lambda: http_client(Settings(_env_file=None))
     return lambda: httpx.AsyncClient(trust_env=False)
 
@@ -165,7 +165,7 @@ def test_a_full_pool_is_no_doubt() -> None:
 
 
 def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """As long as IAM's may be; aiohttp's own limit is half of it."""
+    """As long as IAM's may be."""
     token = "t" * 16_384
 
     async def grant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,83 @@
+"""CPU and calls per second of the create call alone, over each transport.
+
+``python -m tests.bench.transports``: one process, an API that answers at once, no broker and no ledger.
+``post`` is ``client.post`` over our pool, ``pool`` the program's own client over it, ``httpx`` the same client
+over httpx's own transport.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import httpx
+
+from handler.request import BackupRequest
+from handler.settings import Settings
+from handler.vbs.client import VbsClient
+from handler.vbs.http import http_client
+from tests.bench.throughput import fast_api
+
+PROJECT: Final = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+REQUEST: Final = BackupRequest(
+    volume_id=str(uuid.uuid4()), snapshot_id=str(uuid.uuid4()), name=f"nightly-{uuid.uuid4()}"
+)
+
+Call = Callable[[], Awaitable[object]]
+
+
+def make(kind: str, endpoint: str, in_flight: int) -> tuple[httpx.AsyncClient, Call]:
+    """Return a client and the call that is measured."""
+    if kind == "httpx":
+        limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
+        client = httpx.AsyncClient(limits=limits, trust_env=False)
+    else:
+        client = http_client(Settings(_env_file=None, concurrency=in_flight))
+    if kind == "post":
+        url = f"{endpoint}/v2/{PROJECT}/backups"
+        return client, lambda: client.post(url, json={"backup": {"volume_id": "v", "name": "n"}})
+    api = VbsClient(client, endpoint)
+    return client, lambda: api.create(PROJECT, REQUEST)
+
+
+async def measure(kind: str, endpoint: str, calls: int, in_flight: int) -> tuple[float, float]:
+    """Return calls per second, and milliseconds of CPU for each."""
+    client, call = make(kind, endpoint, in_flight)
+    async with client:
+        await _all(call, in_flight * 4, in_flight)
+        began, cpu = time.perf_counter(), time.process_time()
+        await _all(call, calls, in_flight)
+        seconds, used = time.perf_counter() - began, time.process_time() - cpu
+    return calls / seconds, 1000 * used / calls
+
+
+async def _all(call: Call, calls: int, in_flight: int) -> None:
+    async def some() -> None:
+        for _ in range(calls // in_flight):
+            await call()
+
+    await asyncio.gather(*(some() for _ in range(in_flight)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=6400)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--kinds", nargs="*", default=["pool", "post", "httpx"])
+    arguments = parser.parse_args()
+    with fast_api(0.0) as endpoint:
+        for kind in arguments.kinds:
+            taken = [
+                asyncio.run(measure(kind, endpoint, arguments.calls, arguments.in_flight))
+                for _ in range(arguments.rounds)
+            ]
+            rate, cpu = (statistics.median(each[field] for each in taken) for field in (0, 1))
+            print(f"{kind:<6} {rate:>7.0f} calls/s  {cpu:.3f} ms CPU", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The pool: which connections are used again, and what of an answer ends one."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+pytest.importorskip("httptools", reason="the extra `fast` is not installed")
+
+from handler.vbs.connection import HEADER_LIMIT
+from handler.vbs.pool import Pool, encoded
+
+T = TypeVar("T")
+TIMEOUTS: Mapping[str, float] = {"read": 5.0}
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers each request by its number on its connection, and counts connections."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self._answer = answer
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Listen on a free port."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        self.connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            for number in range(100):
+                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                await self._answer(number, writer)
+        writer.transport.abort()
+
+
+def sends(*answers: bytes) -> Server:
+    """Send the n-th answer to a connection's n-th request, the last one to all beyond."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(answers[min(number, len(answers) - 1)])
+        await writer.drain()
+
+    return Server(answer)
+
+
+async def ask(pool: Pool, url: str, timeouts: Mapping[str, float] = TIMEOUTS) -> bytes:
+    """Ask once and read the whole answer."""
+    request = httpx.Request("GET", url, extensions={"timeout": timeouts})
+    response = await pool.handle_async_request(request)
+    try:
+        return await response.aread()
+    finally:
+        await response.aclose()
+
+
+def with_pool(
+    server: Server, use: Callable[[Pool, str], Coroutine[Any, Any, T]], *, limit: int = 4, keep: float = 5.0
+) -> T:
+    """Use a pool against a server."""
+
+    async def run() -> T:
+        pool = Pool(ssl.create_default_context(), limit=limit, keep_alive=keep)
+        async with server.serving() as url:
+            try:
+                return await use(pool, url)
+            finally:
+                await pool.aclose()
+
+    return asyncio.run(run())
+
+
+async def _three(pool: Pool, url: str) -> Sequence[bytes]:
+    return [await ask(pool, url) for _ in range(3)]
+
+
+def test_a_connection_is_used_again() -> None:
+    """Three requests, one connection."""
+    server = sends(OK)
+    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert 1 == server.connections
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        OK + OK,
+    ],
+    ids=["asked to close", "HTTP/1.0", "an answer that nobody asked for"],
+)
+def test_a_connection_is_not_used_again(last: bytes) -> None:
+    """An answer too many would be taken for the next request's."""
+    server = sends(last)
+    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert 3 == server.connections
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
+    """The server may be closing it at this moment, and a request that meets that is in doubt."""
+    server = sends(OK)
+    with_pool(server, _three, keep=-1.0)
+    assert 3 == server.connections
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
+    """The close was seen before the request, so it costs nothing."""
+
+    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async def use(pool: Pool, url: str) -> Sequence[bytes]:
+        first = await ask(pool, url)
+        [[connection]] = pool._idle.values()
+        while connection.usable:  # noqa: ASYNC110 - it tells nobody when it ends
+            await asyncio.sleep(0.01)
+        return [first, await ask(pool, url)]
+
+    assert [b"{}", b"{}"] == with_pool(Server(answer), use)
+
+
+def test_an_abandoned_answer_ends_its_connection() -> None:
+    """What is left of it would be read as the next answer."""
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nx")
+
+    async def use(pool: Pool, url: str) -> None:
+        for _ in range(2):
+            response = await pool.handle_async_request(httpx.Request("GET", url))
+            await response.aclose()
+
+    with_pool(server, use)
+    assert 2 == server.connections
+
+
+def test_a_cancelled_call_ends_its_connection_and_makes_room() -> None:
+    """Its answer may still come, and must not meet the next request."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) > 1:
+            writer.write(OK)
+            await writer.drain()
+
+    server = Server(answer)
+
+    async def use(pool: Pool, url: str) -> bytes:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await ask(pool, url)
+        return await ask(pool, url)
+
+    assert b"{}" == with_pool(server, use, limit=1)
+    assert 2 == server.connections
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+    ],
+    ids=["an interim answer first", "in chunks"],
+)
+def test_an_answer_is_read_in_any_form(answer: bytes) -> None:
+    """And the connection is used again afterwards."""
+    server = sends(answer)
+    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert 1 == server.connections
+
+
+def test_a_body_without_a_length_ends_with_its_connection() -> None:
+    """HTTP/1.0 servers and some proxies send it so."""
+
+    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    assert [b"{}"] * 3 == with_pool(Server(answer), _three)
+
+
+def test_a_body_longer_than_the_buffer_comes_whole() -> None:
+    """The socket is left alone while nobody reads, and read again when somebody does."""
+    size = 3 * 1024 * 1024
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+
+    async def use(pool: Pool, url: str) -> int:
+        return len(await ask(pool, url))
+
+    assert size == with_pool(server, use)
+
+
+def test_a_head_without_an_end_is_cut() -> None:
+    """The parser would keep any number of headers."""
+
+    async def use(pool: Pool, url: str) -> None:
+        with pytest.raises(httpx.RemoteProtocolError, match="a head of more than"):
+            await ask(pool, url)
+
+    with_pool(sends(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2 * HEADER_LIMIT), use)
+
+
+def test_no_more_requests_are_under_way_than_the_limit() -> None:
+    """The one too many waits, and is told that it never left."""
+
+    async def never(_number: int, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    server = Server(never)
+
+    async def use(pool: Pool, url: str) -> Sequence[object]:
+        calls = [ask(pool, url, {"read": 0.5, "pool": 0.1}) for _ in range(3)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    ends = with_pool(server, use, limit=2)
+    assert ["PoolTimeout", "ReadTimeout", "ReadTimeout"] == sorted(type(end).__name__ for end in ends)
+    assert 2 == len(server.requests)
+
+
+def test_a_header_cannot_become_two() -> None:
+    """A line break in a value would let it."""
+    request = httpx.Request("GET", "http://127.0.0.1/v2", headers={"X-Auth-Token": "t\r\nX-Other: 1"})
+    with pytest.raises(httpx.LocalProtocolError):
+        encoded(request)
