@@ -1,0 +1,161 @@
+"""What a cold start of the function costs, beside importing pika, pydantic and httpx alone.
+
+``python -m tests.bench.cold_start`` with ``AMQP_URL`` set, or a private broker is started. Without the extras
+that the function's bundle leaves out; ``--bundle function.zip --python python3.12`` runs a bundle instead, as
+it is and without its bytecode.
+
+Each figure is a process of its own, the kinds in turn, so that what disturbs a round disturbs all of it. It
+is CPU time from the first import on: waiting for the broker and the API does not count. ``handled`` is all
+that happens until the first message is handled, ``imports`` importing the modules that are then there.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.emulator.testing import running_emulator
+from infra.local.broker import running_broker
+from tests.integration.function_world import batch, event, function_world
+
+ROOT = Path(__file__).parents[2]
+INSTALLED = (str(ROOT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+NOT_IN_THE_BUNDLE = (
+    "aiohttp", "httpx_aiohttp", "opentelemetry", "prometheus_client", "psycopg", "rich", "starlette", "typer",
+    "uvicorn",
+)  # fmt: skip
+
+WRITE_NOTHING = "-B"
+"""Else the first process would leave its bytecode for those after it."""
+
+START = """
+import sys, time
+sys.path[:0] = {path!r}
+sys.modules.update(dict.fromkeys({missing!r}))
+began = time.process_time()
+"""
+END = """
+print(time.process_time() - began)
+"""
+BASELINE = """
+import httpx, pika, pika.adapters.asyncio_connection, pydantic
+class Model(pydantic.BaseModel):
+    field: int = 1
+httpx.AsyncClient
+"""
+MODULE = "import handler.function"
+RECORD = """
+class Recorder:
+    names = []
+    def find_spec(self, name, *_):
+        self.names.append(name)
+sys.meta_path.insert(0, Recorder())
+"""
+HANDLED = """
+from handler.function import handler, initializer
+class Context:
+    getUserData = {settings!r}.get
+    getRemainingTimeInMilliSeconds = lambda self: -1
+context = Context()
+initializer(context)
+summary = handler({call!r}, context)
+"""
+RECORDED = """
+assert summary["accepted"] == 1, summary
+print(*(name for name in Recorder.names if sys.modules.get(name)))
+"""
+IMPORTS = """
+for name in {modules!r}:
+    __import__(name)
+"""
+
+
+class Runner:
+    """Starts processes of one Python that know one search path; gives their output's lines."""
+
+    def __init__(self, python: str, path: Sequence[str], *options: str) -> None:
+        self._start = START.format(path=list(path), missing=NOT_IN_THE_BUNDLE)
+        self._command = [python, "-I", "-S", *options, "-c"]
+
+    def lines(self, code: str) -> list[str]:
+        done = subprocess.run([*self._command, self._start + code], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        return done.stdout.splitlines()
+
+    def seconds(self, code: str) -> float:
+        return float(self.lines(code)[-1])
+
+
+def handled(settings: dict[str, str]) -> str:
+    """A call with the event of a new snapshot."""
+    return HANDLED.format(settings=settings, call=batch(event(snapshot_name="nightly-db01", size_gb=40)))
+
+
+def measure(runner: Runner, settings: dict[str, str], rounds: int) -> dict[str, list[float]]:
+    """Run each kind of process in turn; return the seconds of each round."""
+    modules = runner.lines(RECORD + handled(settings) + RECORDED)[-1].split()
+    kinds = {
+        "baseline": BASELINE + END,
+        "module": MODULE + END,
+        "imports": IMPORTS.format(modules=modules) + END,
+    }
+    taken: dict[str, list[float]] = {name: [] for name in (*kinds, "handled")}
+    for _ in range(rounds):
+        for name, code in kinds.items():
+            taken[name].append(runner.seconds(code))
+        taken["handled"].append(runner.seconds(handled(settings) + END))
+    return taken
+
+
+def show(title: str, taken: dict[str, list[float]], baseline: list[float]) -> None:
+    print(f"\n{title}", flush=True)
+    for name, seconds in taken.items():
+        ratio = statistics.median(each / unit for each, unit in zip(seconds, baseline, strict=True))
+        print(f"{name:<9} {statistics.median(seconds) * 1000:>6.0f} ms {ratio:>6.2f}", flush=True)
+
+
+def bundle(python: str, path: Path, settings: dict[str, str], rounds: int) -> None:
+    """Measure a bundle as it is, and without its bytecode in units of the same baseline."""
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+        compiled = list(Path(folder).rglob("*.pyc"))
+        taken = measure(Runner(python, [folder], WRITE_NOTHING), settings, rounds)
+        show(f"{path.name}, {len(compiled)} files of bytecode", taken, taken["baseline"])
+        if compiled:
+            for file in compiled:
+                file.unlink()
+            without = measure(Runner(python, [folder], WRITE_NOTHING), settings, rounds)
+            show("without them, in units of the same baseline", without, taken["baseline"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--python", default=sys.executable)
+    arguments = parser.parse_args()
+    os.environ["RUNTIME_TIMEOUT"] = "60"
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    with (
+        running_broker() as broker,
+        running_emulator() as emulator,
+        function_world(broker.url, name, emulator) as world,
+    ):
+        if arguments.bundle:
+            bundle(arguments.python, arguments.bundle, world.settings, arguments.rounds)
+        else:
+            taken = measure(Runner(arguments.python, INSTALLED), world.settings, arguments.rounds)
+            show("this checkout", taken, taken["baseline"])
+
+
+if __name__ == "__main__":
+    main()
