@@ -43,7 +43,7 @@ class FunctionWorld(World):
                 return calls
 
     def _batch(self) -> Batch:
-        settings = Settings(_env_file=None, lease_seconds=20.0)
+        settings = Settings(lease_seconds=20.0)
         lost = asyncio.get_running_loop().create_future()
         now = time.monotonic()
         deadline = Deadline(soft=now + PLENTY, hard=now + PLENTY)
