@@ -6,10 +6,12 @@ Snapshots that the backup service makes itself must never lead to a backup: each
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from events.snapshot import SnapshotEvent
-from handler.rules import Rule
+
+if TYPE_CHECKING:
+    from handler.rules import Rule
 
 SYSTEM_METADATA = "__system__enableActive"
 
@@ -30,7 +32,7 @@ class Chooser:
     """Chooses by ``SKIP_SNAPSHOTS``, ``VBS_ALLOWED_PROJECTS`` and the rules of ``RULES_FILE``."""
 
     def __init__(
-        self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str], rules: Sequence[Rule] = ()
+        self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str], rules: "Sequence[Rule]" = ()
     ) -> None:
         self._patterns = tuple(skip_snapshots)
         self._allowed = frozenset(allowed_projects)

@@ -23,6 +23,7 @@ from handler.errors import ConnectionLost
 from handler.logs import JsonFormatter, TextFormatter
 from handler.operations import watched
 from handler.settings import Settings
+from handler.worker_bootstrap import make_worker
 from infra.emulator.testing import running_emulator
 from infra.local.ready import wait_until
 from infra.local.server import free_ports
@@ -49,7 +50,7 @@ def _get(port: int, path: str) -> tuple[int, str]:
 async def _worker(settings: Settings) -> AsyncIterator[int]:
     """A running worker; gives the port of its pages."""
     async with bootstrap.parts(settings) as parts:
-        worker, stop = parts.worker(), asyncio.Event()
+        worker, stop = make_worker(parts), asyncio.Event()
         async with watched(parts, worker) as port:
             assert port is not None
             running = asyncio.create_task(worker.run(stop))
@@ -193,7 +194,7 @@ async def _fail(settings: Settings) -> str:
         body = json.dumps(cloud_event(3)).encode()
         handled = await parts.process(broker).handle(Message(body))
         seen += [repr(parts), repr(handled), repr(vars(parts.intake))]
-        async with watched(parts, parts.worker()) as port:
+        async with watched(parts, make_worker(parts)) as port:
             if port:
                 seen += [(await asyncio.to_thread(_get, port, path))[1] for path in ("/metrics", "/readyz")]
     seen += [repr(broker.outcomes), repr(broker.dead), repr(broker.waiting)]

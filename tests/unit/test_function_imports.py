@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOT_IN_THE_BUNDLE = ("aiohttp", "httpx_aiohttp", "rich")  # httpx imports the last where it is
 NOT_FOR_A_FUNCTION = (
-    "handler.cli", "handler.commands", "opentelemetry", "prometheus_client", "psycopg", "typer",
+    "dotenv", "handler.cli", "handler.commands", "handler.ledger.sqlite", "handler.rules", "handler.shift",
+    "handler.worker", "opentelemetry", "prometheus_client", "psycopg", "sqlite3", "tomllib", "typer",
 )  # fmt: skip
 DEPENDENCIES = "import pika, pydantic, httpx"
 ENTRY = "import handler.function"
@@ -27,7 +28,7 @@ def python(code: str) -> str:
 
 
 def test_the_function_imports_only_what_it_works_with() -> None:
-    """Command line, metrics and drivers that are not asked for would make each cold start longer."""
+    """Command line, worker, metrics, and what settings must ask for, would make each cold start longer."""
     modules = python(f"{ALL}\nprint(*[name for name in sys.modules if sys.modules[name]])").split()
 
     assert "handler.process" in modules
