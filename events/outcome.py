@@ -5,10 +5,9 @@ from type, project, snapshot and backup; for a failure or a skip from type, even
 """
 
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -149,8 +148,7 @@ class OutcomeEvent(_Model):
     data: OutcomeData
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One thing to tell: routing key = type, and the body to publish."""
 
     id: str

@@ -3,8 +3,8 @@
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
@@ -80,8 +80,7 @@ class SnapshotCompleted(BaseModel):
     backup: BackupOptions | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotEvent:
+class SnapshotEvent(NamedTuple):
     """A decoded event, whatever form it came in.
 
     ``proves`` says what the form is evidence of: that the snapshot is complete, or only that it was
@@ -95,11 +94,10 @@ class SnapshotEvent:
     snapshot: SnapshotCompleted
     proves: Literal["completed", "requested"] = "completed"
     traceparent: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignEvent:
+class ForeignEvent(NamedTuple):
     """A notification that we know and that is not for us: counted and acknowledged."""
 
     form: str

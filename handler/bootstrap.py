@@ -4,9 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from handler.broker.link import Link, Tls, connect
 from handler.broker.outbox import BrokerOutbox
@@ -67,8 +66,7 @@ def terms(settings: Settings) -> Terms:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """What lives as long as the program, whatever becomes of connections."""
 
     settings: Settings

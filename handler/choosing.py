@@ -4,9 +4,9 @@ Snapshots that the backup service makes itself must never lead to a backup: each
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from events.snapshot import SnapshotEvent
 
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 SYSTEM_METADATA = "__system__enableActive"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Why a snapshot is skipped (None: it is backed up), what is to be set in its request.
 
     ``incremental_if_possible`` leaves it to the backups that the volume has already.
     """
 
     skip: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = MappingProxyType({})
     incremental_if_possible: bool = False
 
 

@@ -10,8 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from events.decode import unpack
 from events.message import Message
@@ -134,8 +133,7 @@ class Instance:
         return self._line
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     link: Link
     outbox: Outbox
 

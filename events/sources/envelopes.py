@@ -6,8 +6,7 @@ invocation. Each function here opens one level.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from events.errors import MalformedEvent
 from events.message import Message
@@ -16,8 +15,7 @@ from events.reading import plain_id
 QUEUE_TRIGGERS: Final = frozenset({"RABBITMQ", "KAFKA", "ROCKETMQ"})
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One message out of an envelope, and the id that the envelope gives it, if any."""
 
     message: Message

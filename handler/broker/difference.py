@@ -1,8 +1,7 @@
 """What the broker says where something of the same name was declared otherwise (406), taken apart."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _HEAD = re.compile(r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)'")
 _TAIL = re.compile(r"received (?P<wanted>.+?) but current is (?P<found>.+)$")
@@ -25,8 +24,7 @@ EFFECTS = {
 """What a difference does to messages, by the argument's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """One argument of a queue or an exchange that is not as wanted; values as text, ``none`` is absent."""
 
     kind: Literal["queue", "exchange"]

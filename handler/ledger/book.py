@@ -5,7 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from events.outcome import AcceptedBackup, Failure
@@ -107,7 +107,7 @@ class Book:
         )
         if isinstance(answer, Ours):
             self._leases.took(key, token, asked)
-            return replace(answer, ask_first=self._ask_first)
+            return answer._replace(ask_first=self._ask_first)
         return answer
 
     async def holds(self, claim: Ours) -> bool:

@@ -10,8 +10,7 @@
 import html
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from handler.vbs.body import Unreadable, parse_json
 
@@ -25,8 +24,7 @@ _TOKEN_LIKE = re.compile(r"[\w+/=.-]{120,}")
 _SHORT = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """What a body says; ``name`` is the fault's name (``itemNotFound``) where the shape has one."""
 
     name: str | None = None

@@ -4,7 +4,6 @@ Run as ``python -m tests.bench.forgetful``, with the worker's settings.
 """
 
 import asyncio
-from dataclasses import replace
 
 from handler import bootstrap
 from handler.ledger.memory import MemoryLedger
@@ -15,7 +14,7 @@ from handler.worker_bootstrap import make_worker
 async def run() -> None:
     settings = load_settings()
     async with bootstrap.parts(settings) as parts:
-        forgetful = replace(parts, ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
+        forgetful = parts._replace(ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
         await make_worker(forgetful).run(asyncio.Event())
 
 

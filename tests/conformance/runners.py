@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -55,8 +55,8 @@ class MemoryRunner:
     async def _run(self, case: Case, number: int) -> Record:
         folder = self.folder / str(number)
         folder.mkdir()
-        limits = replace(TERMS.limits, max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
-        world = World(kind=self.ledger, folder=folder, terms=replace(TERMS, limits=limits))
+        limits = TERMS.limits._replace(max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
+        world = World(kind=self.ledger, folder=folder, terms=TERMS._replace(limits=limits))
         # The worker below may know snapshots that nobody declared; so does this API.
         world.api.snapshots = _Snapshots({each["id"]: _snapshot(each) for each in case.snapshots})
         for fault in case.faults:
