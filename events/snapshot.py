@@ -57,7 +57,8 @@ def is_resource_id(value: object) -> bool:
 class BackupOptions(BaseModel):
     """What the producer may say of the backup, by the API page's own rules; null means unset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when it is first needed: most events say nothing of their backup.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: BackupName | None = None
     description: Annotated[StrictStr, Field(max_length=255, pattern=r"^[^<>]*$")] | None = None
