@@ -42,6 +42,23 @@ def test_the_entry_alone_imports_no_dependency() -> None:
     assert [] == [name for name in ("httpx", "pika", "pydantic") if name in modules]
 
 
+def test_the_collector_runs_again_after_an_instance_that_could_not_be_made() -> None:
+    """It rests during a cold start only; the platform goes on with the same process."""
+    code = """
+import gc
+from handler.function import initializer
+from handler.errors import SettingsError
+class Context:
+    getUserData = {}.get
+try:
+    initializer(Context)
+except SettingsError:
+    print(gc.isenabled())
+"""
+
+    assert "True" == python(code).strip()
+
+
 def seconds(code: str) -> float:
     """The median time of a process that runs code."""
     times = []
