@@ -7,6 +7,7 @@ Bytecode is of one version of Python, so it is made by the runtime's, if there i
 that runs this, or ``python3.12`` on the path.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -66,10 +67,12 @@ def compiled(python: str, files: Mapping[str, bytes], *, editable: bool) -> Mapp
 
 
 def _compile(python: str, folder: str, names: list[str], mode: str) -> None:
+    # Nothing of this shell's Python may change what is written; the order within sets is part of it.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(  # noqa: S603 - our own words
         [python, "-S", "-P", "-c", _COMPILE, folder, mode],
         input="\n".join(names),
-        env={"PYTHONHASHSEED": "0"},  # the order within sets is written down
+        env=outside | {"PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=False,
