@@ -6,7 +6,8 @@ it is and without its bytecode.
 
 Each figure is a process of its own, the kinds in turn, so that what disturbs a round disturbs all of it. It
 is CPU time from the first import on: waiting for the broker and the API does not count. ``handled`` is all
-that happens until the first message is handled, ``imports`` importing the modules that are then there.
+that happens until the first message is handled, ``imports`` importing the modules that are then there. What
+follows is how long each package's modules take that the baseline does not have, by ``-X importtime``.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sysconfig
 import tempfile
 import uuid
 import zipfile
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +74,8 @@ assert summary["accepted"] == 1, summary
 print(*(name for name in Recorder.names if sys.modules.get(name)))
 """
 IMPORTS = """
+import gc
+gc.disable()  # as it is while an instance is made
 for name in {modules!r}:
     __import__(name)
 """
@@ -84,14 +88,24 @@ class Runner:
         self._start = START.format(path=list(path), missing=NOT_IN_THE_BUNDLE)
         self._command = [python, "-I", "-S", *options, "-c"]
 
-    def lines(self, code: str) -> list[str]:
-        done = subprocess.run([*self._command, self._start + code], capture_output=True, text=True)
+    def run(self, code: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [self._command[0], *options, *self._command[1:], self._start + code]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
-        return done.stdout.splitlines()
+        return done
+
+    def last_line(self, code: str) -> str:
+        return self.run(code).stdout.splitlines()[-1]
 
     def seconds(self, code: str) -> float:
-        return float(self.lines(code)[-1])
+        return float(self.last_line(code))
+
+    def modules(self, code: str) -> dict[str, float]:
+        """The seconds that each module's own code takes, without what it imports."""
+        lines = [line.split("|") for line in self.run(code, "-X", "importtime").stderr.splitlines()]
+        timed = [(line[0].partition(":")[2], line[2].strip()) for line in lines if len(line) == 3]
+        return {name: int(own) / 1e6 for own, name in timed if own.strip().isdigit()}
 
 
 def handled(settings: dict[str, str]) -> str:
@@ -101,7 +115,7 @@ def handled(settings: dict[str, str]) -> str:
 
 def measure(runner: Runner, settings: dict[str, str], rounds: int) -> dict[str, list[float]]:
     """Run each kind of process in turn; return the seconds of each round."""
-    modules = runner.lines(RECORD + handled(settings) + RECORDED)[-1].split()
+    modules = runner.last_line(RECORD + handled(settings) + RECORDED).split()
     kinds = {
         "baseline": BASELINE + END,
         "module": MODULE + END,
@@ -122,18 +136,40 @@ def show(title: str, taken: dict[str, list[float]], baseline: list[float]) -> No
         print(f"{name:<9} {statistics.median(seconds) * 1000:>6.0f} ms {ratio:>6.2f}", flush=True)
 
 
+def show_packages(runner: Runner, settings: dict[str, str], rounds: int) -> None:
+    known = runner.modules(BASELINE)
+    taken: defaultdict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        packages: defaultdict[str, float] = defaultdict(float)
+        for name, seconds in runner.modules(BASELINE + handled(settings)).items():
+            if name not in known:
+                packages[name.partition(".")[0]] += seconds * 1000
+        for package, total in packages.items():
+            taken[package].append(total)
+    medians = {package: statistics.median(times) for package, times in taken.items()}
+    told = sorted((package for package in medians if medians[package] >= 1), key=lambda each: -medians[each])
+    print("importing", ", ".join(f"{package} {medians[package]:.0f} ms" for package in told), flush=True)
+
+
+def patient(url: str) -> str:
+    """The broker's URL without heartbeats: the connection that watches over the names is idle for minutes."""
+    return f"{url}{'&' if '?' in url else '?'}heartbeat=0"
+
+
 def bundle(python: str, path: Path, settings: dict[str, str], rounds: int) -> None:
     """Measure a bundle as it is, and without its bytecode in units of the same baseline."""
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
         compiled = list(Path(folder).rglob("*.pyc"))
-        taken = measure(Runner(python, [folder], WRITE_NOTHING), settings, rounds)
+        runner = Runner(python, [folder], WRITE_NOTHING)
+        taken = measure(runner, settings, rounds)
         show(f"{path.name}, {len(compiled)} files of bytecode", taken, taken["baseline"])
+        show_packages(runner, settings, rounds)
         if compiled:
             for file in compiled:
                 file.unlink()
-            without = measure(Runner(python, [folder], WRITE_NOTHING), settings, rounds)
+            without = measure(runner, settings, rounds)
             show("without them, in units of the same baseline", without, taken["baseline"])
 
 
@@ -148,13 +184,15 @@ def main() -> None:
     with (
         running_broker() as broker,
         running_emulator() as emulator,
-        function_world(broker.url, name, emulator) as world,
+        function_world(patient(broker.url), name, emulator) as world,
     ):
         if arguments.bundle:
             bundle(arguments.python, arguments.bundle, world.settings, arguments.rounds)
         else:
-            taken = measure(Runner(arguments.python, INSTALLED), world.settings, arguments.rounds)
+            runner = Runner(arguments.python, INSTALLED)
+            taken = measure(runner, world.settings, arguments.rounds)
             show("this checkout", taken, taken["baseline"])
+            show_packages(runner, world.settings, arguments.rounds)
 
 
 if __name__ == "__main__":
