@@ -23,8 +23,14 @@ class Part(NamedTuple):
 
 
 def dump(value: object) -> Message:
-    """Make a message of what arrived parsed; a text is the body as it is."""
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    """Make a message of what arrived parsed; a text is the body as it is. Never raises.
+
+    What cannot be written as JSON, or is nested too deeply for it, leaves no bytes to keep.
+    """
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        text = f"a {type(value).__name__} that is no JSON: {type(error).__name__}"
     return Message(text.encode("utf-8", "surrogatepass"))
 
 
