@@ -5,9 +5,14 @@ that the function's bundle leaves out; ``--bundle function.zip --python python3.
 it is and without its bytecode.
 
 Each figure is a process of its own, the kinds in turn, so that what disturbs a round disturbs all of it. It
-is CPU time from the first import on: waiting for the broker and the API does not count. ``handled`` is all
-that happens until the first message is handled, ``imports`` importing the modules that are then there. What
-follows is how long each package's modules take that the baseline does not have, by ``-X importtime``.
+is CPU time from the first import on: waiting for the broker and the API does not count.
+
+- ``request``: the baseline and one request over httpx, which only then imports what carries it
+- ``module``: importing the function's module alone
+- ``imports``: importing all modules that are there once the first message is handled
+- ``handled``: all that happens until then
+
+What follows is how long each package's modules take that the baseline does not have, by ``-X importtime``.
 """
 
 import argparse
@@ -51,6 +56,13 @@ import httpx, pika, pika.adapters.asyncio_connection, pydantic
 class Model(pydantic.BaseModel):
     field: int = 1
 httpx.AsyncClient
+"""
+REQUEST = """
+import asyncio
+async def main():
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await client.get({url!r})
+asyncio.run(main())
 """
 MODULE = "import handler.function"
 RECORD = """
@@ -118,6 +130,7 @@ def measure(runner: Runner, settings: dict[str, str], rounds: int) -> dict[str, 
     modules = runner.last_line(RECORD + handled(settings) + RECORDED).split()
     kinds = {
         "baseline": BASELINE + END,
+        "request": BASELINE + REQUEST.format(url=settings["VBS_ENDPOINT"]) + END,
         "module": MODULE + END,
         "imports": IMPORTS.format(modules=modules) + END,
     }
