@@ -4,7 +4,6 @@ The order matters where one form contains the marks of another; what fits nothin
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from events import cloudevents
@@ -57,7 +56,7 @@ def decode(original: Message, *, max_bytes: int) -> Event:
         return _decode(Part(original), depth=0)
     except EventError as error:
         if error.ids.event_id is None:
-            error.ids = replace(error.ids, event_id=original.derived_id)
+            error.ids = error.ids._replace(event_id=original.derived_id)
         raise
 
 

@@ -7,7 +7,7 @@ EventError
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, NamedTuple
 
 CODES: Final[Mapping[str, str]] = {
     # malformed: nothing that we know
@@ -31,8 +31,7 @@ CODES: Final[Mapping[str, str]] = {
 """Every ``code`` that decoding gives, and what it means."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventIds:
+class EventIds(NamedTuple):
     """As much of an event's identity as could be read; all of it unchecked text from outside."""
 
     event_id: str | None = None

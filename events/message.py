@@ -10,11 +10,11 @@ import math
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -37,13 +37,12 @@ def _without_tokens(body: bytes) -> bytes:
     return _TOKEN.sub(rb'\1"\2\1"\3\1"\1"', body) if b"_context_" in body else body
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message as it arrived: body, AMQP ``content_type`` and ``headers``."""
 
     body: bytes
     content_type: str | None = None
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def derived_id(self) -> str:
@@ -65,8 +64,7 @@ class Message:
         return Message(_without_tokens(self.body), self.content_type, headers)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What is known of a message beyond its bytes.
 
     ``first_seen`` and ``accepted_at`` are seconds since the epoch. ``attempts`` counts tries that were this

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -20,8 +19,7 @@ _PLAIN_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,256}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A message and its parsed body: what the sources read from.
 
     ``carrier_id`` is the id of the envelope that it came out of, for what has no id of its own.

@@ -3,8 +3,8 @@
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
@@ -57,7 +57,8 @@ def is_resource_id(value: object) -> bool:
 class BackupOptions(BaseModel):
     """What the producer may say of the backup, by the API page's own rules; null means unset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when it is first needed: most events say nothing of their backup.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: BackupName | None = None
     description: Annotated[StrictStr, Field(max_length=255, pattern=r"^[^<>]*$")] | None = None
@@ -80,8 +81,7 @@ class SnapshotCompleted(BaseModel):
     backup: BackupOptions | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotEvent:
+class SnapshotEvent(NamedTuple):
     """A decoded event, whatever form it came in.
 
     ``proves`` says what the form is evidence of: that the snapshot is complete, or only that it was
@@ -95,11 +95,10 @@ class SnapshotEvent:
     snapshot: SnapshotCompleted
     proves: Literal["completed", "requested"] = "completed"
     traceparent: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignEvent:
+class ForeignEvent(NamedTuple):
     """A notification that we know and that is not for us: counted and acknowledged."""
 
     form: str

@@ -1,10 +1,11 @@
-"""The only place that knows concrete classes: it puts the parts together by the settings."""
+"""The place that knows concrete classes: it puts the parts together by the settings."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from handler.broker.link import Link, Tls, connect
 from handler.broker.outbox import BrokerOutbox
@@ -17,15 +18,15 @@ from handler.ledger.book import Book
 from handler.policy import Limits
 from handler.ports import Api, Outbox
 from handler.process import Process
-from handler.rules import load_rules
 from handler.settings import Settings
-from handler.shift import Shift
 from handler.telemetry import Telemetry, open_telemetry
 from handler.tools import Terms, Tools
 from handler.vbs.auth import Context, choose_auth
 from handler.vbs.client import VbsClient
 from handler.vbs.http import http_client
-from handler.worker import Plan, Worker
+
+if TYPE_CHECKING:
+    from handler.rules import Rule
 
 
 def topology(settings: Settings) -> Topology:
@@ -65,8 +66,7 @@ def terms(settings: Settings) -> Terms:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """What lives as long as the program, whatever becomes of connections."""
 
     settings: Settings
@@ -95,34 +95,6 @@ class Parts:
             ignore_unroutable=self.settings.result_unroutable == "ignore",
             figures=self.telemetry.figures,
             notify=self.telemetry.published,
-        )
-
-    def shift(self, link: Link) -> Shift:
-        """Make a shift on a new connection."""
-        outbox = self.outbox(link)
-        return Shift(
-            link=link,
-            topology=topology(self.settings),
-            process=self.process(outbox),
-            outbox=outbox,
-            intake=self.intake,
-            figures=self.telemetry.figures,
-            clock=time.time,
-        )
-
-    def worker(self) -> Worker:
-        """Make the worker."""
-        settings = self.settings
-        return Worker(
-            Plan(
-                connect=lambda: open_link(settings),
-                make_shift=self.shift,
-                topology=topology(settings),
-                ledger=self.ledger,
-                lease_seconds=settings.lease_seconds,
-                retention=settings.ledger_retention,
-                drain_seconds=settings.drain_seconds,
-            )
         )
 
 
@@ -157,6 +129,14 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             doubt_pause=settings.wait_ladder[0],
             notify=telemetry.intake_changed,
         )
-        rules = load_rules(settings.rules_file) if settings.rules_file else ()
-        chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects, rules)
+        chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings.rules_file))
         yield Parts(settings, api, ledger, intake, chooser, telemetry)
+
+
+def _rules(path: Path | None) -> "Sequence[Rule]":
+    if path is None:
+        return ()
+    # Only who has rules waits for the import of what reads them: 4 ms in a cold start.
+    from handler.rules import load_rules
+
+    return load_rules(path)

@@ -4,25 +4,26 @@ Snapshots that the backup service makes itself must never lead to a backup: each
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from events.snapshot import SnapshotEvent
-from handler.rules import Rule
+
+if TYPE_CHECKING:
+    from handler.rules import Rule
 
 SYSTEM_METADATA = "__system__enableActive"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Why a snapshot is skipped (None: it is backed up), what is to be set in its request.
 
     ``incremental_if_possible`` leaves it to the backups that the volume has already.
     """
 
     skip: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = MappingProxyType({})
     incremental_if_possible: bool = False
 
 
@@ -30,7 +31,7 @@ class Chooser:
     """Chooses by ``SKIP_SNAPSHOTS``, ``VBS_ALLOWED_PROJECTS`` and the rules of ``RULES_FILE``."""
 
     def __init__(
-        self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str], rules: Sequence[Rule] = ()
+        self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str], rules: "Sequence[Rule]" = ()
     ) -> None:
         self._patterns = tuple(skip_snapshots)
         self._allowed = frozenset(allowed_projects)

@@ -7,7 +7,6 @@ and the summary of each minute only read them.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from handler.hooks import Call, Handled, Published
 
@@ -21,16 +20,13 @@ NO_STATUS = "none"
 SIGN_INS = ("granted", "refused", "unavailable")
 
 
-@dataclass(slots=True)
 class Spread:
     """How often a duration fell into each bucket, the last one without an end, and their sum in seconds."""
 
-    bounds: Sequence[float]
-    counts: list[int] = field(default_factory=list)
-    total: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.bounds) + 1)
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
 
     def count(self, seconds: float) -> None:
         """Count one duration."""
@@ -38,47 +34,36 @@ class Spread:
         self.total += seconds
 
 
-@dataclass(slots=True)
 class Figures:
     """Counters since the start of this process; the names of what is counted are few and fixed."""
 
-    events: Counter[str] = field(default_factory=Counter)
-    """Events that came in, by form."""
-
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Outcomes told, by type and (for a failure) category."""
-
-    ignored: int = 0
-    """Notifications that are not for us."""
-
-    returned: int = 0
-    """Messages that came back from a wait."""
-
-    waits: Counter[str] = field(default_factory=Counter)
-    """Why messages were put to wait."""
-
-    rungs: Counter[str] = field(default_factory=Counter)
-    """The wait queues that messages were put into."""
-
-    lives: Spread = field(default_factory=lambda: Spread(LIFE_BOUNDS))
-    """From the first sight of an event to the outcome that ends it."""
-
-    unfinished: Spread = field(default_factory=lambda: Spread(LIFE_BOUNDS))
-    """How old backups were that were looked at and found unfinished."""
-
-    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Calls of the API and its sign-in, by route and HTTP status."""
-
-    latencies: dict[str, Spread] = field(default_factory=dict)
-    """How long calls took, by route."""
-
-    sign_ins: Counter[str] = field(default_factory=Counter)
-    """Sign-ins with a password, by result."""
-
-    redelivered: int = 0
-    unroutable: int = 0
-    unconfirmed: int = 0
-    """Messages handed to the broker that it has not confirmed yet."""
+    def __init__(self) -> None:
+        self.events: Counter[str] = Counter()
+        """Events that came in, by form."""
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """Outcomes told, by type and (for a failure) category."""
+        self.ignored = 0
+        """Notifications that are not for us."""
+        self.returned = 0
+        """Messages that came back from a wait."""
+        self.waits: Counter[str] = Counter()
+        """Why messages were put to wait."""
+        self.rungs: Counter[str] = Counter()
+        """The wait queues that messages were put into."""
+        self.lives = Spread(LIFE_BOUNDS)
+        """From the first sight of an event to the outcome that ends it."""
+        self.unfinished = Spread(LIFE_BOUNDS)
+        """How old backups were that were looked at and found unfinished."""
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """Calls of the API and its sign-in, by route and HTTP status."""
+        self.latencies: dict[str, Spread] = {}
+        """How long calls took, by route."""
+        self.sign_ins: Counter[str] = Counter()
+        """Sign-ins with a password, by result."""
+        self.redelivered = 0
+        self.unroutable = 0
+        self.unconfirmed = 0
+        """Messages handed to the broker that it has not confirmed yet."""
 
     def handled(self, handled: Handled, *, now: float) -> None:
         """Count a message; ``now`` is in seconds since the epoch."""

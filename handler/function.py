@@ -7,7 +7,10 @@ A call that raises is repeated as a whole (as often as the function's asynchrono
 safe, since every step is.
 """
 
+import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,7 +48,25 @@ def close() -> None:
 
 def _instance(context: Any) -> "Instance":
     if not _warm:
-        from handler.function_instance import new_instance
+        with _kept():
+            from handler.function_instance import new_instance
 
-        _warm.append(new_instance(context))
+            _warm.append(new_instance(context))
     return _warm[0]
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Keep everything that is made meanwhile out of the garbage collector's rounds.
+
+    None of it is garbage. Measured: the rounds take 5 % of a cold start, and the first of them after it as
+    much again where it is not frozen.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()

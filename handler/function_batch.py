@@ -13,8 +13,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from events.decode import open_message
 from events.message import Message, State, WaitReason, wrap
@@ -31,8 +30,7 @@ from handler.settings import Settings
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(NamedTuple):
     """What a batch works with. ``lost`` is done once the connection of ``outbox`` is gone.
 
     ``clock`` gives seconds since the epoch, the same as the process's.
@@ -161,9 +159,9 @@ class Batch:
         seconds: float = settings.wait_ladder[0]
         if reason == "look":
             seconds = settings.lease_seconds
-            state = replace(state, doubt_since=self._clock(), looks=0)
+            state = state._replace(doubt_since=self._clock(), looks=0)
         kept = "watch" if state.reason == "watch" else reason
-        await self._wait(original, replace(state, reason=kept, waits=state.waits + 1), seconds)
+        await self._wait(original, state._replace(reason=kept, waits=state.waits + 1), seconds)
         self.kinds["waiting"] += 1
 
     async def _wait(self, original: Message, state: State, seconds: float) -> None:

@@ -10,8 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from events.decode import unpack
 from events.message import Message
@@ -47,11 +46,7 @@ def messages_of(event: object) -> list[Message]:
     """Take a call apart; a timer's tick only keeps the instance warm. Never raises."""
     if isinstance(event, dict) and event.get("trigger_type") == "TIMER":
         return []
-    try:
-        return unpack(event)
-    except (TypeError, RecursionError):
-        # Not what the platform hands over, which was JSON: there are no bytes to keep.
-        return [Message(f"a call with a {type(event).__name__} that is no JSON".encode())]
+    return unpack(event)
 
 
 class Instance:
@@ -134,8 +129,7 @@ class Instance:
         return self._line
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     link: Link
     outbox: Outbox
 

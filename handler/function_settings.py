@@ -4,8 +4,7 @@ The context is the platform's object; only what is documented of it, and works, 
 """
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 
@@ -33,8 +32,7 @@ def settings_of(context: Any) -> Settings:
     return settings.model_copy(update={"ledger_url": SecretStr("none")})
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The end of a call, in monotonic seconds.
 
     At ``soft`` what is not finished is handed to a wait queue; what the broker has not confirmed at ``hard``

@@ -6,8 +6,7 @@ after the thing has happened; it must be quick and must not raise.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from events.errors import EventIds
 from events.message import State
@@ -17,8 +16,7 @@ Route = Literal["create", "list", "show", "snapshot", "token"]
 PublishedKind = Literal["outcome", "wait", "dead_letter", "other"]
 
 
-@dataclass(frozen=True, slots=True)
-class Handled:
+class Handled(NamedTuple):
     """How a message was handled; nothing is left to do but to acknowledge it.
 
     ``state`` is what was known of it when it came, ``reply`` what replaces it; ``form`` the form that it came
@@ -53,8 +51,7 @@ class Handled:
         return backup.id if backup else self.state.backup_id
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A call of the API or its sign-in: ``status`` is None where no usable answer came.
 
     ``ended_at`` is seconds since the epoch, ``host`` the server's name.
@@ -68,8 +65,7 @@ class Call:
     ended_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """A message that the broker has confirmed.
 
     Without an ``exchange``, ``routing_key`` is the queue. ``size`` is the body's bytes, ``seconds`` how long
@@ -85,8 +81,7 @@ class Published:
     ended_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class IntakeChange:
+class IntakeChange(NamedTuple):
     """Intake was paused or goes on; ``why`` is a category or ``ledger``, ``reason`` the error's text.
 
     ``seconds`` is how long it pauses, or after a pause how long the trouble has lasted.

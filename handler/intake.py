@@ -7,8 +7,7 @@ pauses too.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from handler.hooks import IntakeChange, OnIntakeChange, unheard
 
@@ -19,8 +18,7 @@ LONGEST_PAUSE = 60.0
 DOUBTS_IN_A_ROW = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(NamedTuple):
     """Whom a failure concerns: everybody, one project, or (a call in doubt) perhaps nobody else.
 
     ``why`` is a failure's category, or ``ledger``; ``reason`` the text.

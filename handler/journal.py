@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from handler.figures import Figures
 from handler.hooks import Handled, IntakeChange
@@ -34,12 +34,12 @@ _INTAKE_ACTIONS: Mapping[str, str] = {
 _INTAKE_LEVELS = {"paused": logging.WARNING}
 
 
-@dataclass(slots=True)
 class _Allowance:
     """So many lines a second."""
 
-    began: float = 0.0
-    told: int = 0
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.told = 0
 
     def take(self, now: float) -> bool:
         if now - self.began >= 1.0:
@@ -48,14 +48,13 @@ class _Allowance:
         return self.told <= LINES_A_SECOND
 
 
-@dataclass(slots=True)
-class _Taken:
+class _Taken(NamedTuple):
     """The figures at the time of the last summary."""
 
     at: float
-    events: int = 0
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    waits: Counter[str] = field(default_factory=Counter)
+    events: int
+    outcomes: Counter[tuple[str, str]]
+    waits: Counter[str]
 
 
 class Journal:
@@ -65,7 +64,7 @@ class Journal:
         self._figures = figures
         self._clock = clock
         self._allowances = {True: _Allowance(), False: _Allowance()}
-        self._last = _Taken(clock())
+        self._last = _Taken(clock(), 0, Counter(), Counter())
         self._untold = 0
 
     def handled(self, handled: Handled) -> None:

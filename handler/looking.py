@@ -7,7 +7,6 @@ answers.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from events.message import WaitReason
 from events.outcome import AcceptedBackup, Category, Failure
@@ -24,11 +23,11 @@ log = logging.getLogger(__name__)
 _COMPLETE = frozenset({"available", "backing-up"})
 
 
-@dataclass(frozen=True, slots=True)
 class Looking:
     """Looks, and says what follows: a found backup, a reply, or None where nothing stands in the way."""
 
-    tools: Tools
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
 
     async def for_backup(self, case: Case, claim: Ours) -> AcceptedBackup | Reply | None:
         """Look for a backup that may exist already. None means: there is none, and it may be sent (again)."""

@@ -4,7 +4,7 @@ Pure: no I/O. Whatever is wrong with the event is an answer here, not an excepti
 """
 
 import logging
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -20,8 +20,7 @@ from handler.tools import Tools
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An opened message: ``original`` and ``state`` are known of every one, ``event`` is what it holds."""
 
     original: Message
@@ -46,12 +45,12 @@ class Opened:
         return self.state.traceparent or produced
 
 
-@dataclass(frozen=True, slots=True)
 class Opening:
     """Opens messages by the settings."""
 
-    tools: Tools
-    chooser: Chooser
+    def __init__(self, tools: Tools, chooser: Chooser) -> None:
+        self.tools = tools
+        self.chooser = chooser
 
     def open(self, message: Message) -> Opened:
         """Read a message. Never raises."""

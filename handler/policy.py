@@ -16,8 +16,7 @@ the ledger is in trouble; nothing is counted, intake pauses, and only ``MAX_AGE`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from events.outcome import Category
 from handler.errors import ApiError
@@ -33,8 +32,7 @@ LOOKS_BEFORE_SENDING_AGAIN = 3
 """A slow server may commit late, so one absence proves little."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The settings that bound a message: the ladder and ``max_age`` in seconds."""
 
     ladder: Sequence[int]
@@ -48,8 +46,7 @@ class Limits:
         return self.ladder[min(max(step, 0), len(self.ladder) - 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do about a failure; ``seconds`` is how long to wait where the action is not ``fail``."""
 
     action: Action

@@ -4,16 +4,16 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from events.message import Message
 from events.outcome import AcceptedBackup, CompletedBackup, Failure, Outcome
 from handler.request import BackupRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(NamedTuple):
     """A backup as the API shows it. ``detail`` is the part that outcomes tell."""
 
     detail: CompletedBackup
@@ -32,8 +32,7 @@ class Backup:
         return self.detail.status
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A snapshot as the API shows it; ``size`` in GB."""
 
     id: str
@@ -41,7 +40,7 @@ class Snapshot:
     status: str
     name: str | None = None
     size: int | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
 
 class Api(Protocol):
@@ -69,8 +68,7 @@ class Api(Protocol):
         """Close connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """The idempotency key of a backup."""
 
     project_id: str
@@ -89,8 +87,7 @@ class Doubt:
     look_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ours:
+class Ours(NamedTuple):
     """The claim is ours until its lease ends; ``token`` proves it in the calls that follow.
 
     ``ask_first`` says that this ledger remembers nothing across processes, so that the API is asked before
@@ -105,15 +102,13 @@ class Ours:
     spoiled: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """Somebody else is at it, until ``until`` (seconds since the epoch) unless they renew."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """The backup was made at ``made_at`` (seconds since the epoch) and its end is not known yet."""
 
     backup: AcceptedBackup

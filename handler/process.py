@@ -19,7 +19,6 @@ The side stories: ``opening`` (what is in it?), ``looking`` (is there a backup a
 
 import logging
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import assert_never
 
 from events.errors import EventError, InvalidEvent
@@ -76,7 +75,7 @@ class Process:
         opened = self._opening.open(message)
         with self._follow(opened.ids, opened.traceparent) as traceparent:
             crashes = opened.state.crashes + message.delivery_count
-            state = replace(opened.state, traceparent=traceparent, crashes=crashes)
+            state = opened.state._replace(traceparent=traceparent, crashes=crashes)
             handled = await self._handle(opened, state)
             self._notify(handled)
         return handled
@@ -201,7 +200,7 @@ class Process:
             if reply.tell:
                 await self._outbox.tell(outcome(reply.tell, traceparent=state.traceparent))
         except Unroutable:
-            later = replace(state, reason="tell", waits=state.waits + 1)
+            later = state._replace(reason="tell", waits=state.waits + 1)
             reply = Reply("waiting", wait=replies.Wait(later, self._tools.limits.rung(state.waits)))
         ids, original = opened.ids, opened.original
         if reply.wait:
@@ -209,7 +208,7 @@ class Process:
             await self._outbox.wait(body, seconds=reply.wait.seconds)
         if reply.bury:
             attempts = reply.tell.attempts if reply.tell else state.attempts
-            await self._bury(opened, replace(state, attempts=attempts), reply.bury)
+            await self._bury(opened, state._replace(attempts=attempts), reply.bury)
         return Handled(reply.kind, ids, state, reply, opened.form)
 
     async def _bury(self, opened: Opened, state: State, failure: Failure) -> None:

@@ -1,9 +1,8 @@
 """What replaces a message: an outcome to tell, a wait, a dead letter. Data only; ``process`` acts on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from events.errors import EventError, EventIds
 from events.message import Message, State, WaitReason
@@ -30,8 +29,7 @@ Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored
 _MESSAGE_LIMIT = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A message that is for us, with what has been worked out about it."""
 
     original: Message
@@ -67,31 +65,29 @@ class Case:
         """The claim, with the doubt that the message tells of where the ledger knows none."""
         if claim.doubt or self.state.doubt_since is None:
             return claim
-        return replace(claim, doubt=Doubt(self.state.doubt_since, self.state.looks, look_after=0.0))
+        return claim._replace(doubt=Doubt(self.state.doubt_since, self.state.looks, look_after=0.0))
 
     def certain(self) -> "Case":
         """The case after an answer that leaves no doubt."""
-        return replace(self, state=replace(self.state, doubt_since=None, looks=0))
+        return self._replace(state=self.state._replace(doubt_since=None, looks=0))
 
     def survived(self) -> "Case":
         """The case after a call that this process has lived through: it is not what kills."""
-        return replace(self, state=replace(self.state, crashes=0))
+        return self._replace(state=self.state._replace(crashes=0))
 
     def tried(self) -> "Case":
         """The case after one more counted try."""
-        return replace(self, state=replace(self.state, attempts=self.state.attempts + 1))
+        return self._replace(state=self.state._replace(attempts=self.state.attempts + 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """What is kept for later: the state to come back with, and in how many seconds."""
 
     state: State
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What replaces a message. Told first; then it waits or is buried, or that was all."""
 
     kind: Kind
@@ -124,8 +120,8 @@ def _case_subject(case: Case) -> _Subject:
 
 def looks_later(case: Case, doubt: Doubt, seconds: float) -> Reply:
     """Come back to look for a call in doubt; the message tells of it too, where the ledger forgets."""
-    told = replace(case.state, doubt_since=doubt.since, looks=doubt.looks)
-    return waits(replace(case, state=told), "look", seconds)
+    told = case.state._replace(doubt_since=doubt.since, looks=doubt.looks)
+    return waits(case._replace(state=told), "look", seconds)
 
 
 def waits(case: Case, reason: WaitReason, seconds: float) -> Reply:
@@ -135,7 +131,7 @@ def waits(case: Case, reason: WaitReason, seconds: float) -> Reply:
     """
     if case.state.reason == "watch" and reason == "pause":
         reason = "watch"
-    state = replace(case.state, reason=reason, waits=case.state.waits + 1)
+    state = case.state._replace(reason=reason, waits=case.state.waits + 1)
     return Reply("waiting", wait=Wait(state, seconds))
 
 
@@ -146,15 +142,14 @@ def accepted(case: Case, backup: AcceptedBackup, *, found: bool) -> Reply:
 
 def watched(reply: Reply, case: Case, backup_id: str, *, accepted_at: float, seconds: float) -> Reply:
     """Add to ``reply`` that the backup's end is watched, with the next look in ``seconds``."""
-    state = replace(
-        case.state,
+    state = case.state._replace(
         reason="watch",
         waits=case.state.waits + 1,
         crashes=0,
         backup_id=backup_id,
         accepted_at=accepted_at,
     )
-    return replace(reply, wait=Wait(state, seconds))
+    return reply._replace(wait=Wait(state, seconds))
 
 
 def completed(case: Case, backup: CompletedBackup, *, seconds: float) -> Reply:
@@ -175,7 +170,7 @@ def skipped(case: Case, reason: str) -> Reply:
 
 def ended(case: Case, end: Ended) -> Reply:
     """Tell again how it ended."""
-    told = replace(case, state=replace(case.state, attempts=end.attempts or case.state.attempts))
+    told = case._replace(state=case.state._replace(attempts=end.attempts or case.state.attempts))
     if end.backup:
         return completed(told, end.backup, seconds=end.seconds)
     return failed(told, end.failure or Failure(category=Category.BACKUP_ERROR, message="no reason was kept"))

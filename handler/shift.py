@@ -16,7 +16,6 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from events.decode import open_message
@@ -224,7 +223,7 @@ class Shift:
         original, state = open_message(delivery.message, now=now)
         reason: WaitReason = "watch" if state.reason == "watch" else "pause"
         crashes = _crashes(delivery.message, now)
-        marked = replace(state, reason=reason, crashes=crashes, waits=state.waits + 1)
+        marked = state._replace(reason=reason, crashes=crashes, waits=state.waits + 1)
         await self._outbox.wait(wrap(original, marked, event_id=original.derived_id), seconds=_PARK_SECONDS)
         delivery.ack()
 

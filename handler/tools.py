@@ -1,7 +1,7 @@
 """What every part of the story works with, and the one place where a failed call is judged."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from events.outcome import Category, Failure
 from handler import reply as replies
@@ -15,8 +15,7 @@ _LOOK_BACK = 60.0
 """An API that answered somebody within these seconds is not down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """The settings that the story depends on; durations in seconds."""
 
     limits: Limits
@@ -29,8 +28,7 @@ class Terms:
     """Processes that may end with a message in hand; what comes back then is given up by us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(NamedTuple):
     """The API, the ledger and what goes with them; ``clock`` gives seconds since the epoch."""
 
     api: Api

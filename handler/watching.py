@@ -4,7 +4,7 @@ The message goes through the wait queues and comes back to ask, so that a watch 
 nothing meanwhile.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from events.outcome import AcceptedBackup, Category, Failure
 from handler import reply as replies
@@ -15,11 +15,11 @@ from handler.reply import Case, Reply
 from handler.tools import Tools
 
 
-@dataclass(frozen=True, slots=True)
 class Watching:
     """Tells that a backup is being made, and how it ended."""
 
-    tools: Tools
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
 
     def accepted(self, case: Case, backup: AcceptedBackup, *, made_at: float, found: bool) -> Reply:
         """Tell that the backup is being made, and watch it to its end where that is wanted."""

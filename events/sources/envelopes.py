@@ -6,8 +6,7 @@ invocation. Each function here opens one level.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from events.errors import MalformedEvent
 from events.message import Message
@@ -16,8 +15,7 @@ from events.reading import plain_id
 QUEUE_TRIGGERS: Final = frozenset({"RABBITMQ", "KAFKA", "ROCKETMQ"})
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One message out of an envelope, and the id that the envelope gives it, if any."""
 
     message: Message
@@ -25,8 +23,14 @@ class Part:
 
 
 def dump(value: object) -> Message:
-    """Make a message of what arrived parsed; a text is the body as it is."""
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    """Make a message of what arrived parsed; a text is the body as it is. Never raises.
+
+    What cannot be written as JSON, or is nested too deeply for it, leaves no bytes to keep.
+    """
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        text = f"a {type(value).__name__} that is no JSON: {type(error).__name__}"
     return Message(text.encode("utf-8", "surrogatepass"))
 
 

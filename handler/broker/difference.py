@@ -1,12 +1,12 @@
 """What the broker says where something of the same name was declared otherwise (406), taken apart."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-_HEAD = re.compile(r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)'")
-_TAIL = re.compile(r"received (?P<wanted>.+?) but current is (?P<found>.+)$")
-_VALUE = re.compile(r"(?:the value )?'(?P<value>[^']*)'(?: of type '\w+')?$")
+# Compiled when they are used: hardly a process ever meets one.
+_HEAD = r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)'"
+_TAIL = r"received (?P<wanted>.+?) but current is (?P<found>.+)$"
+_VALUE = r"(?:the value )?'(?P<value>[^']*)'(?: of type '\w+')?$"
 
 EFFECTS = {
     "durable": "a restart of the broker would lose it and all that it holds",
@@ -25,8 +25,7 @@ EFFECTS = {
 """What a difference does to messages, by the argument's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """One argument of a queue or an exchange that is not as wanted; values as text, ``none`` is absent."""
 
     kind: Literal["queue", "exchange"]
@@ -51,15 +50,15 @@ class Difference:
 
 def difference(text: str) -> Difference | None:
     """Read the broker's sentence; None where it is another one. It may be cut off: it has 255 bytes."""
-    head = _HEAD.search(text)
+    head = re.search(_HEAD, text)
     if head is None:
         return None
-    tail = _TAIL.search(text)
+    tail = re.search(_TAIL, text)
     wanted, found = (_value(tail["wanted"]), _value(tail["found"])) if tail else ("as wanted", "otherwise")
     kind: Literal["queue", "exchange"] = "queue" if head["kind"] == "queue" else "exchange"
     return Difference(kind, head["name"], head["argument"], wanted, found)
 
 
 def _value(text: str) -> str:
-    match = _VALUE.match(text)
+    match = re.match(_VALUE, text)
     return match["value"] if match else text

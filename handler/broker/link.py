@@ -8,9 +8,8 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -38,8 +37,7 @@ class ChannelClosed(ConnectionLost):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """Files for TLS: whom to trust, and who we are."""
 
     ca_file: Path | None = None

@@ -5,7 +5,6 @@ A mandatory message that no queue is bound for is *returned and then confirmed*:
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import pika
@@ -16,11 +15,13 @@ from handler.broker.link import Channel, ChannelClosed
 from handler.errors import PublishRefused, Unroutable
 
 
-@dataclass(slots=True)
 class _Pending:
-    confirmed: asyncio.Future[None]
-    route: tuple[str, str, str | None]
-    returned: bool = False
+    __slots__ = ("confirmed", "returned", "route")
+
+    def __init__(self, confirmed: asyncio.Future[None], route: tuple[str, str, str | None]) -> None:
+        self.confirmed = confirmed
+        self.route = route
+        self.returned = False
 
 
 class Publisher:

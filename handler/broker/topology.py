@@ -5,8 +5,7 @@ Everything is durable and nothing is ever deleted. Quorum queues dead-letter at 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from handler.broker.difference import Difference, difference
 from handler.broker.link import Channel, ChannelClosed, Link
@@ -41,24 +40,21 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A durable exchange."""
 
     name: str
     type: Literal["topic", "fanout"]
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(NamedTuple):
     """A durable queue."""
 
     name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """From an exchange to a queue or, where ``to_exchange``, to another exchange."""
 
     source: str
@@ -67,8 +63,7 @@ class Binding:
     to_exchange: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
+class Topology(NamedTuple):
     """All names, made from the settings."""
 
     queue: str

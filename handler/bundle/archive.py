@@ -26,12 +26,16 @@ class TooLarge(SnapshotBackupError):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A bundle that was written: sizes in bytes, and the SHA-256 of the file in hex."""
+    """A bundle that was written: sizes in bytes, and the SHA-256 of the file in hex.
+
+    ``compiled`` says how many of the ``files`` are bytecode.
+    """
 
     file: str
     zip_bytes: int
     unpacked_bytes: int
     files: int
+    compiled: int
     sha256: str
 
 
@@ -42,7 +46,8 @@ def write(path: Path, files: Mapping[str, bytes]) -> Written:
     _check("packed", len(packed), MAX_PACKED)
     _check("unpacked", unpacked, MAX_UNPACKED)
     path.write_bytes(packed)
-    return Written(str(path), len(packed), unpacked, len(files), hashlib.sha256(packed).hexdigest())
+    compiled = sum(name.endswith(".pyc") for name in files)
+    return Written(str(path), len(packed), unpacked, len(files), compiled, hashlib.sha256(packed).hexdigest())
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

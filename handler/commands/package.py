@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +12,13 @@ from typing import Annotated
 import typer
 
 from handler.bundle.archive import MAX_PACKED, MAX_UNPACKED, Written, write
+from handler.bundle.bytecode import compiled, compiler
 from handler.bundle.sources import sources
 from handler.bundle.wheels import wheels
 from handler.commands.common import AsJson, console, fail, failing_plainly, progress_console
 
 _MEGABYTE = 1024 * 1024
+_SLOW = "no bytecode in it, since the path has no python3.12: each cold start takes three times as long"
 
 
 class Extra(StrEnum):
@@ -36,16 +40,28 @@ def package(
 ) -> None:
     """Make the bundle for FunctionGraph: runtime Python 3.12, handler index.handler and index.initializer.
 
-    The packages it needs are fetched with pip for that platform, whatever this machine is.
+    The packages it needs are fetched with pip for that platform, whatever this machine is. A Python 3.12,
+    this one or python3.12 on the path, compiles them: without one each cold start takes three times as long.
     The same input gives the same bytes.
     """
     if not os.access(out.parent, os.W_OK):
         raise fail(f"--out {out}: there is no such folder, or it cannot be written to", code=2)
     added = _read(add or [])
     with failing_plainly(), progress_console().status("Fetching packages"):
-        files = {**wheels(frozenset(extras or [])), **sources(), **added}
-        written = write(out, files)
+        written = write(out, {**_modules(frozenset(extras or [])), **added})
     _print(written, as_json=as_json)
+    if not written.compiled:
+        print(_SLOW, file=sys.stderr)
+
+
+def _modules(extras: frozenset[str]) -> Mapping[str, bytes]:
+    """Return others' modules and ours, and their bytecode where it can be made."""
+    theirs, ours = wheels(extras), sources()
+    python = compiler()
+    if python is None:
+        return {**theirs, **ours}
+    bytecode = {**compiled(python, theirs, editable=False), **compiled(python, ours, editable=True)}
+    return {**theirs, **ours, **bytecode}
 
 
 def _read(paths: list[Path]) -> dict[str, bytes]:
@@ -62,5 +78,5 @@ def _print(written: Written, *, as_json: bool) -> None:
     console().print(
         f"{written.file}: {written.zip_bytes / _MEGABYTE:.1f} MB (of {MAX_PACKED / _MEGABYTE:.0f}), "
         f"unpacked {written.unpacked_bytes / _MEGABYTE:.1f} MB (of {MAX_UNPACKED / _MEGABYTE:.0f}), "
-        f"{written.files} files"
+        f"{written.files} files, {written.compiled} of them bytecode"
     )

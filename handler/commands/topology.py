@@ -1,7 +1,6 @@
 """``snapshot-backup topology``: make, or print, the broker's side."""
 
 import asyncio
-import dataclasses
 import json
 
 import typer
@@ -60,9 +59,7 @@ def _print(topology: Topology, *, as_json: bool) -> None:
 
 def _document(topology: Topology) -> dict[str, object]:
     return {
-        "exchanges": [dataclasses.asdict(exchange) for exchange in topology.exchanges()],
-        "queues": [dataclasses.asdict(queue) for queue in topology.queues()],
-        "bindings": [
-            dataclasses.asdict(binding) for binding in (*topology.bindings(), *topology.foreign_bindings())
-        ],
+        "exchanges": [exchange._asdict() for exchange in topology.exchanges()],
+        "queues": [queue._asdict() for queue in topology.queues()],
+        "bindings": [binding._asdict() for binding in (*topology.bindings(), *topology.foreign_bindings())],
     }

@@ -9,6 +9,7 @@ from handler.commands.common import failing_plainly
 from handler.operations import watched
 from handler.settings import Settings, load_settings
 from handler.worker import stop_on_signals
+from handler.worker_bootstrap import make_worker
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def worker() -> None:
 async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
     async with bootstrap.parts(settings) as parts:
-        worker = parts.worker()
+        worker = make_worker(parts)
         async with watched(parts, worker):
             _freeze()
             with stop_on_signals(stop):

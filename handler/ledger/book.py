@@ -5,7 +5,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from events.outcome import AcceptedBackup, Failure
@@ -28,7 +27,6 @@ GROUP_EXPONENT = 8
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
 class Figures:
     """What a store has done, for metrics: transactions, changes in them, and the largest group.
 
@@ -36,12 +34,13 @@ class Figures:
     are larger. ``reachable`` is how the latest use went, None before the first.
     """
 
-    commits: int = 0
-    changes: int = 0
-    largest: int = 0
-    failures: int = 0
-    reachable: bool | None = None
-    sizes: list[int] = field(default_factory=lambda: [0] * (GROUP_EXPONENT + 2))
+    def __init__(self) -> None:
+        self.commits = 0
+        self.changes = 0
+        self.largest = 0
+        self.failures = 0
+        self.reachable: bool | None = None
+        self.sizes = [0] * (GROUP_EXPONENT + 2)
 
     def count(self, group: int) -> None:
         """Count one committed group."""
@@ -107,7 +106,7 @@ class Book:
         )
         if isinstance(answer, Ours):
             self._leases.took(key, token, asked)
-            return replace(answer, ask_first=self._ask_first)
+            return answer._replace(ask_first=self._ask_first)
         return answer
 
     async def holds(self, claim: Ours) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from handler.ports import Key, Ours
 
@@ -10,8 +10,7 @@ USABLE = 0.8
 """The part of a lease in which a request may still leave; the rest is for clocks that do not run alike."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(NamedTuple):
     token: str
     since: float
 

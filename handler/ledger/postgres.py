@@ -16,8 +16,9 @@ from psycopg.rows import TupleRow
 
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.book import Book
+from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.row import Row, from_columns, to_columns
+from handler.ledger.row import Row
 from handler.ports import Key
 
 Connection = psycopg.Connection[TupleRow]

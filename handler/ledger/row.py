@@ -1,12 +1,8 @@
-"""What the ledger remembers of one snapshot, and the one place where that becomes text and back."""
+"""What the ledger remembers of one snapshot."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
-
-from pydantic import TypeAdapter
 
 from events.outcome import AcceptedBackup
 from handler.ports import Doubt, Ended
@@ -59,23 +55,3 @@ class Row:
         if self.doubt is not None:
             return "doubt"
         return "refused" if self.state is State.OPEN and self.failures else self.state.value
-
-
-_ROW = TypeAdapter(Row)
-_COLUMNS = frozenset({"state", "token", "lease_until", "updated_at"})
-
-Columns = tuple[str, str | None, float, float, int, str]
-"""state, token, lease_until, updated_at, settled (0 or 1), and the rest as JSON."""
-
-
-def to_columns(row: Row) -> Columns:
-    """Write a row as what a table holds."""
-    rest = _ROW.dump_json(row, exclude=set(_COLUMNS), exclude_defaults=True).decode()
-    return row.state.value, row.token, row.lease_until, row.updated_at, int(row.settled), rest
-
-
-def from_columns(state: str, token: str | None, lease_until: float, updated_at: float, rest: str) -> Row:
-    """Read a row back. Raises ``ValueError`` where somebody else wrote into the table."""
-    columns: dict[str, Any] = json.loads(rest)
-    columns.update(state=state, token=token, lease_until=lease_until, updated_at=updated_at)
-    return _ROW.validate_python(columns)

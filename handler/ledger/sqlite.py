@@ -9,8 +9,9 @@ from pathlib import Path
 
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.book import Book
+from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.row import Row, from_columns, to_columns
+from handler.ledger.row import Row
 from handler.ports import Key
 
 BUSY_SECONDS = 2.0

@@ -18,8 +18,6 @@ from handler.hooks import OnCall, unheard
 from handler.settings import Settings
 from handler.vbs.agency import AgencyAuth
 from handler.vbs.aksk import AkSkAuth, Keys
-from handler.vbs.identity import Account
-from handler.vbs.password import PasswordAuth
 from handler.vbs.token import TokenAuth
 
 Context = Callable[[], object]
@@ -84,6 +82,10 @@ def _begun(variables: Mapping[str, object]) -> bool:
 
 
 def _password(settings: Settings, client: httpx.AsyncClient, notify: OnCall) -> httpx.Auth:
+    # Only who signs in so waits for the import: 2 ms in a cold start.
+    from handler.vbs.identity import Account
+    from handler.vbs.password import PasswordAuth
+
     auth_url = settings.os_auth_url or ""
     parts = urlsplit(auth_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -95,29 +95,25 @@ class TextRule(NamedTuple):
     """Where Cinder uses one status for many things, only its text tells them apart."""
 
     status: int
-    pattern: re.Pattern[str]
+    pattern: str
     category: Category
     busy: bool = False
-
-
-def _rule(status: int, pattern: str, category: Category, *, busy: bool = False) -> TextRule:
-    return TextRule(status, re.compile(pattern, re.IGNORECASE), category, busy)
 
 
 _STATUS_IS = r"""must be available.*current status is ["']"""
 _PASSING = "creating|attaching|detaching|uploading|downloading|extending|restoring-backup|rollbacking"
 
 TEXTS: tuple[TextRule, ...] = (
-    _rule(400, rf"{_STATUS_IS}backing-up\b", C.CONFLICT, busy=True),
-    _rule(400, rf"{_STATUS_IS}(?:{_PASSING})\b", C.CONFLICT),
-    _rule(400, _STATUS_IS, C.REFUSED),
-    _rule(400, r"No backups available to do an incremental backup", C.REFUSED),
-    _rule(400, r"does not match with snapshot\.volume_id", C.INVALID),
-    _rule(400, r"Invalid input for field/attribute|is a required property", C.INVALID),
-    _rule(400, r"Malformed request body|Incorrect request body format", C.INVALID),
-    _rule(400, r"Malformed request url", C.REFUSED),  # the token is another project's
-    _rule(413, r"BackupLimitExceeded|ExceedsAvailableQuota|quota", C.QUOTA),
-    _rule(413, r"Request (?:is|entity) too large|body .*(?:too large|above|exceed)", C.INVALID),
+    TextRule(400, rf"{_STATUS_IS}backing-up\b", C.CONFLICT, busy=True),
+    TextRule(400, rf"{_STATUS_IS}(?:{_PASSING})\b", C.CONFLICT),
+    TextRule(400, _STATUS_IS, C.REFUSED),
+    TextRule(400, r"No backups available to do an incremental backup", C.REFUSED),
+    TextRule(400, r"does not match with snapshot\.volume_id", C.INVALID),
+    TextRule(400, r"Invalid input for field/attribute|is a required property", C.INVALID),
+    TextRule(400, r"Malformed request body|Incorrect request body format", C.INVALID),
+    TextRule(400, r"Malformed request url", C.REFUSED),  # the token is another project's
+    TextRule(413, r"BackupLimitExceeded|ExceedsAvailableQuota|quota", C.QUOTA),
+    TextRule(413, r"Request (?:is|entity) too large|body .*(?:too large|above|exceed)", C.INVALID),
 )
 
 
@@ -164,7 +160,7 @@ def _judge(status: int, fault: Fault, wait: float | None) -> tuple[Category, boo
     if by_code is not None:
         return by_code, fault.code in BUSY_CODES
     for rule in TEXTS:
-        if rule.status == status and rule.pattern.search(fault.message):
+        if rule.status == status and re.search(rule.pattern, fault.message, re.IGNORECASE):
             return rule.category, rule.busy
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return _over_limit(fault, wait), False

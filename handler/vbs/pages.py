@@ -1,7 +1,7 @@
 """The detailed list: where its next page is, and which of its backups are a snapshot's."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from handler.ports import Backup
@@ -16,8 +16,7 @@ Cursor = Mapping[str, str]
 """``marker`` and ``offset``, as far as the API uses them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """One page, and the cursor of the one that follows."""
 
     backups: Sequence[Backup]

@@ -10,7 +10,7 @@ import httpx
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.hooks import OnCall, unheard
-from handler.vbs.async_auth import AsyncAuth
+from handler.vbs.async_auth import SIGNING_IN, AsyncAuth
 from handler.vbs.body import bound
 from handler.vbs.identity import Account, Grant, sign_in
 from handler.vbs.pause import Clock, Pause, monotonic
@@ -29,9 +29,6 @@ _FRUITLESS = 30.0
 """Seconds between renewals while the API refuses even new tokens."""
 
 _MAX_PROJECTS = 1024
-
-SIGNING_IN = "signing_in"
-"""The request's extension that is true while no copy of it is on its way that could still work."""
 
 
 @dataclass(frozen=True, slots=True)

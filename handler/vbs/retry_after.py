@@ -9,10 +9,10 @@ from email.utils import parsedate_to_datetime
 LONGEST = 3600.0
 """Seconds; who asks for more is asked again after this."""
 
-_LIMIT = re.compile(r"limit:\s*\d{1,9},\s*time:\s*(\d{1,6})\s*(second|minute|hour|day)", re.IGNORECASE)
+_LIMIT = r"(?i)limit:\s*\d{1,9},\s*time:\s*(\d{1,6})\s*(second|minute|hour|day)"
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _LOOKS_PER_WINDOW = 10
-_LOCKED = re.compile(r"account is locked", re.IGNORECASE)
+_LOCKED = r"(?i)account is locked"
 _LOCKED_SECONDS = 900.0
 
 
@@ -64,9 +64,9 @@ def _from_text(text: str) -> float | None:
     while a whole window's wait would on average waste half of it. A locked IAM account is locked for 15
     minutes.
     """
-    if _LOCKED.search(text):
+    if re.search(_LOCKED, text):
         return _LOCKED_SECONDS
-    found = _LIMIT.search(text)
+    found = re.search(_LIMIT, text)
     if found is None:
         return None
     window = int(found[1]) * _SECONDS[found[2].lower()]

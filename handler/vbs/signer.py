@@ -6,7 +6,7 @@ https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-algorithm.html
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 _ALGORITHM = "SDK-HMAC-SHA256"
@@ -14,8 +14,7 @@ _DATE = "x-sdk-date"
 _CONTENT = "x-sdk-content-sha256"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """The value of the ``Authorization`` header, and the two texts it was made from."""
 
     authorization: str

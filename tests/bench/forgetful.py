@@ -4,18 +4,18 @@ Run as ``python -m tests.bench.forgetful``, with the worker's settings.
 """
 
 import asyncio
-from dataclasses import replace
 
 from handler import bootstrap
 from handler.ledger.memory import MemoryLedger
 from handler.settings import load_settings
+from handler.worker_bootstrap import make_worker
 
 
 async def run() -> None:
     settings = load_settings()
     async with bootstrap.parts(settings) as parts:
-        forgetful = replace(parts, ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
-        await forgetful.worker().run(asyncio.Event())
+        forgetful = parts._replace(ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
+        await make_worker(forgetful).run(asyncio.Event())
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ BUGS: Mapping[str, Bug] = {
     "swallow a lost connection": Bug(
         "handler/process.py",
         "        except ConnectionLost:\n            raise\n",
-        '        except ConnectionLost:\n            return Handled("waiting", EventIds())\n',
+        '        except ConnectionLost:\n            return Handled("waiting", opened.ids, state)\n',
         f"{PROCESS}::test_a_lost_connection_leaves_the_message_to_the_broker",
     ),
     "never renew a lease": Bug(
@@ -91,7 +91,7 @@ BUGS: Mapping[str, Bug] = {
         "        try:\n            if reply.wait:\n"
         '                body = wrap(original, reply.wait.state, event_id=ids.event_id or "")\n'
         "                await self._outbox.wait(body, seconds=reply.wait.seconds)\n"
-        "                reply = replace(reply, wait=None)\n"
+        "                reply = reply._replace(wait=None)\n"
         "            if reply.tell:\n",
         f"{PROCESS}::test_the_outcome_is_confirmed_before_the_wait",
     ),

@@ -2,66 +2,20 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from events.message import Message
-from handler.function_batch import Batch, Means
-from handler.function_settings import Deadline
-from handler.ports import Outbox
-from handler.process import Process
-from handler.settings import Settings
-from handler.tools import Tools
 from tests.chaos.verdicts import judge
 from tests.twins.api import CutAfter, Fault
 from tests.twins.events import made_up_id, message
-from tests.twins.steps import Crash, SteppedApi, SteppedLedger, Steps
-from tests.twins.world import LedgerKind, World
+from tests.twins.instance import FunctionWorld
+from tests.twins.steps import Steps
+from tests.twins.world import LedgerKind
 
 EVENTS = 2
 MOST_STEPS = 400
-PLENTY = 60.0
-
-
-class FunctionWorld(World):
-    """A world whose processes are instances of the function."""
-
-    async def call(self, messages: Sequence[Message]) -> int:
-        """Call the function until a call comes to its end, as the platform does; return how many it took."""
-        calls = 0
-        while True:
-            calls += 1
-            try:
-                assert [] == await self._batch().run(messages)
-            except Crash as crash:
-                self.crashes.append(str(crash))
-                await self.restart()
-            else:
-                return calls
-
-    def _batch(self) -> Batch:
-        settings = Settings(_env_file=None, lease_seconds=20.0)
-        lost = asyncio.get_running_loop().create_future()
-        now = time.monotonic()
-        deadline = Deadline(soft=now + PLENTY, hard=now + PLENTY)
-        return Batch(Means(self.broker, self._process_for, self.intake, settings, lost, self.clock), deadline)
-
-    def _process_for(self, outbox: Outbox) -> Process:
-        stepped = SteppedLedger(self.ledger, self.steps)
-        tools = Tools(SteppedApi(self.api, self.steps), stepped, self.intake, self.terms, self.clock)
-        return Process(tools=tools, outbox=outbox, chooser=self.chooser, notify=self.handled.append)
-
-    async def until_done(self) -> None:
-        """Call with whatever comes back from the wait queues, until nothing does."""
-        while self.broker.ready or self.broker.waiting:
-            self.advance(max(0.0, (self.broker.next_due() or 0.0) - self.steady.now))
-            self.broker.expire()
-            batch = self.broker.take(EVENTS)
-            self.broker.in_hand.clear()  # the trigger acknowledges at once
-            await self.call(batch)
 
 
 async def run(kind: LedgerKind, folder: Path, k: int, faults: Sequence[Fault]) -> FunctionWorld:
@@ -70,7 +24,7 @@ async def run(kind: LedgerKind, folder: Path, k: int, faults: Sequence[Fault]) -
     world.api.fail("create", *faults)
     try:
         await world.call([message(number) for number in range(EVENTS)])
-        await world.until_done()
+        await world.until_done(EVENTS)
     finally:
         await world.aclose()
     return world

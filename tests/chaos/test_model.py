@@ -8,7 +8,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,8 +139,8 @@ class Promises(RuleBasedStateMachine):
         self.replays[letter.reason["dl-event-id"]] += 1
         original, state = open_message(letter.message, now=self.world.clock())
         name = f"replay-{sum(self.replays.values())}"
-        body = wrap(original, replace(state, replay=name), event_id=letter.reason["dl-event-id"])
-        self.world.broker.publish(replace(letter.message, body=body))
+        body = wrap(original, state._replace(replay=name), event_id=letter.reason["dl-event-id"])
+        self.world.broker.publish(letter.message._replace(body=body))
 
     @invariant()
     def no_second_backup(self) -> None:

@@ -5,13 +5,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from events.message import Message
 from handler.errors import ApiError
 from handler.ports import Snapshot
+from handler.tools import Terms
 from handler.vbs.faults import create_error, look_error
 from infra.emulator.answers import FAULT_NAMES, fault_body
 from infra.emulator.testing import running_emulator
@@ -21,6 +22,7 @@ from tests.conformance.records import MAX_BYTES, Record, event_ids, records
 from tests.twins.api import Call as ApiCall
 from tests.twins.api import CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.events import PROJECT
+from tests.twins.instance import FunctionWorld
 from tests.twins.world import TERMS, World
 
 LedgerChoice = Literal["sqlite", "none"]
@@ -55,8 +57,8 @@ class MemoryRunner:
     async def _run(self, case: Case, number: int) -> Record:
         folder = self.folder / str(number)
         folder.mkdir()
-        limits = replace(TERMS.limits, max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
-        world = World(kind=self.ledger, folder=folder, terms=replace(TERMS, limits=limits))
+        limits = TERMS.limits._replace(max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
+        world = self._world(folder, TERMS._replace(limits=limits))
         # The worker below may know snapshots that nobody declared; so does this API.
         world.api.snapshots = _Snapshots({each["id"]: _snapshot(each) for each in case.snapshots})
         for fault in case.faults:
@@ -64,7 +66,7 @@ class MemoryRunner:
         for message in case.messages:
             world.broker.publish(Message(message.body, message.content_type, message.headers))
         try:
-            await world.until_quiet(len(case.messages), as_function=self.as_function)
+            await self._handle(world, len(case.messages))
         finally:
             await world.aclose()
         return records(
@@ -73,6 +75,24 @@ class MemoryRunner:
             [letter.reason for letter in world.broker.dead],
             [(made.project_id, made.request.snapshot_id) for made in world.api.backups],
         )[case.name]
+
+    def _world(self, folder: Path, terms: Terms) -> World:
+        return World(kind=self.ledger, folder=folder, terms=terms)
+
+    async def _handle(self, world: World, batch: int) -> None:
+        await world.until_quiet(batch, as_function=self.as_function)
+
+
+@dataclass(frozen=True)
+class MemoryFunctionRunner(MemoryRunner):
+    """An instance of the function over twins, called in batches of bodies."""
+
+    def _world(self, folder: Path, terms: Terms) -> World:
+        return FunctionWorld(kind=self.ledger, folder=folder, terms=terms)
+
+    async def _handle(self, world: World, batch: int) -> None:
+        assert isinstance(world, FunctionWorld)
+        await world.until_done(batch)
 
 
 class _Snapshots(dict[str, Snapshot]):

@@ -1,6 +1,7 @@
 """The bundle as it is deployed: made with pip, unpacked into an empty folder, run by a Python 3.12."""
 
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -8,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
+from handler.bundle.bytecode import TAG
 from handler.bundle.wheels import WheelsMissing, wheels
 from handler.cli import app
 from infra.emulator.testing import Emulator, running_emulator
@@ -18,6 +20,9 @@ from tests.integration.function_world import World, batch, counts, event, functi
 CONTEXT = Path(__file__).parents[1] / "twins" / "context.py"
 ADDED = Path(__file__).parents[1] / "data" / "events" / "data.json"
 LIMIT = 40 * 1024 * 1024
+
+# The flags in a file of bytecode: by the source's hash, which is compared with the source, or not.
+CHECKED, UNCHECKED = (flags.to_bytes(4, "little") for flags in (0b11, 0b01))
 
 # Runs in a process that knows nothing but the bundle: standard input has user data and event.
 CALL = """
@@ -36,14 +41,21 @@ print(json.dumps([summary, [f for f in outside if "site-packages" in f or "dist-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that the command writes."""
+    """The file that the command writes on a machine that has the runtime's Python."""
     path = tmp_path_factory.mktemp("bundle") / "function.zip"
-    done = CliRunner().invoke(app, ["package", "--out", str(path), "--add", str(ADDED), "--json"])
+    done = package("--out", str(path), "--add", str(ADDED), "--json")
     if done.exit_code:
         pytest.skip(f"no bundle: {done.stderr}")
     told = json.loads(done.stdout)
     assert path.stat().st_size == told["zip_bytes"] < LIMIT
     return path
+
+
+def package(*options: str) -> Result:
+    """Run the command with a Python 3.12 on the path, if there is one anywhere."""
+    found = runtime()
+    path = os.pathsep.join(filter(None, [found and str(Path(found).parent), os.environ["PATH"]]))
+    return CliRunner().invoke(app, ["package", *options], env={"PATH": path})
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +82,18 @@ def world(amqp_url: str, unique: str, emulator: Emulator) -> Iterator[World]:
 def test_made_again_it_has_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
     """So that a deployment changes only when something has changed."""
     again = tmp_path / "again.zip"
-    CliRunner().invoke(app, ["package", "--out", str(again), "--add", str(ADDED)])
+    package("--out", str(again), "--add", str(ADDED))
 
     assert bundle.read_bytes() == again.read_bytes()
 
 
 def test_it_holds_the_function_and_its_packages_only(names: list[str]) -> None:
-    """No command line, no tests, nothing compiled by the machine that made it."""
+    """No command line, no tests."""
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
 
     assert {"index.py", "events", "handler", "httpx", "pika", "pydantic", "pydantic_core"} <= tops
     assert set() == tops & {"bin", "httptools", "infra", "psycopg", "rich", "tests", "typer"}
-    assert [] == [name for name in names if "__pycache__" in name or "/tests/" in name]
+    assert [] == [name for name in names if "/tests/" in name]
 
 
 def test_its_machine_code_is_for_the_runtime_whatever_made_it(names: list[str]) -> None:
@@ -90,6 +102,40 @@ def test_its_machine_code_is_for_the_runtime_whatever_made_it(names: list[str]) 
 
     assert compiled
     assert [] == [name for name in compiled if not name.endswith(".cpython-312-x86_64-linux-gnu.so")]
+
+
+def test_its_bytecode_is_the_runtimes_and_of_every_module(bundle: Path, names: list[str]) -> None:
+    """An instance would compile it, each time anew; only what is edited there is compared with its source."""
+    python_of_the_runtime()
+    with zipfile.ZipFile(bundle) as archive:
+        kinds = {name: archive.read(name)[4:8] for name in names if name.endswith(".pyc")}
+    modules = {name for name in names if name.endswith(".py")}
+    ours = {name for name in kinds if name.startswith(("__pycache__/index.", "events/", "handler/"))}
+
+    assert modules == {source_of(name) for name in kinds}
+    assert {CHECKED} == {kinds[name] for name in ours}
+    assert {UNCHECKED} == {kinds[name] for name in kinds.keys() - ours}
+
+
+def source_of(bytecode: str) -> str:
+    """``a/__pycache__/b.cpython-312.pyc`` → ``a/b.py``."""
+    folder, _, file = bytecode.rpartition("__pycache__/")
+    name, tag, _ = file.split(".")
+    assert TAG == tag
+    return f"{folder}{name}.py"
+
+
+def test_without_the_runtimes_python_there_is_no_bytecode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of another version would only be in the way; the command says what it means."""
+    monkeypatch.setattr("handler.commands.package.compiler", lambda: None)
+    done = package("--out", str(tmp_path / "f.zip"), "--json")
+    if done.exit_code:
+        pytest.skip(f"no bundle: {done.stderr}")
+
+    assert 0 == json.loads(done.stdout)["compiled"]
+    assert "no python3.12" in done.stderr
 
 
 def test_a_file_can_be_added(names: list[str]) -> None:
@@ -138,6 +184,11 @@ def test_unpacked_it_runs_with_nothing_else(bundle: Path, world: World, tmp_path
 
 
 def python_of_the_runtime() -> str:
+    """A Python 3.12 on x86-64 Linux; without one the test is skipped."""
+    return runtime() or pytest.skip("no Python 3.12 for x86-64 Linux was found")
+
+
+def runtime() -> str | None:
     """A Python 3.12 on x86-64 Linux, from the path or from pyenv."""
     own = Path.home() / ".pyenv" / "versions"
     found = [shutil.which("python3.12"), *(str(path) for path in sorted(own.glob("3.12*/bin/python3.12")))]
@@ -146,4 +197,4 @@ def python_of_the_runtime() -> str:
         told = subprocess.run([candidate, "-c", asked], capture_output=True, text=True, check=False).stdout
         if told.split() == ["linux", "x86_64", "3", "12"]:
             return candidate
-    pytest.skip("no Python 3.12 for x86-64 Linux was found")
+    return None

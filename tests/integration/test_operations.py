@@ -23,6 +23,7 @@ from handler.errors import ConnectionLost
 from handler.logs import JsonFormatter, TextFormatter
 from handler.operations import watched
 from handler.settings import Settings
+from handler.worker_bootstrap import make_worker
 from infra.emulator.testing import running_emulator
 from infra.local.ready import wait_until
 from infra.local.server import free_ports
@@ -49,7 +50,7 @@ def _get(port: int, path: str) -> tuple[int, str]:
 async def _worker(settings: Settings) -> AsyncIterator[int]:
     """A running worker; gives the port of its pages."""
     async with bootstrap.parts(settings) as parts:
-        worker, stop = parts.worker(), asyncio.Event()
+        worker, stop = make_worker(parts), asyncio.Event()
         async with watched(parts, worker) as port:
             assert port is not None
             running = asyncio.create_task(worker.run(stop))
@@ -86,7 +87,7 @@ def settings(amqp_url: str, unique: str, tmp_path: Path) -> Settings:
         "http_address": "127.0.0.1:0",
         "wait_ladder": "1,4",
     }
-    return Settings(_env_file=None, **values)
+    return Settings(**values)
 
 
 async def _publish(settings: Settings, number: int) -> None:
@@ -141,7 +142,6 @@ def test_while_the_api_is_down_the_metrics_say_so(settings: Settings) -> None:
 def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) -> None:
     """It says which part is missing."""
     lost = Settings(
-        _env_file=None,
         **(settings.model_dump() | {"amqp_url": f"amqp://a:b@127.0.0.1:{free_ports(1)[0]}/"}),
     )
 
@@ -171,7 +171,7 @@ def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:
         "ledger_url": f"sqlite:///{tmp_path}/ledger.db",
         "max_age": 0.000001,
     }
-    return Settings(_env_file=None, **(values | others))
+    return Settings(**(values | others))
 
 
 class _Lines(logging.Handler):
@@ -194,7 +194,7 @@ async def _fail(settings: Settings) -> str:
         body = json.dumps(cloud_event(3)).encode()
         handled = await parts.process(broker).handle(Message(body))
         seen += [repr(parts), repr(handled), repr(vars(parts.intake))]
-        async with watched(parts, parts.worker()) as port:
+        async with watched(parts, make_worker(parts)) as port:
             if port:
                 seen += [(await asyncio.to_thread(_get, port, path))[1] for path in ("/metrics", "/readyz")]
     seen += [repr(broker.outcomes), repr(broker.dead), repr(broker.waiting)]

@@ -10,6 +10,7 @@ import pytest
 from handler import bootstrap
 from handler.errors import SettingsError
 from handler.settings import Settings, load_settings
+from handler.worker_bootstrap import make_worker
 from infra.local.broker import Broker
 from infra.local.server import free_ports
 
@@ -33,7 +34,7 @@ def settings(broker: Broker, unique: str, tmp_path: Path) -> Settings:
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """Be a worker until told to stop."""
     async with bootstrap.parts(settings) as parts:
-        await parts.worker().run(stop)
+        await make_worker(parts).run(stop)
 
 
 @pytest.mark.parametrize(

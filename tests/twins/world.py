@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,4 +183,4 @@ async def _all(tasks: Sequence[Coroutine[Any, Any, object]]) -> None:
 
 def with_limits(**limits: Any) -> Terms:
     """Return the terms with other limits."""
-    return replace(TERMS, limits=replace(TERMS.limits, **limits))
+    return TERMS._replace(limits=TERMS.limits._replace(**limits))

@@ -6,7 +6,8 @@ import pytest
 
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure
 from handler.ledger import rules
-from handler.ledger.row import Row, State, from_columns, to_columns
+from handler.ledger.columns import from_columns, to_columns
+from handler.ledger.row import Row, State
 from handler.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
 
 KEY = Key("project", "snapshot")

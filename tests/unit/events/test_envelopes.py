@@ -54,6 +54,35 @@ def test_each_message_of_a_call_is_decoded_alone() -> None:
         decode(bad, max_bytes=LIMIT)
 
 
+def nested(depth: int) -> list[Any]:
+    """Return lists in lists."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def circular() -> list[Any]:
+    """Return a list that holds itself."""
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{1, 2}, b"bytes", 10**5000, nested(100_000), circular(), {"x": {3}}, {(): 1}],
+    ids=lambda odd: type(odd).__name__,
+)
+def test_what_is_no_json_takes_no_neighbour_along(odd: object) -> None:
+    """A call is parsed by the platform; what becomes of one message of it there is no other one's trouble."""
+    good, bad = unpack(trigger("text", odd))
+
+    assert Message(b"text") == good
+    with pytest.raises(EventError, match="not_json"):
+        decode(bad, max_bytes=LIMIT)
+
+
 def test_several_records_of_smn_keep_their_ids() -> None:
     """A notification without an id of its own has that of its record, in the function as in the worker."""
     data = json.dumps(load("data"))

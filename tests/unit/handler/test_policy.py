@@ -1,7 +1,5 @@
 """What a failure means: the table of the policy, one line each."""
 
-from dataclasses import replace
-
 import pytest
 
 from events.outcome import Category
@@ -146,4 +144,4 @@ def test_watching_adapts_to_the_size(age: float, size_gb: int | None, seconds: f
 
 def test_one_rung_is_a_ladder() -> None:
     """A ladder may be as short as one."""
-    assert 7 == replace(LIMITS, ladder=(7,)).rung(5)
+    assert 7 == LIMITS._replace(ladder=(7,)).rung(5)

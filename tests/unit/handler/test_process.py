@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from tests.twins.world import LEASE, TERMS, World, with_limits
 
 MADE = ["backup.accepted", "backup.completed"]
 UNAVAILABLE = ApiError(Category.UNAVAILABLE, "down", status=503)
-UNTRACKED = replace(TERMS, track_backups=False)
+UNTRACKED = TERMS._replace(track_backups=False)
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
@@ -73,7 +72,7 @@ def trace(number: int) -> Message:
 def replayed(message: Message, world: World, name: str) -> Message:
     """A dead letter sent back."""
     original, state = open_message(message, now=world.clock())
-    return Message(wrap(original, replace(state, replay=name), event_id="x"))
+    return Message(wrap(original, state._replace(replay=name), event_id="x"))
 
 
 # -- the straight way
@@ -382,7 +381,7 @@ def test_a_trace_waits_until_its_snapshot_is_complete() -> None:
     async def body() -> None:
         world.broker.publish(trace(1))
         await world.deliver()
-        world.api.snapshots[snapshot.id] = replace(snapshot, status="available")
+        world.api.snapshots[snapshot.id] = snapshot._replace(status="available")
         await world.until_quiet()
         assert ["check"] == waits(world)
         assert MADE == list(world.told())
@@ -560,7 +559,7 @@ def test_a_replay_after_success_makes_none() -> None:
 
 def test_a_watch_ends_at_its_deadline() -> None:
     """TRACK_DEADLINE: told as expired; no second backup is ever made beside it."""
-    world = World(terms=replace(TERMS, track_deadline=600.0))
+    world = World(terms=TERMS._replace(track_deadline=600.0))
     world.api.settle = float("inf")
     assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
     assert Category.EXPIRED == failure(world).category
@@ -727,7 +726,7 @@ def test_a_bug_outside_the_story_buries_the_message(monkeypatch: pytest.MonkeyPa
 
 def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
     """The broker's own delivery limit would end it without an outcome."""
-    deadly = replace(message(1), headers={"x-delivery-count": TERMS.crash_limit})
+    deadly = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit})
     world = World()
 
     assert ["backup.failed"] == handle(world, deadly)
@@ -753,7 +752,7 @@ def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
 
 def test_a_message_that_came_back_less_often_is_handled() -> None:
     """Innocents come back too, when the process ends for another reason."""
-    returned = replace(message(1), headers={"x-delivery-count": TERMS.crash_limit - 1})
+    returned = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit - 1})
 
     assert MADE == handle(World(), returned)
 

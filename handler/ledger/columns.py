@@ -1,0 +1,27 @@
+"""A row as what a table holds, and back: the one place where it becomes text."""
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from handler.ledger.row import Row
+
+_ROW = TypeAdapter(Row)
+_COLUMNS = frozenset({"state", "token", "lease_until", "updated_at"})
+
+Columns = tuple[str, str | None, float, float, int, str]
+"""state, token, lease_until, updated_at, settled (0 or 1), and the rest as JSON."""
+
+
+def to_columns(row: Row) -> Columns:
+    """Write a row as what a table holds."""
+    rest = _ROW.dump_json(row, exclude=set(_COLUMNS), exclude_defaults=True).decode()
+    return row.state.value, row.token, row.lease_until, row.updated_at, int(row.settled), rest
+
+
+def from_columns(state: str, token: str | None, lease_until: float, updated_at: float, rest: str) -> Row:
+    """Read a row back. Raises ``ValueError`` where somebody else wrote into the table."""
+    columns: dict[str, Any] = json.loads(rest)
+    columns.update(state=state, token=token, lease_until=lease_until, updated_at=updated_at)
+    return _ROW.validate_python(columns)

@@ -1,0 +1,64 @@
+"""Instances of the function in the world in memory: a whole call, from the envelope of the trigger on.
+
+The trigger acknowledges at once, so that only the platform's repeat of a call brings a batch back.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+
+from events.message import Message
+from handler.function_batch import Batch, Means
+from handler.function_instance import messages_of
+from handler.function_settings import Deadline
+from handler.ports import Outbox
+from handler.process import Process
+from handler.settings import Settings
+from handler.tools import Tools
+from tests.twins.steps import Crash, SteppedApi, SteppedLedger
+from tests.twins.world import LADDER, LEASE, World
+
+PLENTY = 60.0
+"""Seconds, real ones, that a call has; none of these needs them."""
+
+
+class FunctionWorld(World):
+    """A world whose processes are instances of the function."""
+
+    async def call(self, messages: Sequence[Message]) -> None:
+        """Call with a batch until a call comes to its end, as the platform does; each crash is noted."""
+        event = {
+            "trigger_type": "RABBITMQ",
+            "records": [{"messages": [message.body.decode() for message in messages], "exchange": "q"}],
+        }
+        while True:
+            try:
+                assert [] == await self._batch().run(messages_of(json.loads(json.dumps(event))))
+            except Crash as crash:
+                self.crashes.append(str(crash))
+                await self.restart()
+            else:
+                return
+
+    async def until_done(self, batch: int) -> None:
+        """Call with what is in the queue, and with what comes back from waiting, until there is nothing."""
+        while self.broker.ready or self.broker.waiting:
+            if not self.broker.ready:
+                self.advance(max(0.0, (self.broker.next_due() or 0.0) - self.steady.now))
+                self.broker.expire()
+            taken = self.broker.take(batch)
+            self.broker.in_hand.clear()
+            await self.call(taken)
+
+    def _batch(self) -> Batch:
+        settings = Settings(lease_seconds=LEASE, wait_ladder=LADDER)
+        lost = asyncio.get_running_loop().create_future()
+        end = time.monotonic() + PLENTY
+        means = Means(self.broker, self._process_for, self.intake, settings, lost, self.clock)
+        return Batch(means, Deadline(soft=end, hard=end))
+
+    def _process_for(self, outbox: Outbox) -> Process:
+        stepped = SteppedLedger(self.ledger, self.steps)
+        tools = Tools(SteppedApi(self.api, self.steps), stepped, self.intake, self.terms, self.clock)
+        return Process(tools=tools, outbox=outbox, chooser=self.chooser, notify=self.handled.append)
