@@ -2,27 +2,19 @@
 
 Each field is the variable of the same name in capitals. A bad or missing one stops the program with one line
 that names it.
-
-They are read here and not by pydantic-settings, whose import takes 15 ms of a function's cold start.
 """
 
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSource
 
 from events.snapshot import ProjectId
 from handler.errors import SettingsError
@@ -53,14 +45,20 @@ def _bindings(value: object) -> object:
 
 
 Name = Annotated[str, Field(pattern=_SHORT_NAME)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split_urls)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_urls)]
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """All settings, checked. Secrets are ``SecretStr``: no repr, log or traceback shows them."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
 
     # broker
     amqp_url: Annotated[Secrets, Field(min_length=1)] = (SecretStr("amqp://guest:guest@127.0.0.1:5672/"),)
@@ -69,7 +67,7 @@ class Settings(BaseModel):
     amqp_key_file: Path | None = None
     snapshot_exchange: Name = "snapshots"
     snapshot_queue: Annotated[str, Field(pattern=r"^[0-9A-Za-z._:-]{1,100}$")] = "snapshot-backup"
-    snapshot_bindings: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_bindings)] = ()
+    snapshot_bindings: Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_bindings)] = ()
     result_exchange: Name = "backups"
     result_unroutable: Literal["wait", "ignore"] = "wait"
     queue_type: Literal["quorum", "classic"] = "quorum"
@@ -78,7 +76,7 @@ class Settings(BaseModel):
     vbs_endpoint: str | None = None
     vbs_api_version: Literal["v2", "v3"] = "v2"
     vbs_project_id: ProjectId | None = None
-    vbs_allowed_projects: Annotated[tuple[ProjectId, ...], BeforeValidator(_split)] = ()
+    vbs_allowed_projects: Annotated[tuple[ProjectId, ...], NoDecode, BeforeValidator(_split)] = ()
     vbs_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
     vbs_ca_file: Path | None = None
 
@@ -102,7 +100,7 @@ class Settings(BaseModel):
 
     # behaviour
     concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
-    wait_ladder: Annotated[tuple[int, ...], BeforeValidator(_split), Field(min_length=1)] = (
+    wait_ladder: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = (
         5,
         30,
         120,
@@ -168,43 +166,17 @@ def _address(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
     return parts if usable else None
 
 
-def load_settings(*, dotenv: str | None = ".env", **overrides: Any) -> Settings:
-    """Read the settings; what is nearer goes before: overrides, environment, the ``dotenv`` file, secrets.
-
-    Raises ``SettingsError`` with one line that names each bad variable.
-    """
-    written = _written(dotenv) if dotenv and Path(dotenv).is_file() else {}
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises ``SettingsError`` with one line that names each bad variable."""
+    secrets_dir = os.environ.get("SECRETS_DIR") or None
+    if secrets_dir and not Path(secrets_dir).is_dir():
+        raise SettingsError(f"SECRETS_DIR: {secrets_dir} is not a folder")
     try:
-        return Settings(**{**_secrets(), **written, **_known(os.environ), **overrides})
+        return Settings(_secrets_dir=secrets_dir, **overrides)
     except ValidationError as error:
         raise SettingsError(*_lines(error)) from None
-
-
-def _known(variables: Mapping[str, str | None]) -> dict[str, str]:
-    """Return those that are settings, in whatever case their names are; an empty one is not set."""
-    lowered = {name.lower(): value for name, value in variables.items()}
-    return {name: value for name in Settings.model_fields if (value := lowered.get(name))}
-
-
-def _written(file: str) -> dict[str, str]:
-    # Only who has such a file waits for the import of what reads it.
-    from dotenv import dotenv_values
-
-    return _known(dotenv_values(file))
-
-
-def _secrets() -> dict[str, str]:
-    """Read the files that are named after settings. Raises ``SettingsError`` where they cannot be read."""
-    folder = os.environ.get("SECRETS_DIR")
-    if not folder:
-        return {}
-    if not Path(folder).is_dir():
-        raise SettingsError(f"SECRETS_DIR: {folder} is not a folder")
-    files = [path for path in Path(folder).iterdir() if path.name.lower() in Settings.model_fields]
-    try:
-        return _known({path.name: path.read_text(encoding="utf-8").strip() for path in files})
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"SECRETS_DIR: {folder}: {error}") from None
+    except UnreadableSource as error:
+        raise SettingsError(f"SECRETS_DIR: {secrets_dir}: {error}") from None
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

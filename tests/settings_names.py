@@ -25,7 +25,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
     known: dict[str, Any] = {
         name.lower(): value for name, value in environment.items() if name in NAMES - {"SECRETS_DIR"}
     }
-    return Settings(**known)
+    return Settings(_env_file=None, **known)
 
 
 def program(name: str) -> str:

@@ -136,7 +136,7 @@ async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
 def _settings(broker: Broker) -> Settings:
     """The names are those of the shell; the rest is ours. Raises `SettingsError`."""
     return load_settings(
-        dotenv=None,
+        _env_file=None,
         amqp_url=tuple(SecretStr(url.strip()) for url in broker.url.split(",")),
         snapshot_bindings=(),
         wait_ladder=WAIT_LADDER,

@@ -30,7 +30,7 @@ def _create(emulator: Emulator, times: int, **sign_in: Any) -> list[object]:
     """Make ``times`` creates at once; return ids and errors."""
 
     async def run() -> list[object]:
-        settings = Settings(vbs_endpoint=emulator.url, concurrency=8, **sign_in)
+        settings = Settings(_env_file=None, vbs_endpoint=emulator.url, concurrency=8, **sign_in)
         client = http_client(settings)
         api = VbsClient(client, emulator.url, auth=choose_auth(settings, client))
         try:
@@ -47,10 +47,11 @@ def test_64_calls_over_8_connections_share_one_renewal() -> None:
 
     async def run(emulator: Emulator) -> list[object]:
         settings = Settings(
+            _env_file=None,
             vbs_endpoint=emulator.url,
             vbs_timeout=5,
             os_auth_url=emulator.url,
-            **PASSWORD,
+            **PASSWORD,  # type: ignore[arg-type] # parsed by pydantic
         )
         client = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=8), timeout=5)
         api = VbsClient(client, emulator.url, auth=choose_auth(settings, client))

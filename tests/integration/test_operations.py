@@ -87,7 +87,7 @@ def settings(amqp_url: str, unique: str, tmp_path: Path) -> Settings:
         "http_address": "127.0.0.1:0",
         "wait_ladder": "1,4",
     }
-    return Settings(**values)
+    return Settings(_env_file=None, **values)
 
 
 async def _publish(settings: Settings, number: int) -> None:
@@ -142,6 +142,7 @@ def test_while_the_api_is_down_the_metrics_say_so(settings: Settings) -> None:
 def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) -> None:
     """It says which part is missing."""
     lost = Settings(
+        _env_file=None,
         **(settings.model_dump() | {"amqp_url": f"amqp://a:b@127.0.0.1:{free_ports(1)[0]}/"}),
     )
 
@@ -171,7 +172,7 @@ def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:
         "ledger_url": f"sqlite:///{tmp_path}/ledger.db",
         "max_age": 0.000001,
     }
-    return Settings(**(values | others))
+    return Settings(_env_file=None, **(values | others))
 
 
 class _Lines(logging.Handler):

@@ -52,7 +52,7 @@ class FunctionWorld(World):
             await self.call(taken)
 
     def _batch(self) -> Batch:
-        settings = Settings(lease_seconds=LEASE, wait_ladder=LADDER)
+        settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=LADDER)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + PLENTY
         means = Means(self.broker, self._process_for, self.intake, settings, lost, self.clock)

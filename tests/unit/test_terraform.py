@@ -136,7 +136,7 @@ def test_what_lies_on_the_broker_survives_its_restart() -> None:
 
 def test_the_program_would_declare_the_same_exchanges() -> None:
     """An exchange that differs from its later declaration would stop topology declare."""
-    settings = Settings()
+    settings = Settings(_env_file=None)
     declared = {exchange.name: exchange.type for exchange in topology(settings).exchanges()}
     made = {
         VARIABLES[body["name"][len("${var.") : -1]]["default"]: body["type"]

@@ -9,7 +9,7 @@ from handler import bootstrap
 from handler.policy import watch_delay
 from handler.settings import Settings
 
-SETTINGS = Settings()
+SETTINGS = Settings(_env_file=None)
 TOPOLOGY = bootstrap.topology(SETTINGS)
 DEADLINE = SETTINGS.track_deadline
 MOST_LOOKS = 40

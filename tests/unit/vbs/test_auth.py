@@ -26,7 +26,7 @@ AKSK = {"huaweicloud_sdk_ak": "a", "huaweicloud_sdk_sk": "s"}
 def _chosen(settings: dict[str, str], *, in_function: bool = False) -> httpx.Auth | None:
     async def choose() -> httpx.Auth | None:
         async with httpx.AsyncClient() as client:
-            given = Settings(**{"vbs_endpoint": "https://vbs.example.com", **settings})
+            given = Settings(_env_file=None, **{"vbs_endpoint": "https://vbs.example.com", **settings})  # type: ignore[arg-type] # parsed by pydantic
             return choose_auth(given, client, object if in_function else None)
 
     return asyncio.run(choose())

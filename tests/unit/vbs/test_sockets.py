@@ -91,7 +91,7 @@ async def _server(behave: Behaviour) -> AsyncIterator[str]:
 def transport(request: pytest.FixtureRequest) -> Callable[[], httpx.AsyncClient]:
     """Both ways of carrying a request; they raise different errors for the same event."""
     if request.param == "pool":
-        return lambda: http_client(Settings())
+        return lambda: http_client(Settings(_env_file=None))
     return lambda: httpx.AsyncClient(trust_env=False)
 
 
@@ -154,7 +154,7 @@ def test_a_full_pool_is_no_doubt() -> None:
 
     async def run() -> list[Category]:
         async with _server(_silent) as url:
-            client = http_client(Settings(concurrency=1))
+            client = http_client(Settings(_env_file=None, concurrency=1))
             api = VbsClient(client, url, timeout=0.2)
             calls: list[Coroutine[Any, Any, object]] = [api.create(PROJECT, REQUEST) for _ in range(2)]
             ends = await asyncio.gather(*calls, return_exceptions=True)
