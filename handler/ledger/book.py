@@ -107,7 +107,7 @@ class Book:
         )
         if isinstance(answer, Ours):
             self._leases.took(key, token, asked)
-            return replace(answer, ask_first=self._ask_first)
+            return replace(answer, ask_first=True) if self._ask_first else answer
         return answer
 
     async def holds(self, claim: Ours) -> bool:
