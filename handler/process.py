@@ -76,7 +76,9 @@ class Process:
         opened = self._opening.open(message)
         with self._follow(opened.ids, opened.traceparent) as traceparent:
             crashes = opened.state.crashes + message.delivery_count
-            state = replace(opened.state, traceparent=traceparent, crashes=crashes)
+            state = opened.state
+            if (traceparent, crashes) != (state.traceparent, state.crashes):
+                state = replace(state, traceparent=traceparent, crashes=crashes)
             handled = await self._handle(opened, state)
             self._notify(handled)
         return handled
