@@ -7,6 +7,7 @@ from type, project, snapshot and backup; for a failure or a skip from type, even
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha1
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -168,7 +169,14 @@ def outcome_id(data: OutcomeData) -> str:
             what = (data.cause.id, data.error.category.value)
         case BackupSkipped():
             what = (data.cause.id, "skipped")
-    return str(uuid.uuid5(_NAMESPACE, "\n".join(map(str, (TYPES[type(data)], *what)))))
+    return _uuid5("\n".join(map(str, (TYPES[type(data)], *what))))
+
+
+def _uuid5(name: str) -> str:
+    """Return ``str(uuid.uuid5(_NAMESPACE, name))``; the library's takes four times as long."""
+    digest = sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def outcome(data: OutcomeData, *, traceparent: str | None = None, now: datetime | None = None) -> Outcome:

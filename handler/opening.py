@@ -79,7 +79,7 @@ class Opening:
             return InvalidEvent("bad_request", str(error.errors(include_url=False)[0]["msg"]), ids)
         if request.project_id not in (None, project_id):
             return InvalidEvent("other_project", "backup.project_id is not the event's project", ids)
-        return Case(opened.original, state, event, project_id, request, choice)
+        return Case(opened.original, state, event, ids, project_id, request, choice)
 
     def _ids(self, event: Event | EventError) -> EventIds:
         match event:

@@ -35,6 +35,7 @@ class Case(NamedTuple):
     original: Message
     state: State
     event: SnapshotEvent
+    ids: EventIds
     project_id: str
     request: BackupRequest
     choice: Choice
@@ -48,18 +49,6 @@ class Case(NamedTuple):
     def cause(self) -> str:
         """The event, and the replay that sent it back: each may try once more what has failed."""
         return f"{self.event.id}#{self.state.replay}" if self.state.replay else self.event.id
-
-    @property
-    def ids(self) -> EventIds:
-        """The case's identity, as outcomes and dead letters tell it."""
-        return EventIds(
-            event_id=self.event.id,
-            source=self.event.source,
-            type=self.event.type,
-            project_id=self.project_id,
-            volume_id=self.request.volume_id,
-            snapshot_id=self.request.snapshot_id,
-        )
 
     def in_doubt(self, claim: Ours) -> Ours:
         """The claim, with the doubt that the message tells of where the ledger knows none."""

@@ -106,7 +106,7 @@ class Book:
         )
         if isinstance(answer, Ours):
             self._leases.took(key, token, asked)
-            return answer._replace(ask_first=self._ask_first)
+            return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
 
     async def holds(self, claim: Ours) -> bool:

@@ -1,7 +1,8 @@
 """Transactions shared by concurrent callers: one thread, one connection, one commit for all who wait.
 
 A promise costs a write to the disk, whose price does not depend on how many share it. While one group is
-being committed the next gathers in the queue, so groups grow with the load and nobody waits for a timer.
+being committed the next gathers in the queue, so groups grow with the load and nobody waits for a timer. What
+callers of one turn of their loop ask is handed over together, or the first of them would be a group alone.
 """
 
 import asyncio
@@ -80,6 +81,7 @@ class GroupStore:
         self._backend = backend
         self._name = name
         self._queue: SimpleQueue[_Job | _Stop] = SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -125,6 +127,8 @@ class GroupStore:
             self._thread = None
         if thread is None:
             return
+        for loop in [*self._gathered]:
+            self._hand_over(loop)
         loop = asyncio.get_running_loop()
         closed = loop.create_future()
         self._queue.put(_Stop(loop, closed))
@@ -138,8 +142,16 @@ class GroupStore:
             if self._closed:
                 raise LedgerUnavailable("the ledger is closed")
             self._start()
-            self._queue.put(_Job(work, key, loop, future))
+            if loop not in self._gathered:
+                self._gathered[loop] = []
+                loop.call_soon(self._hand_over, loop)
+            self._gathered[loop].append(_Job(work, key, loop, future))
         return await future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            for job in self._gathered.pop(loop, ()):
+                self._queue.put(job)
 
     def _start(self) -> None:
         if self._thread is None:

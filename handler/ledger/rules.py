@@ -36,7 +36,7 @@ def claim(
     # again, and then the looks that were made before say nothing about that call.
     doubt = row.doubt if row.token is None else Doubt(since=now, looks=0, look_after=now)
     ours = Ours(key, token, doubt=doubt, spoiled=frozenset(row.spoiled))
-    return ours, replace(row, token=token, lease_until=now + lease, doubt=doubt, updated_at=now)
+    return ours, _leased(row, token, until=now + lease, doubt=doubt, now=now)
 
 
 def _told(row: Row, cause: str, *, replay: bool) -> Claim | None:
@@ -56,21 +56,21 @@ def extend(row: Row | None, token: str, *, now: float, lease: float) -> Changed[
     """Renew a lease; False where somebody else has taken it over, or the backup was settled."""
     if row is None or row.token != token:
         return False, None
-    return True, replace(row, lease_until=now + lease, updated_at=now)
+    return True, _leased(row, token, until=now + lease, doubt=row.doubt, now=now)
 
 
 def release(row: Row | None, token: str, *, now: float) -> Changed[None]:
     """Give the lease back. An older doubt stays: nothing that was sent now settles it."""
     if row is None or row.token != token:
         return None, None
-    return None, replace(row, token=None, lease_until=0.0, updated_at=now)
+    return None, _leased(row, None, until=0.0, doubt=row.doubt, now=now)
 
 
 def doubt(row: Row | None, token: str, doubt: Doubt, *, now: float) -> Changed[None]:
     """Note the doubt and give the lease back; who took the claim over has a doubt of their own."""
     if row is None or row.token != token:
         return None, None
-    return None, replace(row, token=None, lease_until=0.0, doubt=doubt, updated_at=now)
+    return None, _leased(row, None, until=0.0, doubt=doubt, now=now)
 
 
 def made(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) -> Changed[str | None]:
@@ -135,6 +135,22 @@ def _spoilt(row: Row, end: Ended, backup_id: str, *, now: float) -> Row:
     if row.state is State.COMPLETED or late or not current:
         return row
     return _unclaimed(row, state=State.ERROR, backup=None, made_at=0.0, end=end, now=now)
+
+
+def _leased(row: Row, token: str | None, *, until: float, doubt: Doubt | None, now: float) -> Row:
+    """The row under another lease. Built at once: ``replace`` takes four times as long, for each claim."""
+    return Row(
+        row.state,
+        token,
+        until,
+        doubt,
+        row.backup,
+        row.made_at,
+        row.end,
+        row.failures,
+        row.spoiled,
+        updated_at=now,
+    )
 
 
 def _unclaimed(

@@ -41,7 +41,13 @@ MIGRATIONS: Sequence[Sequence[str]] = (
 _LOAD = (
     "SELECT state, token, lease_until, updated_at, rest FROM ledger WHERE project_id = ? AND snapshot_id = ?"
 )
-_SAVE = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# Not INSERT OR REPLACE, which gives the row a new rowid, and so writes the pages of every index again.
+_SAVE = """
+INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, token = excluded.token,
+    lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
+    rest = excluded.rest
+"""
 _DELETE = """
 DELETE FROM ledger WHERE rowid IN (
     SELECT rowid FROM ledger WHERE settled = 1 AND updated_at <= ?

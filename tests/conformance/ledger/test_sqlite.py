@@ -259,6 +259,12 @@ async def test_concurrent_claims_share_commits(ledger: SqliteLedger) -> None:
     assert ledger.figures.commits < 50
 
 
+async def test_end_waits_for_what_was_asked(ledger: SqliteLedger) -> None:
+    """A claim that was asked in the turn of the loop in which the ledger is closed is still answered."""
+    claim, _ = await asyncio.gather(ledger.claim(KEY, "cause"), ledger.aclose())
+    assert isinstance(claim, Ours)
+
+
 def test_several_loops_share_a_ledger(path: Path) -> None:
     """A function's calls may each bring a loop of their own; the ledger outlives them."""
     ledger = SqliteLedger(path)

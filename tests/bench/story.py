@@ -1,0 +1,139 @@
+"""Where an event's CPU goes within the process: its story alone, and its promises alone.
+
+``python -m tests.bench.story`` prints microseconds of CPU for each event, of all threads and of the kernel,
+in the round that was disturbed least. Nothing here has a broker or an API. In *busy* rows the loop computes
+between the promises, as a worker's does; ``ms`` is how long a claim takes.
+"""
+
+import argparse
+import asyncio
+import logging
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+from events.message import Message
+from events.outcome import AcceptedBackup, Outcome
+from handler.choosing import Chooser
+from handler.intake import Intake
+from handler.ledger import open_ledger
+from handler.ledger.book import Book
+from handler.ledger.memory import MemoryLedger
+from handler.ports import Key, Ours
+from handler.process import Process
+from handler.request import BackupRequest
+from handler.telemetry import Telemetry
+from handler.tools import Tools
+from tests.bench.throughput import event
+from tests.twins.api import MemoryApi
+from tests.twins.world import TERMS
+
+BUSY_SECONDS = 200e-6
+"""What the loop computes for each event, beside its promises."""
+
+PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+Row = tuple[float, str]
+"""Microseconds of CPU for each event, and what else is told."""
+
+
+class InstantApi(MemoryApi):
+    """Says yes at once, and remembers nothing."""
+
+    async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
+        request.body()
+        return AcceptedBackup(id=str(uuid.uuid4()), name=request.name)
+
+
+class InstantOutbox:
+    """Confirms at once."""
+
+    async def tell(self, outcome: Outcome) -> None: ...
+
+    async def wait(self, body: bytes, *, seconds: float) -> None: ...
+
+    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None: ...
+
+
+async def story(count: int, *, track: bool) -> Row:
+    telemetry = Telemetry()
+    terms = TERMS._replace(track_backups=track)
+    intake = Intake(64, time.monotonic, doubt_pause=5)
+    process = Process(
+        tools=Tools(InstantApi(time.time), MemoryLedger(), intake, terms, time.time),
+        outbox=InstantOutbox(),
+        chooser=Chooser(("autobk_snapshot_*",), ()),
+        notify=telemetry.handled,
+        follow=telemetry.follow,
+    )
+    messages = [Message(event(), "application/cloudevents+json") for _ in range(count)]
+    began = time.process_time()
+    for message in messages:
+        await process.handle(message)
+    return 1e6 * (time.process_time() - began) / count, ""
+
+
+async def promises(url: str, count: int, callers: int, *, busy: float) -> Row:
+    ledger = open_ledger(url, lease_seconds=60)
+    await ledger.check()
+    keys = [Key(PROJECT, str(uuid.uuid4())) for _ in range(count)]
+    waits: list[float] = []
+    commits, cpu, began = ledger.figures.commits, time.process_time(), time.perf_counter()
+    await asyncio.gather(*(_caller(ledger, keys, waits, busy) for _ in range(callers)))
+    cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
+    shared = 2 * count / (ledger.figures.commits - commits)
+    await ledger.aclose()
+    told = (
+        f"{count / seconds:7.0f} events/s, {shared:5.1f} changes/commit, {statistics.median(waits):6.1f} ms"
+    )
+    return 1e6 * (cpu / count - busy), told
+
+
+async def _caller(ledger: Book, keys: list[Key], waits: list[float], busy: float) -> None:
+    while keys:
+        began = time.perf_counter()
+        claim = await ledger.claim(keys.pop(), "cause")
+        waits.append(1000 * (time.perf_counter() - began))
+        assert isinstance(claim, Ours)
+        _compute(busy / 2)
+        await ledger.made(claim, AcceptedBackup(id=claim.key.snapshot_id, name="nightly-db01"))
+        _compute(busy / 2)
+
+
+def _compute(seconds: float) -> None:
+    """Hold the interpreter for so much CPU, as the rest of a worker does."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def best(name: str, rounds: int, measure: Callable[[], Coroutine[Any, Any, Row]]) -> None:
+    cpu, told = min(asyncio.run(measure()) for _ in range(rounds))
+    print(f"{name:<20} {cpu:6.0f} us  {told}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=6000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    count, rounds = arguments.events, arguments.rounds
+    logging.basicConfig(level=logging.WARNING)
+    best("story", rounds, lambda: story(count, track=False))
+    best("story, tracked", rounds, lambda: story(count, track=True))
+    best("none, 64 callers", rounds, lambda: promises("none", count, 64, busy=0))
+    for callers in (64, 256):
+        best(f"sqlite, {callers} callers", rounds, partial(_in_a_file, count, callers, 0.0))
+        best(f"sqlite, {callers}, busy", rounds, partial(_in_a_file, count, callers, BUSY_SECONDS))
+
+
+async def _in_a_file(count: int, callers: int, busy: float) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        return await promises(f"sqlite:///{folder}/ledger.db", count, callers, busy=busy)
+
+
+if __name__ == "__main__":
+    main()
