@@ -35,7 +35,7 @@ from tests.integration.function_world import batch, event, function_world
 ROOT = Path(__file__).parents[2]
 INSTALLED = (str(ROOT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 NOT_IN_THE_BUNDLE = (
-    "aiohttp", "httpx_aiohttp", "opentelemetry", "prometheus_client", "psycopg", "rich", "starlette", "typer",
+    "httptools", "opentelemetry", "prometheus_client", "psycopg", "rich", "starlette", "typer",
     "uvicorn",
 )  # fmt: skip
 
