@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from handler.broker.link import Link
 from handler.broker.topology import Topology
 from handler.dead_letters.choice import Choice
-from handler.dead_letters.letter import Letter, read_letter
+from handler.dead_letters.letter import Letter
 from handler.dead_letters.reading import Reading, Settle, check_queue, reading
 from handler.dead_letters.turn import turn
 
@@ -52,7 +52,7 @@ async def chosen(
     if left == 0:
         return
     async for taken in found.messages(settle):
-        letter = read_letter(taken.message)
+        letter = Letter(taken.message)
         if not choice.takes(letter):
             continue
         yield Held(letter, taken.take_away)
