@@ -56,6 +56,11 @@ class Queue:
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def quorum(self) -> bool:
+        """Whether it is declared as a quorum queue."""
+        return self.arguments.get("x-queue-type") == "quorum"
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
