@@ -105,7 +105,10 @@ class Consumer:
         self._on_cancel()
 
     def _deliver(self, _raw: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-        headers = {_text(key): value for key, value in (properties.headers or {}).items()}
+        headers = {
+            key if isinstance(key, str) else _text(key): value
+            for key, value in (properties.headers or {}).items()
+        }
         message = Message(body, _text(properties.content_type), headers)
         self._on_delivery(Delivery(message, method.delivery_tag, method.redelivered, self._channel))
 

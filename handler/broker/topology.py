@@ -53,6 +53,11 @@ class Queue(NamedTuple):
     name: str
     arguments: dict[str, Any]
 
+    @property
+    def quorum(self) -> bool:
+        """Whether it is declared as a quorum queue."""
+        return self.arguments.get("x-queue-type") == "quorum"
+
 
 class Binding(NamedTuple):
     """From an exchange to a queue or, where ``to_exchange``, to another exchange."""

@@ -10,7 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from events.message import Message, headers_from_json, headers_to_json
-from handler.dead_letters.letter import Letter, read_letter
+from handler.dead_letters.letter import Letter
 from handler.errors import SnapshotBackupError
 
 
@@ -56,7 +56,7 @@ def to_line(letter: Letter) -> str:
 
 def from_line(text: str) -> Letter:
     """Read a line. Raises ``ValueError``."""
-    return read_letter(_Line.model_validate_json(text).message())
+    return Letter(_Line.model_validate_json(text).message())
 
 
 class Kept:

@@ -1,14 +1,14 @@
 """Where an operator sits: the dead letters that are meant, one operator at a time, put back in the end."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from handler.broker.link import Link
 from handler.broker.topology import Topology
 from handler.dead_letters.choice import Choice
-from handler.dead_letters.letter import Letter, read_letter
-from handler.dead_letters.reading import Reading, Settle, check_queue, reading
+from handler.dead_letters.letter import Letter
+from handler.dead_letters.reading import Reading, check_queue, reading
 from handler.dead_letters.turn import turn
 
 
@@ -17,7 +17,7 @@ class Held:
     """A dead letter in hand. ``take_away`` is final; where it is not called the letter stays where it is."""
 
     letter: Letter
-    take_away: Callable[[], None]
+    take_away: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +37,13 @@ class Desk:
             yield found
 
 
-async def _nothing_to_settle() -> None:
-    """Who takes nothing away has nothing under way."""
-
-
-async def chosen(
-    found: Reading, choice: Choice, *, limit: int | None = None, settle: Settle = _nothing_to_settle
-) -> AsyncIterator[Held]:
-    """Yield the dead letters that are meant, oldest first, at most ``limit``.
-
-    Who takes some away later than at once says by ``settle`` how to bring that to its end.
-    """
+async def chosen(found: Reading, choice: Choice, *, limit: int | None = None) -> AsyncIterator[Held]:
+    """Yield the dead letters that are meant, oldest first, at most ``limit``."""
     left = limit
     if left == 0:
         return
-    async for taken in found.messages(settle):
-        letter = read_letter(taken.message)
+    async for taken in found.messages():
+        letter = Letter(taken.message)
         if not choice.takes(letter):
             continue
         yield Held(letter, taken.take_away)

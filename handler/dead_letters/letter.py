@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from events.decode import decode, open_message
@@ -25,23 +26,91 @@ _RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 _MAX_BYTES = 1_048_576
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Letter:
-    """One dead letter. ``message`` is as it lies in the queue, but for live tokens in its body."""
+    """One dead letter, read only as far as it is asked for: most are but counted, or passed over.
 
-    message: Message
-    category: str
-    code: str | None
-    status: int | None
-    reason: str
-    attempts: int
-    event_id: str
-    project_id: str | None
-    volume_id: str | None
-    snapshot_id: str | None
-    first_seen: datetime | None
-    dead_at: datetime | None
-    replay_id: str
+    ``delivered`` is the message as the broker handed it over. Nothing here raises, whatever is in it.
+    """
+
+    delivered: Message
+
+    @cached_property
+    def message(self) -> Message:
+        """The message as it lies in the queue, but for live tokens in its body."""
+        headers = self.delivered.headers
+        kept = {key: value for key, value in headers.items() if key not in _RUNNING_COUNTS}
+        return Message(self.delivered.blanked().body, self.delivered.content_type, kept)
+
+    @cached_property
+    def death(self) -> "Death":
+        """Why it died, and when."""
+        return _death(self.delivered.headers)
+
+    @property
+    def category(self) -> str:
+        """One of ours, the broker's reason, or ``UNKNOWN``."""
+        return self.death.category
+
+    @property
+    def code(self) -> str | None:
+        """The error's code."""
+        return self.death.code
+
+    @property
+    def dead_at(self) -> datetime | None:
+        """The time of death."""
+        return self.death.at
+
+    @property
+    def reason(self) -> str:
+        """A sentence."""
+        return self.death.reason
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status of the refusal."""
+        return _number(self.delivered.headers, "dl-status")
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried."""
+        return _number(self.delivered.headers, "dl-attempts") or 0
+
+    @property
+    def first_seen(self) -> datetime | None:
+        """When it arrived for the first time."""
+        return _time(self.delivered.headers.get("dl-first-seen"))
+
+    @cached_property
+    def _ids(self) -> EventIds:
+        return _ids_of_headers(self.delivered.headers) or _ids_of_body(self.message)
+
+    @property
+    def event_id(self) -> str:
+        """The event's id, or one made of its bytes."""
+        return self._ids.event_id or self.message.derived_id
+
+    @property
+    def project_id(self) -> str | None:
+        """Whose snapshot it is."""
+        return self._ids.project_id
+
+    @property
+    def volume_id(self) -> str | None:
+        """The volume of the snapshot."""
+        return self._ids.volume_id
+
+    @property
+    def snapshot_id(self) -> str | None:
+        """The snapshot that it is about."""
+        return self._ids.snapshot_id
+
+    @cached_property
+    def replay_id(self) -> str:
+        """What this death is called: without a time the bytes must do, the same message twice being one."""
+        at = self.dead_at.isoformat() if self.dead_at else ""
+        return str(uuid.uuid5(_NAMESPACE, f"{self.event_id}\n{at}\n{self.message.derived_id}"))
 
     @property
     def id(self) -> str:
@@ -81,42 +150,31 @@ class Letter:
         return wrap(self.original(), state, event_id=self.event_id, subject=self.snapshot_id)
 
 
-def read_letter(message: Message) -> Letter:
-    """Read what is known of a message in the dead-letter queue. Never raises."""
-    headers = {key: value for key, value in message.headers.items() if key not in _RUNNING_COUNTS}
-    kept = Message(message.blanked().body, message.content_type, headers)
-    category, code, reason, dead_at = _why(headers)
-    ids = _ids(kept)
-    event_id = ids.event_id or kept.derived_id
-    # Without a time of death the bytes must do: the same message twice is then one cause.
-    death = f"{event_id}\n{dead_at.isoformat() if dead_at else ''}\n{kept.derived_id}"
-    return Letter(
-        message=kept,
-        category=category,
-        code=code,
-        status=_number(headers, "dl-status"),
-        reason=reason,
-        attempts=_number(headers, "dl-attempts") or 0,
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why a message died: category, code, a sentence, and when."""
+
+    category: str
+    code: str | None
+    reason: str
+    at: datetime | None
+
+
+def _ids_of_headers(headers: Mapping[str, Any]) -> EventIds | None:
+    """Return whom it is about as we said when we buried it."""
+    event_id = _text(headers, "dl-event-id")
+    if event_id is None:
+        return None
+    return EventIds(
         event_id=event_id,
-        project_id=ids.project_id,
-        volume_id=ids.volume_id,
-        snapshot_id=ids.snapshot_id,
-        first_seen=_time(headers.get("dl-first-seen")),
-        dead_at=dead_at,
-        replay_id=str(uuid.uuid5(_NAMESPACE, death)),
+        project_id=_text(headers, "dl-project-id"),
+        volume_id=_text(headers, "dl-volume-id"),
+        snapshot_id=_text(headers, "dl-snapshot-id"),
     )
 
 
-def _ids(message: Message) -> EventIds:
-    """Return whom it is about: as our headers say, else as the body does."""
-    headers = message.headers
-    if event_id := _text(headers, "dl-event-id"):
-        return EventIds(
-            event_id=event_id,
-            project_id=_text(headers, "dl-project-id"),
-            volume_id=_text(headers, "dl-volume-id"),
-            snapshot_id=_text(headers, "dl-snapshot-id"),
-        )
+def _ids_of_body(message: Message) -> EventIds:
+    """Return whom it is about as far as its body can be read."""
     original, _state = open_message(message, now=0.0)
     try:
         event = decode(original, max_bytes=_MAX_BYTES)
@@ -130,17 +188,16 @@ def _ids(message: Message) -> EventIds:
     )
 
 
-def _why(headers: Mapping[str, Any]) -> tuple[str, str | None, str, datetime | None]:
-    """Return category, code, a sentence, and the time of death."""
+def _death(headers: Mapping[str, Any]) -> Death:
     if category := _text(headers, "dl-category"):
         reason = _text(headers, "dl-message") or ""
-        return category, _text(headers, "dl-code"), reason, _time(headers.get("dl-dead-at"))
+        return Death(category, _text(headers, "dl-code"), reason, _time(headers.get("dl-dead-at")))
     deaths = headers.get("x-death")
     if isinstance(deaths, list) and deaths and isinstance(death := deaths[0], dict):
         category = _text(death, "reason") or UNKNOWN
         reason = f"the broker took it from {_text(death, 'queue') or 'a queue'}: {category}"
-        return category, None, reason, _time(death.get("time"))
-    return UNKNOWN, None, "put here by another program", None
+        return Death(category, None, reason, _time(death.get("time")))
+    return Death(UNKNOWN, None, "put here by another program", None)
 
 
 def _text(headers: Mapping[str, Any], key: str) -> str | None:

@@ -17,6 +17,11 @@ class Pace:
         self._clock = clock
         self._due = clock()
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether nobody ever waits for a turn."""
+        return not self._step
+
     async def turn(self, stop: asyncio.Event) -> None:
         """Return when it is time for the next, or ``stop`` is set."""
         if not self._step:

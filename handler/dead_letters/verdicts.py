@@ -39,6 +39,11 @@ class Verdicts:
         self.failed = 0
 
     @property
+    def unlimited(self) -> bool:
+        """Whether failures never stop the rest."""
+        return self._threshold is None
+
+    @property
     def passed(self) -> bool:
         """Whether the failures have passed the threshold (a share, 0 to 1)."""
         if self._threshold is None or len(self._latest) < FEWEST:
@@ -64,7 +69,7 @@ class Verdicts:
 
     async def room(self, stop: asyncio.Event) -> None:
         """Return when the next may be sent: at once unless failures are to stop it."""
-        if self._threshold is not None:
+        if not self.unlimited:
             await self._until_fewer_than(AHEAD, stop)
 
     async def settled(self, stop: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """``dead-letters export`` and ``drop``."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,29 +108,25 @@ async def _drop(found: Reading, choice: Choice, limit: int | None, path: Path | 
     """Take the letters away; each is on disk first where a copy is wanted."""
     dropped, batch = 0, list[Held]()
     archive = Archive(path) if path else None
-
-    async def settle() -> None:
-        nonlocal dropped
-        dropped += len(batch)
-        _take_away(batch, archive)
-
     try:
-        async for held in chosen(found, choice, limit=limit, settle=settle):
+        async for held in chosen(found, choice, limit=limit):
             batch.append(held)
             if len(batch) == _BATCH:
-                await settle()
-        await settle()
+                dropped += await _take_away(batch, archive)
+        dropped += await _take_away(batch, archive)
     finally:
         if archive:
             archive.close()
     return dropped
 
 
-def _take_away(batch: list[Held], archive: Archive | None) -> None:
+async def _take_away(batch: list[Held], archive: Archive | None) -> int:
+    """Take these away and empty the list; return how many they were."""
     if archive and batch:
         for held in batch:
             archive.add(held.letter)
         archive.save()
-    for held in batch:
-        held.take_away()
+    await asyncio.gather(*(held.take_away() for held in batch))
+    taken = len(batch)
     batch.clear()
+    return taken

@@ -130,7 +130,11 @@ async def _from_file(kept: Kept, order: Order) -> AsyncIterator[Held]:
             return
         if order.choice.takes(letter):
             sent += 1
-            yield Held(letter, lambda: None)
+            yield Held(letter, _stay)
+
+
+async def _stay() -> None:
+    """Leave a file's letter in its file."""
 
 
 async def _replay(desk: Desk, order: Order) -> Summary:

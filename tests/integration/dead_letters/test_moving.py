@@ -97,6 +97,16 @@ def test_what_is_dropped_is_in_a_file_first(place: Place) -> None:
     assert [2, 4, 5, 7, 8] == numbers(place, place.topology.dead)
 
 
+def test_what_went_does_not_come_back(place: Place) -> None:
+    """More than a quorum queue's channel passes on at once, and the command ends right after."""
+    for _ in range(5):
+        bury_mixed(place, 400)
+
+        place.json("drop", "--yes", "--no-export", "--category", "denied")
+
+        assert list(range(0, 400, 3)) == numbers(place, place.topology.dead)
+
+
 def test_what_cannot_be_written_to_a_file_is_not_dropped(place: Place) -> None:
     """A file that exists may hold what was dropped last night."""
     bury_mixed(place, 3)

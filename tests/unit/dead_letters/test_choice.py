@@ -7,10 +7,10 @@ import pytest
 from events.message import Message
 from handler.dead_letters.choice import Choice, moment
 from handler.dead_letters.groups import Groups
-from handler.dead_letters.letter import read_letter
+from handler.dead_letters.letter import Letter
 from tests.unit.dead_letters.samples import DIED, PROJECT, SNAPSHOT, ours
 
-LETTER = read_letter(ours())
+LETTER = Letter(ours())
 SECOND = timedelta(seconds=1)
 
 
@@ -51,9 +51,17 @@ def test_a_filter_leaves_what_it_does_not_name(choice: Choice) -> None:
     assert not choice.takes(LETTER)
 
 
+def test_what_is_passed_over_is_read_no_further_than_the_filter_asks() -> None:
+    """Of 100,000 most are: neither body nor identity are looked into."""
+    letter = Letter(ours(category="quota"))
+
+    assert not Choice(ids=frozenset({"some"}), categories=frozenset({"denied"})).takes(letter)
+    assert {"delivered", "death"} == set(vars(letter))
+
+
 def test_without_a_time_of_death_none_is_in_a_span_of_time() -> None:
     """Nobody should send back what only may have died in that night."""
-    undated = read_letter(Message(b"{}"))
+    undated = Letter(Message(b"{}"))
 
     assert Choice().takes(undated)
     assert not Choice(since=datetime(1970, 1, 1, tzinfo=UTC)).takes(undated)
@@ -85,7 +93,7 @@ def test_groups_count_by_category_and_code_and_know_the_first_and_last_death() -
     """The largest group comes first."""
     groups = Groups()
     for message in (ours(category="denied"), ours(), ours(dead_at="2026-11-20T05:00:00+00:00")):
-        groups.add(read_letter(message))
+        groups.add(Letter(message))
 
     first, second = groups
 

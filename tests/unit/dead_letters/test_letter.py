@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from events.decode import open_message
 from events.message import Message, State, wrap
-from handler.dead_letters.letter import UNKNOWN, read_letter
+from handler.dead_letters.letter import UNKNOWN, Letter
 from tests.unit.dead_letters.samples import BROKERS, DATA, DIED, PROJECT, SNAPSHOT, VOLUME, ours
 
 
 def sent_back(message: Message) -> tuple[Message, State]:
     """The original and the state that a worker finds in what goes back."""
-    return open_message(Message(read_letter(message).sent_back(now=1000.0)), now=0.0)
+    return open_message(Message(Letter(message).sent_back(now=1000.0)), now=0.0)
 
 
 def test_our_headers_say_why_and_whom() -> None:
     """What we buried is read from its ``dl-`` headers."""
-    letter = read_letter(ours())
+    letter = Letter(ours())
 
     assert ("quota", "VolumeBackup.0061", 413, "no room", 8) == (
         letter.category,
@@ -40,7 +40,7 @@ def test_our_headers_say_why_and_whom() -> None:
 
 def test_the_brokers_own_dead_letter_is_read_from_its_body() -> None:
     """One that the broker took for its delivery limit says so, and names its snapshot."""
-    letter = read_letter(Message(DATA, "application/json", BROKERS))
+    letter = Letter(Message(DATA, "application/json", BROKERS))
 
     assert ("delivery_limit", DIED, PROJECT, SNAPSHOT) == (
         letter.category,
@@ -56,13 +56,13 @@ def test_a_waiting_message_that_the_broker_took_is_read_and_sent_as_its_original
     waiting = wrap(original, State(first_seen=5.0, attempts=7, crashes=3), event_id="e")
     dead = Message(waiting, "application/cloudevents+json", BROKERS)
 
-    assert SNAPSHOT == read_letter(dead).snapshot_id
+    assert SNAPSHOT == Letter(dead).snapshot_id
     assert original == sent_back(dead)[0]
 
 
 def test_another_programs_message_is_of_an_unknown_category() -> None:
     """Nothing is known of it but that it is here."""
-    letter = read_letter(Message(b"\xff", None, {}))
+    letter = Letter(Message(b"\xff", None, {}))
 
     assert (UNKNOWN, None, None) == (letter.category, letter.code, letter.dead_at)
 
@@ -72,7 +72,7 @@ def test_what_goes_back_is_the_original_with_a_fresh_state() -> None:
     original, state = sent_back(ours())
 
     assert Message(DATA, "application/json", {"own": "kept"}) == original
-    assert State(first_seen=1000.0, replay=read_letter(ours()).replay_id) == state
+    assert State(first_seen=1000.0, replay=Letter(ours()).replay_id) == state
 
 
 def test_the_brokers_marks_do_not_go_back() -> None:
@@ -86,20 +86,20 @@ def test_the_same_death_is_the_same_replay_however_often_it_was_looked_at() -> N
     """So that sending it twice is one cause to the ledger."""
     looked_at = ours()._replace(headers={**ours().headers, "x-delivery-count": 9})
 
-    assert read_letter(ours()).replay_id == read_letter(looked_at).replay_id
+    assert Letter(ours()).replay_id == Letter(looked_at).replay_id
 
 
 def test_a_message_that_died_again_is_another_replay() -> None:
     """So that the ledger lets it try once more."""
     again = ours(dead_at="2026-11-20T03:16:00+00:00")
 
-    assert read_letter(ours()).replay_id != read_letter(again).replay_id
+    assert Letter(ours()).replay_id != Letter(again).replay_id
 
 
 def test_live_tokens_are_blank_wherever_the_letter_shows() -> None:
     """Old Cinder releases put the user's token into notifications."""
     body = json.dumps({"_context_auth_token": "secret-of-a-user", "payload": {}}).encode()
-    letter = read_letter(Message(body, None, BROKERS))
+    letter = Letter(Message(body, None, BROKERS))
 
     assert b"secret-of-a-user" not in letter.message.body
     assert b"secret-of-a-user" not in letter.original().body
@@ -108,7 +108,7 @@ def test_live_tokens_are_blank_wherever_the_letter_shows() -> None:
 @pytest.mark.parametrize("value", [None, 7, "yesterday", b"x", [], {}])
 def test_a_bad_time_of_death_is_none(value: Any) -> None:
     """What others wrote into our headers does not stop the list."""
-    assert read_letter(ours(dead_at=value)).dead_at is None
+    assert Letter(ours(dead_at=value)).dead_at is None
 
 
 @given(
@@ -127,6 +127,7 @@ def test_a_bad_time_of_death_is_none(value: Any) -> None:
 )
 def test_reading_never_fails(headers: dict[str, Any], body: bytes) -> None:
     """Whatever lies in the queue can be listed, and sent back as it came."""
-    letter = read_letter(Message(body, None, headers))
+    letter = Letter(Message(body, None, headers))
 
+    assert json.dumps(letter.facts())
     assert body == open_message(Message(letter.sent_back(now=1.0)), now=0.0)[0].body
