@@ -12,7 +12,7 @@ MOST_CHANNELS = 2_047
 
 def sizes(total: int, *, body: int) -> list[int]:
     """The windows that a queue of so many messages, with bodies of so many bytes, is read in."""
-    reading = Reading(cast("Any", None), Queue("dead"), total)
+    reading = Reading(cast("Any", None), Queue("dead", {}), total)
     found = [FIRST_WINDOW]
     while sum(found) < total:
         found.append(reading._next_size(found[-1], body))
