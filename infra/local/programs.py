@@ -11,7 +11,8 @@ from infra.local.ready import BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
-# The real scripts come first: what a distribution puts on PATH switches to the user `rabbitmq`.
+# Before the packages' folders on PATH: what a distribution puts there switches to the user `rabbitmq`.
+PACKAGED = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 FOLDERS = (
     "/usr/lib/rabbitmq/bin",
     "/usr/local/sbin",
@@ -37,8 +38,10 @@ class Programs:
 
 
 def find_programs() -> Programs | None:
-    """What is installed, or None where a part is missing."""
-    path = os.pathsep.join((*FOLDERS, os.environ.get("PATH", os.defpath)))
+    """What is on PATH or installed, or None where a part is missing. A release put on PATH goes first."""
+    on_path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    chosen = [folder for folder in on_path if folder not in PACKAGED]
+    path = os.pathsep.join((*chosen, *FOLDERS, *on_path))
     found = [shutil.which(name, path=path) for name in ("rabbitmq-server", "rabbitmqctl", "epmd")]
     server, ctl, epmd = found
     return Programs(server, ctl, epmd) if server and ctl and epmd else None
