@@ -34,6 +34,7 @@ def _t2(site: Site, rng: random.Random, *, events: int, kills: int, workers: int
     assert drained < 30
 
 
+@pytest.mark.timeout(300)  # 85 s were seen on a busy machine
 def test_workers_killed_at_any_time_lose_and_double_nothing(
     make_site: MakeSite, amqp_url: str, rng: random.Random
 ) -> None:
