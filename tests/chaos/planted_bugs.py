@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PARTS = ("events", "handler", "infra", "tests", "pyproject.toml")
 PROCESS = "tests/unit/handler/test_process.py"
+DOUBT = "tests/unit/handler/test_process_doubt.py"
+BUGGY = "tests/unit/handler/test_process_bugs.py"
 FAILED = 1
 """What pytest ends with where tests failed; anything else is no verdict on the bug."""
 
@@ -39,7 +41,7 @@ BUGS: Mapping[str, Bug] = {
         "handler/process.py",
         "if claim.doubt or claim.ask_first else None",
         "if claim.ask_first else None",
-        f"{PROCESS}::test_a_lost_answer_is_found_and_not_sent_again",
+        f"{DOUBT}::test_a_lost_answer_is_found_and_not_sent_again",
     ),
     "take a failed look-up for an absence": Bug(
         "handler/looking.py",
@@ -47,7 +49,7 @@ BUGS: Mapping[str, Bug] = {
         "        self.tools.intake.went_well()\n        if backup",
         "        except ApiError:\n            found = []\n"
         "        self.tools.intake.went_well()\n        if backup",
-        f"{PROCESS}::test_a_look_that_fails_is_no_absence",
+        f"{DOUBT}::test_a_look_that_fails_is_no_absence",
     ),
     "no fsync": Bug(
         "handler/ledger/sqlite.py",
@@ -65,7 +67,7 @@ BUGS: Mapping[str, Bug] = {
         "handler/process.py",
         "        except ConnectionLost:\n            raise\n",
         '        except ConnectionLost:\n            return Handled("waiting", opened.ids, state)\n',
-        f"{PROCESS}::test_a_lost_connection_leaves_the_message_to_the_broker",
+        f"{DOUBT}::test_a_lost_connection_leaves_the_message_to_the_broker",
     ),
     "never renew a lease": Bug(
         "handler/ledger/book.py",
@@ -93,7 +95,7 @@ BUGS: Mapping[str, Bug] = {
         "                await self._outbox.wait(body, seconds=reply.wait.seconds)\n"
         "                reply = reply._replace(wait=None)\n"
         "            if reply.tell:\n",
-        f"{PROCESS}::test_the_outcome_is_confirmed_before_the_wait",
+        f"{DOUBT}::test_the_outcome_is_confirmed_before_the_wait",
     ),
     "keep x-death": Bug(
         "events/message.py",
@@ -112,6 +114,31 @@ BUGS: Mapping[str, Bug] = {
         'return Decision("wait", category, "everybody", calm)',
         'return Decision("wait", category, "everybody", calm, counted=True)',
         f"{PROCESS}::test_an_outage_burns_no_attempt",
+    ),
+    "begin the count of crashes anew at each wait": Bug(
+        "handler/reply.py",
+        "    state = case.state._replace(reason=reason, waits=case.state.waits + 1)\n",
+        "    state = case.state._replace(reason=reason, waits=case.state.waits + 1, crashes=0)\n",
+        f"{BUGGY}::test_a_deadly_message_ends_wherever_it_kills",
+    ),
+    "set the prefetch anew where it grows": Bug(
+        "handler/broker/consumer.py",
+        "            if prefetch < self.prefetch:\n                await self._stop()\n",
+        "            if prefetch != self.prefetch:\n                await self._stop()\n",
+        "tests/integration/test_consumer.py::test_a_prefetch_that_grows_counts_nothing_as_a_crash",
+    ),
+    "acknowledge before the intake is stopped": Bug(
+        "handler/shift.py",
+        "        if not self._intake.limit:\n            await self._stop_consuming()\n",
+        "        if not self._intake.limit:\n            delivery.ack()\n"
+        "            await self._stop_consuming()\n",
+        "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
+    ),
+    "let a cancellation be swallowed": Bug(
+        "handler/broker/link.py",
+        "            async with asyncio.timeout(_CALL_TIMEOUT):\n                return await answer\n",
+        "            return await asyncio.wait_for(answer, _CALL_TIMEOUT)\n",
+        "tests/unit/handler/test_channel.py::test_a_call_that_is_answered_and_cancelled_at_once_is_cancelled",
     ),
 }
 

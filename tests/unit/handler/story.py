@@ -1,0 +1,67 @@
+"""What the tests of the story share: events, and a world that they run through."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from events.decode import open_message
+from events.message import Message, wrap
+from events.outcome import BackupFailed, Category
+from handler.errors import ApiError
+from tests.twins.events import PROJECT, made_up_id
+from tests.twins.world import TERMS, World
+
+MADE = ["backup.accepted", "backup.completed"]
+UNAVAILABLE = ApiError(Category.UNAVAILABLE, "down", status=503)
+UNTRACKED = TERMS._replace(track_backups=False)
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a test's body on a loop of its own."""
+
+    async def body() -> None:
+        await work()
+
+    asyncio.run(body())
+
+
+def handle(world: World, *messages: Message) -> list[str]:
+    """Run until quiet; return the types of what was told."""
+
+    async def body() -> list[str]:
+        return list(await world.run(*messages))
+
+    return asyncio.run(body())
+
+
+def failure(world: World) -> Any:
+    """The ``error`` of the one failure that was told."""
+    [told] = {each.id: each.data for each in world.outcomes if isinstance(each.data, BackupFailed)}.values()
+    return told.error
+
+
+def waits(world: World) -> list[str | None]:
+    """Why the message waited, each time."""
+    return [each.reason for each in world.handled if each.kind == "waiting"]
+
+
+def trace(number: int) -> Message:
+    """A CTS trace: proves only that a snapshot was requested."""
+    body = {
+        "trace_id": f"trace-{number}",
+        "trace_name": "createSnapshot",
+        "service_type": "EVS",
+        "resource_type": "snapshot",
+        "resource_id": made_up_id("snapshot", number),
+        "code": "202",
+        "project_id": PROJECT,
+        "request": {"snapshot": {"volume_id": made_up_id("volume", number)}},
+    }
+    return Message(json.dumps(body).encode())
+
+
+def replayed(message: Message, world: World, name: str) -> Message:
+    """A dead letter sent back."""
+    original, state = open_message(message, now=world.clock())
+    return Message(wrap(original, state._replace(replay=name), event_id="x"))

@@ -1,0 +1,171 @@
+"""The story where clocks are set, the program has bugs, or a message kills it, over twins in memory."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from handler.ports import Backup
+from handler.request import BackupRequest
+from tests.twins.api import CutAfter, MemoryApi
+from tests.twins.events import PROJECT, made_up_id, message
+from tests.twins.steps import Steps
+from tests.twins.world import LEASE, TERMS, World
+from tests.unit.handler.story import (
+    MADE,
+    failure,
+    handle,
+    run,
+    waits,
+)
+
+# -- clocks
+
+
+@pytest.mark.parametrize("jump", [-3600.0, -1.0, 1.0, 3600.0])
+def test_a_clock_that_is_set_in_between_makes_no_second_call(jump: float) -> None:
+    """An hour back, as by a wrong change of summer time, or forth: still one backup and one end."""
+
+    async def body() -> None:
+        world = World()
+        world.api.settle = 30.0
+        world.api.fail("create", CutAfter())
+        world.broker.publish(message(1))
+        await world.deliver()
+        world.clock.advance(jump)
+        await world.until_quiet()
+        assert MADE == list(world.told())
+        assert 1 == len(world.api.backups)
+
+    run(body)
+
+
+# -- bugs
+
+
+class _Buggy(MemoryApi):
+    """An API whose client has a bug."""
+
+    bugs = 1
+
+    async def create(self, project_id: str, request: BackupRequest) -> Any:
+        if self.bugs:
+            self.bugs -= 1
+            raise RuntimeError("a bug")
+        return await super().create(project_id, request)
+
+
+def _buggy_world(bugs: int) -> World:
+    world = World()
+    world.api = _Buggy(world.steady)
+    world.api.bugs = bugs
+    world.start()
+    return world
+
+
+def test_a_bug_is_tried_again_when_its_claim_has_lapsed() -> None:
+    """The live process does not renew what nobody settled."""
+
+    async def body() -> None:
+        world = _buggy_world(bugs=1)
+        world.broker.publish(message(1))
+        await world.deliver()
+        await world.ledger.renew()
+        world.advance(LEASE / 2)
+        await world.ledger.renew()
+        assert MADE == list(await world.run())
+        assert {"retry", "look"} == set(waits(world))
+
+    run(body)
+
+
+def test_a_bug_that_stays_ends_in_the_dead_letters() -> None:
+    """It is counted, like the message's own trouble."""
+    world = _buggy_world(bugs=100)
+    assert ["backup.failed"] == handle(world, message(1))
+    assert "bug" == world.broker.dead[0].reason["dl-code"]
+
+
+def test_a_bug_outside_the_story_buries_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left in hand it would come back for ever."""
+
+    def decode(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("handler.opening.decode", decode)
+    world = World()
+    assert ["backup.failed"] == handle(world, message(1))
+    assert message(1).body == world.broker.dead[0].message.body
+
+
+def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
+    """The broker's own delivery limit would end it without an outcome."""
+    deadly = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit})
+    world = World()
+
+    assert ["backup.failed"] == handle(world, deadly)
+    assert "deadly" == failure(world).code
+    assert 0 == world.api.calls["create"]
+    assert 1 == len(world.broker.dead)
+
+
+@pytest.mark.parametrize("step", ["before claim", "after claim", "before create", "before made"])
+def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
+    """Between two deaths it waits for the dead one's claim to end, which must not begin the count anew."""
+
+    async def body() -> None:
+        world = World(steps=Steps(deadly=step))
+        assert ["backup.failed"] == list(await world.run(message(1)))
+        assert "deadly" == failure(world).code
+        assert TERMS.crash_limit == len(world.crashes)
+        assert 1 == len(world.broker.dead)
+        assert 1 >= len(world.api.backups)
+
+    run(body)
+
+
+def test_a_message_that_came_back_less_often_is_handled() -> None:
+    """Innocents come back too, when the process ends for another reason."""
+    returned = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit - 1})
+
+    assert MADE == handle(World(), returned)
+
+
+def test_a_cancelled_message_keeps_its_doubt() -> None:
+    """A drain that ran out of time: who comes next looks first."""
+
+    async def body() -> None:
+        world = World()
+        started = asyncio.Event()
+
+        class Hanging(MemoryApi):
+            async def create(self, project_id: str, request: BackupRequest) -> Any:
+                await super().create(project_id, request)
+                started.set()
+                await asyncio.Event().wait()
+
+        world.api = Hanging(world.steady)
+        world.start()
+        task = asyncio.create_task(world.process.handle(message(1)))
+        await started.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        backups = world.api.backups
+        world.api = MemoryApi(world.steady, backups=backups)
+        await world.restart()
+        assert MADE == list(await world.run(message(1)))
+        assert 1 == len(backups)
+
+    run(body)
+
+
+def test_the_twin_shows_backups_as_the_port_says() -> None:
+    """What the tests above see is a ``Backup`` of the port."""
+
+    async def body() -> None:
+        world = World()
+        await world.run(message(1))
+        [found] = await world.api.find(PROJECT, made_up_id("volume", 1), made_up_id("snapshot", 1), "x")
+        assert isinstance(found, Backup)
+
+    run(body)
