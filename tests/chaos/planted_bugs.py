@@ -134,12 +134,6 @@ BUGS: Mapping[str, Bug] = {
         "            await self._stop_consuming()\n",
         "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
     ),
-    "let a cancellation be swallowed": Bug(
-        "handler/broker/link.py",
-        "            async with asyncio.timeout(_CALL_TIMEOUT):\n                return await answer\n",
-        "            return await asyncio.wait_for(answer, _CALL_TIMEOUT)\n",
-        "tests/unit/handler/test_channel.py::test_a_call_that_is_answered_and_cancelled_at_once_is_cancelled",
-    ),
 }
 
 QUICK: Sequence[str] = ("skip the look-up", "forget what was made", "count attempts in an outage")
