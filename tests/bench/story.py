@@ -105,8 +105,8 @@ async def _caller(ledger: Book, keys: list[Key], waits: list[float], busy: float
 
 def _compute(seconds: float) -> None:
     """Hold the interpreter for so much CPU, as the rest of a worker does."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
+    end = time.thread_time() + seconds if seconds else 0.0
+    while end and time.thread_time() < end:
         pass
 
 
