@@ -1,5 +1,6 @@
 """Where an operator sits: the dead letters that are meant, one operator at a time, put back in the end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,12 +38,16 @@ class Desk:
             yield found
 
 
-async def chosen(found: Reading, choice: Choice, *, limit: int | None = None) -> AsyncIterator[Held]:
-    """Yield the dead letters that are meant, oldest first, at most ``limit``."""
+async def chosen(
+    found: Reading, choice: Choice, *, limit: int | None = None, stop: asyncio.Event | None = None
+) -> AsyncIterator[Held]:
+    """Yield the dead letters that are meant, oldest first, at most ``limit``, until ``stop`` is set."""
     left = limit
     if left == 0:
         return
     async for taken in found.messages():
+        if stop and stop.is_set():
+            return
         letter = Letter(taken.message)
         if not choice.takes(letter):
             continue

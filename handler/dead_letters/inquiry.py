@@ -1,6 +1,7 @@
 """What the ledger and the API say now of the snapshot that a dead letter is about."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +17,7 @@ from handler.ports import Api, Key
 from handler.request import BackupRequest, backup_request
 
 _ROW = TypeAdapter(Row)
+_TIMES = frozenset({"lease_until", "made_at", "updated_at"})
 _MAX_BYTES = 16 * 1024 * 1024
 
 Said = Mapping[str, Any] | str
@@ -23,7 +25,7 @@ Said = Mapping[str, Any] | str
 
 
 async def ask_ledger(ledger: Book, letter: Letter) -> Said:
-    """Return the ledger's row without the lease's secret."""
+    """Return the ledger's row, times in ISO 8601, without the lease's secret."""
     if not (letter.project_id and letter.snapshot_id):
         return "not asked: the dead letter names no project or no snapshot"
     try:
@@ -33,6 +35,8 @@ async def ask_ledger(ledger: Book, letter: Letter) -> Said:
     if row is None:
         return "it knows nothing of this snapshot"
     facts = _ROW.dump_python(row, mode="json", exclude={"token", "state"}, exclude_defaults=True)
+    for name in _TIMES.intersection(facts):
+        facts[name] = datetime.fromtimestamp(facts[name], UTC).isoformat(timespec="seconds")
     return {"state": row.label, **facts}
 
 

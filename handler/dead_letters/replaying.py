@@ -89,7 +89,7 @@ class Replay:
                 found.total = found.total if there is None else min(there, found.total)
                 rest = None if limit is None else limit - self.sent
                 self._source = found
-                letters = chosen(found, choice, limit=rest)
+                letters = chosen(found, choice, limit=rest, stop=self._stop)
                 end = await self._send_all(letters, self._turn_seconds)
                 there = found.total - (self.sent - before)
             if end != "turn":
@@ -114,6 +114,8 @@ class Replay:
                 if len(block) == self._size:
                     await self._start(block)
                     block = []
+            if self._stop.is_set():
+                return "stopped"
             if block:
                 await self._start(block)
             return "done"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
@@ -166,7 +166,7 @@ async def _bar(replay: Replay, verdicts: Verdicts) -> AsyncIterator[None]:
     bar = Progress(
         TextColumn("looked at"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.completed:,.0f}, {task.fields[left]:,} left:"),
         TextColumn(
             "{task.fields[sent]:,} sent back, {task.fields[rate]:,.0f}/s, {task.fields[failed]:,} failed"
         ),
@@ -187,13 +187,14 @@ async def _bar(replay: Replay, verdicts: Verdicts) -> AsyncIterator[None]:
 async def _keep_up(bar: Progress, replay: Replay, verdicts: Verdicts) -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
-    task = bar.add_task("", total=None, sent=0, rate=0.0, failed=0)
+    task = bar.add_task("", total=None, left=0, sent=0, rate=0.0, failed=0)
     while True:
         await asyncio.sleep(_REFRESH_SECONDS)
         bar.update(
             task,
             total=replay.total,
             completed=replay.seen,
+            left=replay.total - replay.seen,
             sent=replay.sent,
             rate=replay.sent / (loop.time() - start),
             failed=verdicts.failed,

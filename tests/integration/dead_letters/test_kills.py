@@ -20,7 +20,8 @@ def replayed_under_fire(place: Place, rng: random.Random, *, count: int, kills: 
     place.bury([(event(n), dead_headers(n)) for n in range(count)])
     assert count == place.json("replay", "--dry-run")["would_replay"]
     for _ in range(kills):
-        _kill_one(place, rng.uniform(0.0, 20 / rate), rate)
+        pace = rng.choice([("--rate", str(rate)), ("--limit", str(2 * count // kills))])
+        _kill_one(place, rng.uniform(0.0, 20 / rate), *pace)
     place.json("replay", "--yes")
     sent = place.take(place.topology.queue)
     seen = Counter(json.loads(body)["id"] for body, _ in sent)
@@ -29,13 +30,18 @@ def replayed_under_fire(place: Place, rng: random.Random, *, count: int, kills: 
     assert {f"event-{n}" for n in range(count)} == set(seen)
     assert count == len({json.loads(body)["replayid"] for body, _ in sent})
     _make_backups(place, [body for body, _ in sent], count)
-    return len(sent) - len(seen)
+    twice = len(sent) - len(seen)
+    print(f"\nT18: {count} dead letters, {kills} kills: moved {len(seen)}, left 0, sent twice {twice}")
+    return twice
 
 
-def _kill_one(place: Place, moment: float, rate: float) -> None:
-    """Kill a run so long after its first message; the moment is the experiment, nothing is awaited."""
+def _kill_one(place: Place, moment: float, *pace: str) -> None:
+    """Kill a run so long after its first message; the moment is the experiment, nothing is awaited.
+
+    At a rate messages go one by one, without one in blocks.
+    """
     before = place.count(place.topology.queue)
-    process = place.start("replay", "--yes", "--rate", str(rate))
+    process = place.start("replay", "--yes", *pace)
     place.until(lambda: process.poll() is not None or place.count(place.topology.queue) > before)
     time.sleep(moment)
     process.send_signal(signal.SIGKILL)

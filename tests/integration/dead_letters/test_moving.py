@@ -178,6 +178,29 @@ def test_a_long_replay_gives_others_their_turn_and_goes_on(place: Place) -> None
     assert [number for number in range(60) if number % 3] == numbers(place, place.topology.dead)
 
 
+def test_who_is_stopped_looks_no_further(place: Place) -> None:
+    """Even where nothing is found that would go."""
+    bury_mixed(place, 30)
+
+    async def run() -> tuple[str, int, int]:
+        async with await connect([place.url], Tls()) as link:
+            stop = asyncio.Event()
+            stop.set()
+            replay = Replay(
+                outbox=BrokerOutbox(link, place.topology, ignore_unroutable=False),
+                exchange=place.topology.queue,
+                pace=Pace(None),
+                verdicts=Verdicts(),
+                stop=stop,
+            )
+            desk = Desk(link, place.topology, lambda: None)
+            end = await replay.from_queue(desk, Choice(categories=frozenset({"none"})), limit=None)
+            return end, replay.seen, replay.sent
+
+    assert ("stopped", 1, 0) == asyncio.run(run())
+    assert list(range(30)) == numbers(place, place.topology.dead)
+
+
 def test_project_and_snapshot_choose_one_of_many(place: Place) -> None:
     """As an operator does who was asked about one snapshot."""
     bury_mixed(place, 5)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -45,12 +46,8 @@ def backups_per_snapshot(emulator: Emulator) -> Counter[Any]:
     return Counter(backup["request"]["backup"]["snapshot_id"] for backup in emulator.backups())
 
 
-@pytest.mark.timeout(180)
-def test_none_is_dropped_in_three_rounds_of_ladder_dead_letters_and_replay(
-    place: Place, emulator: Emulator
-) -> None:
-    """T17: the broker's cycle detection sees nothing of it, and each death is a new one."""
-    count = 40
+def rounds(place: Place, emulator: Emulator, count: int) -> None:
+    """Let so many die and be sent back again and again, and then have their backups."""
     bury(place, count)
     emulator.set_faults([BUSY])
     deaths: list[set[str]] = []
@@ -67,6 +64,41 @@ def test_none_is_dropped_in_three_rounds_of_ladder_dead_letters_and_replay(
     assert ROUNDS * count == len(set.union(*deaths))
     assert {snapshot_id(n): 1 for n in range(count)} == backups_per_snapshot(emulator)
     assert 0 == place.count(place.topology.dead)
+
+
+@pytest.mark.timeout(180)
+def test_none_is_dropped_in_three_rounds_of_ladder_dead_letters_and_replay(
+    place: Place, emulator: Emulator
+) -> None:
+    """T17: the broker's cycle detection sees nothing of it, and each death is a new one."""
+    rounds(place, emulator, 40)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_none_is_dropped_in_three_rounds_of_ten_waits_each(place: Place, emulator: Emulator) -> None:
+    """T17 in full: 200 messages."""
+    place.settings["MAX_ATTEMPTS"] = "11"
+
+    rounds(place, emulator, 200)
+
+
+def test_show_tells_what_the_ledger_and_the_api_know(place: Place, emulator: Emulator) -> None:
+    """Body and headers as they lie there; and that this snapshot has its backup by now."""
+    bury(place, 1)
+    with place.worker():
+        place.json("replay", "--yes")
+        place.until(lambda: len(emulator.backups()) == 1)
+    bury(place, 1)
+    (letter,) = place.json("list")["messages"]
+
+    shown = place.json("show", letter["id"])
+    text = place.run("show", letter["id"])
+
+    assert (json.loads(event(0)), "quota") == (shown["body"], shown["headers"]["dl-category"])
+    assert datetime.fromisoformat(shown["ledger"]["made_at"]) <= datetime.now(UTC)
+    assert [shown["ledger"]["backup"]["id"]] == [backup["id"] for backup in shown["api"]["backups"]]
+    assert f"replay --id {letter['id']}" in text.stdout
 
 
 def test_what_has_its_backup_is_told_again_without_a_call(place: Place, emulator: Emulator) -> None:

@@ -1,0 +1,90 @@
+"""What an operator sees at a terminal, and may stop at any time."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+
+import pytest
+
+from tests.integration.dead_letters.place import Place, dead_headers, event
+
+pytestmark = pytest.mark.broker
+
+
+def bury(place: Place, count: int) -> None:
+    """Put so many dead letters there."""
+    place.bury([(event(n), dead_headers(n)) for n in range(count)])
+
+
+def on_terminal(place: Place, *arguments: str, answer: str) -> tuple[int, str]:
+    """Run a command at a terminal, answer its question, and return its exit code and what was shown."""
+    ours, its = pty.openpty()
+    with subprocess.Popen(
+        place.command(*arguments),
+        env={**place.environment, "TERM": "xterm", "COLUMNS": "160"},
+        cwd=place.folder,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    ) as process:
+        os.close(its)
+        shown = b""
+        while part := _read(ours):
+            if b"[y/N]" in part:
+                os.write(ours, f"{answer}\n".encode())
+            shown += part
+        os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux says so when the other side has closed
+        return b""
+
+
+def test_it_says_what_would_go_and_asks_before_it_acts(place: Place) -> None:
+    """Anything but yes leaves all where it is."""
+    bury(place, 3)
+
+    code, shown = on_terminal(place, "replay", answer="n")
+
+    assert (1, 3) == (code, place.count(place.topology.dead))
+    assert "Send back 3 dead letters?" in shown
+    assert "quota" in shown
+
+
+def test_a_bar_tells_how_many_were_done_are_left_and_have_failed(place: Place) -> None:
+    """As long as it runs."""
+    bury(place, 30)
+
+    code, shown = on_terminal(place, "replay", "--rate", "20", answer="y")
+
+    assert (0, 30) == (code, place.count(place.topology.queue))
+    assert all(word in shown for word in ("looked at", " left:", " sent back, ", "/s, ", " 0 failed"))
+
+
+def test_ctrl_c_leaves_each_in_one_place_and_running_it_again_goes_on(place: Place) -> None:
+    """What is in flight is finished, and it says what to do."""
+    bury(place, 300)
+    with subprocess.Popen(
+        place.command("replay", "--yes", "--rate", "100"),
+        env=place.environment,
+        cwd=place.folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        place.until(lambda: place.count(place.topology.queue) > 0)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+
+    sent = place.count(place.topology.queue)
+    place.json("replay", "--yes")
+    found = [json.loads(body)["id"] for body, _ in place.take(place.topology.queue)]
+
+    assert (1, True) == (process.returncode, "run it again to go on" in said)
+    assert 0 < sent < 300
+    assert [f"event-{number}" for number in range(300)] == found
