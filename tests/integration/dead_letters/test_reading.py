@@ -23,10 +23,10 @@ def letters(count: int) -> list[Raw]:
 
 
 def unmarked(found: list[Raw]) -> list[Raw]:
-    """Without the broker's running count of deliveries, which is no part of a message."""
+    """Without the broker's running counts of deliveries, which are no part of a message."""
+    counts = ("x-delivery-count", "x-acquired-count")  # the second was seen with 4.3.6, not with 4.0.5
     return [
-        (body, {key: value for key, value in headers.items() if key != "x-delivery-count"})
-        for body, headers in found
+        (body, {key: value for key, value in headers.items() if key not in counts}) for body, headers in found
     ]
 
 
