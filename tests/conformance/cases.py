@@ -264,7 +264,7 @@ TWICE = [
             event("two events of one snapshot", event_id=own_id("two events", "a")),
             event("two events of one snapshot", event_id=own_id("two events", "b")),
         ],
-        MADE * 2,
+        [*MADE, "backup.completed"],
     ),
     Case(
         "a refused event twice",

@@ -15,12 +15,16 @@ MAX_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Told:
-    """One distinct outcome: its id with the backup's number in place of the API's random id."""
+    """One distinct outcome: its id with the backup's number in place of the API's random id.
+
+    ``event_id`` is the event that it ends. What is no end belongs to the snapshot: an event that comes while
+    its snapshot's backup is in progress is told so too, with the same id, and one that comes later is not.
+    """
 
     id: str
     type: str
     category: str | None
-    event_id: str
+    event_id: str | None
     snapshot_id: str | None
     found: bool
 
@@ -101,7 +105,7 @@ def _told(event: OutcomeEvent, of_case: Sequence[OutcomeEvent]) -> Told:
         id=_without_chance(event),
         type=event.type,
         category=data.error.category.value if isinstance(data, BackupFailed) else None,
-        event_id=event.correlationid,
+        event_id=None if isinstance(data, BackupAccepted) else event.correlationid,
         snapshot_id=event.subject,
         found=found,
     )
