@@ -2,17 +2,22 @@
 
 import contextlib
 import logging
+import secrets
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from docker.client import DockerClient as Engine
 from docker.errors import DockerException, ImageNotFound
 from pika.exceptions import AMQPError
+from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient, get_docker_host
 
+from infra.local.guardian import Guardian
 from infra.local.ready import BrokerUnavailable, server_version, wait_until
 
 log = logging.getLogger(__name__)
@@ -80,16 +85,34 @@ def running_container(image: str = IMAGE) -> Iterator[ContainerBroker]:
         BrokerUnavailable: no engine, no image, or it did not start.
     """
     require_image(image)
-    container = DockerContainer(image).with_exposed_ports(AMQP_PORT)
+    name = f"snapshot-backup-broker-{secrets.token_hex(4)}"
+    container = DockerContainer(image).with_name(name).with_exposed_ports(AMQP_PORT)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(container)
+            stack.enter_context(_guarded(container, name))
             broker = ContainerBroker(_url(container))
         except Exception as error:  # whatever it is, there is another way to a broker
             raise BrokerUnavailable(f"the container did not start: {_first_line(error)}") from error
         if not wait_until(lambda: _lets_us_in(broker), seconds=START_SECONDS):
             raise BrokerUnavailable(f"the container lets nobody in after {START_SECONDS:.0f} s")
         yield broker
+
+
+@contextlib.contextmanager
+def _guarded(container: DockerContainer, name: str) -> Iterator[None]:
+    """Start it; our guardian removes what a killed parent leaves.
+
+    Testcontainers' own would be a second image to get, in a container that is handed the engine's socket.
+    """
+    testcontainers_config.ryuk_disabled = True
+    guardian = Guardian(Path(tempfile.mkdtemp(prefix="snapshot-backup-broker-")))
+    try:
+        guardian.watch(name)
+        with container:
+            yield
+        guardian.forget(name)
+    finally:
+        guardian.close()
 
 
 def _url(container: DockerContainer) -> str:

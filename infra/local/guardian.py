@@ -5,7 +5,7 @@ when the parent does, whatever it died of.
 
     python -m infra.local.guardian FOLDER
 
-Standard input: `+PGID` takes a process group into care, `-PGID` lets it go.
+Standard input: `+PGID` takes a process group into care, `-PGID` lets it go; `+NAME` and `-NAME` a container.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ CLEAR_SECONDS = 5.0
 
 
 class Guardian:
-    """The parent's side: a folder, and process groups, that end when this process does."""
+    """The parent's side: a folder, process groups and containers, that end when this process does."""
 
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
@@ -33,13 +33,13 @@ class Guardian:
             start_new_session=True,  # the terminal's Ctrl-C is not for it
         )
 
-    def watch(self, group: int) -> None:
-        """End this process group when we end."""
-        self._tell(f"+{group}")
+    def watch(self, what: int | str) -> None:
+        """End this process group, or remove the container of this name, when we end."""
+        self._tell(f"+{what}")
 
-    def forget(self, group: int) -> None:
-        """It has ended; its number may soon belong to somebody else."""
-        self._tell(f"-{group}")
+    def forget(self, what: int | str) -> None:
+        """It has ended; a group's number may soon belong to somebody else."""
+        self._tell(f"-{what}")
 
     def close(self) -> None:
         """End what is still watched, remove the folder, and wait until that is done."""
@@ -53,13 +53,32 @@ class Guardian:
         stdin.flush()
 
 
-def watched_at_the_end(orders: TextIO) -> set[int]:
-    """Read orders until the parent is gone; the groups still in care."""
-    groups: set[int] = set()
+def watched_at_the_end(orders: TextIO) -> set[str]:
+    """Read orders until the parent is gone; the groups and containers still in care."""
+    watched: set[str] = set()
     for order in orders:
-        change = groups.add if order[0] == "+" else groups.discard
-        change(int(order[1:]))
-    return groups
+        change = watched.add if order[0] == "+" else watched.discard
+        change(order[1:].strip())
+    return watched
+
+
+def end(what: str) -> None:
+    """End a process group or a container; one that is gone already is as it should be."""
+    if not what.isdecimal():
+        remove_container(what)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(int(what), signal.SIGKILL)
+
+
+def remove_container(name: str) -> None:
+    """Remove a container with its volumes."""
+    # Here, because it takes half a second, and is seldom needed.
+    from docker.errors import NotFound
+    from testcontainers.core.docker_client import DockerClient
+
+    with contextlib.closing(DockerClient().client) as engine, contextlib.suppress(NotFound):
+        engine.containers.get(name).remove(force=True, v=True)
 
 
 def clear(folder: Path) -> None:
@@ -72,9 +91,8 @@ def clear(folder: Path) -> None:
 
 def main(folder: Path) -> None:
     """Wait for the parent's end, then end what it left."""
-    for group in watched_at_the_end(sys.stdin):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
+    for what in watched_at_the_end(sys.stdin):
+        end(what)
     clear(folder)
 
 
