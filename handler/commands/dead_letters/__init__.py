@@ -9,7 +9,7 @@ from handler.commands.dead_letters.replay import replay_command
 app = typer.Typer(
     no_args_is_help=True,
     help="See what could not be handled and why; send it back, keep it in a file, or throw it away.",
-    epilog="First `list`; mend the cause; then `replay` with the filter that meant it.",
+    epilog="First `list`; mend the cause; `replay` with its filter; `drop` what can never work.",
 )
 app.command("list", epilog="Example: snapshot-backup dead-letters list --category quota --since 12h")(
     list_command

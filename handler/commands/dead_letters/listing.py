@@ -3,7 +3,9 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from events.message import headers_to_json
 from handler import bootstrap
@@ -102,7 +104,10 @@ def groups_json(groups: Groups) -> list[dict[str, Any]]:
     ]
 
 
-def show_command(id_: str, as_json: AsJson = False) -> None:
+def show_command(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The ID that `list` shows.")],
+    as_json: AsJson = False,
+) -> None:
     """Show all of one: reason, headers, body, and what the ledger and the API say now."""
 
     async def work(settings: Settings) -> None:

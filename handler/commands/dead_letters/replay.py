@@ -79,8 +79,9 @@ def replay_command(
 ) -> None:
     """Send dead letters back to the queue, each as if it had come for the first time.
 
-    Asks before it acts. Whatever ends it, each message is in one place: run it again to go on. A snapshot
-    that has its backup by now gets no second one: the worker asks its ledger and tells the outcome again.
+    Asks before it acts. Without a filter it means all of them. Whatever ends it, each message is in one
+    place: run it again to go on. A snapshot that has its backup by now gets no second one: the worker asks
+    its ledger and tells the outcome again.
     """
     choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
     order = Order(choice, limit, file, rate, _share(stop_at))
