@@ -67,10 +67,11 @@ class Server:
             self._process.wait()
             self._process = None
 
-    def create(self, database: str) -> str:
+    def create(self, database: str, *, encoding: str = "UTF8") -> str:
         """Make an empty database; return its address."""
+        make = psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}")
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(database)))
+            connection.execute(make.format(psycopg.sql.Identifier(database), encoding))
         return self.url(database)
 
     def _answers(self) -> bool:

@@ -17,7 +17,8 @@ Columns = tuple[str, str | None, float, float, int, str]
 
 def to_columns(row: Row) -> Columns:
     """Write a row as what a table holds."""
-    rest = _ROW.dump_json(row, exclude=_COLUMNS, exclude_defaults=True).decode()
+    # ASCII, since not every database can hold every letter of an error's text.
+    rest = _ROW.dump_json(row, exclude=_COLUMNS, exclude_defaults=True, ensure_ascii=True).decode()
     return row.state.value, row.token, row.lease_until, row.updated_at, int(row.settled), rest
 
 

@@ -35,6 +35,10 @@ DEFAULTS: dict[str, Any] = {
 """Where the address says nothing else: a peer that has vanished is noticed within seconds, and the primary is
 sought after a failover."""
 
+ENCODING = {"client_encoding": "UTF8"}
+"""Whatever the address says: from a database of ``SQL_ASCII``, as ``LANG=C`` makes them, text comes as bytes
+otherwise. What is written is ASCII, which a database of any encoding takes."""
+
 SESSION = (
     "SET lock_timeout = '2s'",
     "SET statement_timeout = '10s'",
@@ -199,7 +203,7 @@ def _parse(url: str) -> tuple[str, str]:
     except psycopg.Error:
         # The text of that error quotes the address, password and all.
         raise SettingsError("LEDGER_URL: must be postgresql://user:password@host:5432/database") from None
-    return make_conninfo("", **{**DEFAULTS, **given}), str(given.get("password") or "")
+    return make_conninfo("", **{**DEFAULTS, **given, **ENCODING}), str(given.get("password") or "")
 
 
 def _prepare(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from handler.settings import Settings
-from tests.settings_names import parse, unknown
+from tests.settings_names import parse, program, unknown
 
 TOP = Path(__file__).parents[2]
 FOLDER = TOP / "infra" / "docker"
@@ -111,6 +112,21 @@ def test_every_variable_of_a_service_is_a_setting(name: str) -> None:
 
     assert set() == unknown(environment)
     parse(environment)
+
+
+def test_compose_itself_reads_the_file() -> None:
+    """Docker Compose finds nothing wrong with it, and the services are those that are checked here."""
+    compose = [program("docker"), "compose"]
+    if subprocess.run([*compose, "version"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("Docker Compose is not installed")
+    file = str(FOLDER / "compose.yaml")
+
+    read = subprocess.run(
+        [*compose, "--file", file, "config", "--services"], capture_output=True, text=True, check=False
+    )
+
+    assert read.returncode == 0, read.stderr
+    assert sorted(SERVICES) == sorted(read.stdout.split())
 
 
 def test_every_address_names_a_service() -> None:

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from events.outcome import AcceptedBackup
+from events.outcome import AcceptedBackup, Category, Failure
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger import open_ledger
 from handler.ledger.book import Book
 from handler.ledger.postgres import MIGRATIONS
-from handler.ports import Key, Made, Ours, Taken
+from handler.ports import Ended, Key, Made, Ours, Taken
 from tests import postgres
 
 pytestmark = pytest.mark.anyio
@@ -145,6 +145,24 @@ async def test_concurrent_claims_share_commits(ledger: Book) -> None:
     await asyncio.gather(*(ledger.claim(Key("p", str(number)), "c") for number in range(200)))
     assert ledger.figures.changes == 200
     assert ledger.figures.commits < 50
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "UTF8"])
+async def test_a_database_of_any_encoding_keeps_what_it_was_told(
+    postgres_server: postgres.Server, encoding: str
+) -> None:
+    """``LANG=C`` makes databases of SQL_ASCII; and what an API says of a failure has letters of all kinds."""
+    url = postgres_server.create(f"ledger_{uuid.uuid4().hex}", encoding=encoding)
+    ledger = open_ledger(f"{url}?client_encoding=LATIN1", lease_seconds=60)
+    failure = Failure(category=Category.REFUSED, message="Kein Platz für «快照» …")
+    claim = await ledger.claim(KEY, "cause")
+    assert isinstance(claim, Ours)
+    await ledger.refused(claim, "cause", failure, attempts=1)
+    told = await ledger.claim(KEY, "cause")
+    await ledger.aclose()
+
+    assert isinstance(told, Ended)
+    assert failure == told.failure
 
 
 async def test_locked_rows_stop_promises_for_a_while(ledger: Book, url: str) -> None:
