@@ -107,10 +107,9 @@ class Shift:
     async def drain(self, seconds: float) -> int:
         """Let what is in hand come to its end; return how many messages did not within ``seconds``."""
         ends_at = asyncio.get_running_loop().time() + seconds
-        if self._consumer is not None:
-            with contextlib.suppress(ConnectionLost, TimeoutError):
-                async with asyncio.timeout(min(seconds, _CANCEL_SECONDS)):
-                    await self._consumer.set_prefetch(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, _CANCEL_SECONDS)):
+                await self._stop_consuming()
         if self._in_hand:
             await asyncio.wait(self._in_hand, timeout=ends_at - asyncio.get_running_loop().time())
         unfinished = list(self._in_hand)

@@ -67,10 +67,10 @@ class Connection(asyncio.Protocol):
                 part = self._body.popleft()
                 self._buffered -= len(part)
                 yield part
+            if self._transport is not None:
+                self._transport.resume_reading()  # at the end too: another request may follow
             if self._complete:
                 return
-            if self._transport is not None:
-                self._transport.resume_reading()
             await self._wait(timeout)
 
     def close(self) -> None:

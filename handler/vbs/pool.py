@@ -62,7 +62,7 @@ class Pool(httpx.AsyncBaseTransport):
             async with asyncio.timeout(timeout):
                 await self._room.acquire()
         except TimeoutError:
-            raise httpx.PoolTimeout(f"no connection was free within {timeout:g} s") from None
+            raise httpx.PoolTimeout("no connection was free in time") from None
 
     async def take(self, origin: Origin, timeout: float | None) -> Connection:
         """Return a connection that may be used, the one used last where there are several."""
@@ -105,7 +105,7 @@ class Pool(httpx.AsyncBaseTransport):
                     happy_eyeballs_delay=_SECOND_ADDRESS,
                 )
         except TimeoutError:
-            raise httpx.ConnectTimeout(f"no connection to {host} within {timeout:g} s") from None
+            raise httpx.ConnectTimeout(f"no connection to {host} in time") from None
         except (OSError, UnicodeError) as error:
             raise httpx.ConnectError(str(error)) from error
         return connection

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx
 import pytest
@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 
 from handler.vbs.connection import HEADER_LIMIT
-from handler.vbs.pool import Pool, encoded
+from handler.vbs.pool import Pool, _Use, encoded
 
 T = TypeVar("T")
 TIMEOUTS: Mapping[str, float] = {"read": 5.0}
@@ -208,6 +208,24 @@ def test_a_body_longer_than_the_buffer_comes_whole() -> None:
         return len(await ask(pool, url))
 
     assert size == with_pool(server, use)
+
+
+def test_a_connection_whose_reading_paused_is_read_again() -> None:
+    """The last part of a large body may fill the buffer; the next answer must still be seen."""
+    size = 300 * 1024
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size, OK)
+
+    async def use(pool: Pool, url: str) -> Sequence[int]:
+        response = await pool.handle_async_request(httpx.Request("GET", url))
+        connection = cast("_Use", response.stream)._connection
+        assert connection is not None
+        while not connection._complete:  # noqa: ASYNC110 - it tells only who reads
+            await asyncio.sleep(0.01)
+        first = len(await response.aread())
+        return [first, len(await ask(pool, url, {"read": 2.0}))]
+
+    assert [size, 2] == with_pool(server, use)
+    assert 1 == server.connections
 
 
 def test_a_head_without_an_end_is_cut() -> None:
