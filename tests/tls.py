@@ -55,8 +55,11 @@ def tls_front(port: int, certificate: Certificate) -> Iterator[int]:
 async def _serve(
     port: int, context: ssl.SSLContext, ready: "Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]"
 ) -> None:
+    writers: list[asyncio.StreamWriter] = []
+
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((writer, back))
         with contextlib.closing(writer), contextlib.closing(back):
             pipes = {asyncio.create_task(_pipe(reader, back)), asyncio.create_task(_pipe(there, writer))}
             _, other = await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
@@ -71,6 +74,9 @@ async def _serve(
     ready.set_result((server.sockets[0].getsockname()[1], loop, end))
     await end.wait()
     server.close()
+    for each in writers:
+        each.transport.abort()
+    await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 
 from handler.vbs.connection import HEADER_LIMIT
 from handler.vbs.pool import Pool, _Use, encoded
+from tests.tls import make_certificate, tls_front
 
 T = TypeVar("T")
 TIMEOUTS: Mapping[str, float] = {"read": 5.0}
@@ -72,12 +75,17 @@ async def ask(pool: Pool, url: str, timeouts: Mapping[str, float] = TIMEOUTS) ->
 
 
 def with_pool(
-    server: Server, use: Callable[[Pool, str], Coroutine[Any, Any, T]], *, limit: int = 4, keep: float = 5.0
+    server: Server,
+    use: Callable[[Pool, str], Coroutine[Any, Any, T]],
+    *,
+    limit: int = 4,
+    keep: float = 5.0,
+    trusted: Path | None = None,
 ) -> T:
     """Use a pool against a server."""
 
     async def run() -> T:
-        pool = Pool(ssl.create_default_context(), limit=limit, keep_alive=keep)
+        pool = Pool(ssl.create_default_context(cafile=trusted), limit=limit, keep_alive=keep)
         async with server.serving() as url:
             try:
                 return await use(pool, url)
@@ -226,6 +234,36 @@ def test_a_connection_whose_reading_paused_is_read_again() -> None:
 
     assert [size, 2] == with_pool(server, use)
     assert 1 == server.connections
+
+
+def test_requests_go_over_tls_as_well(tmp_path: Path) -> None:
+    """As all of them do in earnest: large answers too, one after the other on one connection."""
+    size = 3 * 1024 * 1024
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size, OK)
+    certificate = make_certificate(tmp_path, "IP:127.0.0.1")
+
+    async def use(pool: Pool, url: str) -> Sequence[int]:
+        with tls_front(urlsplit(url).port or 0, certificate) as port:
+            sizes = [len(await ask(pool, f"https://127.0.0.1:{port}/v2")) for _ in range(2)]
+            await pool.aclose()
+            return sizes
+
+    assert [size, 2] == with_pool(server, use, trusted=certificate.certificate)
+    assert 1 == server.connections
+
+
+def test_a_server_of_another_name_gets_no_request(tmp_path: Path) -> None:
+    """Nothing has left before both sides agree."""
+    server = sends(OK)
+    certificate = make_certificate(tmp_path, "DNS:vbs.example.com")
+
+    async def use(pool: Pool, url: str) -> None:
+        refused = pytest.raises(httpx.ConnectError, match="certificate")
+        with tls_front(urlsplit(url).port or 0, certificate) as port, refused:
+            await ask(pool, f"https://127.0.0.1:{port}/v2")
+
+    with_pool(server, use, trusted=certificate.certificate)
+    assert [] == server.requests
 
 
 def test_a_head_without_an_end_is_cut() -> None:
