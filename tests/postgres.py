@@ -74,6 +74,21 @@ class Server:
             connection.execute(make.format(psycopg.sql.Identifier(database), encoding))
         return self.url(database)
 
+    def want_password(self, user: str) -> None:
+        """Let this user in by password only; everybody else needs none."""
+        rules = self._folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        loaded = self._rules_loaded_at()
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+        while self._rules_loaded_at() == loaded:
+            time.sleep(0.01)
+
+    def _rules_loaded_at(self) -> object:
+        """When the rules that hold for new connections were read."""
+        with psycopg.connect(self.url()) as connection:
+            return connection.execute("SELECT pg_conf_load_time()").fetchone()
+
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url(), connect_timeout=1).close()

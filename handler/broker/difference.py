@@ -19,7 +19,8 @@ EFFECTS = {
     "x-message-ttl": "messages would leave it at another time than planned",
     "x-expires": "the broker would delete it with all that it holds",
     "auto_delete": "the broker would delete it with all that it holds",
-    "x-delivery-limit": "messages would come back more, or less, often before they are dead letters",
+    "x-delivery-limit": "messages would come back more, or less, often before they are dead letters; "
+    "and dead letters could be dropped for having been looked at",
     "type": "messages would be routed otherwise",
 }
 """What a difference does to messages, by the argument's name."""

@@ -46,10 +46,20 @@ _CAUSES: Sequence[_Cause] = (
     ),
     # signing in at a broker or a database
     _Cause(
-        r"Login was refused|password authentication failed|no password supplied",
+        r"Login was refused",
         "it refused user and password",
         "{url}: check user and password (%-encode special characters); RabbitMQ lets guest in from its own "
         "machine only",
+    ),
+    _Cause(
+        r'password authentication failed|no password supplied|role ".*" (?:does not exist|is not permitted)',
+        "it refused user and password",
+        "{url}: check user and password (%-encode special characters), and that the user may log in",
+    ),
+    _Cause(
+        r"session is read-only|read-only transaction|hot standby",
+        "it lets nobody write",
+        "{url}: the primary, not a standby; or end what made the database read-only",
     ),
     _Cause(
         r"vhost .* not found",

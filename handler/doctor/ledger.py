@@ -70,7 +70,7 @@ def _explain(problem: str) -> tuple[str, str]:
         return text, "run at least the release that wrote it; an older one must not touch it"
     if "full" in text:
         return text, "free space on its disk, or move it and set LEDGER_URL; messages wait meanwhile"
-    if "cannot be written" in text or "readonly" in text or "read-only" in text:
+    if "cannot be written" in text or "readonly" in text:
         return text, "give the user who runs this the right to write it, or set LEDGER_URL elsewhere"
     if "malformed" in text or "not a database" in text:
         return text, "LEDGER_URL: it names no ledger, or a damaged one: restore it from a copy"

@@ -184,6 +184,17 @@ def test_a_queue_that_drops_on_overflow(look: Look, own_broker: RabbitProcess, u
     )
 
 
+def test_dead_letters_that_looking_could_drop(look: Look, own_broker: RabbitProcess, unique: str) -> None:
+    """A queue of dead letters that was declared without a limit of its own has RabbitMQ 4's, which is 20."""
+    look(make=True)
+    with channel(own_broker) as other:
+        other.queue_delete(f"{unique}.dead")
+        other.queue_declare(f"{unique}.dead", durable=True, arguments={"x-queue-type": "quorum"})
+        report = look()
+
+    report.one("broker", "bad", f"queue {unique}.dead", "x-delivery-limit is none, not 1000000000", "delete")
+
+
 def test_a_queue_that_is_not_durable(look: Look, own_broker: RabbitProcess, unique: str) -> None:
     """A restart of the broker would lose it."""
     with channel(own_broker) as other:

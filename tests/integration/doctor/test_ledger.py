@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from handler.ledger import open_ledger
@@ -144,6 +145,47 @@ def test_a_ledger_in_postgresql(monkeypatch: pytest.MonkeyPatch, database: postg
 def test_a_database_that_is_missing(monkeypatch: pytest.MonkeyPatch, database: postgres.Server) -> None:
     """The server answers and has no such database."""
     look(monkeypatch, database.url("nowhere")).one("ledger", "bad", "no such database", "LEDGER_URL")
+
+
+@pytest.fixture(scope="module")
+def guarded(database: postgres.Server) -> str:
+    """The address of a database for a user who must give a password (`right`) and may make no tables."""
+    url = database.create("guarded")
+    database.want_password("guest")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'right'")
+    return url.replace("tester@", "guest:right@")
+
+
+def test_a_wrong_password_of_the_database(monkeypatch: pytest.MonkeyPatch, guarded: str) -> None:
+    """It is refused, and never shown."""
+    report = look(monkeypatch, guarded.replace(":right@", ":s3cr3t@"))
+
+    found = report.one("ledger", "bad", "refused user and password", "LEDGER_URL", "user may log in")
+    assert "s3cr3t" not in f"{found}"
+
+
+def test_a_user_that_the_database_does_not_know(monkeypatch: pytest.MonkeyPatch, guarded: str) -> None:
+    """A typing error in the user's name."""
+    report = look(monkeypatch, guarded.replace("guest:right@", "gast@"))
+
+    report.one("ledger", "bad", "refused user", "gast", "LEDGER_URL")
+
+
+def test_no_right_to_make_tables(monkeypatch: pytest.MonkeyPatch, guarded: str) -> None:
+    """From PostgreSQL 15 on nobody but its owner may make tables in a new database."""
+    look(monkeypatch, guarded).one("ledger", "bad", "lacks a right", "GRANT CREATE", "LEDGER_URL")
+
+
+def test_a_database_that_lets_nobody_write(
+    monkeypatch: pytest.MonkeyPatch, database: postgres.Server
+) -> None:
+    """A standby says so of itself."""
+    url = database.create("standby")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER DATABASE standby SET default_transaction_read_only = on")
+
+    look(monkeypatch, url).one("ledger", "bad", "lets nobody write", "primary", "LEDGER_URL")
 
 
 def test_a_database_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
