@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from events.message import WaitReason
 from events.outcome import Category
 from handler.broker.topology import Topology
 from handler.figures import SIGN_INS, Figures, Spread
@@ -58,6 +59,7 @@ TROUBLES: Final = ("denied", "unavailable", "throttled", "in_doubt", "ledger")
 """What may pause intake."""
 
 # Series that are there from the start: of one that appears with its first event, no increase is seen.
+_WAITS: Final = dict.fromkeys(get_args(WaitReason), 0)
 _OUTCOMES: Final[dict[tuple[str, str], int]] = dict.fromkeys(
     [("backup.accepted", ""), ("backup.completed", ""), ("backup.skipped", "")]
     + [("backup.failed", category.value) for category in Category],
@@ -96,7 +98,7 @@ class Figured(Collector):
         yield _counter("returned", figures.returned)
         yield _counter("ignored", figures.ignored)
         yield _counters("outcomes", ["type", "category"], (_OUTCOMES | figures.outcomes).items())
-        yield _counters("waiting", ["reason"], _single(figures.waits))
+        yield _counters("waiting", ["reason"], _single(_WAITS | figures.waits))
         rungs = {str(rung): figures.rungs[topology.wait_queue(rung)] for rung in topology.ladder}
         yield _counters("waits", ["seconds"], _single(rungs))
         yield _histogram("event_seconds", [], [((), figures.lives)])

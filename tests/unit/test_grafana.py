@@ -102,6 +102,39 @@ def test_prometheus_takes_the_rules() -> None:
     assert (0, True) == (done.returncode, f"{len(RULES)} rules found" in done.stdout), done.stderr
 
 
+UNROUTABLE = """
+rule_files: [{alerts}]
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'snapshot_backup_unroutable_total{{instance="a"}}', values: '0+1x10'}}
+      - {{series: 'snapshot_backup_waiting_total{{instance="a", reason="tell"}}', values: '{waiting}'}}
+    alert_rule_test:
+      - {{eval_time: 10m, alertname: SnapshotBackupOutcomesUnroutable, exp_alerts: [{alert}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("waiting", "fires"), [("0+1x10", True), ("0x10", False)], ids=["told again", "ignored as wanted"]
+)
+def test_outcomes_that_nobody_receives_alert_where_they_are_kept(
+    tmp_path: Path, waiting: str, fires: bool
+) -> None:
+    """Whoever has set RESULT_UNROUTABLE=ignore, as the alert advises, has heard enough of it."""
+    [rule] = [rule for rule in RULES if rule["alert"] == "SnapshotBackupOutcomesUnroutable"]
+    notes = rule["annotations"]
+    alerted = {"exp_labels": rule["labels"], "exp_annotations": notes}
+    text = UNROUTABLE.format(alerts=ALERTS, waiting=waiting, alert=json.dumps(alerted) if fires else "")
+    (tmp_path / "test.yaml").write_text(text)
+
+    done = subprocess.run(
+        [program("promtool"), "test", "rules", str(tmp_path / "test.yaml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
 def test_panels_do_not_overlap() -> None:
     """Each has its own place on a grid of 24 columns, and an id of its own."""
     places = [
