@@ -145,6 +145,9 @@ class Ledger(Protocol):
         - ended in error: ``Ended``, but ``Ours`` for a replay with a ``cause`` that has not been tried yet
         """
 
+    async def recall(self, key: Key, cause: str, *, replay: bool = False) -> Made | Ended | None:
+        """Return what ``claim`` would tell of a backup that was made or has ended; begins nothing."""
+
     async def holds(self, claim: Ours) -> bool:
         """Tell whether the claim's lease still holds, judged without I/O; asked right before sending."""
 

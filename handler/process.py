@@ -120,7 +120,7 @@ class Process:
         if case.choice.skip:
             return replies.skipped(case, case.choice.skip)
         if case.state.crashes >= tools.terms.crash_limit:
-            return replies.failed(case, _deadly(case.state.crashes))
+            return await self._last_word(case)
         if seconds := tools.intake.pause_left() or tools.intake.park(case.project_id):
             return replies.waits(case, "pause", seconds)
         claim = await tools.ledger.claim(case.key, case.cause, replay=case.state.replay is not None)
@@ -139,6 +139,15 @@ class Process:
                 return await self._make_or_abandon(case, case.in_doubt(claim))
             case _:
                 assert_never(claim)
+
+    async def _last_word(self, case: Case) -> Reply:
+        """Tell what is known and begin nothing: at its next return the broker buries it without a word."""
+        known = await self._tools.ledger.recall(case.key, case.cause, replay=case.state.replay is not None)
+        if isinstance(known, Ended):
+            return replies.ended(case, known)
+        if isinstance(known, Made) and case.state.reason != "watch":
+            return self._watching.accepted(case, known.backup, made_at=known.made_at, found=False)
+        return replies.failed(case, _deadly(case.state.crashes))
 
     async def _make_or_abandon(self, case: Case, claim: Ours) -> Reply:
         """Make the backup; a claim that nobody settled lapses instead of being renewed for ever."""
@@ -220,6 +229,6 @@ class Process:
 
 
 def _deadly(crashes: int) -> Failure:
-    """The broker would bury it without a word at the next return; this is the last time to tell of it."""
-    message = f"{crashes} processes ended with this message in hand"
+    """Nothing that it began is known to have been done, nor not to have been: a replay looks first."""
+    message = f"{crashes} processes or connections ended with this message in hand"
     return Failure(category=Category.INVALID, code="deadly", message=message)

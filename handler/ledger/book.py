@@ -12,7 +12,7 @@ from handler.errors import LedgerUnavailable
 from handler.ledger import rules
 from handler.ledger.leases import Leases
 from handler.ledger.row import Row
-from handler.ports import Claim, Doubt, Ended, Key, Ours
+from handler.ports import Claim, Doubt, Ended, Key, Made, Ours
 
 T = TypeVar("T")
 Change = Callable[[Row | None, float], rules.Changed[T]]
@@ -108,6 +108,11 @@ class Book:
             self._leases.took(key, token, asked)
             return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
+
+    async def recall(self, key: Key, cause: str, *, replay: bool = False) -> Made | Ended | None:
+        """See ``handler.ports.Ledger.recall``."""
+        row = await self._store.look_up(key)
+        return None if row is None else rules.told(row, cause, replay=replay)
 
     async def holds(self, claim: Ours) -> bool:
         """Tell whether the claim's lease still holds, judged without I/O."""

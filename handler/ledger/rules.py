@@ -27,9 +27,9 @@ def claim(
     A cause that has failed is told the same again whatever happened since: one event, one outcome.
     """
     row = row or Row()
-    told = _told(row, cause, replay=replay)
-    if told is not None:
-        return told, None
+    known = told(row, cause, replay=replay)
+    if known is not None:
+        return known, None
     if row.token is not None and now < row.lease_until:
         return Taken(row.lease_until), None
     # An ended lease begins a new doubt even on top of one: the holder may have looked often enough and sent
@@ -39,7 +39,7 @@ def claim(
     return ours, _leased(row, token, until=now + lease, doubt=doubt, now=now)
 
 
-def _told(row: Row, cause: str, *, replay: bool) -> Claim | None:
+def told(row: Row, cause: str, *, replay: bool) -> Made | Ended | None:
     """Answer from what is known already, if it is."""
     if cause in row.failures:
         return row.failures[cause]

@@ -1,7 +1,7 @@
 """``MemoryBroker``: queue, wait queues, dead letters and outcomes in memory, by a clock that tests move.
 
 It is the ``Outbox`` of a ``Process`` and the queue before it. Like a quorum queue it counts how often a
-message came back from a consumer that vanished.
+message came back from a consumer that vanished, and buries it without a word when that was too often.
 """
 
 import itertools
@@ -12,13 +12,14 @@ from typing import Any
 
 from events.message import Message
 from events.outcome import CONTENT_TYPE, Outcome
+from handler.broker.topology import DELIVERY_LIMIT
 from handler.errors import ConnectionLost, Unroutable
 from tests.twins.steps import Steps
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A buried message with its ``dl-`` headers."""
+    """A buried message with its ``dl-`` headers, or with none, where the broker itself has buried it."""
 
     message: Message
     reason: Mapping[str, Any]
@@ -70,8 +71,10 @@ class MemoryBroker:
 
     def consumer_lost(self) -> None:
         """Put what is in hand back to the front, counted, as it is when a consumer vanishes."""
-        self.ready.extendleft(reversed([_came_back(message) for message in self.in_hand]))
+        counted = [_came_back(message) for message in self.in_hand]
         self.in_hand.clear()
+        self.dead += [DeadLetter(each, {}) for each in counted if each.delivery_count > DELIVERY_LIMIT]
+        self.ready.extendleft(reversed([each for each in counted if each.delivery_count <= DELIVERY_LIMIT]))
 
     def expire(self) -> None:
         """Move what has waited long enough back into the queue, the earliest first."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from events.outcome import AcceptedBackup, Failure
-from handler.ports import Api, Backup, Claim, Doubt, Ended, Key, Ledger, Ours, Snapshot
+from handler.ports import Api, Backup, Claim, Doubt, Ended, Key, Ledger, Made, Ours, Snapshot
 from handler.request import BackupRequest
 
 Step = Callable[[str], None]
@@ -88,6 +88,10 @@ class SteppedLedger:
         """See ``handler.ports.Ledger``."""
         async with self.steps.around("claim"):
             return await self.ledger.claim(key, cause, replay=replay)
+
+    async def recall(self, key: Key, cause: str, *, replay: bool = False) -> Made | Ended | None:
+        """See ``handler.ports.Ledger``; no write, so no step."""
+        return await self.ledger.recall(key, cause, replay=replay)
 
     async def holds(self, claim: Ours) -> bool:
         """See ``handler.ports.Ledger``; no write, so no step."""

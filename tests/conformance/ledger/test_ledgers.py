@@ -108,6 +108,20 @@ async def test_made_is_told(ledger: Book) -> None:
     assert abs(claim.made_at - time.time()) < 10
 
 
+async def test_what_was_made_is_recalled_without_a_claim(ledger: Book) -> None:
+    """A recall tells what a claim would."""
+    await ledger.made(await ours(ledger), BACKUP)
+    assert await ledger.claim(KEY, "second") == await ledger.recall(KEY, "second")
+
+
+async def test_a_recall_begins_nothing(ledger: Book) -> None:
+    """Neither of the unknown nor of what somebody is at; the claim stays free, or theirs."""
+    assert await ledger.recall(KEY, "first") is None
+    claim = await ours(ledger)
+    assert await ledger.recall(KEY, "first") is None
+    assert await ledger.holds(claim)
+
+
 async def test_made_after_the_lease_has_gone_to_another(opener: Opener) -> None:
     """A late answer is still written down, and the claim of the one in between is over."""
     ledger = opener(SHORT)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from events.outcome import Category
+from handler.errors import ApiError
 from handler.ports import Backup
 from handler.request import BackupRequest
 from tests.twins.api import CutAfter, MemoryApi
@@ -107,6 +109,65 @@ def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
     assert "deadly" == failure(world).code
     assert 0 == world.api.calls["create"]
     assert 1 == len(world.broker.dead)
+
+
+def test_the_last_word_on_a_made_backup_is_the_truth() -> None:
+    """Connections that are lost before it can be told count like deaths, and the backup is there."""
+
+    async def body() -> None:
+        world = World()
+        world.broker.publish(message(1))
+        await _lose(world, times=TERMS.crash_limit)
+        assert MADE == list(await world.run())
+        assert [] == world.broker.dead
+        assert 1 == world.api.calls["create"]
+
+    run(body)
+
+
+def test_the_last_word_on_an_end_is_that_end() -> None:
+    """A refusal that could not be told for so long is told as what it is."""
+
+    async def body() -> None:
+        world = World()
+        world.api.fail("create", ApiError(Category.REFUSED, "no", status=400))
+        world.broker.publish(message(1))
+        await _lose(world, times=TERMS.crash_limit)
+        assert ["backup.failed"] == list(await world.run())
+        assert Category.REFUSED == failure(world).category
+
+    run(body)
+
+
+def test_a_watch_that_kills_is_given_up() -> None:
+    """Its backup was told before; to ask once more how it is could be the death that nobody tells of."""
+
+    async def body() -> None:
+        world = World(steps=Steps(deadly="before show"))
+        assert ["backup.accepted", "backup.failed"] == list(await world.run(message(1)))
+        assert "deadly" == failure(world).code
+
+    run(body)
+
+
+def test_the_broker_buries_what_came_back_too_often() -> None:
+    """The twin does as a quorum queue does: no outcome, and no headers of ours."""
+
+    async def body() -> None:
+        world = World()
+        world.broker.publish(message(1))
+        await _lose(world, times=TERMS.crash_limit + 1)
+        assert [{}] == [letter.reason for letter in world.broker.dead]
+        assert [] == list(await world.run())
+
+    run(body)
+
+
+async def _lose(world: World, *, times: int) -> None:
+    """Let the message come in so often over a connection that is gone when something is to be told."""
+    for _ in range(times):
+        world.broker.lost = True
+        await world.deliver()
 
 
 @pytest.mark.parametrize("step", ["before claim", "after claim", "before create", "before made"])
