@@ -145,9 +145,6 @@ class Ledger(Protocol):
         - ended in error: ``Ended``, but ``Ours`` for a replay with a ``cause`` that has not been tried yet
         """
 
-    async def recall(self, key: Key, cause: str, *, replay: bool = False) -> Made | Ended | None:
-        """Return what ``claim`` would tell of a backup that was made or has ended; begins nothing."""
-
     async def holds(self, claim: Ours) -> bool:
         """Tell whether the claim's lease still holds, judged without I/O; asked right before sending."""
 
@@ -165,6 +162,15 @@ class Ledger(Protocol):
 
     async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
         """Write down that this event has failed, so that a redelivery tells the same. A doubt is kept."""
+
+    async def give_up(
+        self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
+    ) -> Made | Ended:
+        """Write down, without a claim, that this event has failed, unless more is known; return what holds.
+
+        More is an end, as ``claim`` would tell it, or a backup; the latter only counts for an event that is
+        not ``watched`` yet, since else that its backup was made has been told.
+        """
 
     async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
         """Write down the end of the backup ``backup_id``: completed, or in error.

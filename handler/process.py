@@ -142,12 +142,18 @@ class Process:
 
     async def _last_word(self, case: Case) -> Reply:
         """Tell what is known and begin nothing: at its next return the broker buries it without a word."""
-        known = await self._tools.ledger.recall(case.key, case.cause, replay=case.state.replay is not None)
-        if isinstance(known, Ended):
-            return replies.ended(case, known)
-        if isinstance(known, Made) and case.state.reason != "watch":
+        state = case.state
+        known = await self._tools.ledger.give_up(
+            case.key,
+            case.cause,
+            _deadly(state.crashes),
+            attempts=state.attempts,
+            watched=state.reason == "watch",
+            replay=state.replay is not None,
+        )
+        if isinstance(known, Made):
             return self._watching.accepted(case, known.backup, made_at=known.made_at, found=False)
-        return replies.failed(case, _deadly(case.state.crashes))
+        return replies.ended(case, known)
 
     async def _make_or_abandon(self, case: Case, claim: Ours) -> Reply:
         """Make the backup; a claim that nobody settled lapses instead of being renewed for ever."""

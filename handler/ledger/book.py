@@ -109,11 +109,6 @@ class Book:
             return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
 
-    async def recall(self, key: Key, cause: str, *, replay: bool = False) -> Made | Ended | None:
-        """See ``handler.ports.Ledger.recall``."""
-        row = await self._store.look_up(key)
-        return None if row is None else rules.told(row, cause, replay=replay)
-
     async def holds(self, claim: Ours) -> bool:
         """Tell whether the claim's lease still holds, judged without I/O."""
         return self._leases.hold(claim)
@@ -146,6 +141,15 @@ class Book:
         await self._store.change(
             claim.key,
             lambda row, now: rules.refused(row, claim.token, cause, failure, attempts=attempts, now=now),
+        )
+
+    async def give_up(
+        self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
+    ) -> Made | Ended:
+        """Write down that this event has failed, unless more is known."""
+        end = Ended(failure=failure, attempts=attempts)
+        return await self._store.change(
+            key, lambda row, now: rules.give_up(row, cause, end, watched=watched, replay=replay, now=now)
         )
 
     async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:

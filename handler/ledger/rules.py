@@ -27,9 +27,9 @@ def claim(
     A cause that has failed is told the same again whatever happened since: one event, one outcome.
     """
     row = row or Row()
-    known = told(row, cause, replay=replay)
-    if known is not None:
-        return known, None
+    told = _told(row, cause, replay=replay)
+    if told is not None:
+        return told, None
     if row.token is not None and now < row.lease_until:
         return Taken(row.lease_until), None
     # An ended lease begins a new doubt even on top of one: the holder may have looked often enough and sent
@@ -39,7 +39,7 @@ def claim(
     return ours, _leased(row, token, until=now + lease, doubt=doubt, now=now)
 
 
-def told(row: Row, cause: str, *, replay: bool) -> Made | Ended | None:
+def _told(row: Row, cause: str, *, replay: bool) -> Made | Ended | None:
     """Answer from what is known already, if it is."""
     if cause in row.failures:
         return row.failures[cause]
@@ -94,6 +94,17 @@ def refused(
     row = release(row, token, now=now)[1] or row or Row()
     end = Ended(failure=failure, attempts=attempts)
     return None, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
+
+
+def give_up(
+    row: Row | None, cause: str, end: Ended, *, watched: bool, replay: bool, now: float
+) -> Changed[Made | Ended]:
+    """Note the end of this cause, as ``Ledger.give_up`` says; whoever has a claim keeps it."""
+    row = row or Row()
+    told = _told(row, cause, replay=replay)
+    if isinstance(told, Ended) or (isinstance(told, Made) and not watched):
+        return told, None
+    return end, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
 
 
 def ended(row: Row | None, end: Ended, *, backup_id: str, cause: str, now: float) -> Changed[str | None]:

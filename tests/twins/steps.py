@@ -89,10 +89,6 @@ class SteppedLedger:
         async with self.steps.around("claim"):
             return await self.ledger.claim(key, cause, replay=replay)
 
-    async def recall(self, key: Key, cause: str, *, replay: bool = False) -> Made | Ended | None:
-        """See ``handler.ports.Ledger``; no write, so no step."""
-        return await self.ledger.recall(key, cause, replay=replay)
-
     async def holds(self, claim: Ours) -> bool:
         """See ``handler.ports.Ledger``; no write, so no step."""
         return await self.ledger.holds(claim)
@@ -120,6 +116,15 @@ class SteppedLedger:
         """See ``handler.ports.Ledger``."""
         async with self.steps.around("refused"):
             await self.ledger.refused(claim, cause, failure, attempts=attempts)
+
+    async def give_up(
+        self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
+    ) -> Made | Ended:
+        """See ``handler.ports.Ledger``."""
+        async with self.steps.around("give_up"):
+            return await self.ledger.give_up(
+                key, cause, failure, attempts=attempts, watched=watched, replay=replay
+            )
 
     async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
         """See ``handler.ports.Ledger``."""

@@ -108,18 +108,29 @@ async def test_made_is_told(ledger: Book) -> None:
     assert abs(claim.made_at - time.time()) < 10
 
 
-async def test_what_was_made_is_recalled_without_a_claim(ledger: Book) -> None:
-    """A recall tells what a claim would."""
-    await ledger.made(await ours(ledger), BACKUP)
-    assert await ledger.claim(KEY, "second") == await ledger.recall(KEY, "second")
+async def test_who_gives_up_is_told_the_same_again(ledger: Book) -> None:
+    """An event that was given up has its one end; another event may still try."""
+    end = await ledger.give_up(KEY, "first", NO, attempts=2, watched=False)
+    assert Ended(failure=NO, attempts=2) == end
+    assert end == await ledger.claim(KEY, "first")
+    assert isinstance(await ledger.claim(KEY, "second"), Ours)
 
 
-async def test_a_recall_begins_nothing(ledger: Book) -> None:
-    """Neither of the unknown nor of what somebody is at; the claim stays free, or theirs."""
-    assert await ledger.recall(KEY, "first") is None
+async def test_giving_up_leaves_a_claim_to_its_holder(ledger: Book) -> None:
+    """They may be about to send."""
     claim = await ours(ledger)
-    assert await ledger.recall(KEY, "first") is None
-    assert await ledger.holds(claim)
+    await ledger.give_up(KEY, "first", NO, attempts=0, watched=False)
+    assert isinstance(await ledger.claim(KEY, "second"), Taken)
+    await ledger.made(claim, BACKUP)
+    assert isinstance(await ledger.claim(KEY, "second"), Made)
+
+
+async def test_what_was_made_is_not_given_up(ledger: Book) -> None:
+    """It is told instead; but for one that is watched, whose backup was told before."""
+    await ledger.made(await ours(ledger), BACKUP)
+    assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, watched=False), Made)
+    assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, watched=True), Ended)
+    assert isinstance(await ledger.claim(KEY, "second"), Made)
 
 
 async def test_made_after_the_lease_has_gone_to_another(opener: Opener) -> None:

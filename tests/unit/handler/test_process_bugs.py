@@ -150,6 +150,20 @@ def test_a_watch_that_kills_is_given_up() -> None:
     run(body)
 
 
+def test_a_copy_of_what_was_given_up_tells_the_same() -> None:
+    """One event has one end, though this copy might do better."""
+
+    async def body() -> None:
+        world = World()
+        deadly = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit})
+        assert ["backup.failed"] == list(await world.run(deadly))
+        await world.run(message(1))
+        assert 1 == len({outcome.id for outcome in world.outcomes})
+        assert 2 == len(world.outcomes)
+
+    run(body)
+
+
 def test_the_broker_buries_what_came_back_too_often() -> None:
     """The twin does as a quorum queue does: no outcome, and no headers of ours."""
 
