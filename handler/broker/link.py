@@ -15,6 +15,7 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
+from handler.broker.stream import IoServices
 from handler.errors import ConnectionLost, SettingsError
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ async def _connect_one(params: pika.URLParameters) -> Link:
         on_open_callback=lambda _raw: _settle(opened, None),
         on_open_error_callback=lose,
         on_close_callback=lose,
-        custom_ioloop=loop,
+        custom_ioloop=IoServices(loop),
     )
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
