@@ -10,9 +10,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from handler.errors import LedgerUnavailable
 from handler.ledger.book import Change, Figures
@@ -56,16 +55,14 @@ class Backend(Protocol):
         """Close the connection, if any; the next transaction opens another."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     work: Callable[[Transaction], Any]
     key: Key | None
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Stop:
+class _Stop(NamedTuple):
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 

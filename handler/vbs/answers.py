@@ -118,8 +118,9 @@ def _text(raw: Object, name: str) -> str | None:
     value = raw.get(name)
     if not isinstance(value, str) or not value:
         return None
+    text = value[:_TEXT_LIMIT]
     # JSON can spell lone surrogates, which no event can carry.
-    return value[:_TEXT_LIMIT].encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _count(raw: Object, name: str) -> int | None:
