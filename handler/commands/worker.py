@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 
-from handler import bootstrap, logs
+from handler import bootstrap, event_loop, logs
 from handler.commands.common import failing_plainly
 from handler.operations import watched
 from handler.settings import Settings, load_settings
@@ -23,7 +23,7 @@ def worker() -> None:
     with failing_plainly():
         settings = load_settings()
         logs.set_up(settings.log_level, settings.log_format)
-        asyncio.run(_work(settings))
+        event_loop.run(_work(settings))
 
 
 async def _work(settings: Settings) -> None:

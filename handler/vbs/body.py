@@ -14,9 +14,21 @@ class Unreadable(ValueError):
     """The body is too long, compressed against our wish, or not JSON."""
 
 
+class Whole(httpx.AsyncByteStream):
+    """A body that has come already, as short ones do: read at once, without a generator for each layer."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.content
+
+
 async def read_body(response: httpx.Response, limit: int = BODY_LIMIT) -> bytes:
     """Read the whole body. Raises ``Unreadable`` where it is longer than ``limit`` bytes or compressed."""
     _refuse_compressed(response)
+    if isinstance(response.stream, Whole) and len(response.stream.content) <= limit:
+        return response.stream.content
     stream = _Bounded(cast("httpx.AsyncByteStream", response.stream), limit)
     return b"".join([part async for part in stream])
 

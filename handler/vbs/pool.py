@@ -9,12 +9,16 @@ aiohttp's behind httpx took 0.19 ms, and told most losses as a connection that w
 """
 
 import asyncio
+import socket
 import ssl
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import httpx
+from aiohappyeyeballs import AddrInfoType, start_connection
 
+from handler.vbs.body import Whole
 from handler.vbs.connection import Connection
 
 Origin = tuple[str, str, int | None]
@@ -43,9 +47,10 @@ class Pool(httpx.AsyncBaseTransport):
         try:
             status, headers = await use.ask(message)
         except BaseException:
-            await use.aclose()
+            use.end()
             raise
-        return httpx.Response(status, headers=headers, stream=use, request=request)
+        stream = use.whole() or use
+        return httpx.Response(status, headers=headers, stream=stream, request=request)
 
     async def aclose(self) -> None:
         """Close what is idle."""
@@ -82,27 +87,29 @@ class Pool(httpx.AsyncBaseTransport):
         if not connection.usable:
             connection.close()
             return
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = time.monotonic()
         idle = self._idle.setdefault(origin, deque())
         while idle and self._is_old(idle[0]):
             idle.popleft().close()
         idle.append(connection)
 
     def _is_old(self, connection: Connection) -> bool:
-        return asyncio.get_running_loop().time() - connection.idle_since > self._keep_alive
+        return time.monotonic() - connection.idle_since > self._keep_alive
 
     async def _connect(self, origin: Origin, timeout: float | None) -> Connection:
         scheme, host, port = origin
         if scheme not in _PORTS:
             raise httpx.UnsupportedProtocol(f"{scheme} is not spoken here")
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                _, connection = await asyncio.get_running_loop().create_connection(
+                places = await _places(host, port or _PORTS[scheme])
+                _, connection = await loop.create_connection(
                     Connection,
-                    host,
-                    port or _PORTS[scheme],
+                    # Not left to the loop, since uvloop's would try one address after the other.
+                    sock=await start_connection(places, happy_eyeballs_delay=_SECOND_ADDRESS),
                     ssl=self._context if scheme == "https" else None,
-                    happy_eyeballs_delay=_SECOND_ADDRESS,
+                    server_hostname=host if scheme == "https" else None,
                 )
         except TimeoutError:
             raise httpx.ConnectTimeout(f"no connection to {host} in time") from None
@@ -130,10 +137,25 @@ class _Use(httpx.AsyncByteStream):
             async for part in self._connection.body(self._timeouts.get("read")):
                 yield part
 
+    def whole(self) -> Whole | None:
+        """Return the body, and end the use, where all of it came with the head."""
+        content = self._connection.whole() if self._connection else None
+        if content is None:
+            return None
+        self.end()
+        return Whole(content)
+
     async def aclose(self) -> None:
+        self.end()
+
+    def end(self) -> None:
         if not self._over:
             self._over = True
             self._pool.leave(self._origin, self._connection)
+
+
+async def _places(host: str, port: int) -> Sequence[AddrInfoType]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def encoded(request: httpx.Request) -> bytes:

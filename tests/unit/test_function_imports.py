@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NOT_IN_THE_BUNDLE = ("httptools", "rich")  # httpx imports the last where it is
+NOT_IN_THE_BUNDLE = ("aiohappyeyeballs", "httptools", "rich", "uvloop")  # httpx imports the last where it is
 NOT_FOR_A_FUNCTION = (
     "handler.cli", "handler.commands", "handler.ledger.sqlite", "handler.rules", "handler.shift",
     "handler.worker", "opentelemetry", "prometheus_client", "psycopg", "sqlite3", "tomllib", "typer",

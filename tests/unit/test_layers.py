@@ -8,7 +8,7 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 OURS = {"events", "handler", "infra", "tests"}
-DRIVERS = {"httptools", "httpx", "pika", "psycopg", "sqlite3"}
+DRIVERS = {"aiohappyeyeballs", "httptools", "httpx", "pika", "psycopg", "sqlite3", "uvloop"}
 
 MAY_KNOW = {"events": {"events"}, "handler": {"events", "handler"}, "infra": {"events", "handler", "infra"}}
 

@@ -22,11 +22,30 @@ from handler.operations import _metrics
 answer = _metrics(None, None)()
 print(answer.status.value, answer.body.decode())
 """
+RUNS = """
+import sys
+import {before}
+from handler import event_loop
+async def whose():
+    import asyncio
+    return type(asyncio.get_running_loop()).__module__
+print(event_loop.run(whose()))
+"""
 
 
 def _run(program: str) -> str:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("before", "whose"),
+    [("sys", "uvloop"), ("sys; sys.modules['uvloop'] = None", "asyncio.unix_events")],
+    ids=["installed", "not installed"],
+)
+def test_a_worker_runs_on_uvloop_where_it_is_installed(before: str, whose: str) -> None:
+    """And on asyncio's own loop elsewhere."""
+    assert whose == _run(RUNS.format(before=before))
 
 
 def test_what_nobody_asked_for_is_not_imported() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 
 pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 
+from handler import event_loop
 from handler.vbs.connection import HEADER_LIMIT
 from handler.vbs.pool import Pool, _Use, encoded
 from tests.tls import make_certificate, tls_front
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 T = TypeVar("T")
 TIMEOUTS: Mapping[str, float] = {"read": 5.0}
@@ -92,7 +96,7 @@ def with_pool(
             finally:
                 await pool.aclose()
 
-    return asyncio.run(run())
+    return event_loop.run(run())
 
 
 async def _three(pool: Pool, url: str) -> Sequence[bytes]:
@@ -145,6 +149,24 @@ def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
         return [first, await ask(pool, url)]
 
     assert [b"{}", b"{}"] == with_pool(Server(answer), use)
+
+
+def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may have an address that does not answer, such as one of IPv6 that leads nowhere."""
+
+    async def two(_host: str, port: int) -> Sequence[Any]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port))
+            for address in ("127.0.0.2", "127.0.0.1")
+        ]
+
+    monkeypatch.setattr("handler.vbs.pool._places", two)
+    server = sends(OK)
+
+    async def use(pool: Pool, url: str) -> bytes:
+        return await ask(pool, url.replace("127.0.0.1", "two.example"))
+
+    assert b"{}" == with_pool(server, use)
 
 
 def test_an_abandoned_answer_ends_its_connection() -> None:

@@ -10,12 +10,15 @@ import httpx
 import pytest
 
 from events.outcome import Category
+from handler import event_loop
 from handler.errors import ApiError
 from handler.settings import Settings
 from handler.vbs.client import VbsClient
 from handler.vbs.http import http_client
 from handler.vbs.identity import Account, sign_in
 from tests.unit.vbs.world import PROJECT, REQUEST
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 C = Category
 HEAD = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n"
@@ -110,7 +113,7 @@ def _against(behave: Behaviour, transport: Callable[[], httpx.AsyncClient], time
         async with _server(behave) as url:
             return await _failure(transport(), url, timeout)
 
-    return asyncio.run(run())
+    return event_loop.run(run())
 
 
 @pytest.mark.parametrize("behave", [_cut_at_once, _cut_after_request, _cut_in_body, _endless, _no_http])
@@ -131,12 +134,12 @@ def test_a_refused_connection_is_no_doubt(transport: Callable[[], httpx.AsyncCli
     """Nobody listens there, so nothing was made."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert C.UNAVAILABLE == asyncio.run(_failure(transport(), f"http://127.0.0.1:{port}")).category
+    assert C.UNAVAILABLE == event_loop.run(_failure(transport(), f"http://127.0.0.1:{port}")).category
 
 
 def test_an_unresolvable_name_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
     """``.invalid`` never resolves."""
-    assert C.UNAVAILABLE == asyncio.run(_failure(transport(), "http://vbs.invalid")).category
+    assert C.UNAVAILABLE == event_loop.run(_failure(transport(), "http://vbs.invalid")).category
 
 
 def test_a_tls_handshake_that_fails_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
@@ -146,7 +149,7 @@ def test_a_tls_handshake_that_fails_is_no_doubt(transport: Callable[[], httpx.As
         async with _server(_cut_at_once) as url:
             return await _failure(transport(), url.replace("http:", "https:"))
 
-    assert C.UNAVAILABLE == asyncio.run(run()).category
+    assert C.UNAVAILABLE == event_loop.run(run()).category
 
 
 def test_a_full_pool_is_no_doubt() -> None:
@@ -161,7 +164,7 @@ def test_a_full_pool_is_no_doubt() -> None:
             await api.aclose()
             return sorted(end.category for end in ends if isinstance(end, ApiError))
 
-    assert [C.IN_DOUBT, C.UNAVAILABLE] == asyncio.run(run())
+    assert [C.IN_DOUBT, C.UNAVAILABLE] == event_loop.run(run())
 
 
 def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], httpx.AsyncClient]) -> None:
@@ -179,4 +182,4 @@ def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], 
             account = Account(auth_url=url, username="u", password="p", domain="d", project_id=PROJECT)
             return (await sign_in(client, account, account.home(), 5.0)).token
 
-    assert token == asyncio.run(run())
+    assert token == event_loop.run(run())

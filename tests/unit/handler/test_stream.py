@@ -1,0 +1,150 @@
+"""The stream under pika's connection: what leaves when, and what is handed on."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from handler.broker.stream import Stream
+
+
+class Socket(asyncio.Transport):
+    """A transport that keeps what it is given, and may be slow to send it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.closing = False
+        self.waiting = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def abort(self) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+
+class Pika:
+    """pika's side: keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.lost: list[Exception | None] = []
+        self.eof = 0
+
+    def connection_made(self, transport: object) -> None: ...
+
+    def data_received(self, data: bytes) -> None:
+        self.parts.append(data)
+
+    def eof_received(self) -> bool:
+        self.eof += 1
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.append(error)
+
+
+def run(body: Callable[[Stream, Socket, Pika], Coroutine[Any, Any, None]]) -> None:
+    """Run with a stream that is connected."""
+
+    async def connected() -> None:
+        pika, sock = Pika(), Socket()
+        stream = Stream(pika)  # type: ignore[arg-type] # it has what is called, and no base class
+        stream.connection_made(sock)
+        await body(stream, sock, pika)
+
+    asyncio.run(connected())
+
+
+def test_what_is_written_in_one_turn_leaves_at_once() -> None:
+    """Three frames of one message, and an acknowledgement."""
+
+    async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
+        for frame in (b"method", b"header", b"body", b"ack"):
+            stream.write(frame)
+        assert [] == sock.writes
+        await asyncio.sleep(0)
+        assert [b"methodheaderbodyack"] == sock.writes
+
+    run(body)
+
+
+def test_the_next_turn_begins_anew() -> None:
+    """Nothing is sent twice."""
+
+    async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
+        stream.write(b"one")
+        await asyncio.sleep(0)
+        stream.write(b"two")
+        await asyncio.sleep(0)
+        assert [b"one", b"two"] == sock.writes
+
+    run(body)
+
+
+def test_an_abort_sends_what_was_written() -> None:
+    """The last word of pika's own close, which follows at once."""
+
+    async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
+        stream.write(b"close-ok")
+        stream.abort()
+        await asyncio.sleep(0)
+        assert ([b"close-ok"], True) == (sock.writes, sock.closing)
+
+    run(body)
+
+
+def test_nothing_is_written_to_a_socket_that_is_gone() -> None:
+    """The loop would warn of each."""
+
+    async def body(stream: Stream, sock: Socket, pika: Pika) -> None:
+        stream.write(b"late")
+        sock.closing = True
+        error = ConnectionResetError()
+        stream.connection_lost(error)
+        await asyncio.sleep(0)
+        assert ([], [error]) == (sock.writes, pika.lost)
+
+    run(body)
+
+
+def test_what_has_not_left_is_counted() -> None:
+    """In our hands, and in the transport's."""
+
+    async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
+        stream.write(b"12345")
+        sock.waiting = 100
+        assert 105 == stream.get_write_buffer_size()
+
+    run(body)
+
+
+@pytest.mark.parametrize("size", [1, 16 * 1024, 100_001])
+def test_what_comes_is_handed_on_in_parts(size: int) -> None:
+    """All of it, in its order, and not too much at once."""
+    data = bytes(number % 251 for number in range(size))
+
+    async def body(stream: Stream, _sock: Socket, pika: Pika) -> None:
+        stream.data_received(data)
+        assert data == b"".join(pika.parts)
+        assert max(map(len, pika.parts)) <= 16 * 1024
+
+    run(body)
+
+
+def test_the_end_of_what_comes_is_handed_on() -> None:
+    """The loop closes then, as pika's «no» asks."""
+
+    async def body(stream: Stream, _sock: Socket, pika: Pika) -> None:
+        assert stream.eof_received() is False
+        assert 1 == pika.eof
+
+    run(body)

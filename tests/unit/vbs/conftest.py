@@ -1,0 +1,17 @@
+"""Sockets behave alike on both event loops, or whether a call is in doubt would hang on what is installed."""
+
+import asyncio
+
+import pytest
+
+from handler import event_loop
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``handler.event_loop`` run on this one."""
+    if request.param == "asyncio":
+        monkeypatch.setattr(event_loop, "_new_loop", asyncio.new_event_loop)
+    else:
+        uvloop = pytest.importorskip("uvloop", reason="the extra `fast` is not installed")
+        monkeypatch.setattr(event_loop, "_new_loop", uvloop.new_event_loop)
