@@ -4,6 +4,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,6 +15,7 @@ from infra.local.server import RabbitProcess
 from tests.chaos.conftest import MakeSite
 from tests.chaos.site import Site, many, wait_for
 from tests.proxy import TcpProxy
+from tests.tls import make_certificate, tls_front
 
 pytestmark = pytest.mark.broker
 
@@ -45,6 +47,20 @@ def _behind(proxy: TcpProxy, amqp_url: str) -> str:
 def _proxy(stack: ExitStack, amqp_url: str) -> TcpProxy:
     parts = urlsplit(amqp_url)
     return stack.enter_context(TcpProxy(parts.hostname or "", parts.port or 5672))
+
+
+def test_a_link_over_tls_carries_everything(make_site: MakeSite, amqp_url: str, tmp_path: Path) -> None:
+    """More than one record's worth each way, on the worker's own event loop."""
+    parts = urlsplit(amqp_url)
+    certificate = make_certificate(tmp_path, "IP:127.0.0.1")
+    with tls_front(parts.port or 5672, certificate) as port:
+        site = make_site(amqp_url)
+        url = f"amqps://{parts.username}:{parts.password}@127.0.0.1:{port}{parts.path or '/'}"
+        site.settings = {"AMQP_URL": url, "AMQP_CA_FILE": str(certificate.certificate)}
+        _started(site)
+        site.ask(dict(many(0, 200)))
+        site.wait_until_told(seconds=30)
+        site.judge("over TLS")
 
 
 def test_a_half_open_link_is_noticed(make_site: MakeSite, amqp_url: str) -> None:
