@@ -1,14 +1,17 @@
 """The loop that no promise can beat: consume, post, publish with confirm, acknowledge. Nothing else.
 
-Same broker, same pika adapter, same httpx transport as the worker; no models, no ledger, no policy. Run as
-``python -m tests.bench.bare``, with the worker's settings.
+Same broker, same httpx transport as the worker; no models, no ledger, no policy. Run as
+``python -m tests.bench.bare``, with the worker's settings: pika and asyncio as they come. With ``lean`` it
+has the worker's stream to the broker and its event loop, too.
 """
 
 import asyncio
+import sys
 
 import pika
 
-from handler import bootstrap
+from handler import bootstrap, event_loop
+from handler.broker import link as links
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.publisher import Publisher
 from handler.settings import load_settings
@@ -42,5 +45,13 @@ async def run() -> None:
         await link.closed
 
 
+def main(*, lean: bool) -> None:
+    if lean:
+        event_loop.run(run())
+    else:
+        vars(links)["IoServices"] = lambda loop: loop  # pika's own way with an asyncio loop
+        asyncio.run(run())
+
+
 if __name__ == "__main__":
-    asyncio.run(run())
+    main(lean="lean" in sys.argv)

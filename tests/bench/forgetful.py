@@ -4,8 +4,9 @@ Run as ``python -m tests.bench.forgetful``, with the worker's settings.
 """
 
 import asyncio
+import gc
 
-from handler import bootstrap
+from handler import bootstrap, event_loop
 from handler.ledger.memory import MemoryLedger
 from handler.settings import load_settings
 from handler.worker_bootstrap import make_worker
@@ -15,8 +16,9 @@ async def run() -> None:
     settings = load_settings()
     async with bootstrap.parts(settings) as parts:
         forgetful = parts._replace(ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
+        gc.freeze()  # as the worker does
         await make_worker(forgetful).run(asyncio.Event())
 
 
 if __name__ == "__main__":
-    asyncio.run(run())
+    event_loop.run(run())

@@ -33,6 +33,7 @@ from infra.local.server import free_ports
 
 PROGRAMS = {
     "bare": ("-m", "tests.bench.bare"),
+    "lean": ("-m", "tests.bench.bare", "lean"),
     "forgetful": ("-m", "tests.bench.forgetful"),
     "worker": ("-m", "handler", "worker"),
     "metrics": ("-m", "handler", "worker"),
@@ -233,7 +234,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--latency", type=float, nargs="*", default=[0.0, 0.05])
-    parser.add_argument("--programs", nargs="*", default=["bare", "forgetful", "worker"])
+    parser.add_argument("--programs", nargs="*", default=["bare", "lean", "forgetful", "worker"])
     arguments = parser.parse_args()
     with running_broker() as broker:
         os.environ["AMQP_URL"] = broker.url
