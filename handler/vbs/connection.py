@@ -32,8 +32,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._news: asyncio.Future[None] | None = None
         self._error: httpx.TransportError | None = None
-        self._patience: tuple[float, float] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self.idle_since = 0.0
         self._keep = True
         self._begin()
@@ -93,13 +91,13 @@ class Connection(asyncio.Protocol):
         """Wait for news of the server. Raises what has ended the connection before the answer was whole."""
         if self._error is None:
             self._news = self._loop.create_future()
-            self._patience = None if timeout is None else (self._loop.time() + timeout, timeout)
-            if self._timer is None:
-                self._look_at_the_clock()
+            timer = None if timeout is None else self._loop.call_later(timeout, self._time_out, timeout)
             try:
                 await self._news
             finally:
-                self._news = self._patience = None
+                self._news = None
+                if timer is not None:
+                    timer.cancel()
         if self._error is not None and not self._complete:
             raise self._error
 
@@ -113,19 +111,8 @@ class Connection(asyncio.Protocol):
         self.close()
         self._tell()
 
-    def _look_at_the_clock(self) -> None:
-        """Fail where the patience of who waits is at its end, else look again then.
-
-        One timer for many requests: to set and to cancel one for each is 3 % of a call.
-        """
-        self._timer = None
-        if self._patience is None:
-            return
-        until, seconds = self._patience
-        if self._loop.time() >= until:
-            self._fail(httpx.ReadTimeout(f"nothing came within {seconds:g} s"))
-        else:
-            self._timer = self._loop.call_at(until, self._look_at_the_clock)
+    def _time_out(self, seconds: float) -> None:
+        self._fail(httpx.ReadTimeout(f"nothing came within {seconds:g} s"))
 
     # asyncio calls these …
 
@@ -149,8 +136,6 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell who waits; a body that was announced without a length has come to its end."""
-        if self._timer is not None:
-            self._timer.cancel()
         if error is None and self._head is not None and not self._told_length():
             self._complete = True
         if error is None:

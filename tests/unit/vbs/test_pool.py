@@ -151,6 +151,41 @@ def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     assert [b"{}", b"{}"] == with_pool(Server(answer), use)
 
 
+def test_each_request_has_its_own_patience() -> None:
+    """A short one after a long one on the same connection."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 0:
+            writer.write(OK)
+            await writer.drain()
+
+    server = Server(answer)
+
+    async def use(pool: Pool, url: str) -> None:
+        await ask(pool, url, {"read": 60.0})
+        with pytest.raises(httpx.ReadTimeout, match=r"within 0\.1 s"):
+            async with asyncio.timeout(10):
+                await ask(pool, url, {"read": 0.1})
+
+    with_pool(server, use)
+    assert 1 == server.connections
+
+
+def test_a_long_patience_follows_a_short_one() -> None:
+    """The end of the one before is not the end of this one."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            await asyncio.sleep(0.3)
+        writer.write(OK)
+        await writer.drain()
+
+    async def use(pool: Pool, url: str) -> Sequence[bytes]:
+        return [await ask(pool, url, {"read": seconds}) for seconds in (0.1, 10.0)]
+
+    assert [b"{}", b"{}"] == with_pool(Server(answer), use)
+
+
 def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name may have an address that does not answer, such as one of IPv6 that leads nowhere."""
 
