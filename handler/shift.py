@@ -101,8 +101,10 @@ class Shift:
 
     async def _work(self) -> None:
         while True:
+            # Read before the limit is: a pause that ends in between would be slept through without an end.
+            pause = self._intake.pause_left()
             await self._adjust()
-            await self._change(seconds=self._intake.pause_left() or None)
+            await self._change(seconds=pause or None)
 
     async def drain(self, seconds: float) -> int:
         """Let what is in hand come to its end; return how many messages did not within ``seconds``."""
