@@ -17,7 +17,7 @@ async def run() -> None:
     async with bootstrap.parts(settings) as parts:
         forgetful = parts._replace(ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
         gc.freeze()  # this, too, as the worker does
-        gc.set_threshold(10_000)
+        gc.set_threshold(10_000, 2, 2)
         await make_worker(forgetful).run(asyncio.Event())
 
 

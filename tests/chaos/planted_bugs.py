@@ -134,6 +134,12 @@ BUGS: Mapping[str, Bug] = {
         "            await self._stop_consuming()\n",
         "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
     ),
+    "look at the pause after the limit": Bug(
+        "handler/shift.py",
+        "            pause = self._intake.pause_left()\n            await self._adjust()\n",
+        "            await self._adjust()\n            pause = self._intake.pause_left()\n",
+        "tests/integration/test_shift.py::test_a_pause_that_ends_at_any_moment_ends",
+    ),
 }
 
 QUICK: Sequence[str] = ("skip the look-up", "forget what was made", "count attempts in an outage")

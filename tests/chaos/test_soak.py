@@ -88,9 +88,11 @@ def _flat(samples: Sequence[Vitals]) -> tuple[float, str]:
         [each.at / 3600 for each in samples], [each.rss for each in samples]
     )
     sizes, files = [each.rss for each in samples], [each.descriptors for each in samples]
+    tenths = sizes[:: max(1, len(sizes) // 10)]
     return slope, (
         f"{slope:+.2f} MB/h over {samples[-1].at - samples[0].at:.0f} s,"
-        f" {min(sizes):.1f} to {max(sizes):.1f} MB, {min(files)} to {max(files)} descriptors"
+        f" {min(sizes):.1f} to {max(sizes):.1f} MB ({', '.join(f'{size:.1f}' for size in tenths)}),"
+        f" {min(files)} to {max(files)} descriptors"
     )
 
 
