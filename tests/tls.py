@@ -75,7 +75,8 @@ async def _serve(
     await end.wait()
     server.close()
     for each in writers:
-        each.transport.abort()
+        if not each.is_closing():  # before Python 3.11.3 one that is closed must not be aborted
+            each.transport.abort()
     await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
 
 
