@@ -92,8 +92,9 @@ class Book:
         self._store = store
         self._leases = Leases(lease_seconds, monotonic=monotonic)
         self._ask_first = ask_first
-        # Random once: bytes of the kernel for each claim would be 2 % of an event.
-        self._tokens = map(f"{secrets.token_hex(16)}-{{:x}}".format, itertools.count())
+        # Random once: to ask the kernel for each claim's would be 2 % of an event.
+        self._owner = secrets.token_hex(16)
+        self._claims = itertools.count()
 
     @property
     def figures(self) -> Figures:
@@ -102,7 +103,8 @@ class Book:
 
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
         """See ``handler.ports.Ledger.claim``."""
-        token, asked, lease = next(self._tokens), self._leases.monotonic(), self._leases.seconds
+        token = f"{self._owner}-{next(self._claims):x}"
+        asked, lease = self._leases.monotonic(), self._leases.seconds
         answer = await self._store.change(
             key,
             lambda row, now: rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease),

@@ -4,7 +4,6 @@ Run as ``python -m tests.bench.forgetful``, with the worker's settings.
 """
 
 import asyncio
-import gc
 
 from handler import bootstrap, event_loop
 from handler.ledger.memory import MemoryLedger
@@ -16,8 +15,7 @@ async def run() -> None:
     settings = load_settings()
     async with bootstrap.parts(settings) as parts:
         forgetful = parts._replace(ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
-        gc.freeze()  # this, too, as the worker does
-        gc.set_threshold(10_000, 2, 2)
+        event_loop.tune_interpreter()
         await make_worker(forgetful).run(asyncio.Event())
 
 
