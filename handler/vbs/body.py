@@ -15,7 +15,10 @@ class Unreadable(ValueError):
 
 
 class Whole(httpx.AsyncByteStream):
-    """A body that has come already, as short ones do: read at once, without a generator for each layer."""
+    """A body that has come already, as short ones do: read at once, without a generator for each layer.
+
+    Its maker sees to the bound, since it is in memory already.
+    """
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -24,20 +27,20 @@ class Whole(httpx.AsyncByteStream):
         yield self.content
 
 
-async def read_body(response: httpx.Response, limit: int = BODY_LIMIT) -> bytes:
-    """Read the whole body. Raises ``Unreadable`` where it is longer than ``limit`` bytes or compressed."""
+async def read_body(response: httpx.Response) -> bytes:
+    """Read the whole body. Raises ``Unreadable`` where it is longer than ``BODY_LIMIT`` or compressed."""
     _refuse_compressed(response)
-    if isinstance(response.stream, Whole) and len(response.stream.content) <= limit:
+    if isinstance(response.stream, Whole):
         return response.stream.content
-    stream = _Bounded(cast("httpx.AsyncByteStream", response.stream), limit)
+    stream = _Bounded(cast("httpx.AsyncByteStream", response.stream))
     return b"".join([part async for part in stream])
 
 
-def bound(response: httpx.Response, limit: int = BODY_LIMIT) -> None:
-    """Let reading raise ``Unreadable`` as soon as it exceeds ``limit`` bytes; now if it is compressed."""
+def bound(response: httpx.Response) -> None:
+    """Let reading raise ``Unreadable`` as soon as it exceeds ``BODY_LIMIT``; now if it is compressed."""
     _refuse_compressed(response)
     if isinstance(response.stream, httpx.AsyncByteStream):
-        response.stream = _Bounded(response.stream, limit)
+        response.stream = _Bounded(response.stream)
 
 
 def _refuse_compressed(response: httpx.Response) -> None:
@@ -47,16 +50,15 @@ def _refuse_compressed(response: httpx.Response) -> None:
 
 
 class _Bounded(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream, limit: int) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
-        self._limit = limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for part in self._stream:
             size += len(part)
-            if size > self._limit:
-                raise Unreadable(f"the body is longer than {self._limit} bytes")
+            if size > BODY_LIMIT:
+                raise Unreadable(f"the body is longer than {BODY_LIMIT} bytes")
             yield part
 
     async def aclose(self) -> None:

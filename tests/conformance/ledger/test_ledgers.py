@@ -125,6 +125,25 @@ async def test_giving_up_leaves_a_claim_to_its_holder(ledger: Book) -> None:
     assert isinstance(await ledger.claim(KEY, "second"), Made)
 
 
+async def test_giving_up_keeps_a_doubt(ledger: Book) -> None:
+    """Whoever tries next, a replay perhaps, must look before they send: the backup may be there."""
+    doubt = Doubt(since=1700000000.0, looks=1, look_after=1700000030.0)
+    await ledger.doubt(await ours(ledger), doubt)
+    await ledger.give_up(KEY, "first", NO, attempts=1, watched=False)
+    assert doubt == (await ours(ledger, cause="first#replay", replay=True)).doubt
+
+
+async def test_a_replay_is_given_up_for_itself(ledger: Book) -> None:
+    """Not told the end of the backup that it was to replace; others still are."""
+    claim = await ours(ledger)
+    await ledger.made(claim, BACKUP)
+    await ledger.ended(KEY, BROKEN, backup_id=BACKUP.id, cause="first")
+    again = Ended(failure=NO, attempts=1)
+    assert again == await ledger.give_up(KEY, "first#r", NO, attempts=1, watched=False, replay=True)
+    assert again == await ledger.claim(KEY, "first#r", replay=True)
+    assert BROKEN == await ledger.claim(KEY, "second")
+
+
 async def test_what_was_made_is_not_given_up(ledger: Book) -> None:
     """It is told instead; but for one that is watched, whose backup was told before."""
     await ledger.made(await ours(ledger), BACKUP)

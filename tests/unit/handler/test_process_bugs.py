@@ -17,6 +17,7 @@ from tests.unit.handler.story import (
     MADE,
     failure,
     handle,
+    replayed,
     run,
     waits,
 )
@@ -135,6 +136,20 @@ def test_the_last_word_on_an_end_is_that_end() -> None:
         await _lose(world, times=TERMS.crash_limit)
         assert ["backup.failed"] == list(await world.run())
         assert Category.REFUSED == failure(world).category
+
+    run(body)
+
+
+def test_a_replay_that_kills_is_not_told_the_error_before_it() -> None:
+    """That its backup had ended in error is why it was sent back, and not what is wrong now."""
+
+    async def body() -> None:
+        world = World()
+        world.api.end_in_error("the driver said no")
+        await world.run(message(1))
+        letter = replayed(world.broker.dead[0].message, world, "replay-1")
+        await world.run(letter._replace(headers={"x-delivery-count": TERMS.crash_limit}))
+        assert ["backup_error", "invalid"] == [each.reason["dl-category"] for each in world.broker.dead]
 
     run(body)
 

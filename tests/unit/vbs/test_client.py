@@ -91,6 +91,14 @@ def test_an_id_is_enough(extra: Mapping[str, object]) -> None:
     assert BACKUP == server.call(lambda api: api.create(PROJECT, REQUEST)).id
 
 
+def test_what_an_answer_says_can_be_told() -> None:
+    """JSON can spell half of a character; an outcome with it in could not be written, made backup or not."""
+    server = always(202, json.dumps({"backup": {"id": BACKUP, "name": "half \ud800 é"}}).encode())
+    backup = server.call(lambda api: api.create(PROJECT, REQUEST))
+    assert "half ? é" == backup.name
+    assert backup == AcceptedBackup.model_validate_json(backup.model_dump_json())
+
+
 @pytest.mark.parametrize("status", [200, 202, 204])
 @pytest.mark.parametrize(
     "body",
