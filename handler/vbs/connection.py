@@ -63,10 +63,12 @@ class Connection(asyncio.Protocol):
 
     def whole(self) -> bytes | None:
         """Return the body where all of it is there, or None."""
-        if not self._complete or self._buffered > _BUFFER_LIMIT:
+        if not self._complete:
             return None
         body = b"".join(self._body)
         self._body.clear()
+        if self._transport is not None:
+            self._transport.resume_reading()  # another request may follow
         return body
 
     async def body(self, timeout: float | None) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 
 from handler import event_loop
-from handler.vbs.connection import HEADER_LIMIT
+from handler.vbs.connection import HEADER_LIMIT, Connection
 from handler.vbs.pool import Pool, _Use, encoded
 from tests.tls import make_certificate, tls_front
 
@@ -202,6 +202,33 @@ def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) ->
         return await ask(pool, url.replace("127.0.0.1", "two.example"))
 
     assert b"{}" == with_pool(server, use)
+
+
+def test_a_whole_answer_of_any_size_leaves_its_connection_reading() -> None:
+    """More may come before anybody looks than is let in at once: then reading has paused."""
+
+    class Socket(asyncio.Transport):
+        reading = True
+
+        def pause_reading(self) -> None:
+            self.reading = False
+
+        def resume_reading(self) -> None:
+            self.reading = True
+
+        def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    async def run() -> tuple[bool, int, bool]:
+        connection, sock = Connection(), Socket()
+        connection.connection_made(sock)
+        asking = asyncio.create_task(connection.ask(b"GET / HTTP/1.1\r\n\r\n", None))
+        await asyncio.sleep(0)
+        connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + b"x" * 600_000)
+        paused = not sock.reading
+        await asking
+        return paused, len(connection.whole() or b""), sock.reading
+
+    assert (True, 600_000, True) == event_loop.run(run())
 
 
 def test_an_abandoned_answer_ends_its_connection() -> None:
