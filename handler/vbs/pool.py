@@ -4,7 +4,7 @@
 comes after it is another error: on that rests whether a call without an answer is in doubt.
 
 Why not httpx's own: its pool looks at every idle connection at each request, so that more in flight makes it
-slower. CPU per create with 64 in flight: 2.9 ms, and 0.10 ms here (``python -m tests.bench.transports``).
+slower. CPU per create with 64 in flight: 2.4 ms, and 0.09 ms here (``python -m tests.bench.transports``).
 aiohttp's behind httpx took 0.19 ms, and told most losses as a connection that was never made.
 """
 
