@@ -12,14 +12,18 @@ from handler.ports import Key
 T = TypeVar("T")
 
 MAX_IDLE = 100_000
-"""Rows kept that nobody is at; the one not touched for longest goes first."""
+"""Rows kept that nobody is at, unless said otherwise."""
 
 
 class MemoryStore:
-    """Rows in a dict. No method awaits, so each is a transaction of its own on its loop."""
+    """Rows in a dict. No method awaits, so each is a transaction of its own on its loop.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Of the rows that nobody is at, those beyond ``max_idle`` that were not touched for longest are forgotten.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE) -> None:
         self.figures = Figures()
+        self._max_idle = max_idle
         self._clock = clock
         self._rows: dict[Key, Row] = {}
         self._idle: dict[Key, None] = {}
@@ -39,7 +43,7 @@ class MemoryStore:
         self._idle.pop(key, None)
         if row.idle:
             self._idle[key] = None
-        if len(self._idle) > MAX_IDLE:
+        if len(self._idle) > self._max_idle:
             self._delete(next(iter(self._idle)))
 
     def _delete(self, key: Key) -> None:
@@ -86,8 +90,8 @@ class MemoryLedger(Book):
         lease_seconds: float = 20.0,
         *,
         ask_first: bool = False,
+        max_idle: int = MAX_IDLE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(
-            MemoryStore(clock), lease_seconds=lease_seconds, ask_first=ask_first, monotonic=monotonic
-        )
+        store = MemoryStore(clock, max_idle=max_idle)
+        super().__init__(store, lease_seconds=lease_seconds, ask_first=ask_first, monotonic=monotonic)

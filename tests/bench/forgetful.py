@@ -1,6 +1,8 @@
 """The worker without a ledger and without look-ups: what the promises of the ledger are measured against.
 
-Run as ``python -m tests.bench.forgetful``, with the worker's settings.
+Run as ``python -m tests.bench.forgetful``, with the worker's settings. Copies of an event in flight are one
+backup still. What is done is forgotten at once: kept in memory, it would cost walks of the garbage collector
+(4 % of the time for 30,000 events), which no ledger on disk has.
 """
 
 import asyncio
@@ -14,9 +16,9 @@ from handler.worker_bootstrap import make_worker
 async def run() -> None:
     settings = load_settings()
     async with bootstrap.parts(settings) as parts:
-        forgetful = parts._replace(ledger=MemoryLedger(lease_seconds=settings.lease_seconds))
+        ledger = MemoryLedger(lease_seconds=settings.lease_seconds, max_idle=0)
         event_loop.tune_interpreter()
-        await make_worker(forgetful).run(asyncio.Event())
+        await make_worker(parts._replace(ledger=ledger)).run(asyncio.Event())
 
 
 if __name__ == "__main__":

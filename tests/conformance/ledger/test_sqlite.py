@@ -317,10 +317,9 @@ async def test_unsettled_rows_outlive_a_short_retention() -> None:
     assert await ledger.prune(86400) == 1
 
 
-async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_is_bounded() -> None:
     """Without a file the oldest that nobody is at is forgotten first; a claim never is."""
-    monkeypatch.setattr("handler.ledger.memory.MAX_IDLE", 2)
-    ledger = MemoryLedger()
+    ledger = MemoryLedger(max_idle=2)
     claims = [await ledger.claim(Key("p", str(number)), "c") for number in range(5)]
     for claim in claims[:4]:
         assert isinstance(claim, Ours)
