@@ -36,6 +36,8 @@ make_environment() {
   python=$(find_python)
   require_venv_module "$python"
   say "Setting up .venv/ with $("$python" --version) (once; a minute or so)."
+  # Through a link, --clear would empty an environment that is somebody else's.
+  if [ -L .venv ]; then rm .venv; fi
   "$python" -m venv --clear .venv
   install_quietly --require-hashes -r requirements.lock
   install_quietly --no-deps -e .
