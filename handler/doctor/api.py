@@ -112,10 +112,7 @@ class _Caller:
         )
         response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
         self.clocks.note(response)
-        try:
-            return response, await read_body(response)
-        finally:
-            await response.aclose()
+        return response, await read_body(response)
 
     def _refused(self, error: ApiError, project: str) -> Finding:
         remedy = "try again; if it stays, ask who runs the API"

@@ -17,7 +17,7 @@ class Unreadable(ValueError):
 class Whole(httpx.AsyncByteStream):
     """A body that has come already, as short ones do: read at once, without a generator for each layer.
 
-    Its maker sees to the bound, since it is in memory already.
+    Its maker sees to the bound, since it is in memory already, and has nothing left to close.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -28,12 +28,21 @@ class Whole(httpx.AsyncByteStream):
 
 
 async def read_body(response: httpx.Response) -> bytes:
-    """Read the whole body. Raises ``Unreadable`` where it is longer than ``BODY_LIMIT`` or compressed."""
-    _refuse_compressed(response)
+    """Read the whole body, and close the answer.
+
+    Raises:
+        Unreadable: it is longer than ``BODY_LIMIT``, or compressed.
+
+    """
     if isinstance(response.stream, Whole):
+        _refuse_compressed(response)
         return response.stream.content
-    stream = _Bounded(cast("httpx.AsyncByteStream", response.stream))
-    return b"".join([part async for part in stream])
+    try:
+        _refuse_compressed(response)
+        stream = _Bounded(cast("httpx.AsyncByteStream", response.stream))
+        return b"".join([part async for part in stream])
+    finally:
+        await response.aclose()
 
 
 def bound(response: httpx.Response) -> None:

@@ -167,8 +167,6 @@ class VbsClient:
                     if not _refused(status):
                         raise
                     return response, b""  # too long, or compressed: then the status alone decides
-                finally:
-                    await response.aclose()
         except NO_ANSWER as error:
             nothing_made = never_left(error) or request.extensions.get(SIGNING_IN) or _refused(status)
             category = Category.UNAVAILABLE if nothing_made else lost

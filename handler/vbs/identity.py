@@ -92,10 +92,7 @@ async def _post(
         extensions={"timeout": client.timeout.as_dict()},
     )
     response = await client.send(request, auth=None, stream=True, follow_redirects=False)
-    try:
-        return response, await read_body(response)
-    finally:
-        await response.aclose()
+    return response, await read_body(response)
 
 
 def token_url(auth_url: str) -> str:

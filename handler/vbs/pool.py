@@ -160,9 +160,9 @@ async def _places(host: str, port: int) -> Sequence[AddrInfoType]:
 
 def encoded(request: httpx.Request) -> bytes:
     """Return a request as it is sent. Raises ``httpx.LocalProtocolError`` where a header would be two."""
-    headers = request.headers.raw
-    if any(b"\n" in value or b"\r" in value for _, value in headers):
-        raise httpx.LocalProtocolError("a line break within a header")
-    fields = [name + b": " + value for name, value in headers]
     first = b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)
-    return b"\r\n".join([first, *fields, b"", request.content])
+    lines = [first, *[name + b": " + value for name, value in request.headers.raw]]
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") >= len(lines) or head.count(b"\r") >= len(lines):
+        raise httpx.LocalProtocolError("a line break within a header")
+    return b"".join((head, b"\r\n\r\n", request.content))
