@@ -17,7 +17,8 @@ class Unreadable(ValueError):
 class Whole(httpx.AsyncByteStream):
     """A body that has come already, as short ones do: read at once, without a generator for each layer.
 
-    Its maker sees to the bound, since it is in memory already, and has nothing left to close.
+    Its maker sees to the bound, since it is in memory already, and that it is not compressed; nothing is left
+    to close.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -35,7 +36,6 @@ async def read_body(response: httpx.Response) -> bytes:
 
     """
     if isinstance(response.stream, Whole):
-        _refuse_compressed(response)
         return response.stream.content
     try:
         _refuse_compressed(response)

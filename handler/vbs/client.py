@@ -4,7 +4,6 @@ Requests are built by hand and sent with ``client.send``: with ``client.post`` h
 call what never differs (``python -m tests.bench.transports`` measures both).
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -22,6 +21,7 @@ from handler.request import BackupRequest
 from handler.vbs import answers, faults, pages
 from handler.vbs.async_auth import SIGNING_IN
 from handler.vbs.body import Unreadable, parse_json, read_body
+from handler.vbs.deadlines import Deadlines
 from handler.vbs.unanswered import NO_ANSWER, describe, never_left
 
 _MAX_PAGES = 50
@@ -51,7 +51,7 @@ class VbsClient:
         self._client = client
         self._notify = notify
         self._auth = auth
-        self._deadline = 2 * timeout
+        self._deadlines = Deadlines(2 * timeout)
         self._timeout = httpx.Timeout(timeout).as_dict()
         self._root = httpx.URL(f"{endpoint.rstrip('/')}/{version}")
         host = self._root.netloc.decode("ascii")
@@ -155,8 +155,9 @@ class VbsClient:
         status = None
         began = time.perf_counter()
         request.headers.encoding = "ascii"
+        running = self._deadlines.begin()
         try:
-            async with asyncio.timeout(self._deadline):
+            async with running:
                 response = await self._client.send(
                     request, auth=self._auth, stream=True, follow_redirects=False
                 )
@@ -172,6 +173,7 @@ class VbsClient:
             category = Category.UNAVAILABLE if nothing_made else lost
             raise ApiError(category, f"no usable answer: {describe(error)}", status=status) from None
         finally:
+            self._deadlines.end(running)
             seconds = time.perf_counter() - began
             self._notify(Call(route, request.method, request.url.host, status, seconds, time.time()))
 

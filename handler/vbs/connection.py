@@ -20,7 +20,8 @@ _BUFFER_LIMIT = 256 * 1024
 
 _LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
-Head = tuple[int, list[tuple[bytes, bytes]]]
+Headers = list[tuple[bytes, bytes]]
+Head = tuple[int, Headers]
 """Status and headers."""
 
 
@@ -40,7 +41,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._head: Head | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: Headers = []
         self._head_size = 0
         self._body: deque[bytes] = deque()
         self._buffered = 0

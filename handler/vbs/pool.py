@@ -19,7 +19,7 @@ import httpx
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from handler.vbs.body import Whole
-from handler.vbs.connection import Connection
+from handler.vbs.connection import Connection, Head, Headers
 
 Origin = tuple[str, str, int | None]
 """Scheme, host and port."""
@@ -49,8 +49,7 @@ class Pool(httpx.AsyncBaseTransport):
         except BaseException:
             use.end()
             raise
-        stream = use.whole() or use
-        return httpx.Response(status, headers=headers, stream=stream, request=request)
+        return httpx.Response(status, headers=headers, stream=use.whole(headers) or use, request=request)
 
     async def aclose(self) -> None:
         """Close what is idle."""
@@ -128,7 +127,7 @@ class _Use(httpx.AsyncByteStream):
         self._connection: Connection | None = None
         self._over = False
 
-    async def ask(self, message: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
+    async def ask(self, message: bytes) -> Head:
         self._connection = await self._pool.take(self._origin, self._timeouts.get("connect"))
         return await self._connection.ask(message, self._timeouts.get("read"))
 
@@ -137,9 +136,11 @@ class _Use(httpx.AsyncByteStream):
             async for part in self._connection.body(self._timeouts.get("read")):
                 yield part
 
-    def whole(self) -> Whole | None:
-        """Return the body, and end the use, where all of it came with the head."""
-        content = self._connection.whole() if self._connection else None
+    def whole(self, headers: Headers) -> Whole | None:
+        """Return the body, and end the use, where all of it came with the head and as it is."""
+        if self._connection is None or any(name.lower() == b"content-encoding" for name, _ in headers):
+            return None
+        content = self._connection.whole()
         if content is None:
             return None
         self.end()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -58,6 +59,13 @@ async def _dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         writer.write(b" ")
         await writer.drain()
         await asyncio.sleep(0.02)
+
+
+async def _compressed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"}}")
+    body = zlib.compress(b'{"backup": {"id": "54ba0e69-48a0-4a77-9cdf-a7979a7e2648"}}')
+    writer.write(HEAD + b"CONTENT-encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    await writer.drain()
 
 
 async def _no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,6 +128,13 @@ def _against(behave: Behaviour, transport: Callable[[], httpx.AsyncClient], time
 def test_a_lost_answer_is_in_doubt(behave: Behaviour, transport: Callable[[], httpx.AsyncClient]) -> None:
     """The request may have arrived; an endless body is cut at the bound."""
     assert C.IN_DOUBT == _against(behave, transport).category
+
+
+def test_a_compressed_answer_is_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """However short it is: what it says is not looked at."""
+    error = _against(_compressed, transport)
+    assert (error.category, error.status) == (C.IN_DOUBT, 202)
+    assert "compressed (deflate)" in error.message
 
 
 @pytest.mark.parametrize("behave", [_silent, _dripping])
