@@ -106,4 +106,5 @@ def test_nothing_is_left_after_the_parent_is_killed(tmp_path: Path) -> None:
         parent.kill()
 
     assert wait_until(lambda: not Path(folder).exists(), seconds=10)
-    assert [True, True] == [_is_gone(int(pid)) for pid in (server_pid, epmd_pid)]
+    # The server is killed before its folder goes, but with its many threads it may die after it.
+    assert wait_until(lambda: all(_is_gone(int(pid)) for pid in (server_pid, epmd_pid)), seconds=10)
