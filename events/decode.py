@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from events import cloudevents
-from events.errors import EventError, MalformedEvent
+from events.errors import EventError, EventIds, MalformedEvent
+from events.headers import MAX_DEPTH
 from events.message import WAITING, Message, State, unwrap
 from events.reading import Letter, parse_object
 from events.snapshot import ForeignEvent, SnapshotEvent
@@ -36,7 +37,8 @@ def open_message(message: Message, *, now: float) -> tuple[Message, State]:
         try:
             value = parse_object(message.body)
             if value.get("type") == WAITING:
-                return unwrap(value)
+                original, state = unwrap(value)
+                return original, state.until(now)
         except (MalformedEvent, ValueError):
             pass
     return message, State(first_seen=now)
@@ -51,13 +53,30 @@ def decode(original: Message, *, max_bytes: int) -> Event:
 
     """
     try:
-        if len(original.body) > max_bytes:
-            raise MalformedEvent("too_large", f"{len(original.body)} bytes are more than {max_bytes}")
-        return _decode(Part(original), depth=0)
+        event = _decode_within(original, max_bytes)
     except EventError as error:
         if error.ids.event_id is None:
             error.ids = error.ids._replace(event_id=original.derived_id)
         raise
+    if original.bad_headers and isinstance(event, SnapshotEvent):
+        names = ", ".join(original.bad_headers)
+        text = f"headers of more than {MAX_DEPTH} levels: {names}"[:1024]
+        raise MalformedEvent("bad_headers", text, ids_of(event))
+    return event
+
+
+def _decode_within(original: Message, max_bytes: int) -> Event:
+    if len(original.body) > max_bytes:
+        raise MalformedEvent("too_large", f"{len(original.body)} bytes are more than {max_bytes}")
+    return _decode(Part(original), depth=0)
+
+
+def ids_of(event: SnapshotEvent) -> EventIds:
+    """Return the event's identity; the project is the one that it names, if any."""
+    snapshot = event.snapshot
+    return EventIds(
+        event.id, event.source, event.type, snapshot.project_id, snapshot.volume_id, snapshot.snapshot_id
+    )
 
 
 def unpack(event: object) -> list[Message]:

@@ -6,17 +6,17 @@ however often it waited.
 """
 
 import base64
-import math
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from events.headers import headers_from_json, headers_to_json
+from events.properties import checked_properties, short_string
 
 WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
@@ -26,8 +26,8 @@ WaitReason = Literal["retry", "look", "watch", "tell", "check", "pause"]
 be told, a snapshot that is not complete yet, or everybody's trouble."""
 
 _NAMESPACE = uuid.UUID("c9f6a3b2-52a1-5d0e-8a3f-1d8e0f7b6a55")
-_CYCLE_HEADERS = re.compile(r"^x-(death|first-death-|last-death-|delivery-count|acquired-count)")
-_DECIMAL = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:E[+-]?\d{1,9})?")
+_RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
+"""The broker's counts of how often a message was handed over, which are not part of it."""
 # Old Cinder releases put the user's live token into their notifications. The quotes may be escaped, since
 # the inner message is JSON text inside JSON. Bounded, so that no body can make it slow.
 _TOKEN = re.compile(rb'(\\{0,7})"(_context_\w{0,40}token\w{0,40})\1"(\s{0,8}:\s{0,8})\1"[^"\\]{1,65536}\1"')
@@ -38,11 +38,16 @@ def _without_tokens(body: bytes) -> bytes:
 
 
 class Message(NamedTuple):
-    """A message as it arrived: body, AMQP ``content_type`` and ``headers``."""
+    """A message as it arrived: body, AMQP ``content_type``, ``headers`` and its other ``properties``.
+
+    ``bad_headers`` names the headers that could not be kept, since they are nested too deeply.
+    """
 
     body: bytes
     content_type: str | None = None
     headers: Mapping[str, Any] = MappingProxyType({})
+    properties: Mapping[str, Any] = MappingProxyType({})
+    bad_headers: tuple[str, ...] = ()
 
     @property
     def derived_id(self) -> str:
@@ -56,12 +61,9 @@ class Message(NamedTuple):
         return count if isinstance(count, int) else 0
 
     def blanked(self) -> "Message":
-        """The same message without live tokens, and without the broker's own marks.
-
-        With ``x-death`` and its kin left in, older brokers silently drop what goes round twice.
-        """
-        headers = {key: value for key, value in self.headers.items() if not _CYCLE_HEADERS.match(key)}
-        return Message(_without_tokens(self.body), self.content_type, headers)
+        """The same message without live tokens, and without the broker's counts of this delivery."""
+        headers = {key: value for key, value in self.headers.items() if key not in _RUNNING_COUNTS}
+        return self._replace(body=_without_tokens(self.body), headers=headers)
 
 
 class State(NamedTuple):
@@ -70,8 +72,9 @@ class State(NamedTuple):
     ``first_seen`` and ``accepted_at`` are seconds since the epoch. ``attempts`` counts tries that were this
     message's own trouble; ``waits`` every wait; ``crashes`` the processes that ended with it in hand.
     ``replay`` names the replay that sent it back from the dead letters. ``doubt_since`` and ``looks`` tell of
-    a call in doubt, for a ledger that forgets. ``traceparent`` is the W3C trace context of whoever handled it
-    last.
+    a call in doubt, for a ledger that forgets. ``absent_since`` and ``absences`` tell since when, and how
+    often in succession, the API has not found what it must know: a backup that it made, or a snapshot.
+    ``traceparent`` is the W3C trace context of whoever handled it last.
     """
 
     first_seen: float
@@ -84,7 +87,40 @@ class State(NamedTuple):
     replay: str | None = None
     doubt_since: float | None = None
     looks: int = 0
+    absent_since: float | None = None
+    absences: int = 0
     traceparent: str | None = None
+
+    def missed(self, now: float) -> "State":
+        """The same state after one more lookup that found nothing."""
+        since = now if self.absent_since is None else self.absent_since
+        return self._replace(absent_since=since, absences=self.absences + 1)
+
+    def seen(self) -> "State":
+        """The same state after a lookup that found it."""
+        return self._replace(absent_since=None, absences=0)
+
+    def until(self, now: float) -> "State":
+        """The same state with no time later than ``now``: clocks differ, and so may a forged state."""
+        return self._replace(
+            first_seen=min(self.first_seen, now),
+            accepted_at=None if self.accepted_at is None else min(self.accepted_at, now),
+            doubt_since=None if self.doubt_since is None else min(self.doubt_since, now),
+            absent_since=None if self.absent_since is None else min(self.absent_since, now),
+        )
+
+
+_MOST = 1_000_000
+Count = Annotated[int, Field(ge=0, le=_MOST)]
+"""Far more than any message comes to: with 5 s between two waits it is two months."""
+
+
+def _count(value: int) -> int:
+    return min(value, _MOST)
+
+
+Time = Annotated[float, Field(gt=0, lt=253_402_300_800, allow_inf_nan=False)]
+"""Seconds since the epoch, before the year 10000, which is as far as ``datetime`` goes."""
 
 
 class _Original(BaseModel):
@@ -93,6 +129,18 @@ class _Original(BaseModel):
     body: bytes
     content_type: str | None = None
     headers: dict[str, Any] = Field(default_factory=dict)
+    properties: dict[str, Any] = Field(default_factory=dict)
+    bad_headers: tuple[str, ...] = ()
+
+    def message(self) -> Message:
+        """Return the message. Raises ``ValueError``."""
+        return Message(
+            self.body,
+            short_string(self.content_type),
+            headers_from_json(self.headers),
+            checked_properties(self.properties),
+            self.bad_headers,
+        )
 
 
 class _Envelope(BaseModel):
@@ -105,16 +153,18 @@ class _Envelope(BaseModel):
     source: Literal["snapshot-backup"] = "snapshot-backup"
     id: str
     subject: str | None = None
-    firstseen: float = Field(gt=0, allow_inf_nan=False)
+    firstseen: Time
     waitreason: WaitReason
-    attempts: int = Field(ge=0, le=1_000_000)
-    waits: int = Field(ge=0, le=1_000_000_000)
-    crashes: int = Field(ge=0, le=1_000_000)
+    attempts: Count
+    waits: Count
+    crashes: Count
     backupid: str | None = None
-    acceptedat: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    acceptedat: Time | None = None
     replayid: str | None = None
-    doubtsince: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    looks: int = Field(default=0, ge=0, le=1_000_000)
+    doubtsince: Time | None = None
+    looks: Count = 0
+    absentsince: Time | None = None
+    absences: Count = 0
     traceparent: str | None = Field(default=None, max_length=55)
     data: _Original
 
@@ -130,16 +180,24 @@ def wrap(original: Message, state: State, *, event_id: str, subject: str | None 
         subject=subject,
         firstseen=state.first_seen,
         waitreason=state.reason,
-        attempts=state.attempts,
-        waits=state.waits,
-        crashes=state.crashes,
+        attempts=_count(state.attempts),
+        waits=_count(state.waits),
+        crashes=_count(state.crashes),
         backupid=state.backup_id,
         acceptedat=state.accepted_at,
         replayid=state.replay,
         doubtsince=state.doubt_since,
-        looks=state.looks,
+        looks=_count(state.looks),
+        absentsince=state.absent_since,
+        absences=_count(state.absences),
         traceparent=state.traceparent,
-        data=_Original(body=kept.body, content_type=kept.content_type, headers=headers_to_json(kept.headers)),
+        data=_Original(
+            body=kept.body,
+            content_type=kept.content_type,
+            headers=headers_to_json(kept.headers),
+            properties=dict(kept.properties),
+            bad_headers=kept.bad_headers,
+        ),
     )
     return envelope.model_dump_json(exclude_none=True).encode()
 
@@ -152,9 +210,6 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
 
     """
     envelope = _ENVELOPE.validate_python(_with_bytes(value))
-    original = Message(
-        envelope.data.body, envelope.data.content_type, headers_from_json(envelope.data.headers)
-    )
     state = State(
         first_seen=envelope.firstseen,
         reason=envelope.waitreason,
@@ -166,9 +221,11 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
         replay=envelope.replayid,
         doubt_since=envelope.doubtsince,
         looks=envelope.looks,
+        absent_since=envelope.absentsince,
+        absences=envelope.absences,
         traceparent=envelope.traceparent,
     )
-    return original, state
+    return envelope.data.message(), state
 
 
 def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -180,71 +237,3 @@ def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**value, "data": {**data, "body": base64.b64decode(body, b"-_", validate=True)}}
     except ValueError:
         return {**value, "data": None}
-
-
-def headers_to_json(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an AMQP table as JSON; ``headers_from_json`` makes the same table of it again."""
-    return {str(key): _to_json(item) for key, item in headers.items()}
-
-
-def _to_json(value: Any) -> Any:
-    """AMQP table values as JSON; what JSON has no word for becomes a table with one key, a tag."""
-    match value:
-        case bytes():
-            return {"$bytes": base64.b64encode(value).decode()}
-        case datetime():
-            return {"$time": value.replace(tzinfo=value.tzinfo or UTC).isoformat()}
-        case Decimal():
-            return {"$decimal": str(value)}
-        case float() if not math.isfinite(value):
-            return {"$float": str(value)}
-        case dict():
-            table = {str(key): _to_json(item) for key, item in value.items()}
-            return {"$table": table} if _is_tag(table) else table
-        case list() | tuple():
-            return [_to_json(item) for item in value]
-        case str() | int() | float() | None:
-            return value
-        case _:
-            return {"$text": str(value)}
-
-
-def headers_from_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Undo ``headers_to_json``. Raises ``ValueError``."""
-    return {key: _from_json(item) for key, item in value.items()}
-
-
-def _from_json(value: Any) -> Any:
-    """Undo ``_to_json``. Raises ``ValueError``."""
-    match value:
-        case dict() if _is_tag(value):
-            [(tag, content)] = value.items()
-            return _untag(tag, content)
-        case dict():
-            return {key: _from_json(item) for key, item in value.items()}
-        case list():
-            return [_from_json(item) for item in value]
-        case _:
-            return value
-
-
-def _is_tag(table: Mapping[str, Any]) -> bool:
-    return len(table) == 1 and next(iter(table)).startswith("$")
-
-
-def _untag(tag: str, content: Any) -> Any:
-    match tag, content:
-        case "$bytes", str():
-            return base64.b64decode(content, validate=True)
-        case "$time", str():
-            return datetime.fromisoformat(content)
-        case "$decimal", str() if _DECIMAL.fullmatch(content):
-            return Decimal(content)
-        case "$float", "nan" | "inf" | "-inf":
-            return float(content)
-        case "$text", str():
-            return content
-        case "$table", dict():
-            return {key: _from_json(item) for key, item in content.items()}
-        case _:
-            raise ValueError("an unknown tag in the original's headers")

@@ -133,6 +133,10 @@ class Batch:
         elif isinstance(error := task.exception(), ConnectionLost):
             log.info("to be handled again: %s", error, extra={"action": "message.left"})
             self._left.append(message)
+        elif error:
+            # Raised here it would cancel the others.
+            log.error("a bug: please report it", exc_info=error, extra={"action": "message.bug"})
+            self._left.append(message)
         else:
             self.kinds[task.result().kind] += 1
 

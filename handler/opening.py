@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from events.decode import Event, decode, open_message
+from events.decode import Event, decode, ids_of, open_message
 from events.errors import EventError, EventIds, InvalidEvent
 from events.message import Message, State
 from events.snapshot import ForeignEvent, SnapshotEvent
@@ -87,8 +87,5 @@ class Opening:
                 return event.ids
             case ForeignEvent():
                 return EventIds(type=event.type)
-        snapshot = event.snapshot
-        project_id = snapshot.project_id or self.tools.terms.default_project
-        return EventIds(
-            event.id, event.source, event.type, project_id, snapshot.volume_id, snapshot.snapshot_id
-        )
+        ids = ids_of(event)
+        return ids._replace(project_id=ids.project_id or self.tools.terms.default_project)

@@ -21,9 +21,10 @@ import logging
 from contextlib import nullcontext
 from typing import assert_never
 
-from events.errors import EventError, InvalidEvent
+from events.errors import EventError, EventIds, InvalidEvent
 from events.message import Message, State, wrap
 from events.outcome import Category, Failure, outcome
+from events.republish import inert
 from events.snapshot import ForeignEvent
 from handler import reply as replies
 from handler.choosing import Chooser
@@ -40,6 +41,7 @@ from handler.watching import Watching
 log = logging.getLogger(__name__)
 
 _BUG = "a bug: please report it"
+_WITHIN = "within snapshot-backup"
 
 
 class Process:
@@ -72,13 +74,39 @@ class Process:
             ConnectionLost: nothing replaces it yet; the broker will deliver it again.
 
         """
+        try:
+            return await self._handle_one(message)
+        except ConnectionLost:
+            raise
+        except Exception as error:
+            log.exception(_BUG, extra={"action": "message.bug"})
+            return await self._last_resort(message, error)
+
+    async def _handle_one(self, message: Message) -> Handled:
         opened = self._opening.open(message)
         with self._follow(opened.ids, opened.traceparent) as traceparent:
             crashes = opened.state.crashes + message.delivery_count
             state = opened.state._replace(traceparent=traceparent, crashes=crashes)
             handled = await self._handle(opened, state)
-            self._notify(handled)
+            self._report(handled)
         return handled
+
+    async def _last_resort(self, message: Message, error: Exception) -> Handled:
+        """Dead-letter the body as it arrived. Nothing of the message is read: reading it may have failed."""
+        now = self._tools.clock()
+        text = f"{type(error).__name__} {_WITHIN}"
+        headers = replies.minimal_headers(text, now=now, queue=self._tools.terms.queue)
+        await self._outbox.bury(Message(message.body), headers)
+        handled = Handled("failed", EventIds(), State(first_seen=now))
+        self._report(handled)
+        return handled
+
+    def _report(self, handled: Handled) -> None:
+        """Call the hook. The message is handled: an error of the hook must not have it handled again."""
+        try:
+            self._notify(handled)
+        except Exception:
+            log.exception(_BUG, extra={"action": "message.bug"})
 
     async def _handle(self, opened: Opened, state: State) -> Handled:
         if isinstance(opened.event, ForeignEvent):
@@ -88,15 +116,7 @@ class Process:
             reply = replies.wrong(case, opened.original)
         else:
             reply = await self._safely(case)
-        try:
-            return await self._deliver(opened, state, reply)
-        except ConnectionLost:
-            raise
-        except Exception as error:
-            # Left as it is, it would come back again and again.
-            log.exception(_BUG, extra={"action": "message.bug"})
-            bug = InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup", opened.ids)
-            return await self._deliver(opened, state, replies.wrong(bug, opened.original))
+        return await self._deliver(opened, state, reply)
 
     async def _safely(self, case: Case) -> Reply:
         """Reply whatever happens: a ledger out of reach is everybody's trouble, a bug this message's own."""
@@ -111,7 +131,7 @@ class Process:
             tried = case.tried()
             if tried.state.attempts < limits.max_attempts:
                 return replies.waits(tried, "retry", limits.rung(case.state.attempts))
-            message = f"{type(error).__name__} within snapshot-backup"
+            message = f"{type(error).__name__} {_WITHIN}"
             return replies.failed(tried, Failure(category=Category.INVALID, code="bug", message=message))
 
     async def _reply(self, case: Case) -> Reply:
@@ -211,12 +231,32 @@ class Process:
 
     async def _deliver(self, opened: Opened, state: State, reply: Reply) -> Handled:
         """Publish what replaces the message: first the outcome, then the wait or the dead letter."""
+        ended = False
+        try:
+            reply = await self._tell(reply, state)
+            ended = reply.bury is not None
+            await self._keep(opened, state, reply)
+        except ConnectionLost:
+            raise
+        except Exception as error:
+            if not ended:
+                bug = InvalidEvent("bug", f"{type(error).__name__} {_WITHIN}", opened.ids)
+                await self._tell(replies.wrong(bug, opened.original), state)
+            raise
+        return Handled(reply.kind, opened.ids, state, reply, opened.form)
+
+    async def _tell(self, reply: Reply, state: State) -> Reply:
+        """Publish the outcome; where no queue is bound for it, the reply becomes a wait."""
         try:
             if reply.tell:
                 await self._outbox.tell(outcome(reply.tell, traceparent=state.traceparent))
         except Unroutable:
             later = state._replace(reason="tell", waits=state.waits + 1)
-            reply = Reply("waiting", wait=replies.Wait(later, self._tools.limits.rung(state.waits)))
+            return Reply("waiting", wait=replies.Wait(later, self._tools.limits.rung(state.waits)))
+        return reply
+
+    async def _keep(self, opened: Opened, state: State, reply: Reply) -> None:
+        """Put the message into a wait queue or the dead letters."""
         ids, original = opened.ids, opened.original
         if reply.wait:
             body = wrap(original, reply.wait.state, event_id=opened.event_id, subject=ids.snapshot_id)
@@ -224,14 +264,13 @@ class Process:
         if reply.bury:
             attempts = reply.tell.attempts if reply.tell else state.attempts
             await self._bury(opened, state._replace(attempts=attempts), reply.bury)
-        return Handled(reply.kind, ids, state, reply, opened.form)
 
     async def _bury(self, opened: Opened, state: State, failure: Failure) -> None:
         now, queue = self._tools.clock(), self._tools.terms.queue
         headers = replies.dead_letter_headers(
             failure, opened.ids, opened.original, state, now=now, queue=queue
         )
-        await self._outbox.bury(opened.original.blanked(), headers)
+        await self._outbox.bury(inert(opened.original.blanked()), headers)
 
 
 def _deadly(crashes: int) -> Failure:

@@ -205,8 +205,20 @@ def dead_letter_headers(
         "dl-first-seen": _time(state.first_seen),
         "dl-dead-at": _time(now),
         "dl-source-queue": queue,
+        "dl-dropped-headers": ", ".join(original.bad_headers)[:_MESSAGE_LIMIT] or None,
     }
     return {key: value for key, value in headers.items() if value is not None}
+
+
+def minimal_headers(message: str, *, now: float, queue: str) -> Mapping[str, Any]:
+    """Return the ``dl-`` headers of a message of which nothing could be read."""
+    return {
+        "dl-category": Category.INVALID.value,
+        "dl-code": "bug",
+        "dl-message": message,
+        "dl-dead-at": _time(now),
+        "dl-source-queue": queue,
+    }
 
 
 def _time(seconds: float) -> str:

@@ -16,6 +16,7 @@ from pika.exceptions import AMQPError
 
 from events.message import Message
 from handler.broker.link import Channel
+from handler.broker.properties import received
 
 log = logging.getLogger(__name__)
 
@@ -103,14 +104,5 @@ class Consumer:
         self._on_cancel()
 
     def _deliver(self, _raw: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-        headers = {
-            key if isinstance(key, str) else _text(key): value
-            for key, value in (properties.headers or {}).items()
-        }
-        message = Message(body, _text(properties.content_type), headers)
+        message = received(properties, body, redelivered=method.redelivered)
         self._on_delivery(Delivery(message, method.delivery_tag, method.redelivered, self._channel))
-
-
-def _text(value: Any) -> Any:
-    """Pika gives short strings that are no UTF-8 as bytes, where nobody expects any."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -6,17 +6,17 @@ waits while the message stays in hand; only a lost connection ends it, since the
 
 import asyncio
 import logging
-import struct
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError
 
 from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome
+from handler.broker.fitting import fitting
 from handler.broker.link import ChannelClosed, Link
+from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology, declare
 from handler.errors import PublishRefused, Unroutable
@@ -25,11 +25,8 @@ from handler.hooks import OnPublished, Published, PublishedKind, unheard
 
 log = logging.getLogger(__name__)
 
-_PERSISTENT = 2
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 10.0
-_FRAME_ROOM = 131_072 - 4_096
-"""All headers share one frame of 128 KiB; what is left over is for the other properties."""
 
 
 class BrokerOutbox:
@@ -56,7 +53,7 @@ class BrokerOutbox:
         """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE,
-            delivery_mode=_PERSISTENT,
+            delivery_mode=PERSISTENT,
             message_id=outcome.id,
             type=outcome.type,
             app_id=SOURCE,
@@ -77,16 +74,12 @@ class BrokerOutbox:
 
     async def wait(self, body: bytes, *, seconds: float) -> None:
         """Put a wrapped message into the first wait queue whose delay is not shorter."""
-        properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT)
+        properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT)
         await self._into_queue("wait", self._topology.wait_queue(seconds), body, properties)
 
     async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""
-        properties = pika.BasicProperties(
-            content_type=message.content_type,
-            delivery_mode=_PERSISTENT,
-            headers=fitting({**message.headers, **reason}),
-        )
+        properties = to_publish(message, fitting({**message.headers, **reason}))
         await self._into_queue("dead_letter", self._topology.dead, message.body, properties)
 
     async def send(
@@ -150,45 +143,3 @@ class BrokerOutbox:
                     await declare(self._link, self._topology)
                 self._publisher = await Publisher.open(await self._link.channel())
             return self._publisher
-
-
-def fitting(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the headers cut down to what one frame holds.
-
-    The message's text goes first, then the largest of the original's headers, which are then named in
-    ``dl-dropped-headers``.
-    """
-    kept = {key: _encodable(value) for key, value in headers.items()}
-    dropped: list[str] = []
-    while _size(kept) > _FRAME_ROOM:
-        text = kept.get("dl-message")
-        if isinstance(text, str) and len(text) > 64:
-            kept["dl-message"] = text[:63] + "…"
-            continue
-        own = [key for key in kept if not key.startswith("dl-")]
-        if not own:
-            break
-        largest = max(own, key=lambda key: _size({key: kept[key]}))
-        dropped.append(largest[:64])
-        del kept[largest]
-        kept["dl-dropped-headers"] = ", ".join(dropped)[:1024]
-    return kept
-
-
-def _encodable(value: Any) -> Any:
-    """Return the value as pika can send it; what it can only receive, such as a double, becomes text."""
-    match value:
-        case dict():
-            return {key: _encodable(item) for key, item in value.items()}
-        case list():
-            return [_encodable(item) for item in value]
-    try:
-        pika.data.encode_value([], value)
-    except (AMQPError, struct.error):
-        return str(value)
-    return value
-
-
-def _size(headers: Mapping[str, Any]) -> int:
-    pieces: list[bytes] = []
-    return int(pika.data.encode_table(pieces, dict(headers)))

@@ -9,7 +9,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from events.message import Message, headers_from_json, headers_to_json
+from events.headers import headers_from_json, headers_to_json
+from events.message import Message
+from events.properties import checked_properties
 from handler.dead_letters.letter import Letter
 from handler.errors import SnapshotBackupError
 
@@ -27,6 +29,7 @@ class _Line(BaseModel):
     body_base64: str | None = None
     content_type: str | None = None
     headers: dict[str, object] = Field(default_factory=dict)
+    properties: dict[str, object] = Field(default_factory=dict)
 
     def message(self) -> Message:
         """Return the message. Raises ``ValueError``."""
@@ -36,7 +39,8 @@ class _Line(BaseModel):
             body = self.body.encode()
         else:
             body = base64.b64decode(self.body_base64 or "", validate=True)
-        return Message(body, self.content_type, headers_from_json(self.headers))
+        headers = headers_from_json(self.headers)
+        return Message(body, self.content_type, headers, checked_properties(self.properties))
 
 
 def to_line(letter: Letter) -> str:
@@ -46,6 +50,7 @@ def to_line(letter: Letter) -> str:
         **letter.facts(),
         "content_type": message.content_type,
         "headers": headers_to_json(message.headers),
+        "properties": dict(message.properties),
     }
     try:
         line["body"] = message.body.decode()

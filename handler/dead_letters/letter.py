@@ -4,6 +4,7 @@ Three kinds lie in the queue: what we buried (``dl-`` headers say why), what the
 (``x-death``; its body may be a waiting message's), and what other tools have put there.
 """
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from events.decode import decode, open_message
+from events.decode import decode, ids_of, open_message
 from events.errors import EventError, EventIds
 from events.message import Message, State, wrap
+from events.republish import restored
 from events.snapshot import SnapshotEvent
 
 UNKNOWN = "unknown"
@@ -23,6 +25,7 @@ _NAMESPACE = uuid.UUID("2f6e0c64-7c1b-5b0a-a3de-0d6d0f5c9b21")
 _SHORT = 12
 _RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 """The broker's marks of how often a message was looked at, no part of it."""
+_DEATH = re.compile(r"x-(death$|first-death-|last-death-)")
 _MAX_BYTES = 1_048_576
 
 
@@ -40,7 +43,7 @@ class Letter:
         """The message as it lies in the queue, but for live tokens in its body."""
         headers = self.delivered.headers
         kept = {key: value for key, value in headers.items() if key not in _RUNNING_COUNTS}
-        return Message(self.delivered.blanked().body, self.delivered.content_type, kept)
+        return self.delivered.blanked()._replace(headers=kept)
 
     @cached_property
     def death(self) -> "Death":
@@ -137,8 +140,9 @@ class Letter:
     def original(self) -> Message:
         """The message as it once arrived, without what was added on its way here."""
         message, _state = open_message(self.message, now=0.0)
-        headers = {key: value for key, value in message.headers.items() if not key.startswith("dl-")}
-        return Message(message.body, message.content_type, headers).blanked()
+        if message is self.message:
+            message = _without_death(message)
+        return restored(message.blanked())
 
     def sent_back(self, *, now: float) -> bytes:
         """Return the body under which it goes back: the original with a fresh state.
@@ -158,6 +162,12 @@ class Death:
     code: str | None
     reason: str
     at: datetime | None
+
+
+def _without_death(message: Message) -> Message:
+    """Return a dead letter without the headers that say that a broker dead-lettered it."""
+    headers = {key: value for key, value in message.headers.items() if not _DEATH.match(key)}
+    return message._replace(headers=headers)
 
 
 def _ids_of_headers(headers: Mapping[str, Any]) -> EventIds | None:
@@ -180,12 +190,7 @@ def _ids_of_body(message: Message) -> EventIds:
         event = decode(original, max_bytes=_MAX_BYTES)
     except EventError as error:
         return error.ids
-    if not isinstance(event, SnapshotEvent):
-        return EventIds()
-    snapshot = event.snapshot
-    return EventIds(
-        event.id, event.source, event.type, snapshot.project_id, snapshot.volume_id, snapshot.snapshot_id
-    )
+    return ids_of(event) if isinstance(event, SnapshotEvent) else EventIds()
 
 
 def _death(headers: Mapping[str, Any]) -> Death:

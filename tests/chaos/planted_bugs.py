@@ -89,24 +89,21 @@ BUGS: Mapping[str, Bug] = {
     ),
     "wait before the outcome is told": Bug(
         "handler/process.py",
-        "        try:\n            if reply.tell:\n",
-        "        try:\n            if reply.wait:\n"
-        '                body = wrap(original, reply.wait.state, event_id=ids.event_id or "")\n'
-        "                await self._outbox.wait(body, seconds=reply.wait.seconds)\n"
-        "                reply = reply._replace(wait=None)\n"
-        "            if reply.tell:\n",
+        "            reply = await self._tell(reply, state)\n",
+        "            await self._keep(opened, state, reply._replace(bury=None))\n"
+        "            reply = await self._tell(reply, state)\n",
         f"{DOUBT}::test_the_outcome_is_confirmed_before_the_wait",
     ),
     "keep x-death": Bug(
-        "events/message.py",
-        'r"^x-(death|',
-        'r"^x-(dearth|',
-        f"{PROCESS}::test_a_dead_letter_carries_no_marks_of_the_broker",
+        "events/republish.py",
+        "|x-death|",
+        "|x-dearth|",
+        f"{PROCESS}::test_a_dead_letter_makes_no_broker_act",
     ),
     "leave tokens in dead letters": Bug(
         "handler/process.py",
-        "await self._outbox.bury(opened.original.blanked(), headers)",
-        "await self._outbox.bury(opened.original, headers)",
+        "await self._outbox.bury(inert(opened.original.blanked()), headers)",
+        "await self._outbox.bury(inert(opened.original), headers)",
         f"{PROCESS}::test_tokens_of_old_notifications_are_blanked_in_a_dead_letter",
     ),
     "count attempts in an outage": Bug(

@@ -88,7 +88,9 @@ class Rabbit:
     def publish(self, exchange: str, key: str, message: Message) -> None:
         """Publish; on return the broker has it."""
         properties = pika.BasicProperties(
-            content_type=message.content_type, headers=dict(message.headers), delivery_mode=PERSISTENT
+            **{"delivery_mode": PERSISTENT, **message.properties},
+            content_type=message.content_type,
+            headers=dict(message.headers),
         )
         with fields_of_all_types():
             self.insist(

@@ -74,9 +74,14 @@ class World:
 
     def new_process(self, ledger: Book | None = None) -> Process:
         """Make a process of the present ledger and intake, or a neighbour's with a ledger of its own."""
+        return Process(
+            tools=self.tools(ledger), outbox=self.broker, chooser=self.chooser, notify=self.handled.append
+        )
+
+    def tools(self, ledger: Book | None = None) -> Tools:
+        """Return what a process works with."""
         stepped = SteppedLedger(ledger or self.ledger, self.steps)
-        tools = Tools(SteppedApi(self.api, self.steps), stepped, self.intake, self.terms, self.clock)
-        return Process(tools=tools, outbox=self.broker, chooser=self.chooser, notify=self.handled.append)
+        return Tools(SteppedApi(self.api, self.steps), stepped, self.intake, self.terms, self.clock)
 
     def _open_ledger(self) -> Book:
         if self.kind == "sqlite":

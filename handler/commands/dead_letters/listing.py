@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from events.message import headers_to_json
+from events.headers import headers_to_json
 from handler import bootstrap
 from handler.commands.common import AsJson, fail
 from handler.commands.dead_letters import options, view
@@ -108,15 +108,21 @@ def show_command(
     id_: Annotated[str, typer.Argument(metavar="ID", help="The ID that `list` shows.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show all of one: reason, headers, body, and what the ledger and the API say now."""
+    """Show all of one: reason, headers, the original, and what the ledger and the API say now."""
 
     async def work(settings: Settings) -> None:
         letter = await _find(settings, id_)
+        original = letter.original()
         document = {
             **letter.facts(),
             "headers": headers_to_json(letter.message.headers),
             "content_type": letter.message.content_type,
-            "body": _body(letter.original().body),
+            "original": {
+                "content_type": original.content_type,
+                "headers": headers_to_json(original.headers),
+                "properties": dict(original.properties),
+            },
+            "body": _body(original.body),
             "ledger": await _ledger(settings, letter),
             "api": await _api(settings, letter),
         }
@@ -168,7 +174,7 @@ async def _api(settings: Settings, letter: Letter) -> Said:
 
 def _print_all(letter: Letter, document: dict[str, Any]) -> None:
     out = view.out()
-    parts = ("headers", "body", "ledger", "api")
+    parts = ("headers", "original", "body", "ledger", "api")
     for name, value in document.items():
         if name not in parts:
             out.print(view.plain(f"{name + ':':14} {'-' if value is None else value}"))

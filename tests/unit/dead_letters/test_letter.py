@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from events.decode import open_message
 from events.message import Message, State, wrap
+from events.republish import inert
 from handler.dead_letters.letter import UNKNOWN, Letter
 from tests.unit.dead_letters.samples import BROKERS, DATA, DIED, PROJECT, SNAPSHOT, VOLUME, ours
 
 
 def sent_back(message: Message) -> tuple[Message, State]:
     """The original and the state that a worker finds in what goes back."""
-    return open_message(Message(Letter(message).sent_back(now=1000.0)), now=0.0)
+    return open_message(Message(Letter(message).sent_back(now=1000.0)), now=1000.0)
 
 
 def test_our_headers_say_why_and_whom() -> None:
@@ -80,6 +81,15 @@ def test_the_brokers_marks_do_not_go_back() -> None:
     original, _ = sent_back(Message(DATA, None, {**BROKERS, "x-delivery-count": 3, "own": 1}))
 
     assert {"own": 1} == original.headers
+
+
+def test_what_made_a_broker_act_goes_back_as_data() -> None:
+    """A replay gives the event its own headers and properties again, under their own names."""
+    arrived = Message(DATA, None, {"CC": ["q"], "own": 1}, {"expiration": "60000", "type": "t"})
+    dead = inert(arrived)
+    dead = dead._replace(headers={**dead.headers, "dl-category": "quota"})
+
+    assert arrived == sent_back(dead)[0]
 
 
 def test_the_same_death_is_the_same_replay_however_often_it_was_looked_at() -> None:

@@ -87,11 +87,11 @@ def test_an_id_that_is_derived_is_the_same_without_the_token(place: str) -> None
     assert message.derived_id == message.blanked().derived_id
 
 
-def test_the_brokers_marks_are_dropped_and_others_kept() -> None:
-    """With x-death and its kin left in, older brokers drop what goes round twice."""
-    marks = {"x-death": [], "x-first-death-queue": "q", "x-last-death-reason": "r", "x-delivery-count": 3}
+def test_the_counts_of_a_delivery_are_no_part_of_the_message() -> None:
+    """The broker writes them anew at each delivery."""
+    counts = {"x-delivery-count": 2, "x-acquired-count": 3}
 
-    assert {"mine": 1} == Message(b"", None, {**marks, "mine": 1}).blanked().headers
+    assert {"mine": 1} == Message(b"", None, {**counts, "mine": 1}).blanked().headers
 
 
 def test_a_body_made_to_be_slow_is_not() -> None:

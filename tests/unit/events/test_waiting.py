@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from events.decode import decode, open_message
 from events.errors import EventError
 from events.message import WAITING, Message, State, WaitReason, wrap
+from events.properties import NUMBERS
+from events.properties import TEXTS as TEXT_PROPERTIES
 from tests.unit.events.forms import LIMIT, load, message
 
 NOW = 1_772_590_507.25
-MARKS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+COUNTS = ("x-delivery-count", "x-acquired-count")
 
 # What an AMQP table can hold; texts are UTF-8.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -35,21 +37,28 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
 )
-HEADERS = st.dictionaries(KEYS.filter(lambda key: not key.startswith(MARKS)), VALUES, max_size=4)
-MESSAGES = st.builds(Message, st.binary(max_size=200), st.none() | TEXTS, HEADERS)
-TIMES = st.floats(min_value=1, max_value=1e11)
+HEADERS = st.dictionaries(KEYS.filter(lambda key: not key.startswith(COUNTS)), VALUES, max_size=4)
+PROPERTIES = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(TEXT_PROPERTIES, TEXTS) | {name: st.integers(0, 2) for name in NUMBERS}
+)
+MESSAGES = st.builds(
+    Message, st.binary(max_size=200), st.none() | TEXTS, HEADERS, PROPERTIES, st.just(()) | st.tuples(TEXTS)
+)
+TIMES = st.floats(min_value=1, max_value=NOW)
 STATES = st.builds(
     State,
     first_seen=TIMES,
     reason=st.sampled_from(get_args(WaitReason)),
     attempts=st.integers(0, 1_000_000),
-    waits=st.integers(0, 1_000_000_000),
+    waits=st.integers(0, 1_000_000),
     crashes=st.integers(0, 1_000_000),
     backup_id=st.none() | TEXTS,
     accepted_at=st.none() | TIMES,
     replay=st.none() | TEXTS,
     doubt_since=st.none() | TIMES,
     looks=st.integers(0, 1_000_000),
+    absent_since=st.none() | TIMES,
+    absences=st.integers(0, 1_000_000),
 )
 
 
@@ -119,6 +128,11 @@ def _envelope(**changes: object) -> dict[str, Any]:
     "value",
     [
         _envelope(firstseen=-1),
+        _envelope(firstseen=1e300),
+        _envelope(firstseen=1.8e12),
+        _envelope(acceptedat=1e300),
+        _envelope(doubtsince=1.8e12),
+        _envelope(waits=10**12),
         _envelope(firstseen="yesterday"),
         _envelope(waitreason="boredom"),
         _envelope(attempts=-1),
@@ -142,6 +156,29 @@ def test_a_damaged_waiting_message_is_its_own_original_and_refused(value: dict[s
     assert damaged == original
     with pytest.raises(EventError, match="bad_waiting"):
         decode(original, max_bytes=4 * LIMIT)
+
+
+def test_no_time_of_a_waiting_message_is_later_than_now() -> None:
+    """Clocks differ between workers, and a producer may have written the state."""
+    late = NOW + 3600
+    state = State(late, accepted_at=late, doubt_since=late)
+    waiting = Message(wrap(message(load("data")), state, event_id="e"))
+
+    assert State(NOW, accepted_at=NOW, doubt_since=NOW) == open_message(waiting, now=NOW)[1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"content_type": "x" * 256},
+        {"properties": {"expiration": 7, "priority": 256, "type": "x" * 256, "user_id": "é" * 128, "x": "y"}},
+    ],
+)
+def test_what_amqp_cannot_carry_is_left_out_of_the_original(data: dict[str, Any]) -> None:
+    """Whatever a waiting message says, its original can be published again."""
+    body = {"body": "e30=", **data}
+
+    assert Message(b"{}") == open_message(message(_envelope(data=body)), now=NOW)[0]
 
 
 def test_a_waiting_message_inside_another_is_refused() -> None:

@@ -1,15 +1,20 @@
 """The story where clocks are set, the program has bugs, or a message kills it, over twins in memory."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from events.message import Message, State, wrap
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.ports import Backup
+from handler.process import Process
 from handler.request import BackupRequest
 from tests.twins.api import CutAfter, MemoryApi
+from tests.twins.broker import MemoryBroker
 from tests.twins.events import PROJECT, made_up_id, message
 from tests.twins.steps import Steps
 from tests.twins.world import LEASE, TERMS, World
@@ -99,6 +104,74 @@ def test_a_bug_outside_the_story_buries_the_message(monkeypatch: pytest.MonkeyPa
     world = World()
     assert ["backup.failed"] == handle(world, message(1))
     assert message(1).body == world.broker.dead[0].message.body
+
+
+@dataclass
+class _BuggyBroker(MemoryBroker):
+    """A broker whose client cannot publish a dead letter that carries anything of the message."""
+
+    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+        if message.headers or "dl-event-id" in reason:
+            raise RuntimeError("a bug")
+        await super().bury(message, reason)
+
+
+def test_the_last_resort_dead_letters_the_raw_body() -> None:
+    """Its headers are the reason alone, since those of the message may be what is wrong."""
+    world = World()
+    world.broker = _BuggyBroker(world.steady, TERMS.limits.ladder)
+    world.start()
+    handle(world, Message(b"{", None, {"own": 1}))
+    [dead] = world.broker.dead
+    assert (Message(b"{"), "bug", "q") == (
+        dead.message,
+        dead.reason["dl-code"],
+        dead.reason["dl-source-queue"],
+    )
+    assert ["failed"] == [each.kind for each in world.handled]
+    assert ["backup.failed"] == list(world.told())
+
+
+def test_a_message_that_cannot_be_delayed_ends_as_failed() -> None:
+    """An event that ends in the dead letters has an outcome, however it got there."""
+
+    class Buggy(MemoryBroker):
+        async def wait(self, body: bytes, *, seconds: float) -> None:
+            raise RuntimeError("a bug")
+
+    world = World()
+    world.api.fail("create", ApiError(Category.UNAVAILABLE, "down", status=503))
+    world.broker = Buggy(world.steady, TERMS.limits.ladder)
+    world.start()
+    assert ["backup.failed"] == handle(world, message(1))
+    assert "bug" == failure(world).code
+    assert 1 == len(world.broker.dead)
+
+
+def test_a_message_is_handled_once_though_a_hook_raises() -> None:
+    """Its outcome is published and its acknowledgement follows; metrics are not worth a dead letter."""
+    world = World()
+
+    def notify(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    process = Process(tools=world.tools(), outbox=world.broker, chooser=world.chooser, notify=notify)
+
+    async def body() -> None:
+        assert "accepted" == (await process.handle(message(1))).kind
+
+    run(body)
+    assert [] == world.broker.dead
+
+
+@pytest.mark.parametrize("field", ["attempts", "waits", "crashes", "looks"])
+def test_a_count_that_is_full_is_handled(field: str) -> None:
+    """One more is still one that a waiting message can carry."""
+    world = World(terms=TERMS._replace(crash_limit=10_000_000))
+    world.api.fail("create", ApiError(Category.UNAVAILABLE, "down", status=503))
+    full: dict[str, Any] = {field: 1_000_000}
+    state = State(world.clock.now, **full)
+    assert MADE == handle(world, Message(wrap(message(1), state, event_id="e")))
 
 
 def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:

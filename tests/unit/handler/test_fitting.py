@@ -7,7 +7,7 @@ from typing import Any
 import pika.data
 import pytest
 
-from handler.broker.outbox import fitting
+from handler.broker.fitting import fitting
 
 FRAME = 131_072
 
@@ -38,6 +38,45 @@ def test_what_pika_can_only_receive_becomes_text(value: object, text: str) -> No
     sent = fitting(headers)
     assert {"own": text, "deep": {"list": [text]}} == sent
     assert 0 < _size(sent)
+
+
+def _nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"deep": _nested(486)},
+        {"deep": _nested(100_000)},
+        {"k" * 256: 1},
+        {"lone surrogate": "\ud800"},
+        {"nan": Decimal("NaN")},
+        {"inside": {"k" * 256: 1}},
+        {"large": 10**400},
+        {"early": datetime(1, 1, 1, tzinfo=UTC)},
+    ],
+    ids=lambda headers: next(iter(headers))[:10],
+)
+def test_no_header_can_keep_a_message_from_being_dead_lettered(headers: dict[str, Any]) -> None:
+    """It becomes text, or is left out; the reason is there in any case."""
+    sent = fitting({**headers, "dl-category": "invalid"})
+    assert "invalid" == sent["dl-category"]
+    assert 0 < _size(sent) < FRAME
+
+
+def test_a_header_that_is_left_out_is_named() -> None:
+    """An operator sees that the dead letter is not all that arrived."""
+    assert "deep" == fitting({"deep": _nested(486), "own": 1})["dl-dropped-headers"]
+
+
+def test_a_table_of_kept_headers_is_left_out_before_the_reason() -> None:
+    """A sender may fill the frame with what makes a broker act."""
+    sent = fitting({"dl-original-headers": {"CC": ["x" * 200_000]}, "dl-category": "quota"})
+    assert {"dl-category": "quota", "dl-dropped-headers": "dl-original-headers"} == sent
 
 
 def test_headers_fit_one_frame() -> None:

@@ -1,0 +1,72 @@
+"""Headers and properties that make a broker act, kept as data when a message is published again.
+
+A message that we publish again (a dead letter) must go to one queue only, stay there, and be accepted. Some
+headers and properties ask the broker for something else:
+
+- ``CC`` and ``BCC`` route copies to other queues (RabbitMQ's sender-selected distribution).
+- ``x-delay`` delays (the delayed-message exchange), ``x-deduplication-header`` and ``x-cache-ttl`` drop
+  (the message-deduplication plugin), ``x-received-from`` counts hops (federation).
+- ``x-death`` and its kin make older brokers drop a message that goes round twice.
+- ``expiration`` removes it, ``priority`` moves it ahead of others, ``user_id`` has it refused unless it is
+  our own account's, ``reply_to`` may address the broker's direct reply queue, ``delivery_mode`` 1 loses it in
+  a restart.
+
+They are moved into two tables among the headers, ``dl-original-headers`` and ``dl-original-properties``, and
+are moved back when the message is shown or replayed.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from events.message import Message
+from events.properties import checked_properties
+
+ORIGINAL_HEADERS: Final = "dl-original-headers"
+ORIGINAL_PROPERTIES: Final = "dl-original-properties"
+
+_ACTING_HEADER = re.compile(
+    r"(CC|BCC|x-delay|x-deduplication-header|x-cache-ttl|x-received-from|x-death|x-(first|last)-death-.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ACTING_PROPERTIES = frozenset({"expiration", "priority", "user_id", "reply_to", "delivery_mode"})
+
+
+def inert(message: Message) -> Message:
+    """Return the message so that publishing it makes no broker act; ``restored`` undoes it.
+
+    Headers that begin with ``dl-`` are left out: they are ours, and no producer's.
+    """
+    own = {key: value for key, value in message.headers.items() if not key.startswith("dl-")}
+    headers, kept_headers = _split(own, _ACTING_HEADER.fullmatch)
+    properties, kept_properties = _split(message.properties, _ACTING_PROPERTIES.__contains__)
+    if kept_headers:
+        headers[ORIGINAL_HEADERS] = kept_headers
+    if kept_properties:
+        headers[ORIGINAL_PROPERTIES] = kept_properties
+    return message._replace(headers=headers, properties=properties)
+
+
+def restored(message: Message) -> Message:
+    """Return a dead letter as it was before ``inert``, without the ``dl-`` headers.
+
+    Whatever another program wrote into our headers, this does not raise.
+    """
+    headers = {key: value for key, value in message.headers.items() if not key.startswith("dl-")}
+    return message._replace(
+        headers=headers | _table(message.headers, ORIGINAL_HEADERS),
+        properties={
+            **message.properties,
+            **checked_properties(_table(message.headers, ORIGINAL_PROPERTIES)),
+        },
+    )
+
+
+def _split(values: Mapping[str, Any], acts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    kept = {key: value for key, value in values.items() if acts(key)}
+    return {key: value for key, value in values.items() if key not in kept}, kept
+
+
+def _table(headers: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = headers.get(name)
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}

@@ -1,0 +1,56 @@
+"""pika's properties of a message, as our own ``Message`` has them, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pika
+
+from events.headers import too_deep
+from events.message import Message
+from events.properties import NUMBERS, TEXTS, short_string
+
+PERSISTENT = 2
+"""The ``delivery_mode`` of a message that survives a restart of the broker."""
+
+_NAMES = (*TEXTS, *NUMBERS)
+_DELIVERY_COUNT = "x-delivery-count"
+
+
+def received(properties: pika.BasicProperties, body: bytes, *, redelivered: bool) -> Message:
+    """Return a delivered message.
+
+    Headers that are nested too deeply are left out and named. A delivery count is the broker's only on a
+    redelivery: on a first delivery the producer wrote it.
+    """
+    headers: dict[str, Any] = {}
+    bad: list[str] = []
+    for key, value in (properties.headers or {}).items():
+        name = _text(key)
+        if too_deep(value):
+            bad.append(name[:64])
+        elif redelivered or name != _DELIVERY_COUNT:
+            headers[name] = value
+    return Message(body, _text(properties.content_type), headers, _others(properties), tuple(bad))
+
+
+def _others(properties: pika.BasicProperties) -> dict[str, Any]:
+    found = {}
+    for name in _NAMES:
+        value = getattr(properties, name)
+        if value is not None and (name, value) != ("delivery_mode", PERSISTENT):
+            found[name] = _text(value)
+    return found
+
+
+def to_publish(message: Message, headers: Mapping[str, Any]) -> pika.BasicProperties:
+    """Return the properties under which a message is published again, persistent, with these headers."""
+    return pika.BasicProperties(
+        **{**message.properties, "delivery_mode": PERSISTENT},
+        content_type=short_string(message.content_type),
+        headers=dict(headers),
+    )
+
+
+def _text(value: Any) -> Any:
+    """Pika gives short strings that are no UTF-8 as bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

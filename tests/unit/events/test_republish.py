@@ -1,0 +1,90 @@
+"""What makes a broker act is kept as data when a message is published again, and is given back."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.message import Message
+from events.properties import NUMBERS, TEXTS
+from events.republish import ORIGINAL_HEADERS, ORIGINAL_PROPERTIES, inert, restored
+
+ACTING_HEADERS = [
+    "CC",
+    "BCC",
+    "x-delay",
+    "x-deduplication-header",
+    "x-cache-ttl",
+    "x-received-from",
+    "x-death",
+    "x-first-death-queue",
+    "x-last-death-reason",
+]
+ACTING_PROPERTIES: dict[str, Any] = {
+    "expiration": "60000",
+    "priority": 9,
+    "user_id": "somebody",
+    "reply_to": "amq.rabbitmq.reply-to",
+    "delivery_mode": 1,
+}
+KEYS = st.sampled_from([*ACTING_HEADERS, "own", "x-own", "cc", "DL-own"])
+MESSAGES = st.builds(
+    Message,
+    st.binary(max_size=20),
+    st.none() | st.just("text/plain"),
+    st.dictionaries(KEYS, st.integers() | st.text() | st.lists(st.text())),
+    st.fixed_dictionaries(
+        {},
+        optional={name: st.text(max_size=9) for name in TEXTS}
+        | {name: st.integers(0, 2) for name in NUMBERS},
+    ),
+    st.just(()),
+)
+
+
+@pytest.mark.parametrize("name", ACTING_HEADERS)
+def test_a_header_that_makes_a_broker_act_is_kept_under_another_name(name: str) -> None:
+    """The broker sees a table of ours, which means nothing to it."""
+    assert {ORIGINAL_HEADERS: {name: ["q"]}, "own": 1} == inert(
+        Message(b"", None, {name: ["q"], "own": 1})
+    ).headers
+
+
+@pytest.mark.parametrize("name", ACTING_PROPERTIES)
+def test_a_property_that_makes_a_broker_act_is_kept_under_another_name(name: str) -> None:
+    """It is a value in a table of ours."""
+    found = inert(Message(b"", None, {}, {name: ACTING_PROPERTIES[name]}))
+    assert {} == found.properties
+    assert {ORIGINAL_PROPERTIES: {name: ACTING_PROPERTIES[name]}} == found.headers
+
+
+@pytest.mark.parametrize("name", sorted({*TEXTS, *NUMBERS} - {*ACTING_PROPERTIES}))
+def test_a_property_that_only_describes_stays(name: str) -> None:
+    """Consumers of dead letters read it where they are used to."""
+    value = 7 if name in NUMBERS else "text"
+    assert {name: value} == inert(Message(b"", None, {}, {name: value})).properties
+
+
+@given(MESSAGES)
+def test_what_was_made_inert_is_restored_whole(message: Message) -> None:
+    """Headers and properties, whatever they are."""
+    assert message == restored(inert(message))
+
+
+@given(MESSAGES)
+def test_nothing_that_acts_is_left(message: Message) -> None:
+    """Neither a header nor a property, in any combination."""
+    found = inert(message)
+    assert set() == {key for key in found.headers if re.match(r"b?cc$|x-(?!own)", key, re.IGNORECASE)}
+    assert set() == found.properties.keys() & ACTING_PROPERTIES.keys()
+
+
+@given(
+    st.none() | st.integers() | st.lists(st.text()) | st.dictionaries(st.text(), st.integers() | st.text())
+)
+def test_tables_that_another_program_wrote_do_not_raise(value: Any) -> None:
+    """A dead letter may have been put there by hand."""
+    found = restored(Message(b"", None, {ORIGINAL_HEADERS: value, ORIGINAL_PROPERTIES: value}))
+    assert found.properties.keys() <= {*TEXTS, *NUMBERS}

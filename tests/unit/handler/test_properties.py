@@ -1,0 +1,49 @@
+"""What is read of a delivery's properties."""
+
+from typing import Any
+
+import pika
+import pytest
+
+from events.headers import MAX_DEPTH
+from handler.broker.properties import received
+
+
+def _nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(("redelivered", "count"), [(True, 7), (False, 0)])
+def test_a_delivery_count_is_believed_on_a_redelivery_only(redelivered: bool, count: int) -> None:
+    """On a first delivery the producer wrote it, and the message would count as one that kills."""
+    properties = pika.BasicProperties(headers={"x-delivery-count": 7})
+    assert count == received(properties, b"", redelivered=redelivered).delivery_count
+
+
+def test_a_header_that_is_nested_too_deeply_is_named_and_left_out() -> None:
+    """Everything that reads it later would recurse as deeply."""
+    headers = {"deep": _nested(MAX_DEPTH + 1), "flat": _nested(MAX_DEPTH)}
+    message = received(pika.BasicProperties(headers=headers), b"", redelivered=False)
+    assert (("deep",), ["flat"]) == (message.bad_headers, list(message.headers))
+
+
+def test_every_property_is_read() -> None:
+    """But for the delivery mode that every message of ours has."""
+    given: dict[str, Any] = {
+        "content_encoding": "gzip",
+        "correlation_id": "c",
+        "reply_to": "r",
+        "expiration": "1",
+        "message_id": "m",
+        "type": "t",
+        "user_id": "u",
+        "app_id": "a",
+        "cluster_id": "l",
+        "priority": 1,
+        "timestamp": 2,
+    }
+    properties = pika.BasicProperties(**given, delivery_mode=2)
+    assert given == received(properties, b"", redelivered=False).properties
