@@ -12,7 +12,7 @@ from events.message import WaitReason
 from events.outcome import AcceptedBackup, Category, Failure
 from handler import reply as replies
 from handler.errors import ApiError
-from handler.policy import Decision, may_send_again
+from handler.policy import Decision, absence_is_certain
 from handler.ports import Backup, Doubt, Ours
 from handler.reply import Case, Reply
 from handler.request import BackupRequest
@@ -43,10 +43,10 @@ class Looking:
         except ApiError as error:
             return await self._unknown(case, claim, error)
         self.tools.intake.went_well()
-        if backup := _best([each for each in found if each.id not in claim.spoiled], case):
+        if backup := _best([each for each in found if not _is_spoiled(each, claim)], case):
             return AcceptedBackup(id=backup.id, name=backup.detail.name)
-        if doubt is None or may_send_again(
-            looks=doubt.looks + 1, since=doubt.since, now=now, limits=self.tools.limits
+        if doubt is None or absence_is_certain(
+            lookups=doubt.looks + 1, seconds=now - doubt.since, limits=self.tools.limits
         ):
             return None
         return await self._again(case, claim, doubt)
@@ -60,8 +60,9 @@ class Looking:
         self.tools.intake.went_well()
         if snapshot is not None and snapshot.status in _COMPLETE:
             return None
-        status = snapshot.status if snapshot else None
-        if failure := self._never_complete(status, case):
+        now = self.tools.clock()
+        case = case._replace(state=case.state.seen() if snapshot else case.state.missed(now))
+        if failure := self._never_complete(snapshot.status if snapshot else None, case):
             return await self.tools.fail(case, claim, failure)
         await self.tools.ledger.release(claim)
         return replies.waits(case, "check", self.tools.limits.rung(case.state.waits))
@@ -77,11 +78,15 @@ class Looking:
         return case.request.model_copy(update={"incremental": full})
 
     def _never_complete(self, status: str | None, case: Case) -> Failure | None:
+        state, now = case.state, self.tools.clock()
         if status is None:
-            return Failure(category=Category.NOT_FOUND, message="the API knows no such snapshot")
+            seconds = now - (state.absent_since or now)
+            if absence_is_certain(lookups=state.absences, seconds=seconds, limits=self.tools.limits):
+                return Failure(category=Category.NOT_FOUND, message="the API knows no such snapshot")
+            return None
         if status.startswith("error") or status == "deleting":
             return Failure(category=Category.REFUSED, message=f"the snapshot is in status {status}")
-        if self.tools.clock() - case.state.first_seen > self.tools.limits.max_age:
+        if now - state.first_seen > self.tools.limits.max_age:
             message = f"the snapshot is still {status} after MAX_AGE"
             return Failure(category=Category.EXPIRED, message=message)
         return None
@@ -94,8 +99,9 @@ class Looking:
         return replies.looks_later(case, later, seconds)
 
     async def _unknown(self, case: Case, claim: Ours, error: ApiError) -> Reply:
-        """A look-up that failed is no absence: nothing may be sent, and nothing is counted."""
+        """Act on a lookup that failed: the backup may exist, so nothing may be sent."""
         decision = self.tools.judge(case, error)
+        case = case.tried() if decision.counted else case
         if decision.action == "fail":
             category = Category.IN_DOUBT if claim.doubt else decision.category
             return await self.tools.fail(case, claim, replies.failure(error, category))
@@ -109,6 +115,11 @@ class Looking:
 def wait_reason(decision: Decision) -> WaitReason:
     """Return the word for why a message waits after a failure."""
     return "retry" if decision.scope == "message" else "pause"
+
+
+def _is_spoiled(backup: Backup, claim: Ours) -> bool:
+    """Whether a backup is one of those known to have ended in error, and still is in error."""
+    return backup.id in claim.spoiled and backup.status.startswith("error")
 
 
 def _best(found: Sequence[Backup], case: Case) -> Backup | None:

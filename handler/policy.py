@@ -5,7 +5,8 @@ the ledger is in trouble; nothing is counted, intake pauses, and only ``MAX_AGE`
 
 | category                   | family       | what is done                                             |
 |----------------------------|--------------|----------------------------------------------------------|
-| invalid refused not_found  | this message | fail at once                                             |
+| invalid refused            | this message | fail at once                                             |
+| not_found                  | this message | wait and try again, counted; fail once it is certain     |
 | quota                      | this message | fail at once: somebody must make room, then replay       |
 | denied, status 403         | this message | fail at once: these rights do not come by waiting        |
 | conflict                   | this message | wait and try again, counted; where busy, look first      |
@@ -24,12 +25,12 @@ from handler.errors import ApiError
 Action = Literal["wait", "look", "fail"]
 Scope = Literal["message", "project", "everybody", "doubt"]
 
-_FINAL = frozenset({Category.INVALID, Category.REFUSED, Category.NOT_FOUND, Category.QUOTA})
+_FINAL = frozenset({Category.INVALID, Category.REFUSED, Category.QUOTA})
 _FORBIDDEN = 403
 _CALM_RUNG = 2
 
-LOOKS_BEFORE_SENDING_AGAIN = 3
-"""A slow server may commit late, so one absence proves little."""
+LOOKUPS_UNTIL_CERTAIN = 3
+"""A slow server may commit late, and a node of the API may read from a database that lags behind."""
 
 
 class Limits(NamedTuple):
@@ -70,7 +71,7 @@ def decide(
         others_fine: whether the API has answered somebody else properly of late.
 
     """
-    decision = _family(error, attempts=attempts, waits=waits, limits=limits, others_fine=others_fine)
+    decision = _family(error, attempts=attempts, waits=waits, age=age, limits=limits, others_fine=others_fine)
     if decision.action == "fail":
         return decision
     if decision.counted and attempts + 1 >= limits.max_attempts:
@@ -81,13 +82,19 @@ def decide(
     return decision
 
 
-def _family(error: ApiError, *, attempts: int, waits: int, limits: Limits, others_fine: bool) -> Decision:
+def _family(
+    error: ApiError, *, attempts: int, waits: int, age: float, limits: Limits, others_fine: bool
+) -> Decision:
     category = error.category
     asked = error.retry_after or 0.0
     calm = max(asked, limits.rung(min(waits, _CALM_RUNG)))
     if category in _FINAL or (category is Category.DENIED and error.status == _FORBIDDEN):
         return Decision("fail", category, "message", counted=True)
     match category:
+        case Category.NOT_FOUND:
+            certain = absence_is_certain(lookups=attempts + 1, seconds=age, limits=limits)
+            end: Action = "fail" if certain else "wait"
+            return Decision(end, category, "message", limits.rung(attempts + 1), counted=True)
         case Category.CONFLICT:
             action: Action = "look" if error.busy else "wait"
             return Decision(action, category, "message", max(asked, limits.rung(attempts)), counted=True)
@@ -99,9 +106,13 @@ def _family(error: ApiError, *, attempts: int, waits: int, limits: Limits, other
             return Decision("wait", category, "everybody", calm)
 
 
-def may_send_again(*, looks: int, since: float, now: float, limits: Limits) -> bool:
-    """Tell whether a call in doubt has been looked for often and long enough to be sent again."""
-    return looks >= LOOKS_BEFORE_SENDING_AGAIN and now - since >= limits.settle_time
+def absence_is_certain(*, lookups: int, seconds: float, limits: Limits) -> bool:
+    """Return whether what so many lookups in so many seconds did not find does not exist.
+
+    One lookup that finds nothing proves little, wherever something ends or begins with it: a second request
+    for a backup, the failure of a backup or of a snapshot that the API does not know (any more).
+    """
+    return lookups >= LOOKUPS_UNTIL_CERTAIN and seconds >= limits.settle_time
 
 
 _WATCH_BASE = 30.0

@@ -90,9 +90,9 @@ class Doubt:
 class Ours(NamedTuple):
     """The claim is ours until its lease ends; ``token`` proves it in the calls that follow.
 
-    ``ask_first`` says that this ledger remembers nothing across processes, so that the API is asked before
-    the first try. ``spoiled`` are backups of this snapshot that are known to have ended in error, which a
-    look must pass over.
+    ``ask_first`` says that the API is asked before the first try: for a replay, or since this ledger
+    remembers nothing across processes. ``spoiled`` are backups of this snapshot that are known to have ended
+    in error, which a look passes over while they are in error.
     """
 
     key: Key

@@ -9,10 +9,12 @@ from dataclasses import replace
 from events.outcome import AcceptedBackup, Category, Failure
 from handler import reply as replies
 from handler.errors import ApiError
-from handler.policy import watch_delay
+from handler.policy import absence_is_certain, watch_delay
 from handler.ports import Backup, Ended
 from handler.reply import Case, Reply
 from handler.tools import Tools
+
+_GONE = "the backup is gone: {} lookups in {:.0f} s did not find it"
 
 
 class Watching:
@@ -30,7 +32,7 @@ class Watching:
         return replies.watched(reply, case, backup.id, accepted_at=made_at, seconds=seconds)
 
     async def watch(self, case: Case, backup_id: str, *, accepted_at: float) -> Reply:
-        """Ask how the backup is; a status that nobody knows means «not yet»."""
+        """Ask how the backup is; an unknown status, or one lookup that does not find it, means «not yet»."""
         age = max(0.0, self.tools.clock() - accepted_at)
         try:
             backup = await self.tools.api.show(case.project_id, backup_id)
@@ -38,21 +40,40 @@ class Watching:
             seconds = max(self.tools.judge(case, error).seconds, self.tools.limits.rung(0))
             return self._watch_on(case, backup_id, accepted_at, seconds)
         self.tools.intake.went_well()
+        if backup is None or backup.status == "deleted":
+            return await self._missed(case, backup_id, accepted_at)
+        case = case._replace(state=case.state.seen())
         if end := _end(backup, age, deadline=self.tools.terms.track_deadline):
-            end = replace(end, attempts=case.state.attempts)
-            await self.tools.ledger.ended(case.key, end, backup_id=backup_id, cause=case.cause)
-            return replies.ended(case, end)
-        size = case.event.snapshot.size_gb or (backup.detail.size if backup else None)
+            return await self._ended(case, backup_id, end)
+        size = case.event.snapshot.size_gb or backup.detail.size
         return self._watch_on(case, backup_id, accepted_at, watch_delay(age=age, size_gb=size))
+
+    async def _missed(self, case: Case, backup_id: str, accepted_at: float) -> Reply:
+        """Look again later for a backup that the API has accepted and does not find; fail once it is certain.
+
+        The first lookup after the call may reach a node of the API that does not know the backup yet. If it
+        were a failure, a replay would make a second backup.
+        """
+        now, limits = self.tools.clock(), self.tools.limits
+        case = case._replace(state=case.state.missed(now))
+        since = case.state.absent_since or now
+        if absence_is_certain(lookups=case.state.absences, seconds=now - since, limits=limits):
+            return await self._ended(
+                case, backup_id, _spoiled(_GONE.format(case.state.absences, now - since))
+            )
+        return self._watch_on(case, backup_id, accepted_at, limits.rung(case.state.absences))
+
+    async def _ended(self, case: Case, backup_id: str, end: Ended) -> Reply:
+        end = replace(end, attempts=case.state.attempts)
+        await self.tools.ledger.ended(case.key, end, backup_id=backup_id, cause=case.cause)
+        return replies.ended(case, end)
 
     def _watch_on(self, case: Case, backup_id: str, accepted_at: float, seconds: float) -> Reply:
         return replies.watched(Reply("waiting"), case, backup_id, accepted_at=accepted_at, seconds=seconds)
 
 
-def _end(backup: Backup | None, age: float, *, deadline: float) -> Ended | None:
+def _end(backup: Backup, age: float, *, deadline: float) -> Ended | None:
     """Tell whether the backup has come to its end, and which."""
-    if backup is None or backup.status in ("deleting", "deleted"):
-        return _spoiled("the backup was deleted before it was seen available")
     if backup.status == "available":
         return Ended(backup=backup.detail, seconds=round(age, 3))
     if backup.status.startswith("error"):

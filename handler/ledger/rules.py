@@ -35,7 +35,8 @@ def claim(
     # An ended lease begins a new doubt even on top of one: the holder may have looked often enough and sent
     # again, and then the looks that were made before say nothing about that call.
     doubt = row.doubt if row.token is None else Doubt(since=now, looks=0, look_after=now)
-    ours = Ours(key, token, doubt=doubt, spoiled=frozenset(row.spoiled))
+    # Before a replay the snapshot may have been backed up in a way that the ledger does not know.
+    ours = Ours(key, token, doubt=doubt, ask_first=replay, spoiled=frozenset(row.spoiled))
     return ours, _leased(row, token, until=now + lease, doubt=doubt, now=now)
 
 

@@ -134,9 +134,25 @@ def _bad(name: str, body: bytes, category: str = "malformed", **headers: Any) ->
     return Case(name, [message], [failed(category)], backups=0, dead=[category])
 
 
-def _item_not_found() -> dict[str, Any]:
-    body = {"itemNotFound": {"code": 404, "message": "Snapshot could not be found."}}
-    return {"route": "create", "effect": "status", "status": 404, "body": body}
+def _forged(case: str, **attributes: Any) -> Message:
+    """A waiting message that a producer wrote."""
+    value = json.loads(_waited(case).body)
+    return Message(json.dumps({**value, **attributes}).encode())
+
+
+def _nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def _absent(what: str) -> dict[str, Any]:
+    return {"itemNotFound": {"code": 404, "message": f"{what} could not be found."}}
+
+
+def _item_not_found(**fault: Any) -> dict[str, Any]:
+    return {"route": "create", "effect": "status", "status": 404, "body": _absent("Snapshot"), **fault}
 
 
 def _binary(case: str) -> Message:
@@ -204,6 +220,7 @@ WAITS = [
     _recovers("503 twice", [_status(503, times=2)]),
     _recovers("404 of a gateway", [_status(404, times=1, body="<html>")]),
     _recovers("302", _once(302)),
+    _recovers("404 of the API once", [_item_not_found(times=1)]),
 ]
 
 DOUBTS = [
@@ -234,6 +251,9 @@ BAD = [
     _bad(
         "bad: damaged wait", b'{"specversion":"1.0","type":"snapshot-backup.waiting","id":"w","source":"s"}'
     ),
+    _bad("bad: a time beyond all", _forged("bad: a time beyond all", firstseen=1e300).body),
+    _bad("bad: a time in milliseconds", _forged("bad: a time in milliseconds", firstseen=1.8e12).body),
+    _bad("bad: nested headers", event("bad: nested headers").body, deep=_nested(300)),
     _bad("bad: no snapshot", json.dumps({"volume_id": own_id("bad", "v")}).encode(), "invalid"),
     _bad("bad: ids", b'{"volume_id": "one", "snapshot_id": "two"}', "invalid"),
     _bad("bad: name", event("bad: name", backup={"name": "auto-x"}).body, "invalid"),
@@ -281,6 +301,16 @@ TWICE = [
         backups=9,
         dead=["malformed"],
     ),
+    Case(
+        "a forged wait beside nine good ones",
+        [
+            *(event("a forged wait beside nine good ones", number) for number in range(9)),
+            _forged("a forged wait beside nine good ones", firstseen=1e300),
+        ],
+        [*MADE * 9, failed("malformed")],
+        backups=9,
+        dead=["malformed"],
+    ),
 ]
 
 ENDS = [
@@ -290,6 +320,10 @@ ENDS = [
         ["backup.accepted", failed("backup_error")],
         faults=[{"route": "create", "effect": "fail_later", "fail_reason": "the driver said no"}],
         dead=["backup_error"],
+    ),
+    _recovers(
+        "a backup that is not found once",
+        [{"route": "show", "effect": "status", "status": 404, "times": 1, "body": _absent("Backup")}],
     ),
     _recovers("a watch that fails once", [{"route": "show", "effect": "status", "status": 503, "times": 1}]),
     Case(

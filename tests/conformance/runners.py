@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from events.message import Message
+from handler.broker.properties import received, to_publish
 from handler.errors import ApiError
 from handler.ports import Snapshot
 from handler.tools import Terms
@@ -19,8 +19,8 @@ from infra.emulator.testing import running_emulator
 from tests.chaos.site import Site, wait_for
 from tests.conformance.cases import MAX_ATTEMPTS, Case, project
 from tests.conformance.records import MAX_BYTES, Record, event_ids, records
+from tests.twins.api import Absent, CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.api import Call as ApiCall
-from tests.twins.api import CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.events import PROJECT
 from tests.twins.instance import FunctionWorld
 from tests.twins.world import TERMS, World
@@ -64,7 +64,9 @@ class MemoryRunner:
         for fault in case.faults:
             _put(world, fault)
         for message in case.messages:
-            world.broker.publish(Message(message.body, message.content_type, message.headers))
+            world.broker.publish(
+                received(to_publish(message, message.headers), message.body, redelivered=False)
+            )
         try:
             await self._handle(world, len(case.messages))
         finally:
@@ -122,6 +124,8 @@ def _fault(fault: Mapping[str, Any]) -> Fault:
             return CutAfter()
         case "late_commit":
             return LateCommit(fault["seconds"])
+        case "status" if fault["status"] == 404 and fault["route"] == "show":
+            return Absent()
         case _:
             return _answer(fault)
 

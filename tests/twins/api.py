@@ -36,7 +36,12 @@ class LateCommit:
     seconds: float
 
 
-Fault = ApiError | CutBefore | CutAfter | LateCommit
+@dataclass(frozen=True)
+class Absent:
+    """A node that lags behind answers: it does not know what was made a moment ago."""
+
+
+Fault = ApiError | CutBefore | CutAfter | LateCommit | Absent
 
 
 @dataclass
@@ -102,33 +107,29 @@ class MemoryApi:
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
         """Return the snapshot's backups that have been committed by now, oldest first."""
-        self._look("find")
         found = [
             made
-            for made in self._visible(project_id)
+            for made in self._known("find", project_id)
             if made.request.volume_id == volume_id and self._matches(made, snapshot_id, name)
         ]
         return [self._shown(made) for made in sorted(found, key=lambda made: made.at)]
 
     async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
         """See ``Api.has_full_backup``."""
-        self._look("find")
         return any(
             self._shown(made).status == "available" and not made.request.incremental
-            for made in self._visible(project_id)
+            for made in self._known("find", project_id)
             if made.request.volume_id == volume_id
         )
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return a backup that has been committed by now."""
-        self._look("show")
-        shown = [self._shown(made) for made in self._visible(project_id) if made.id == backup_id]
+        shown = [self._shown(made) for made in self._known("show", project_id) if made.id == backup_id]
         return shown[0] if shown else None
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
         """Return the snapshot that the test has put there."""
-        self._look("show_snapshot")
-        return self.snapshots.get(snapshot_id)
+        return self.snapshots.get(snapshot_id) if self._knows("show_snapshot") else None
 
     async def aclose(self) -> None:
         """Remember that it was closed."""
@@ -139,12 +140,17 @@ class MemoryApi:
         waiting = self._faults[call]
         return waiting.popleft() if waiting else None
 
-    def _look(self, call: Call) -> None:
+    def _known(self, call: Call, project_id: str) -> list[Made]:
+        return self._visible(project_id) if self._knows(call) else []
+
+    def _knows(self, call: Call) -> bool:
+        """Use the next fault of a lookup; return whether the node that answers is up to date."""
         fault = self._next_fault(call)
         if isinstance(fault, ApiError):
             raise fault
-        if fault is not None:
+        if fault is not None and not isinstance(fault, Absent):
             raise ApiError(Category.UNAVAILABLE, "no answer: the connection was cut")
+        return fault is None
 
     def _make(self, project_id: str, request: BackupRequest, *, at: float) -> Made:
         end, reason = self.ends.popleft() if self.ends else ("available", None)

@@ -30,9 +30,9 @@ ERROR = Row(State.ERROR, end=BROKEN, failures={"first": BROKEN}, spoiled=("b1",)
 REFUSED = Row(failures={"first": TOLD})
 
 
-def ours(doubt: Doubt | None = None, *spoiled: str) -> Ours:
+def ours(doubt: Doubt | None = None, *spoiled: str, ask_first: bool = False) -> Ours:
     """What a claim gets that is granted."""
-    return Ours(KEY, "mine", doubt=doubt, spoiled=frozenset(spoiled))
+    return Ours(KEY, "mine", doubt=doubt, ask_first=ask_first, spoiled=frozenset(spoiled))
 
 
 def claim(row: Row | None, cause: str = "first", *, replay: bool = False) -> tuple[Claim, Row | None]:
@@ -60,7 +60,9 @@ def claim(row: Row | None, cause: str = "first", *, replay: bool = False) -> tup
         pytest.param(ERROR, "first", False, BROKEN, id="error, same cause"),
         pytest.param(ERROR, "second", False, BROKEN, id="error, another cause"),
         pytest.param(ERROR, "first", True, BROKEN, id="error, replay of a tried cause"),
-        pytest.param(ERROR, "second", True, ours(None, "b1"), id="error, replay of a new cause"),
+        pytest.param(
+            ERROR, "second", True, ours(None, "b1", ask_first=True), id="error, replay of a new cause"
+        ),
         pytest.param(
             replace(ERROR, token="other", lease_until=NOW + 5),
             "second",
@@ -217,7 +219,7 @@ def test_first_completed_stays() -> None:
 def test_error_spoils_the_backup(row: Row | None) -> None:
     """A backup that ended in error is told to all, and passed over by a replay."""
     changed = rules.ended(row, BROKEN, backup_id="b1", cause="first", now=NOW)[1]
-    assert (BROKEN, ours(None, "b1")) == (
+    assert (BROKEN, ours(None, "b1", ask_first=True)) == (
         claim(changed, "second")[0],
         claim(changed, "second", replay=True)[0],
     )

@@ -5,11 +5,11 @@ import pytest
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.policy import (
-    LOOKS_BEFORE_SENDING_AGAIN,
+    LOOKUPS_UNTIL_CERTAIN,
     Decision,
     Limits,
+    absence_is_certain,
     decide,
-    may_send_again,
     watch_delay,
 )
 
@@ -32,10 +32,22 @@ def _decide(
     return decide(error, attempts=attempts, waits=waits, age=age, limits=LIMITS, others_fine=others_fine)
 
 
-@pytest.mark.parametrize("category", [C.INVALID, C.REFUSED, C.NOT_FOUND, C.QUOTA])
+@pytest.mark.parametrize("category", [C.INVALID, C.REFUSED, C.QUOTA])
 def test_a_refusal_for_good_fails_at_once(category: Category) -> None:
     """No wait makes it better."""
     assert Decision("fail", category, "message", counted=True) == _decide(category)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "age", "action"),
+    [(0, 99.0, "wait"), (1, 99.0, "wait"), (2, LIMITS.settle_time, "fail"), (2, 0.0, "wait")],
+)
+def test_not_found_fails_once_it_is_certain(attempts: int, age: float, action: str) -> None:
+    """Several answers over some time: one may come from a node of the API that lags behind."""
+    error = ApiError(C.NOT_FOUND, "text", status=404)
+    limits = LIMITS._replace(max_attempts=99)
+    decision = decide(error, attempts=attempts, waits=0, age=age, limits=limits, others_fine=True)
+    assert action == decision.action
 
 
 def test_missing_rights_fail_at_once() -> None:
@@ -117,15 +129,15 @@ def test_a_doubt_that_is_too_old_stays_a_doubt() -> None:
 @pytest.mark.parametrize(
     ("looks", "seconds", "expected"),
     [
-        (LOOKS_BEFORE_SENDING_AGAIN, LIMITS.settle_time, True),
-        (LOOKS_BEFORE_SENDING_AGAIN - 1, LIMITS.settle_time * 10, False),
-        (LOOKS_BEFORE_SENDING_AGAIN * 10, LIMITS.settle_time - 0.1, False),
+        (LOOKUPS_UNTIL_CERTAIN, LIMITS.settle_time, True),
+        (LOOKUPS_UNTIL_CERTAIN - 1, LIMITS.settle_time * 10, False),
+        (LOOKUPS_UNTIL_CERTAIN * 10, LIMITS.settle_time - 0.1, False),
     ],
     ids=["enough of both", "too few looks", "too soon"],
 )
 def test_sending_again_wants_several_looks_and_time(looks: int, seconds: float, expected: bool) -> None:
     """A slow server may commit late."""
-    assert expected is may_send_again(looks=looks, since=100.0, now=100.0 + seconds, limits=LIMITS)
+    assert expected is absence_is_certain(lookups=looks, seconds=seconds, limits=LIMITS)
 
 
 def test_the_last_rung_serves_all_waits_beyond() -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from events.message import Message
 from events.outcome import Category
+from events.republish import ORIGINAL_HEADERS
 from handler.choosing import Chooser
 from handler.errors import ApiError, LedgerUnavailable
 from handler.ports import Key, Ours, Snapshot
-from tests.twins.api import CutAfter, CutBefore, LateCommit
+from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
 from tests.twins.world import TERMS, World, with_limits
@@ -103,7 +104,6 @@ def test_a_project_that_is_not_allowed_is_skipped() -> None:
         (ApiError(Category.REFUSED, "no", status=400), "refused"),
         (ApiError(Category.DENIED, "no", status=403), "denied"),
         (ApiError(Category.QUOTA, "full", status=413), "quota"),
-        (ApiError(Category.NOT_FOUND, "gone", status=404), "not_found"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -177,11 +177,12 @@ def test_tokens_of_old_notifications_are_blanked_in_a_dead_letter() -> None:
     assert body.replace(b"secret", b"") == world.broker.dead[0].message.body
 
 
-def test_a_dead_letter_carries_no_marks_of_the_broker() -> None:
-    """With them older brokers drop what goes round twice."""
+def test_a_dead_letter_makes_no_broker_act() -> None:
+    """With ``x-death`` older brokers drop what goes round twice; ``CC`` would have it routed again."""
+    acting = {"x-death": [], "x-first-death-queue": "q", "CC": ["q"]}
     world = World()
-    handle(world, Message(b"{", None, {"x-death": [], "x-first-death-queue": "q", "x-delivery-count": 1}))
-    assert {} == world.broker.dead[0].message.headers
+    handle(world, Message(b"{", None, {**acting, "x-delivery-count": 1, "dl-code": "forged"}))
+    assert {ORIGINAL_HEADERS: acting} == world.broker.dead[0].message.headers
 
 
 def test_a_dead_letter_says_where_it_came_from() -> None:
@@ -341,6 +342,32 @@ def test_a_snapshot_that_never_completes_is_no_backup(status: str | None, catego
         world.api.snapshots[snapshot.id] = snapshot
     assert ["backup.failed"] == handle(world, trace(1))
     assert category == failure(world).category
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_snapshot_that_a_lookup_does_not_find_is_looked_up_again(times: int) -> None:
+    """It was made a moment ago, and a node of the API that lags behind has answered."""
+    world = World()
+    snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "available")
+    world.api.snapshots[snapshot.id] = snapshot
+    world.api.fail("show_snapshot", *[Absent()] * times)
+    assert MADE == handle(world, trace(1))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_create_that_does_not_find_the_snapshot_is_tried_again(times: int) -> None:
+    """The same node may answer that call."""
+    world = World()
+    world.api.fail("create", *[ApiError(Category.NOT_FOUND, "no such snapshot", status=404)] * times)
+    assert MADE == handle(world, message(1))
+
+
+def test_a_create_that_never_finds_the_snapshot_fails() -> None:
+    """Several times over some time, then the dead letters."""
+    world = World()
+    world.api.fail("create", *[ApiError(Category.NOT_FOUND, "no such snapshot", status=404)] * 9)
+    assert ["backup.failed"] == handle(world, message(1))
+    assert (Category.NOT_FOUND, 3) == (failure(world).category, world.api.calls["create"])
 
 
 def test_a_trace_of_a_snapshot_that_hangs_expires() -> None:

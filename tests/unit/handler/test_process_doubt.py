@@ -6,7 +6,7 @@ from events.message import Message
 from events.outcome import BackupAccepted, Category
 from handler.errors import ConnectionLost
 from handler.request import BackupRequest
-from tests.twins.api import CutAfter, CutBefore, LateCommit
+from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
 from tests.twins.world import TERMS, World, with_limits
@@ -156,6 +156,63 @@ def test_a_replay_after_success_makes_none() -> None:
 
     run(body)
     assert 1 == len(world.api.backups)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_backup_that_a_lookup_does_not_find_is_watched_on(times: int) -> None:
+    """A node of the API that lags behind may answer right after the 202."""
+    world = World()
+    world.api.fail("show", *[Absent()] * times)
+    assert MADE == handle(world, message(1))
+    assert 1 == len(world.api.backups)
+
+
+def test_lookups_that_fail_in_between_are_no_absences() -> None:
+    """Only those that find nothing count, and one that finds the backup begins anew."""
+    world = World()
+    world.api.settle = 60.0
+    world.api.fail("show", Absent(), UNAVAILABLE, Absent())
+    assert MADE == handle(world, message(1))
+
+
+def test_a_backup_that_is_gone_is_a_failure() -> None:
+    """Several lookups over some time did not find it."""
+    world = World()
+    world.api.fail("show", *[Absent()] * 99)
+    assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
+    assert Category.BACKUP_ERROR == failure(world).category
+    assert 3 <= world.api.calls["show"]
+
+
+def test_a_replay_of_a_backup_that_seemed_gone_makes_no_second_one() -> None:
+    """It was there all the time, for another node of the API."""
+    world = World()
+    world.api.fail("show", *[Absent()] * 99)
+
+    async def body() -> None:
+        await world.run(message(1))
+        world.api.fail_no_more()
+        await world.run(replayed(world.broker.dead[0].message, world, "replay-1"))
+
+    run(body)
+    assert 1 == len(world.api.backups)
+    assert "backup.completed" == world.told()[-1]
+
+
+def test_a_backup_that_is_being_deleted_is_watched_until_it_is_gone() -> None:
+    """A status that is no end means «not yet»."""
+    world = World()
+    world.api.ends.append(("deleting", None))
+    world.broker.publish(message(1))
+
+    async def body() -> None:
+        for _ in range(8):
+            await world.deliver()
+            world.advance(60.0)
+            world.broker.expire()
+        assert ["backup.accepted"] == list(world.told())
+
+    run(body)
 
 
 def test_a_watch_ends_at_its_deadline() -> None:
