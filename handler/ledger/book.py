@@ -12,15 +12,13 @@ from events.outcome import AcceptedBackup, Failure
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
 from handler.ledger.leases import Leases
+from handler.ledger.pruning import Prunable
 from handler.ledger.row import Row
 from handler.ports import Claim, Doubt, Ended, Key, Made, Ours
 
 T = TypeVar("T")
 Change = Callable[[Row | None, float], rules.Changed[T]]
 """From a row and the time to an answer and the row to write. Pure: a store may run it more than once."""
-
-UNSETTLED_SECONDS = 30 * 86400.0
-"""Rows without an end are kept at least so long: forgetting one can cost a second backup."""
 
 GROUP_EXPONENT = 8
 """Groups of up to 2**8 changes are told apart by size; larger ones are not made."""
@@ -68,8 +66,11 @@ class Store(Protocol):
     async def look_up(self, key: Key) -> Row | None:
         """Read a row, without a lock."""
 
-    async def prune(self, *, settled: float, unsettled: float) -> int:
-        """Delete rows not touched for so many seconds; return how many."""
+    async def prunable(self, older_than: float) -> Prunable:
+        """Count the rows that ``prune`` would delete."""
+
+    async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
+        """Delete rows not written for so many seconds before ``as_of`` (None: now); return how many."""
 
     async def check(self) -> None:
         """Write something."""
@@ -185,9 +186,17 @@ class Book:
             self._leases.drop_claim(key, token)
         return None
 
-    async def prune(self, older_than: float) -> int:
-        """Delete rows that ended more than ``older_than`` seconds ago, others not before 30 days."""
-        return await self._store.prune(settled=older_than, unsettled=max(older_than, UNSETTLED_SECONDS))
+    async def prunable(self, older_than: float) -> Prunable:
+        """Count what ``prune`` would delete, for operators; changes nothing."""
+        return await self._store.prunable(older_than)
+
+    async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
+        """Delete rows that ended more than ``older_than`` seconds before ``as_of``; return how many.
+
+        Rows without an end are not deleted before 30 days. ``as_of`` is the time of a ``prunable``: then no
+        row is deleted that was not counted. None means now.
+        """
+        return await self._store.prune(older_than, as_of=as_of)
 
     async def check(self) -> None:
         """Prove that the ledger can be read and written."""

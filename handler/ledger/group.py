@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from handler.errors import LedgerUnavailable
 from handler.ledger.book import Change, Figures
+from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
 from handler.ports import Key
 
@@ -38,7 +39,10 @@ class Transaction(Protocol):
     def save(self, key: Key, row: Row) -> None:
         """Insert or replace a row."""
 
-    def delete(self, *, settled_before: float, unsettled_before: float, limit: int) -> int:
+    def count(self, before: Cutoff) -> Prunable:
+        """Count old rows."""
+
+    def delete(self, before: Cutoff, *, limit: int) -> int:
         """Delete old rows; return how many."""
 
     def touch(self) -> None:
@@ -95,21 +99,21 @@ class GroupStore:
         return await self._run(work, key)
 
     async def look_up(self, key: Key) -> Row | None:
-        """Read a row."""
-        return await self._run(lambda transaction: transaction.load(key), key)
+        """Read a row. The transaction does not begin for its key: that would lock it, and may make it."""
+        return await self._run(lambda transaction: transaction.load(key))
 
-    async def prune(self, *, settled: float, unsettled: float) -> int:
+    async def prunable(self, older_than: float) -> Prunable:
+        """Count old rows."""
+        return await self._run(
+            lambda transaction: transaction.count(cutoff(older_than, as_of=transaction.now))
+        )
+
+    async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete old rows, some at a time so that claims get their turn between."""
-
-        def work(transaction: Transaction) -> int:
-            return transaction.delete(
-                settled_before=transaction.now - settled,
-                unsettled_before=transaction.now - unsettled,
-                limit=PRUNE_ROWS,
-            )
-
+        now = await self._run(lambda transaction: transaction.now) if as_of is None else as_of
+        before = cutoff(older_than, as_of=now)
         total = 0
-        while deleted := await self._run(work):
+        while deleted := await self._run(lambda transaction: transaction.delete(before, limit=PRUNE_ROWS)):
             total += deleted
         return total
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from handler.errors import LedgerUnavailable
 from handler.ledger.book import Book, Change, Figures
+from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
 from handler.ports import Key
 
@@ -55,18 +56,25 @@ class MemoryStore:
         await self.check()
         return self._rows.get(key)
 
-    async def prune(self, *, settled: float, unsettled: float) -> int:
-        """Delete old rows."""
+    async def prunable(self, older_than: float) -> Prunable:
+        """Count old rows."""
         await self.check()
         now = self._clock()
-        old = [
-            key
-            for key, row in self._rows.items()
-            if row.updated_at <= now - (settled if row.settled else unsettled)
-        ]
+        rows = self._old(cutoff(older_than, as_of=now)).values()
+        times = [row.updated_at for row in rows]
+        without_end = sum(not row.settled for row in rows)
+        return Prunable(len(times), without_end, min(times, default=None), max(times, default=None), now)
+
+    async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
+        """Delete old rows."""
+        await self.check()
+        old = self._old(cutoff(older_than, as_of=self._clock() if as_of is None else as_of))
         for key in old:
             self._delete(key)
         return len(old)
+
+    def _old(self, before: Cutoff) -> dict[Key, Row]:
+        return {key: row for key, row in self._rows.items() if before.covers(row)}
 
     async def check(self) -> None:
         """Nothing can be in the way but the end."""

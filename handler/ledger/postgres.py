@@ -18,6 +18,7 @@ from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.book import Book
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
+from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 from handler.ports import Key
 
@@ -100,12 +101,18 @@ ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, toke
     lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
     rest = excluded.rest
 """
-_DELETE = """
+_OLD = "((settled = 1 AND updated_at <= %s) OR (settled = 0 AND updated_at <= %s))"
+_COUNT = f"""
+SELECT count(*), count(*) FILTER (WHERE settled = 0), min(updated_at), max(updated_at)
+FROM snapshot_backup_ledger WHERE {_OLD} AND state <> '{_PLACEHOLDER}'
+"""  # noqa: S608 - made of constants
+_DELETE = f"""
 DELETE FROM snapshot_backup_ledger WHERE (project_id, snapshot_id) IN (
     SELECT project_id, snapshot_id FROM snapshot_backup_ledger
-    WHERE (settled = 1 AND updated_at <= %s) OR (settled = 0 AND updated_at <= %s)
-    LIMIT %s FOR UPDATE SKIP LOCKED)
-"""
+    WHERE {_OLD} AND state {{}} '{_PLACEHOLDER}' LIMIT %s FOR UPDATE SKIP LOCKED)
+"""  # noqa: S608 - the same
+_DELETE_ROWS = _DELETE.format("<>")
+_DELETE_PLACEHOLDERS = _DELETE.format("=")
 _TOUCH = """
 INSERT INTO snapshot_backup_check VALUES (1, %s)
 ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at
@@ -132,9 +139,16 @@ class PostgresTransaction:
         """Write a row, at the end."""
         self._rows[key] = self._changed[key] = row
 
-    def delete(self, *, settled_before: float, unsettled_before: float, limit: int) -> int:
-        """Delete old rows."""
-        return self._connection.execute(_DELETE, (settled_before, unsettled_before, limit)).rowcount
+    def count(self, before: Cutoff) -> Prunable:
+        """Count old rows; a placeholder is no snapshot."""
+        total, without_end, oldest, youngest = self._connection.execute(_COUNT, before).fetchall()[0]
+        return Prunable(total, without_end, oldest, youngest, self.now)
+
+    def delete(self, before: Cutoff, *, limit: int) -> int:
+        """Delete old rows, and old placeholders, which do not count."""
+        arguments = (*before, limit)
+        self._connection.execute(_DELETE_PLACEHOLDERS, arguments)
+        return self._connection.execute(_DELETE_ROWS, arguments).rowcount
 
     def touch(self) -> None:
         """Write something."""

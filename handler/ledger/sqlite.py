@@ -11,6 +11,7 @@ from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.book import Book
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
+from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 from handler.ports import Key
 
@@ -48,11 +49,15 @@ ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, toke
     lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
     rest = excluded.rest
 """
-_DELETE = """
-DELETE FROM ledger WHERE rowid IN (
-    SELECT rowid FROM ledger WHERE settled = 1 AND updated_at <= ?
-    UNION ALL SELECT rowid FROM ledger WHERE settled = 0 AND updated_at <= ? LIMIT ?)
+# Two halves rather than one OR, so that each is a range of the index.
+_OLD = """
+    SELECT rowid, settled, updated_at FROM ledger WHERE settled = 1 AND updated_at <= ?
+    UNION ALL SELECT rowid, settled, updated_at FROM ledger WHERE settled = 0 AND updated_at <= ?
 """
+_COUNT = f"""
+SELECT count(*), total(settled = 0), min(updated_at), max(updated_at) FROM ({_OLD})
+"""  # noqa: S608 - made of constants
+_DELETE = f"DELETE FROM ledger WHERE rowid IN (SELECT rowid FROM ({_OLD}) LIMIT ?)"  # noqa: S608 - the same
 _TOUCH = "INSERT OR REPLACE INTO ledger_check VALUES (1, ?)"
 
 
@@ -72,9 +77,14 @@ class SqliteTransaction:
         """Write a row."""
         self._connection.execute(_SAVE, (key.project_id, key.snapshot_id, *to_columns(row)))
 
-    def delete(self, *, settled_before: float, unsettled_before: float, limit: int) -> int:
+    def count(self, before: Cutoff) -> Prunable:
+        """Count old rows."""
+        total, without_end, oldest, youngest = self._connection.execute(_COUNT, before).fetchone()
+        return Prunable(total, int(without_end), oldest, youngest, self.now)
+
+    def delete(self, before: Cutoff, *, limit: int) -> int:
         """Delete old rows."""
-        return self._connection.execute(_DELETE, (settled_before, unsettled_before, limit)).rowcount
+        return self._connection.execute(_DELETE, (*before, limit)).rowcount
 
     def touch(self) -> None:
         """Write something."""

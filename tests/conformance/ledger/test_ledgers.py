@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure, Link
 from handler.errors import LedgerUnavailable
 from handler.ledger.book import Book
-from handler.ledger.row import State
+from handler.ledger.row import Row, State
 from handler.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
 from tests.conformance.ledger.conftest import Opener
 
@@ -22,6 +23,7 @@ DONE = Ended(backup=CompletedBackup(id="b1", status="available", size=4), second
 NO = Failure(category=Category.REFUSED, status=400, code="X", message="no\x00\n'\"", request_id="r")
 BROKEN = Ended(failure=Failure(category=Category.BACKUP_ERROR, message="broken"), attempts=1)
 SHORT = 0.2
+DAY = 86400.0
 
 
 async def ours(ledger: Book, key: Key = KEY, cause: str = "first", *, replay: bool = False) -> Ours:
@@ -300,6 +302,74 @@ async def test_prune_of_many_goes_on_to_the_end(ledger: Book) -> None:
     ends = (ledger.ended(Key("p", str(n)), DONE, backup_id="b", cause="c") for n in range(1100))
     await asyncio.gather(*ends)
     assert await ledger.prune(0) == 1100
+
+
+async def aged(ledger: Book, key: Key, days: float) -> None:
+    """Let a row be one that was last written so many days ago."""
+
+    def change(row: Row | None, now: float) -> tuple[None, Row]:
+        assert row is not None
+        return None, replace(row, updated_at=now - days * DAY)
+
+    await ledger._store.change(key, change)
+
+
+async def test_a_prune_deletes_as_many_rows_as_were_counted(ledger: Book) -> None:
+    """Rows of each state and age are counted by the same rule by which they are deleted."""
+    for days in (1, 20, 40, 100):
+        done, made, doubted = (Key(str(days), name) for name in ("done", "made", "doubted"))
+        await ledger.ended(done, DONE, backup_id="b1", cause="first")
+        await ledger.made(await ours(ledger, made), BACKUP)
+        await ledger.doubt(await ours(ledger, doubted), Doubt(1.0, 0, 1.0))
+        for key in (done, made, doubted):
+            await aged(ledger, key, days)
+
+    counted, deleted = [], []
+    for days in (90, 35, 10, 0):
+        found = await ledger.prunable(days * DAY)
+        counted.append((found.total, found.without_end))
+        deleted.append(await ledger.prune(days * DAY, as_of=found.as_of))
+
+    assert [(3, 2), (3, 2), (1, 0), (1, 0)] == counted
+    assert [3, 3, 1, 1] == deleted
+    assert 0 == (await ledger.prunable(0)).total
+
+
+async def test_the_count_tells_the_oldest_and_the_youngest(ledger: Book) -> None:
+    """Both are times at which a row that would be deleted was last written; none where there is no row."""
+    nothing = await ledger.prunable(0)
+    for days in (100, 200, 300):
+        await ledger.ended(Key("p", str(days)), DONE, backup_id="b1", cause="first")
+        await aged(ledger, Key("p", str(days)), days)
+
+    found = await ledger.prunable(150 * DAY)
+
+    assert (0, None, None) == (nothing.total, nothing.oldest, nothing.youngest)
+    assert found.oldest is not None
+    assert found.youngest is not None
+    assert [300, 200] == [round((found.as_of - then) / DAY) for then in (found.oldest, found.youngest)]
+
+
+async def test_what_ends_after_the_count_is_not_pruned(ledger: Book) -> None:
+    """While the operator is asked, more rows may grow old enough: they stay."""
+    await ledger.ended(KEY, DONE, backup_id="b1", cause="first")
+    found = await ledger.prunable(0)
+    later = Key("p", "later")
+    await ledger.ended(later, DONE, backup_id="b2", cause="second")
+    assert await ledger.prune(0, as_of=found.as_of) == 1
+    assert await ledger.look_up(later) is not None
+
+
+async def test_what_was_only_asked_for_is_not_counted(ledger: Book) -> None:
+    """A snapshot that was looked up, or whose claim was pruned meanwhile, is none that could be forgotten."""
+    claim = await ours(ledger)
+    await aged(ledger, KEY, 40)
+    assert await ledger.prune(0) == 1
+    await ledger.release(claim)
+    assert await ledger.look_up(Key("p", "unknown")) is None
+
+    assert (await ledger.prunable(0)).total == 0
+    assert await ledger.prune(0) == 0
 
 
 async def test_look_up_changes_nothing(ledger: Book) -> None:

@@ -147,6 +147,26 @@ async def test_concurrent_claims_share_commits(ledger: Book) -> None:
     assert ledger.figures.commits < 50
 
 
+async def test_a_look_up_makes_no_row(ledger: Book, url: str) -> None:
+    """An operator who asks for a snapshot that is not known leaves nothing in the table."""
+    assert await ledger.look_up(KEY) is None
+    assert 0 == _rows(url)
+
+
+async def test_a_prune_deletes_rows_that_were_only_locked(ledger: Book, url: str) -> None:
+    """The placeholder of a change that wrote nothing is deleted, and is not counted as a snapshot."""
+    await ledger.release(Ours(KEY, "unknown"))
+    assert 1 == _rows(url)
+    assert await ledger.prune(0) == 0
+    assert 0 == _rows(url)
+
+
+def _rows(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SELECT count(*) FROM snapshot_backup_ledger").fetchall()
+    return int(found[0][0])
+
+
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "UTF8"])
 async def test_a_database_of_any_encoding_keeps_what_it_was_told(
     postgres_server: postgres.Server, encoding: str
