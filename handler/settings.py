@@ -5,9 +5,10 @@ that names it.
 """
 
 import itertools
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -22,6 +23,10 @@ from handler.errors import SettingsError
 _LONGEST_WAIT = 4_294_967
 """Seconds: RabbitMQ keeps a queue's time to live as milliseconds in 32 bits."""
 
+RETAINED = "MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER"
+"""What bounds how soon the ledger may forget a snapshot."""
+
+_DAY = 86_400.0
 _SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
 
 
@@ -96,7 +101,7 @@ class Settings(BaseSettings):
     # ledger
     ledger_url: SecretStr = SecretStr("sqlite:///snapshot-backup.db")
     ledger_retention: Annotated[float, Field(gt=0)] = 90.0
-    """Days that a row is kept after its backup has ended."""
+    """Days that a row is kept after its backup has ended; at least ``shortest_retention``."""
 
     # behaviour
     concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
@@ -122,6 +127,16 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] | None = None
 
+    @property
+    def shortest_retention(self) -> float:
+        """Days for which the ledger must know an ended backup, rounded up to a thousandth.
+
+        Until then a message about its snapshot can be waiting somewhere: for its own end, then for that of
+        the backup, then once in the last wait queue. If the ledger had forgotten, it made a second backup.
+        """
+        days = (self.max_age + self.track_deadline + max(self.wait_ladder)) / _DAY
+        return math.ceil(days * 1000) / 1000 if math.isfinite(days) else days
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if problems := list(_problems(self)):
@@ -131,11 +146,8 @@ class Settings(BaseSettings):
 
 def _problems(settings: Settings) -> Iterator[str]:
     """What single fields cannot tell; each text names its variable."""
-    ladder = settings.wait_ladder
-    if any(a >= b for a, b in itertools.pairwise(ladder)) or ladder[0] < 1:
-        yield "WAIT_LADDER: must be growing whole seconds, such as 5,30,120"
-    if ladder[-1] > _LONGEST_WAIT:
-        yield f"WAIT_LADDER: no wait can be longer than {_LONGEST_WAIT} seconds"
+    # A retention is measured by the ladder, so it is not judged by one that cannot be.
+    yield from list(_ladder_problems(settings.wait_ladder)) or _retention_problems(settings)
     for url in settings.amqp_url:
         if _address(url.get_secret_value(), ("amqp", "amqps")) is None:
             yield "AMQP_URL: must be amqp://user:password@host:5672/vhost or amqps://…"
@@ -146,6 +158,26 @@ def _problems(settings: Settings) -> Iterator[str]:
     scheme = settings.ledger_url.get_secret_value().partition(":")[0]
     if scheme not in ("none", "sqlite", "postgresql"):
         yield "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/database, or none"
+
+
+def _ladder_problems(ladder: Sequence[int]) -> Iterator[str]:
+    if any(a >= b for a, b in itertools.pairwise(ladder)) or ladder[0] < 1:
+        yield "WAIT_LADDER: must be growing whole seconds, such as 5,30,120"
+    if ladder[-1] > _LONGEST_WAIT:
+        yield f"WAIT_LADDER: no wait can be longer than {_LONGEST_WAIT} seconds"
+
+
+def _retention_problems(settings: Settings) -> Iterator[str]:
+    if settings.ledger_retention < (shortest := settings.shortest_retention):
+        yield (
+            f"LEDGER_RETENTION: {settings.ledger_retention:g} days are fewer than {RETAINED}; a message that "
+            f"comes later makes a second backup. The least is LEDGER_RETENTION={in_digits(shortest)}"
+        )
+
+
+def in_digits(days: float) -> str:
+    """Return days as they are written in a setting: no exponent, no needless zeros."""
+    return f"{days:.3f}".rstrip("0").rstrip(".")
 
 
 def _endpoint_problems(variable: str, value: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What all commands share: how they fail, and how they print."""
+"""What all commands share: how they ask, how they fail, and how they print."""
 
 import sys
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from rich.console import Console
 from handler.errors import SettingsError, SnapshotBackupError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
 
 
 def console() -> Console:
@@ -27,6 +29,16 @@ def fail(text: str, *, code: int = 1) -> typer.Exit:
     """Say in one line what is wrong; the caller raises what is returned."""
     print(text, file=sys.stderr)
     return typer.Exit(code)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if the operator agrees; where nobody can be asked, exit 2."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise fail("nobody can be asked here: say --yes, or --dry-run to see what would be done", code=2)
+    if not typer.confirm(question, err=True):
+        raise fail("nothing was done")
 
 
 @contextmanager

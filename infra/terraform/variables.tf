@@ -296,7 +296,7 @@ variable "extra_settings" {
     condition = alltrue([for name in keys(var.extra_settings) : contains([
       "SNAPSHOT_BINDINGS", "RESULT_UNROUTABLE", "VBS_API_VERSION", "VBS_ALLOWED_PROJECTS", "VBS_TIMEOUT",
       "VBS_CA_FILE", "CONCURRENCY", "WAIT_LADDER", "MAX_ATTEMPTS", "MAX_AGE", "TRACK_BACKUPS",
-      "TRACK_DEADLINE", "LEASE_SECONDS", "SKIP_SNAPSHOTS", "MAX_BODY_BYTES", "LOG_LEVEL",
+      "TRACK_DEADLINE", "LEDGER_RETENTION", "LEASE_SECONDS", "SKIP_SNAPSHOTS", "MAX_BODY_BYTES", "LOG_LEVEL",
     ], name)])
     error_message = "extra_settings may hold only settings that no other variable decides and that are no secrets; see variables.tf for the list."
   }

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from handler.cli import app
 from handler.errors import SettingsError
 from handler.settings import Settings, load_settings
 
@@ -107,3 +109,37 @@ def test_each_bad_one_is_named_and_none_is_shown(monkeypatch: pytest.MonkeyPatch
         load_settings()
     assert ["QUEUE_TYPE", "CONCURRENCY"] == [text.partition(":")[0] for text in raised.value.problems]
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "least"),
+    [({}, "2.042"), ({"MAX_AGE": "3600", "TRACK_DEADLINE": "3600", "WAIT_LADDER": "5"}, "0.084")],
+)
+def test_a_retention_in_which_a_message_can_still_come_is_refused(
+    changed: dict[str, str], least: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that forgot sooner would make a second backup; the least that is allowed is named, and is."""
+    for name, value in {**changed, "LEDGER_RETENTION": str(float(least) - 0.001)}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+
+    [problem] = raised.value.problems
+    assert problem.startswith("LEDGER_RETENTION: ")
+    assert problem.endswith(f"LEDGER_RETENTION={least}")
+    for name in ("MAX_AGE", "TRACK_DEADLINE", "WAIT_LADDER"):
+        assert name in problem
+    monkeypatch.setenv("LEDGER_RETENTION", least)
+    assert float(least) == load_settings().ledger_retention
+
+
+def test_a_worker_with_too_short_a_retention_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends with exit code 2 and one line, before it has touched the ledger or the broker."""
+    monkeypatch.setenv("LEDGER_RETENTION", "1")
+
+    done = CliRunner().invoke(app, ["worker"])
+
+    assert 2 == done.exit_code
+    [line] = done.stderr.splitlines()
+    assert line.startswith("settings: LEDGER_RETENTION: ")

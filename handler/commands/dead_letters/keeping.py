@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from handler.commands.common import AsJson, console
+from handler.commands.common import AsJson, DryRun, Yes, confirm, console
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import count, groups_json
 from handler.dead_letters.archive import Archive
@@ -69,8 +69,8 @@ def drop_command(
         Path | None, typer.Option("--out", help="Where to export to first (default: a new file here).")
     ] = None,
     no_export: Annotated[bool, typer.Option("--no-export", help="Keep no copy.")] = False,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Throw dead letters away for good, after exporting them to a file unless --no-export.
@@ -90,7 +90,7 @@ def drop_command(
                     view.out().print(view.groups_table(groups, desk.topology.dead))
                 if dry_run or not groups.total:
                     return 0
-                options.confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
+                confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
             async with desk.open() as found:
                 return await _drop(found, choice, limit, path)
 

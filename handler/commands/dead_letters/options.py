@@ -29,8 +29,6 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Died before; written as --since.")]
 Limit = Annotated[int | None, typer.Option(min=0, help="At most so many, the oldest first.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
 
 
 def choice(
@@ -76,13 +74,3 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
 
 def _say_waiting() -> None:
     print("another operator has the dead letters in hand; waiting for them", file=sys.stderr)
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Go on only if the operator agrees; where nobody can be asked, exit 2."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise fail("nobody can be asked here: say --yes, or --dry-run to see what would be done", code=2)
-    if not typer.confirm(question, err=True):
-        raise fail("nothing was done")

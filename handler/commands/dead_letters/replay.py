@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
-from handler.commands.common import AsJson, console, fail, progress_console
+from handler.commands.common import AsJson, DryRun, Yes, confirm, console, fail, progress_console
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import SHOWN, count, groups_json
 from handler.dead_letters.archive import Kept
@@ -73,8 +73,8 @@ def replay_command(
     stop_at: Annotated[
         str | None, typer.Option(help="Stop when more than so many fail again, such as 20%.")
     ] = None,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Send dead letters back to the queue, each as if it had come for the first time.
@@ -93,7 +93,7 @@ def replay_command(
                 _print_plan(groups, letters, order, desk.topology.dead, as_json=as_json and dry_run)
                 if dry_run or not groups.total:
                     return None
-                options.confirm(f"Send back {view.counted(groups.total)}?", yes=yes)
+                confirm(f"Send back {view.counted(groups.total)}?", yes=yes)
             return await _replay(desk, order)
 
     summary = options.run(work)
