@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
+from handler.broker.declaration import bind_foreign
 from handler.broker.link import Link
-from handler.broker.topology import Mismatch, Topology, bind_foreign, declare
+from handler.broker.topology import Binding, Mismatch, Topology, declare
 from handler.errors import BrokerError, LedgerUnavailable, SettingsError
 from handler.ports import Ledger
 from handler.shift import Shift
@@ -26,7 +27,7 @@ CLASSIC = (
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-_REBIND_SECONDS = 5.0  # a try costs 0.9 ms of CPU (measured), and the broker a line of its log while it fails
+REBIND_SECONDS = 5.0  # a try costs 0.9 ms of CPU (measured), and the broker a line of its log while it fails
 _PRUNE_SECONDS = 3600.0
 _DAY = 86400.0
 _GIVE_UP_SECONDS = 2.0
@@ -124,15 +125,14 @@ class Worker:
 
     async def _keep_bindings(self, link: Link) -> None:
         """Make the bindings to other people's exchanges, and again when such an exchange comes back."""
-        failing: set[str] = set()
+        failing: set[Binding] = set()
         while True:
             for binding in self._plan.topology.foreign_bindings():
                 problem = await bind_foreign(link, binding)
-                if problem and binding.source not in failing:
-                    text = f"SNAPSHOT_BINDINGS: exchange {binding.source}: {problem}"
-                    log.warning(text, extra={"action": "binding.missing"})
-                (failing.add if problem else failing.discard)(binding.source)
-            await asyncio.sleep(_REBIND_SECONDS)
+                if problem and binding not in failing:
+                    _warn_of_unbound(binding, problem)
+                (failing.add if problem else failing.discard)(binding)
+            await asyncio.sleep(REBIND_SECONDS)
 
     async def _renew_leases(self) -> None:
         while True:
@@ -145,6 +145,16 @@ class Worker:
             with contextlib.suppress(LedgerUnavailable):
                 await self._plan.ledger.prune(self._plan.retention * _DAY)
             await asyncio.sleep(_PRUNE_SECONDS)
+
+
+def _warn_of_unbound(binding: Binding, problem: str) -> None:
+    log.warning(
+        "SNAPSHOT_BINDINGS: not bound: %s: %s; tried again every %g s, what is published meanwhile is lost",
+        binding,
+        problem,
+        REBIND_SECONDS,
+        extra={"action": "binding.missing"},
+    )
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -4,7 +4,7 @@ Everything is durable and nothing is ever deleted. Quorum queues dead-letter at 
 ``reject-publish``: ordinary dead-lettering lost 64 of 240 waiting messages when a broker was killed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from handler.broker.difference import Difference, difference
@@ -67,6 +67,14 @@ class Binding(NamedTuple):
     routing_key: str = ""
     to_exchange: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.source} → {self.destination}" + (
+            f" for {self.routing_key}" if self.routing_key else ""
+        )
+
+
+Part = Exchange | Queue | Binding
+
 
 class Topology(NamedTuple):
     """All names, made from the settings."""
@@ -115,6 +123,17 @@ class Topology(NamedTuple):
         yield Binding(self.queue, self.queue)
         yield Binding(self.dead, self.dead)
 
+    def ours(self) -> Iterator[Part]:
+        """Yield all that is ours, in the order in which it can be declared."""
+        yield from self.exchanges()
+        yield from self.queues()
+        yield from self.bindings()
+
+    def foreign_exchanges(self) -> Iterator[str]:
+        """Yield the names of other people's exchanges; one of ours may be among the bindings too."""
+        names = dict.fromkeys(exchange for exchange, _ in self.foreign)
+        yield from (name for name in names if name not in {exchange.name for exchange in self.exchanges()})
+
     def foreign_bindings(self) -> Iterator[Binding]:
         """Yield the bindings of ``SNAPSHOT_BINDINGS``."""
         for exchange, routing_key in self.foreign:
@@ -134,29 +153,37 @@ class Topology(NamedTuple):
         return arguments
 
 
-async def declare(link: Link, topology: Topology) -> None:
-    """Declare all that is ours. Raises ``Mismatch`` that says what differs, else ``ConnectionLost``."""
+def _noop(_part: Part) -> None:
+    """Do nothing."""
+
+
+async def declare(link: Link, topology: Topology, *, notify: Callable[[Part], None] = _noop) -> None:
+    """Declare all that is ours; ``notify`` is told of each part when it is there.
+
+    Raises ``Mismatch`` that says what differs, else ``ConnectionLost``.
+    """
     channel = await link.channel()
     try:
-        for exchange in topology.exchanges():
-            await channel.call(
-                channel.raw.exchange_declare,
-                exchange=exchange.name,
-                exchange_type=exchange.type,
-                durable=True,
-            )
-        for queue in topology.queues():
-            await channel.call(
-                channel.raw.queue_declare, queue=queue.name, durable=True, arguments=queue.arguments
-            )
-        for binding in topology.bindings():
-            await bind(channel, binding)
+        for part in topology.ours():
+            await _declare(channel, part)
+            notify(part)
     except ChannelClosed as error:
         if error.code == _PRECONDITION_FAILED and (found := difference(str(error))):
             raise Mismatch(found) from error
         raise
     finally:
         await channel.close()
+
+
+async def _declare(channel: Channel, part: Part) -> None:
+    raw = channel.raw
+    match part:
+        case Exchange(name, type_):
+            await channel.call(raw.exchange_declare, exchange=name, exchange_type=type_, durable=True)
+        case Queue(name, arguments):
+            await channel.call(raw.queue_declare, queue=name, durable=True, arguments=arguments)
+        case Binding():
+            await bind(channel, part)
 
 
 async def bind(channel: Channel, binding: Binding) -> None:
@@ -175,15 +202,3 @@ async def bind(channel: Channel, binding: Binding) -> None:
             exchange=binding.source,
             routing_key=binding.routing_key,
         )
-
-
-async def bind_foreign(link: Link, binding: Binding) -> str | None:
-    """Bind to somebody else's exchange, which is never declared. Return why it could not be done."""
-    channel = await link.channel()
-    try:
-        await bind(channel, binding)
-    except ChannelClosed as error:
-        return str(error)
-    finally:
-        await channel.close()
-    return None

@@ -2,64 +2,132 @@
 
 import asyncio
 import json
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from handler import bootstrap
-from handler.broker.topology import Topology, declare
+from handler.broker.declaration import Declaration, Made, make
+from handler.broker.topology import Binding, Exchange, Part, Queue, Topology
 from handler.commands.common import AsJson, console, failing_plainly
 from handler.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Make, or print, the broker's side. Never deletes.")
+
+_FOREIGN = "foreign: bound, never declared"
 
 
 @app.command(
     "declare", epilog="Example: AMQP_URL=amqp://user:password@host/ snapshot-backup topology declare"
 )
 def declare_command(as_json: AsJson = False) -> None:
-    """Declare every exchange, queue and binding; what exists already is left as it is."""
+    """Declare every exchange, queue and binding; what exists already is left as it is.
+
+    The exchanges of SNAPSHOT_BINDINGS are somebody else's: they are bound, never declared. What is published
+    to such an exchange before it is bound is lost to us, so run this before the first snapshot is taken. Each
+    binding that could not be made is named, and the exit code is 1.
+    """
     with failing_plainly():
         settings = load_settings()
-        asyncio.run(_declare(settings))
-        _print(bootstrap.topology(settings), as_json=as_json)
+        topology = bootstrap.topology(settings)
+        declaration = asyncio.run(_declare(settings, topology))
+    if as_json:
+        print(json.dumps(_document(topology, declaration)))
+    else:
+        console().print(_table(topology, declaration))
+    for problem in _problems(declaration):
+        print(problem, file=sys.stderr)
+    if not declaration.complete:
+        raise typer.Exit(1)
 
 
 @app.command("show", epilog="Example: snapshot-backup topology show --json")
 def show_command(as_json: AsJson = False) -> None:
-    """Print what `declare` makes, without a connection."""
+    """Print what `declare` makes, without a connection; what is somebody else's is marked as foreign."""
     with failing_plainly():
-        _print(bootstrap.topology(load_settings()), as_json=as_json)
-
-
-async def _declare(settings: Settings) -> None:
-    async with await bootstrap.open_link(settings) as link:
-        await declare(link, bootstrap.topology(settings))
-
-
-def _print(topology: Topology, *, as_json: bool) -> None:
+        topology = bootstrap.topology(load_settings())
     if as_json:
         print(json.dumps(_document(topology)))
-        return
+    else:
+        console().print(_table(topology))
+
+
+async def _declare(settings: Settings, topology: Topology) -> Declaration:
+    async with await bootstrap.open_link(settings) as link:
+        return await make(link, topology)
+
+
+def _problems(declaration: Declaration) -> Sequence[str]:
+    """Return a line for each thing that went wrong."""
+    if declaration.refused:
+        return [f"failed: {declaration.refused}"]
+    return [
+        f"not bound: {made.part}: {made.problem}; what is published there until it is bound is lost to us"
+        for made in declaration.unbound
+    ]
+
+
+def _table(topology: Topology, declaration: Declaration | None = None) -> Table:
     table = Table(title=f"The broker's side of {topology.queue}", title_justify="left")
-    for column in ("kind", "name", "details"):
+    columns = ("kind", "name", "details", *(["made"] if declaration else []))
+    for column in columns:
         table.add_column(column, overflow="fold")
-    for exchange in topology.exchanges():
-        table.add_row("exchange", exchange.name, exchange.type)
-    for queue in topology.queues():
-        table.add_row(
-            "queue", queue.name, "\n".join(f"{key}={value}" for key, value in queue.arguments.items())
-        )
-    for binding in (*topology.bindings(), *topology.foreign_bindings()):
-        key = f" for {binding.routing_key}" if binding.routing_key else ""
-        kind = "exchange" if binding.to_exchange else "queue"
-        table.add_row("binding", f"{binding.source} → {binding.destination}", f"to the {kind}{key}")
-    console().print(table)
+    foreign = list(topology.foreign_exchanges())
+    for name in foreign:
+        _add(table, "exchange", name, _FOREIGN)
+    for made in _parts(topology, declaration):
+        _add(table, *_cells(made.part, foreign), *(_state(made) if declaration else ()))
+    return table
 
 
-def _document(topology: Topology) -> dict[str, object]:
+def _add(table: Table, *cells: str) -> None:
+    """Add a row; a name with brackets is no markup."""
+    table.add_row(*map(Text, cells))
+
+
+def _cells(part: Part, foreign: Sequence[str]) -> tuple[str, str, str]:
+    match part:
+        case Exchange(name, type_):
+            return "exchange", name, type_
+        case Queue(name, arguments):
+            return "queue", name, "\n".join(f"{key}={value}" for key, value in arguments.items())
+        case Binding(source, destination, key, to_exchange):
+            details = f"to the {'exchange' if to_exchange else 'queue'}{f' for {key}' if key else ''}"
+            mark = " (foreign)" if source in foreign else ""
+            return "binding", f"{source} → {destination}", details + mark
+
+
+def _state(made: Made) -> tuple[str]:
+    return (f"no: {made.problem}" if made.problem else "yes",)
+
+
+def _document(topology: Topology, declaration: Declaration | None = None) -> dict[str, object]:
+    """Return the parts by their kinds; those that a declaration tried say whether they were made."""
+    foreign = list(topology.foreign_exchanges())
+
+    def told(kind: type[Part]) -> list[dict[str, Any]]:
+        return [
+            made.part._asdict()
+            | ({"foreign": made.part.source in foreign} if isinstance(made.part, Binding) else {})
+            | ({"made": made.problem is None, "problem": made.problem} if declaration else {})
+            for made in _parts(topology, declaration)
+            if isinstance(made.part, kind)
+        ]
+
     return {
-        "exchanges": [exchange._asdict() for exchange in topology.exchanges()],
-        "queues": [queue._asdict() for queue in topology.queues()],
-        "bindings": [binding._asdict() for binding in (*topology.bindings(), *topology.foreign_bindings())],
+        "exchanges": told(Exchange),
+        "foreign_exchanges": foreign,
+        "queues": told(Queue),
+        "bindings": told(Binding),
     }
+
+
+def _parts(topology: Topology, declaration: Declaration | None) -> Sequence[Made]:
+    """Return all that is declared or bound, and what became of it where that was tried."""
+    if declaration:
+        return [*declaration.ours, *declaration.foreign]
+    return [Made(part) for part in (*topology.ours(), *topology.foreign_bindings())]

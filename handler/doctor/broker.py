@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from handler import bootstrap
-from handler.broker.link import ChannelClosed, Link
-from handler.broker.topology import declare
+from handler.broker.declaration import Declaration, make
+from handler.broker.link import Link
 from handler.doctor.causes import Place, explain
 from handler.doctor.findings import Finding
 from handler.doctor.foreign import examine_foreign
@@ -24,7 +24,7 @@ _QUORUM_SINCE = (3, 10)
 """Quorum queues dead-letter at least once from this version of RabbitMQ."""
 
 
-async def examine_broker(settings: Settings, *, make: bool) -> AsyncIterator[Finding]:
+async def examine_broker(settings: Settings, *, declare: bool) -> AsyncIterator[Finding]:
     """Look at each address of ``AMQP_URL``, and through the first that answers at everything else."""
     tries = await asyncio.gather(*(_try(settings, url) for url in settings.amqp_url))
     links = [link for link in tries if isinstance(link, Link)]
@@ -32,7 +32,7 @@ async def examine_broker(settings: Settings, *, make: bool) -> AsyncIterator[Fin
         for url, link in zip(settings.amqp_url, tries, strict=True):
             yield _reached(url, link, others=bool(links))
         if links:
-            async for finding in _through(links[0], settings, make=make):
+            async for finding in _through(links[0], settings, declare=declare):
                 yield finding
     finally:
         await asyncio.gather(*(link.close() for link in links))
@@ -55,26 +55,23 @@ def _reached(url: SecretStr, link: Link | ConnectionLost, *, others: bool) -> Fi
     return Finding("broker", what, "warning" if others else "bad", text, remedy)
 
 
-async def _through(link: Link, settings: Settings, *, make: bool) -> AsyncIterator[Finding]:
+async def _through(link: Link, settings: Settings, *, declare: bool) -> AsyncIterator[Finding]:
     yield version(link.raw.server_properties or {}, quorum=settings.queue_type == "quorum")
     topology = bootstrap.topology(settings)
-    if make:
-        yield await _declare(link, settings)
+    declaration = await make(link, topology) if declare else None
+    if declaration:
+        yield _declared(declaration)
     async for finding in examine_queues(link, topology):
         yield finding
-    if not make:
-        yield Finding(
-            "broker",
-            "bindings",
-            "ok",
-            "each worker makes them at start; AMQP cannot show them (doctor --declare makes them now)",
-        )
+    if not declaration:
+        text = "AMQP cannot show them; topology declare, doctor --declare and each worker at start make them"
+        yield Finding("broker", "bindings", "ok", text)
     try:
         async for finding in examine_rights(link, topology):
             yield finding
     except TimeoutError:
         yield _takes_nothing(link)
-    async for finding in examine_foreign(link, topology):
+    async for finding in examine_foreign(link, topology, declaration):
         yield finding
 
 
@@ -92,11 +89,9 @@ def version(properties: Mapping[str, Any], *, quorum: bool) -> Finding:
     return Finding("broker", "version", "ok", name)
 
 
-async def _declare(link: Link, settings: Settings) -> Finding:
-    try:
-        await declare(link, bootstrap.topology(settings))
-    except ChannelClosed as error:
-        return Finding("broker", "declare", "bad", str(error), "see the lines below")
+def _declared(declaration: Declaration) -> Finding:
+    if declaration.refused:
+        return Finding("broker", "declare", "bad", declaration.refused, "see the lines below")
     return Finding("broker", "declare", "ok", "every exchange, queue and binding of ours is there now")
 
 

@@ -28,7 +28,7 @@ async def examine(*, make: bool = False, limit: float = LIMIT_SECONDS) -> list[F
     # What is wrong with the settings of one area must not keep the others from being looked at.
     wrong = " ".join(each.what for each in found if each.state == "bad")
     areas: dict[Area, AsyncIterator[Finding]] = {
-        "broker": examine_broker(settings, make=make),
+        "broker": examine_broker(settings, declare=make),
         "api": examine_api(settings),
         "ledger": examine_ledger(settings),
     }

@@ -9,6 +9,7 @@ import pika
 
 from handler.broker.link import ChannelClosed, Link
 from handler.broker.publisher import Publisher
+from handler.broker.refusal import DENIED, denied_right
 from handler.broker.topology import Binding, Topology
 from handler.doctor.findings import Finding
 from handler.doctor.probe import (
@@ -22,7 +23,6 @@ from handler.doctor.probe import (
 )
 from handler.errors import Unroutable
 
-_REFUSED = re.compile(r"access to (?P<kind>queue|exchange) '(?P<name>[^']*)'")
 _PUBLISH_SECONDS = 5.0
 
 
@@ -47,10 +47,10 @@ async def _missing(link: Link, topology: Topology) -> AsyncIterator[tuple[str, s
     for binding in (*topology.bindings(), *topology.foreign_bindings()):
         answer = await _unbind(link, binding)
         if refused(answer, ACCESS_REFUSED):
-            yield _which(binding, str(answer))
+            yield denied_right(binding, str(answer))
     outcomes = Binding(topology.snapshot_exchange, topology.result_exchange, to_exchange=True)
     answer = await _unbind(link, outcomes)
-    if refused(answer, ACCESS_REFUSED) and _which(outcomes, str(answer))[0] == "write":
+    if refused(answer, ACCESS_REFUSED) and denied_right(outcomes, str(answer))[0] == "write":
         yield "write", f"exchange {topology.result_exchange}"
     answer = await ask(
         link,
@@ -80,7 +80,7 @@ async def _configure(link: Link, topology: Topology) -> AsyncIterator[tuple[str,
 
 def _which_of_queue(text: str, queue: str) -> tuple[str, str]:
     """A new queue with a dead-letter exchange wants the right to write to that, and to read the queue."""
-    match = _REFUSED.search(text)
+    match = re.search(DENIED, text)
     if match and match["kind"] == "exchange":
         return "write", f"exchange {match['name']}"
     return ("read" if "read access" in text else "configure"), f"queue {queue}"
@@ -93,15 +93,6 @@ async def _unbind(link: Link, binding: Binding) -> object:
         return await ask(link, "exchange_unbind", routing_key=unused_key(), **names)
     names = {"queue": binding.destination, "exchange": binding.source}
     return await ask(link, "queue_unbind", routing_key=unused_key(), **names)
-
-
-def _which(binding: Binding, text: str) -> tuple[str, str]:
-    """Binding wants the right to write to the destination, which is asked first, and to read the source."""
-    kind = "exchange" if binding.to_exchange else "queue"
-    match = _REFUSED.search(text)
-    if match and (match["kind"], match["name"]) == (kind, binding.destination):
-        return "write", f"{kind} {binding.destination}"
-    return "read", f"exchange {binding.source}"
 
 
 async def _default_exchange_refused(link: Link) -> bool:

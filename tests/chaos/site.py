@@ -118,6 +118,18 @@ class Site:
         self.logs[worker.pid] = log
         return worker
 
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command with a worker's settings, to its end."""
+        return subprocess.run(
+            self._command(*arguments),
+            env=self._environ(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=EXIT_SECONDS,
+        )
+
     def working(self) -> Sequence[subprocess.Popen[bytes]]:
         """The workers that have come as far as consuming."""
         return [each for each in self.workers if b"broker.connected" in self.logs[each.pid].read_bytes()]

@@ -19,7 +19,7 @@ from events.decode import open_message
 from events.message import Message
 from infra.emulator.testing import running_emulator
 from tests.chaos.rabbit import delete
-from tests.chaos.site import Site, wait_for
+from tests.chaos.site import Site, many, wait_for
 from tests.unit.events.forms import notifications
 
 pytestmark = pytest.mark.broker
@@ -132,6 +132,22 @@ def test_notifications_of_two_releases_become_backups(cinder: Cinder) -> None:
         assert (payload["tenant_id"], payload["volume_id"], payload["snapshot_id"]) == ids
     made = {each["snapshot_id"] for each in cinder.site.emulator.backups()}
     assert {payload["snapshot_id"] for payload in sent} == made
+
+
+def test_what_comes_between_topology_declare_and_the_first_worker_is_handled(cinder: Cinder) -> None:
+    """One command makes every queue and binding; what is published after it waits for a worker."""
+    site = cinder.site
+    delete(site.rabbit, site.queues, [site.name, f"{site.name}.in", f"{site.name}.dead"])
+    cinder.declare()
+
+    done = site.run("topology", "declare")
+    sent = [cinder.notify(name) for name in RELEASES]
+    site.ask(dict(many(0, 1)))
+    site.start_worker()
+
+    assert 0 == done.returncode, done.stderr
+    told = {each["correlationid"] for each in accepted(site, 3)}
+    assert {*site.asked, *(payload["message_id"] for payload in sent)} == told
 
 
 def test_an_exchange_may_come_late_and_be_made_again(cinder: Cinder) -> None:

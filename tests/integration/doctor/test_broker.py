@@ -266,6 +266,26 @@ def test_a_foreign_exchange_that_is_missing(look: Look, unique: str) -> None:
     look().one("broker", "bad", f"exchange {unique}.openstack", "not there")
 
 
+def test_declare_binds_foreign_exchanges_and_names_what_it_could_not_bind(
+    look: Look, own_broker: RabbitProcess, unique: str, limited: Limited
+) -> None:
+    """One that is there is bound at once; one that is not there, or must not be read, is told as bad."""
+    bindings = f"{unique}.there:one,{unique}.none:two,{unique}.secret:three"
+    with channel(own_broker) as other:
+        for name in ("there", "secret"):
+            other.exchange_declare(f"{unique}.{name}", "topic", durable=True)
+        user = limited(".*", ".*", rf"^{unique}(?!\.secret)")
+
+        report = look(make=True, AMQP_URL=user, SNAPSHOT_BINDINGS=bindings)
+
+        other.confirm_delivery()
+        other.basic_publish(f"{unique}.there", "one", b"{}", mandatory=True)
+    report.one("broker", "ok", "declare")
+    report.one("broker", "ok", f"exchange {unique}.there", "bound now")
+    report.one("broker", "bad", f"exchange {unique}.none", "not there")
+    report.one("broker", "bad", f"binding {unique}.secret", "may not read", "lost to us")
+
+
 def test_foreign_exchanges_that_route_nothing_or_vanish(
     look: Look, own_broker: RabbitProcess, unique: str
 ) -> None:

@@ -1,0 +1,35 @@
+"""What the broker says where a binding is refused (403, 404), taken apart."""
+
+import re
+
+from handler.broker.link import ChannelClosed
+from handler.broker.topology import Binding
+
+_ACCESS_REFUSED, _NOT_FOUND = 403, 404
+
+# Compiled when they are used: hardly a process ever meets one.
+DENIED = r"access to (?P<kind>queue|exchange) '(?P<name>[^']*)'"
+_MISSING = r"no (?P<kind>queue|exchange) '(?P<name>[^']*)'"
+
+
+def denied_right(binding: Binding, text: str) -> tuple[str, str]:
+    """Return the right that is missing, and to what.
+
+    A binding wants the right to write to the destination, which is asked first, and to read the source.
+    """
+    kind = "exchange" if binding.to_exchange else "queue"
+    match = re.search(DENIED, text)
+    if match and (match["kind"], match["name"]) == (kind, binding.destination):
+        return "write", f"{kind} {binding.destination}"
+    return "read", f"exchange {binding.source}"
+
+
+def why_unbound(binding: Binding, error: ChannelClosed) -> str:
+    """Return why a binding could not be made, by the broker's sentence where it is not known here."""
+    text = str(error)
+    if error.code == _NOT_FOUND and (match := re.search(_MISSING, text)):
+        return f"the {match['kind']} {match['name']} is not there"
+    if error.code == _ACCESS_REFUSED and re.search(DENIED, text):
+        right, thing = denied_right(binding, text)
+        return f"the user may not {right} {thing}"
+    return text

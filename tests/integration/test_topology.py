@@ -1,0 +1,175 @@
+"""``topology declare``: it makes all that it prints, or says what it has not made and why.
+
+Danger: a binding to somebody else's exchange is missing, and what is published there is lost without a trace.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
+from typer.testing import CliRunner, Result
+
+from handler.cli import app
+from infra.local.server import RabbitProcess
+
+pytestmark = pytest.mark.broker
+
+
+@contextmanager
+def channel(broker: RabbitProcess) -> Iterator[BlockingChannel]:
+    """A channel of somebody else's, which is told what could not be routed."""
+    with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
+        opened = connection.channel()
+        opened.confirm_delivery()
+        yield opened
+
+
+@pytest.fixture
+def settings(own_broker: RabbitProcess, unique: str) -> dict[str, str]:
+    """Settings with names of the test's own, and two foreign exchanges with three bindings."""
+    return {
+        "AMQP_URL": own_broker.url,
+        "SNAPSHOT_EXCHANGE": f"{unique}.in",
+        "SNAPSHOT_QUEUE": unique,
+        "RESULT_EXCHANGE": f"{unique}.out",
+        "WAIT_LADDER": "5",
+        "SNAPSHOT_BINDINGS": f"{unique}.a:one,{unique}.b:two,{unique}.a:three",
+    }
+
+
+def topology(settings: dict[str, str], *arguments: str) -> Result:
+    """Run ``snapshot-backup topology …``."""
+    return CliRunner().invoke(app, ["topology", *arguments], env=settings)
+
+
+def routed(channel: BlockingChannel, exchange: str, key: str) -> bool:
+    """Tell whether what is published there reaches a queue."""
+    try:
+        channel.basic_publish(exchange, key, b"{}", mandatory=True)
+    except UnroutableError:
+        return False
+    return True
+
+
+def unmade(document: Any) -> dict[str, str]:
+    """Return what was not made, with the reason."""
+    return {
+        each.get("source") or each["name"]: each["problem"]
+        for kind in ("exchanges", "queues", "bindings")
+        for each in document[kind]
+        if not each["made"]
+    }
+
+
+def test_every_binding_that_is_printed_is_made(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str
+) -> None:
+    """Nothing else has to run before an event of each foreign binding reaches the queue."""
+    with channel(own_broker) as other:
+        for name in ("a", "b"):
+            other.exchange_declare(f"{unique}.{name}", "topic")
+
+        done = topology(settings, "declare", "--json")
+
+        assert (0, "") == (done.exit_code, done.stderr)
+        document = json.loads(done.stdout)
+        assert {} == unmade(document)
+        bindings = [each for each in document["bindings"] if each["to_exchange"]]
+        assert [False, True, True, True] == [each["foreign"] for each in bindings]
+        assert all(routed(other, each["source"], each["routing_key"]) for each in bindings)
+
+
+def test_a_missing_exchange_is_named_and_the_others_are_bound(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str
+) -> None:
+    """One line says which binding could not be made and why, and the exit code is 1."""
+    with channel(own_broker) as other:
+        other.exchange_declare(f"{unique}.a", "topic")
+
+        done = topology(settings, "declare")
+
+        assert 1 == done.exit_code
+        [line] = done.stderr.splitlines()
+        assert line.startswith(
+            f"not bound: {unique}.b → {unique} for two: the exchange {unique}.b is not there; "
+        )
+        assert all(routed(other, f"{unique}.a", key) for key in ("one", "three"))
+        assert routed(other, f"{unique}.in", "snapshot.completed")
+
+
+def test_the_document_says_of_each_part_whether_it_was_made(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str
+) -> None:
+    """A program reads which binding is missing and why, and the exit code is the same."""
+    with channel(own_broker) as other:
+        other.exchange_declare(f"{unique}.a", "topic")
+
+        done = topology(settings, "declare", "--json")
+
+    document = json.loads(done.stdout)
+    assert 1 == done.exit_code
+    assert {f"{unique}.b": f"the exchange {unique}.b is not there"} == unmade(document)
+    assert 4 == sum(each["made"] for each in document["exchanges"])
+
+
+def test_a_foreign_exchange_is_neither_declared_nor_changed(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str
+) -> None:
+    """One that is there stays as its owner declared it, and one that is not there is not made."""
+    with channel(own_broker) as other:
+        other.exchange_declare(f"{unique}.a", "direct", durable=False, auto_delete=True)
+
+        topology(settings, "declare")
+
+        other.exchange_declare(f"{unique}.a", "direct", durable=False, auto_delete=True)
+        with pytest.raises(ChannelClosedByBroker) as missing:
+            other.exchange_declare(f"{unique}.b", passive=True)
+        assert 404 == missing.value.reply_code
+
+
+def test_an_exchange_that_must_not_be_read_is_named(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str
+) -> None:
+    """Without the right to read it an exchange cannot be bound; the others are."""
+    user = f"u{secrets.token_hex(4)}"
+    own_broker.ctl("add_user", user, user)
+    own_broker.ctl("set_permissions", user, f"^{unique}", f"^{unique}", rf"^{unique}(?!\.b)")
+    limited = settings | {"AMQP_URL": own_broker.url.replace("guest:guest", f"{user}:{user}")}
+    with channel(own_broker) as other:
+        for name in ("a", "b"):
+            other.exchange_declare(f"{unique}.{name}", "topic")
+
+        done = topology(limited, "declare")
+
+        assert 1 == done.exit_code
+        [line] = done.stderr.splitlines()
+        assert f"{unique}.b → {unique} for two: the user may not read exchange {unique}.b; " in line
+        assert routed(other, f"{unique}.a", "three")
+
+
+def test_what_is_refused_ends_the_declaration(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str
+) -> None:
+    """On a queue that would lose messages nothing is bound; what was made before and what was not is told."""
+    with channel(own_broker) as other:
+        other.queue_declare(unique, durable=True)
+        other.exchange_declare(f"{unique}.a", "topic")
+
+        done = topology(settings, "declare", "--json")
+
+        assert not routed(other, f"{unique}.a", "one")
+    assert 1 == done.exit_code
+    [line] = done.stderr.splitlines()
+    assert line.startswith("failed: QUEUE_TYPE, SNAPSHOT_QUEUE: ")
+    document = json.loads(done.stdout)
+    problems = {each["name"]: each["problem"] for each in document["queues"]}
+    assert "declared otherwise" in problems[unique]
+    assert "not tried" in problems[f"{unique}.dead"]
+    assert all(each["made"] for each in document["exchanges"])
+    assert not any(each["made"] for each in document["bindings"])
