@@ -9,6 +9,11 @@ output "amqp_url" {
   sensitive   = true
 }
 
+output "topology_settings" {
+  description = "The settings that name the broker's side, as a .env file for topology declare, dead-letters and doctor."
+  value       = local.topology_settings
+}
+
 output "broker_management_address" {
   description = "Management page of the broker, reachable from operator_cidrs."
   value       = huaweicloud_dms_rabbitmq_instance.this.management_connect_address

@@ -12,6 +12,14 @@ locals {
     VBS_PROJECT_ID    = var.project_id
   }, var.broker_ca_file == "" ? {} : { AMQP_CA_FILE = var.broker_ca_file })
 
+  # What names the broker's side; the same settings as the function's, or topology declare makes other queues.
+  topology_names = [
+    "QUEUE_TYPE", "RESULT_EXCHANGE", "SNAPSHOT_BINDINGS", "SNAPSHOT_EXCHANGE", "SNAPSHOT_QUEUE", "WAIT_LADDER",
+  ]
+  topology_settings = join("\n", [
+    for name in local.topology_names : "${name}=${local.settings[name]}" if contains(keys(local.settings), name)
+  ])
+
   secret_settings = {
     AMQP_URL   = local.amqp_url
     LEDGER_URL = var.ledger_url

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hcl2
 import pytest
@@ -148,6 +148,23 @@ def test_the_program_would_declare_the_same_exchanges() -> None:
     assert made.keys() == {settings.snapshot_exchange, settings.snapshot_queue, settings.result_exchange}
 
 
+def test_topology_declare_is_told_all_that_names_the_topology() -> None:
+    """The operator's command makes what the function uses: no setting that decides it is left out."""
+    read: set[str] = set()
+
+    class Read:
+        """Settings that note which of them are asked for."""
+
+        def __getattr__(self, name: str) -> Any:
+            read.add(name.upper())
+            return getattr(Settings(_env_file=None), name)
+
+    topology(cast("Settings", Read()))
+
+    assert read == set(LOCALS["topology_names"])
+    assert OUTPUTS["topology_settings"]["value"] == "${local.topology_settings}"
+
+
 def test_no_secret_is_written_down() -> None:
     """What is secret comes from a variable marked sensitive that has no default, and leaves marked."""
     for name in ("broker_password", "ledger_url"):
@@ -252,6 +269,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "settings.tf").write_text(settings.replace(address, '"10.40.1.7,10.40.1.8"'), encoding="utf-8")
     output = (
         "output settings {\n value = merge(local.settings, local.secret_settings)\n sensitive = true\n}\n"
+        "output topology_settings {\n value = local.topology_settings\n}\n"
     )
     (folder / "outputs.tf").write_text(output, encoding="utf-8")
     made = _terraform(folder, "init", "-input=false")
@@ -280,6 +298,21 @@ def test_the_program_accepts_the_settings_of_the_example(inputs: Path) -> None:
     urls = [url.get_secret_value() for url in parse(given).amqp_url]
     login = "amqps://snapshot_backup:pass%2Fword%401"
     assert [f"{login}@10.40.1.{host}:5671/snapshot-backup" for host in (7, 8)] == urls
+
+
+def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Path) -> None:
+    """The .env file of the output leads to the topology of the function's own settings."""
+    more = 'extra_settings={"SNAPSHOT_BINDINGS":"openstack:notifications.info","WAIT_LADDER":"7,70"}'
+    assert _plan(inputs, "-var", more, "-var", "snapshot_queue=q").returncode == 0
+    shown = json.loads(_terraform(inputs, "show", "-json", "plan").stdout)
+    given = {name: each["value"] for name, each in shown["planned_values"]["outputs"].items()}
+    (tmp_path / ".env").write_text(given["topology_settings"], encoding="utf-8")
+
+    declared = topology(Settings(_env_file=tmp_path / ".env"))
+
+    assert topology(parse(given["settings"])) == declared
+    assert ("q", (7, 70)) == (declared.queue, declared.ladder)
+    assert (("openstack", "notifications.info"),) == declared.foreign
 
 
 @pytest.mark.parametrize(
