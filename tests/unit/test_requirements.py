@@ -1,0 +1,45 @@
+"""What `pyproject.toml` asks for, and what the lock files hold."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+TOP = Path(__file__).parents[2]
+LOCKS = (
+    "requirements.lock",
+    "infra/docker/requirements.lock",
+    "handler/bundle/function.lock",
+    "handler/bundle/function-postgres.lock",
+)
+
+
+def asked_for() -> dict[str, SpecifierSet]:
+    """The versions that are asked for, by package, the extras' too."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    requirements = [Requirement(text) for group in groups for text in group]
+    return {requirement.name: requirement.specifier for requirement in requirements}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_file_holds_only_versions_that_the_project_asks_for(name: str) -> None:
+    """A bound that is changed without the lock files would give each way to install another version."""
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (TOP / name).read_text(encoding="utf-8"), re.MULTILINE))
+    specifiers = asked_for()
+
+    assert {"pika", "httpx"} <= locked.keys()
+    assert [] == [
+        f"{package} {version}"
+        for package, version in locked.items()
+        if package in specifiers and not specifiers[package].contains(version, prereleases=True)
+    ]
+
+
+@pytest.mark.parametrize("version", ["1.5.0rc1", "1.5.0", "2.0.0"])
+def test_a_pika_that_deprecates_the_blocking_connection_is_not_taken(version: str) -> None:
+    """Its warning would be an error in the tests."""
+    assert not asked_for()["pika"].contains(version, prereleases=True)
