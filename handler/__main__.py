@@ -1,16 +1,19 @@
-"""The console command's entry: says what is missing where the extra ``cli`` is not installed."""
+"""The console command's entry: says what to install where the extra ``cli`` is not installed."""
 
 import sys
+
+from handler.errors import ExtraMissing
+from handler.extras import needing
 
 
 def main() -> None:
     """Run ``snapshot-backup``."""
     try:
-        from handler.cli import app
-    except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
-            raise
-        sys.exit(f"the command line needs {error.name}: pip install 'snapshot-backup[cli]'")
+        with needing("cli", "rich", "typer"):
+            from handler.cli import app
+    except ExtraMissing as error:
+        print(f"snapshot-backup: {error}", file=sys.stderr)
+        sys.exit(2)
     app()
 
 

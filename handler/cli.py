@@ -1,22 +1,19 @@
 """The command line: ``snapshot-backup …``. Exit 0 done, 1 failed, 2 wrong usage or settings."""
 
-from importlib.metadata import entry_points
-
 import typer
 
 from handler.commands import dead_letters, ledger, topology
 from handler.commands.doctor import doctor
 from handler.commands.package import package
+from handler.commands.plugins import PluginGroup
 from handler.commands.publish import publish
 from handler.commands.schemas import schemas
 from handler.commands.watch import watch
 from handler.commands.worker import worker
 
-COMMANDS = "snapshot_backup.commands"
-"""Entry point group of commands that live above the handler, such as the emulator."""
-
 app = typer.Typer(
     name="snapshot-backup",
+    cls=PluginGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -36,5 +33,3 @@ app.command(epilog="Example: snapshot-backup package --out function.zip")(packag
 app.command(epilog="Example: snapshot-backup doctor --json")(doctor)
 app.command(epilog="Example: snapshot-backup watch --json --count 10")(watch)
 app.command(epilog="Example: snapshot-backup schemas --out schemas")(schemas)
-for entry in entry_points(group=COMMANDS):
-    app.command(name=entry.name)(entry.load())

@@ -2,6 +2,7 @@
 
 SnapshotBackupError
 ├── SettingsError        a setting is missing or wrong; the program does not start
+├── ExtraMissing         a package of an extra is not installed
 ├── ApiError             the API refused, could not be asked, or gave no usable answer
 ├── LedgerUnavailable    the promise book cannot be read or written now
 └── BrokerError
@@ -31,6 +32,10 @@ class SettingsError(SnapshotBackupError):
     def problems(self) -> tuple[str, ...]:
         """One text for each problem."""
         return tuple(map(str, self.args))
+
+
+class ExtraMissing(SnapshotBackupError):
+    """A package of an extra is not installed; the text names both."""
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from handler import health, journal
 from handler.bootstrap import Parts, topology
+from handler.extras import install
 from handler.health import Answer, Page
 from handler.ledger.sqlite import sqlite_path
 from handler.readiness import Readiness
@@ -17,7 +18,7 @@ from handler.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_MISSING = "install the extra: pip install 'snapshot-backup[metrics]'"
+_MISSING = install("metrics")
 
 
 @asynccontextmanager

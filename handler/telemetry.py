@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from events.errors import EventIds
 from handler.errors import SettingsError
+from handler.extras import install
 from handler.figures import Figures
 from handler.hooks import Call, Handled, IntakeChange, Published
 from handler.journal import Journal
@@ -98,9 +99,7 @@ def open_telemetry(queue: str, environment: Mapping[str, str] = os.environ) -> T
     try:
         from handler.tracing import start
     except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"OTEL_*: for traces install the extra: pip install 'snapshot-backup[tracing]' ({error})"
-        ) from None
+        raise SettingsError(f"OTEL_*: for traces {install('tracing')} ({error})") from None
     tracing = start(environment, queue)
     log.info("spans are exported", extra={"action": "tracing.started"})
     return Telemetry(tracing)

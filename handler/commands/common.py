@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from handler.errors import SettingsError, SnapshotBackupError
+from handler.errors import ExtraMissing, SettingsError, SnapshotBackupError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -43,9 +43,11 @@ def confirm(question: str, *, yes: bool) -> None:
 
 @contextmanager
 def failing_plainly() -> Iterator[None]:
-    """Turn our own errors into one line, and exit 2 for settings, 1 for the rest."""
+    """Turn our own errors into one line; exit 2 for settings and missing extras, 1 for the rest."""
     try:
         yield
+    except ExtraMissing as error:
+        raise fail(str(error), code=2) from None
     except SettingsError as error:
         raise fail(f"settings: {error}", code=2) from None
     except SnapshotBackupError as error:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from handler.errors import SettingsError
+from handler.extras import install
 from handler.ledger.book import Book
 from handler.ledger.memory import MemoryLedger
 
@@ -42,7 +43,5 @@ def _postgres(url: str, lease_seconds: float) -> Book:
     try:
         from handler.ledger.postgres import PostgresLedger
     except ImportError as error:
-        raise SettingsError(
-            f"LEDGER_URL: for PostgreSQL install the extra: pip install 'snapshot-backup[postgres]' ({error})"
-        ) from error
+        raise SettingsError(f"LEDGER_URL: for PostgreSQL {install('postgres')} ({error})") from error
     return PostgresLedger(url, lease_seconds)

@@ -1,12 +1,21 @@
 """`python -m infra.emulator`."""
 
-import typer
+import sys
 
-from infra.emulator.cli import command
+from handler.errors import ExtraMissing
+from handler.extras import needing
 
 
 def main() -> None:
     """Run the command on its own."""
+    try:
+        with needing("cli", "rich", "typer"):
+            import typer
+
+            from infra.emulator.cli import command
+    except ExtraMissing as error:
+        print(f"emulator: {error}", file=sys.stderr)
+        sys.exit(2)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     app()

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from infra.emulator.server import serve
+from handler.commands.common import failing_plainly
+from handler.extras import needing
 from infra.emulator.settings import Auth, Rules, Settings
 
 
@@ -64,6 +65,9 @@ def command(
         security_token=security_token,
         seed=seed,
     )
+    with failing_plainly(), needing("emulator", "starlette", "uvicorn"):
+        # Imported only here, so that the help works without the extra.
+        from infra.emulator.server import serve
     _warn_beyond_loopback(host)
     try:
         serve(settings, host, port, lambda url: print(f"listening on {url}", flush=True))

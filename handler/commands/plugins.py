@@ -1,0 +1,59 @@
+"""Commands from entry points: a command group that imports each one only when it is called or listed."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from handler.commands.common import fail
+
+COMMANDS = "snapshot_backup.commands"
+"""The entry point group of commands that live above the handler, such as the emulator."""
+
+
+class PluginGroup(TyperGroup):
+    """Its own commands, and those of the entry points.
+
+    An entry point that cannot be imported is listed with the reason, and calling it fails with that line: it
+    must not stop the other commands.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        own = super().list_commands(ctx)
+        return [*own, *sorted(entry_points(group=COMMANDS).names - set(own))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name, or None."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        return next(map(_command, entry_points(group=COMMANDS, name=cmd_name)), None)
+
+
+def _command(entry: EntryPoint) -> Any:
+    app = typer.Typer(add_completion=False)
+    try:
+        app.command(entry.name)(entry.load())
+    except ImportError as error:
+        app = _unavailable(entry, str(error).partition("\n")[0])
+    return get_command(app)
+
+
+def _unavailable(entry: EntryPoint, reason: str) -> typer.Typer:
+    """Stand in for a command whose module cannot be imported; its options, and its help, are unknown."""
+    text = f"{entry.name}: not available: {reason}"
+    app = typer.Typer(add_completion=False)
+
+    @app.command(
+        entry.name,
+        help=f"Not available: {reason}.",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def unavailable() -> None:
+        raise fail(text, code=2)
+
+    return app
