@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from handler.function_deadline import deadline_of
+
 if TYPE_CHECKING:
     from handler.function_instance import Instance
 
@@ -36,8 +38,8 @@ def handler(event: object, context: Any) -> dict[str, int]:
         BrokerError: the broker is out of reach; the platform is to call again.
 
     """
-    started = time.monotonic()
-    return _instance(context).handle(event, context, started=started)
+    deadline = deadline_of(context, now=time.monotonic())
+    return _instance(context).handle(event, context, deadline)
 
 
 def close() -> None:

@@ -19,7 +19,7 @@ from events.decode import open_message
 from events.message import Message, State, WaitReason, wrap
 from events.outcome import Outcome
 from handler.errors import ConnectionLost
-from handler.function_settings import Deadline
+from handler.function_deadline import Deadline
 from handler.hooks import Handled
 from handler.intake import Intake
 from handler.ports import Outbox

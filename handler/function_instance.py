@@ -19,7 +19,8 @@ from handler.bootstrap import Parts, open_link, parts
 from handler.broker.link import Link
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
 from handler.function_batch import Batch, Means
-from handler.function_settings import Deadline, deadline_of, settings_of
+from handler.function_deadline import Deadline
+from handler.function_settings import settings_of
 from handler.ports import Ledger, Outbox
 from handler.reply import Kind
 from handler.settings import Settings
@@ -67,8 +68,8 @@ class Instance:
     async def _open(self) -> Parts:
         return await self._resources.enter_async_context(parts(self._settings, agency=lambda: self._context))
 
-    def handle(self, event: object, context: Any, *, started: float) -> dict[str, int]:
-        """Handle one call that began at ``started``, in monotonic seconds, and return its summary.
+    def handle(self, event: object, context: Any, deadline: Deadline) -> dict[str, int]:
+        """Handle one call and return its summary.
 
         Raises:
             BrokerError: the broker is out of reach, so that some messages are neither done nor put aside.
@@ -77,7 +78,7 @@ class Instance:
         messages = messages_of(event)
         self._context = context
         try:
-            kinds = self._runner.run(self._within(messages, deadline_of(context, now=started)))
+            kinds = self._runner.run(self._within(messages, deadline))
         finally:
             self._context = None
         return {"received": len(messages)} | {kind: kinds[kind] for kind in COUNTED}

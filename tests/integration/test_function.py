@@ -26,7 +26,7 @@ from infra.emulator.testing import Emulator, running_emulator
 from tests.chaos.site import wait_for
 from tests.integration.function_world import PROJECT, World, batch, counts, event, function_world
 from tests.proxy import TcpProxy
-from tests.twins.context import FakeContext
+from tests.twins.context import FakeContext, MixedUnitsContext
 
 pytestmark = pytest.mark.broker
 
@@ -248,6 +248,23 @@ def test_a_broker_that_answers_nothing_fails_the_call_before_the_platform_ends_i
         world.call(batch(event()))
     assert time.monotonic() - started < 3
     assert [] == world.backups()
+
+
+@pytest.mark.parametrize("timeout", ["30", None], ids=["RUNTIME_TIMEOUT", "no RUNTIME_TIMEOUT"])
+def test_a_quick_call_succeeds_on_a_runtime_that_mixes_its_units(
+    world: World, timeout: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its context says 30 ms at the start of a call of 30 s, which is too little for any call."""
+    monkeypatch.delenv("RUNTIME_TIMEOUT")
+    if timeout is not None:
+        monkeypatch.setenv("RUNTIME_TIMEOUT", timeout)
+    world.context = MixedUnitsContext(world.settings)
+    function.initializer(world.context)  # as the platform does; a cold start is not in the time of a call
+
+    for _ in range(2):
+        world.context = MixedUnitsContext(world.settings)
+        assert counts(1, accepted=1) == world.call(batch(event()))
+    assert Counter({"backup.accepted": 2}) == world.outcomes()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 # ruff: noqa: N802 - the names are the platform's
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,19 +11,21 @@ from dataclasses import dataclass, field
 class FakeContext:
     """A call's context.
 
-    ``remaining`` is milliseconds, and negative by default as on runtimes that are known for it. Without an
-    agency, which is ``keys`` and ``token``, those methods return None.
+    ``remaining`` is milliseconds, and negative by default as on runtimes that are known for it; an exception
+    is raised. Without an agency, which is ``keys`` and ``token``, those methods return None.
     """
 
     user_data: Mapping[str, str] = field(default_factory=dict)
-    remaining: int = -1
+    remaining: object = -1
     keys: tuple[str, str, str] | None = None
     token: str | None = None
 
     def getUserData(self, key: str) -> str | None:
         return self.user_data.get(key)
 
-    def getRemainingTimeInMilliSeconds(self) -> int:
+    def getRemainingTimeInMilliSeconds(self) -> object:
+        if isinstance(self.remaining, Exception):
+            raise self.remaining
         return self.remaining
 
     def getRunningTimeInSeconds(self) -> int:
@@ -72,3 +75,17 @@ class FakeContext:
 
     def getLogger(self) -> logging.Logger:
         return logging.getLogger("functiongraph")
+
+
+@dataclass
+class MixedUnitsContext(FakeContext):
+    """A call's context that adds its limit in seconds to a clock in milliseconds, as YuanRong's does.
+
+    A limit of 30 s leaves 30 ms at the start, and less than none 30 ms later.
+    """
+
+    limit: int = 30
+    started: float = field(default_factory=time.monotonic)
+
+    def getRemainingTimeInMilliSeconds(self) -> int:
+        return int(self.limit - (time.monotonic() - self.started) * 1000)

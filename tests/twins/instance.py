@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from events.message import Message
 from handler.function_batch import Batch, Means
+from handler.function_deadline import Deadline
 from handler.function_instance import messages_of
-from handler.function_settings import Deadline
 from handler.ports import Outbox
 from handler.process import Process
 from handler.settings import Settings

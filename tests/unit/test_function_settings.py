@@ -1,9 +1,9 @@
-"""What the function reads out of a call's context."""
+"""The settings that the function reads from its context."""
 
 import pytest
 
 from handler.errors import SettingsError
-from handler.function_settings import deadline_of, settings_of
+from handler.function_settings import settings_of
 from tests.twins.context import FakeContext
 
 ENDPOINT = {"VBS_ENDPOINT": "https://vbs.region.example.com"}
@@ -54,31 +54,3 @@ def test_a_bad_setting_is_named_and_a_secret_is_not_shown() -> None:
         settings_of(FakeContext({"AMQP_URL": "http://user:hunter2@host/"}))
 
     assert "hunter2" not in str(raised.value)
-
-
-@pytest.mark.parametrize("remaining", [-1, 0, 60_001, 10**12], ids=str)
-def test_an_impossible_remaining_time_is_not_believed(
-    remaining: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Runtimes are known whose clock is in other units: the configured time rules."""
-    monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
-    deadline = deadline_of(FakeContext(remaining=remaining), now=100.0)
-
-    assert (150.0, 157.5) == (deadline.soft, deadline.hard)
-
-
-def test_a_possible_remaining_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some of the time had gone before the call came to us."""
-    monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
-
-    assert deadline_of(FakeContext(remaining=20_000), now=0.0).soft == 15.0
-
-
-@pytest.mark.parametrize("timeout", ["", "soon", "-5"], ids=repr)
-def test_without_a_usable_time_the_platforms_default_counts(
-    timeout: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three seconds, of which a quarter is kept for the hand-over."""
-    monkeypatch.setenv("RUNTIME_TIMEOUT", timeout)
-
-    assert deadline_of(FakeContext(), now=0.0).soft == 2.25
