@@ -13,8 +13,8 @@ from handler.broker.topology import DELIVERY_LIMIT, Topology
 from handler.choosing import Chooser
 from handler.errors import SettingsError
 from handler.intake import Intake
-from handler.ledger import open_ledger
 from handler.ledger.book import Book
+from handler.ledger.stores import open_ledger
 from handler.policy import Limits
 from handler.ports import Api, Outbox
 from handler.process import Process

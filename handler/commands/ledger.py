@@ -20,10 +20,10 @@ from handler.commands.common import (
     progress_console,
 )
 from handler.errors import SettingsError
-from handler.ledger import open_ledger
 from handler.ledger.book import Book
 from handler.ledger.pruning import Prunable
 from handler.ledger.sqlite import sqlite_path
+from handler.ledger.stores import open_ledger
 from handler.settings import RETAINED, Settings, in_digits, load_settings
 
 T = TypeVar("T")

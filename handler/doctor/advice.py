@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from handler.broker.link import Tls
 from handler.doctor.findings import Finding
 from handler.errors import SettingsError
-from handler.ledger import open_ledger
+from handler.ledger.stores import open_ledger
 from handler.rules import load_rules
 from handler.settings import Settings
 from handler.vbs.auth import choose_auth

@@ -7,8 +7,8 @@ from handler.doctor.causes import Place, explain
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable
-from handler.ledger import open_ledger
 from handler.ledger.sqlite import sqlite_path
+from handler.ledger.stores import open_ledger
 from handler.settings import Settings
 
 _PLACE = Place("LEDGER_URL", "LEDGER_URL (sslrootcert)")

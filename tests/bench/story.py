@@ -20,9 +20,9 @@ from events.message import Message
 from events.outcome import AcceptedBackup, Outcome
 from handler.choosing import Chooser
 from handler.intake import Intake
-from handler.ledger import open_ledger
 from handler.ledger.book import Book
 from handler.ledger.memory import MemoryLedger
+from handler.ledger.stores import open_ledger
 from handler.ports import Key, Ours
 from handler.process import Process
 from handler.request import BackupRequest

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from events.outcome import AcceptedBackup
-from handler.ledger import open_ledger
 from handler.ledger.book import Book
+from handler.ledger.stores import open_ledger
 from handler.ports import Key, Ours
 from tests import postgres
 

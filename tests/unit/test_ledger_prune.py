@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from events.outcome import CompletedBackup
 from handler.cli import app
-from handler.ledger import open_ledger
+from handler.ledger.stores import open_ledger
 from handler.ports import Ended, Key
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from handler.dead_letters.desk import Desk, chosen
 from handler.dead_letters.groups import Groups
 from handler.dead_letters.inquiry import Said, ask_api, ask_ledger
 from handler.dead_letters.letter import Letter
-from handler.ledger import open_ledger
 from handler.ledger.sqlite import sqlite_path
+from handler.ledger.stores import open_ledger
 from handler.settings import Settings
 
 SHOWN = 20

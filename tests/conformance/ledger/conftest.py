@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from handler.ledger import open_ledger
 from handler.ledger.book import Book
 from handler.ledger.memory import MemoryLedger
+from handler.ledger.stores import open_ledger
 from tests import postgres
 
 LONG = 60.0

@@ -7,8 +7,8 @@ import asyncio
 import sys
 
 from events.outcome import AcceptedBackup
-from handler.ledger import open_ledger
 from handler.ledger.book import Book
+from handler.ledger.stores import open_ledger
 from handler.ports import Key, Ours
 
 

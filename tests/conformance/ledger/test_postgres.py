@@ -11,9 +11,9 @@ import pytest
 
 from events.outcome import AcceptedBackup, Category, Failure
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger import open_ledger
 from handler.ledger.book import Book
 from handler.ledger.postgres import MIGRATIONS
+from handler.ledger.stores import open_ledger
 from handler.ports import Ended, Key, Made, Ours, Taken
 from tests import postgres
 

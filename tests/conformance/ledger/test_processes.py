@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.ledger import open_ledger
 from handler.ledger.row import State
+from handler.ledger.stores import open_ledger
 from handler.ports import Key
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from handler.ledger import open_ledger
+from handler.ledger.stores import open_ledger
 from infra.local.server import free_ports
 from tests import postgres
 from tests.integration.doctor.looking import Report, run

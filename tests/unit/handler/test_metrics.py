@@ -173,7 +173,7 @@ def test_a_ledger_that_fails_is_out_of_reach(case: Case) -> None:
 
 def test_a_failing_store_counts_its_failures(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A ledger in a folder that is not there is out of reach."""
-    from handler.ledger import open_ledger
+    from handler.ledger.stores import open_ledger
 
     ledger = open_ledger(f"sqlite:///{tmp_path_factory.mktemp('x')}/none/ledger.db", lease_seconds=5)
 
