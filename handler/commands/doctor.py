@@ -13,7 +13,8 @@ from rich.text import Text
 
 from handler import logs
 from handler.commands.common import AsJson, console, progress_console
-from handler.doctor import Finding, examine, exit_code
+from handler.doctor.examine import examine
+from handler.doctor.findings import Finding, exit_code
 
 _WIDTH = 100
 _COLOURS = {"ok": "green", "warning": "yellow", "bad": "bold red"}

@@ -1,4 +1,8 @@
-"""All areas at once, each within its time."""
+"""Checks all areas at once, each within its time limit.
+
+The checks change nothing: they publish no message that anybody could receive, fetch none, declare nothing
+(unless asked), and try no sign-in twice.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator

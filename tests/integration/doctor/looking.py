@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from handler.doctor import Finding, examine, exit_code
+from handler.doctor.examine import examine
+from handler.doctor.findings import Finding, exit_code
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 
