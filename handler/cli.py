@@ -2,7 +2,8 @@
 
 import typer
 
-from handler.commands import dead_letters, ledger, topology
+from handler.commands import ledger, topology
+from handler.commands.dead_letters.app import app as dead_letters
 from handler.commands.doctor import doctor
 from handler.commands.package import package
 from handler.commands.plugins import PluginGroup
@@ -23,7 +24,7 @@ app = typer.Typer(
 )
 app.command(epilog="Example: VBS_ENDPOINT=https://vbs.region.example.com snapshot-backup worker")(worker)
 app.add_typer(topology.app, name="topology")
-app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(ledger.app, name="ledger")
 app.command(
     epilog="Example: snapshot-backup publish --volume-id 0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40 "

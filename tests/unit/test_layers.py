@@ -38,3 +38,12 @@ def test_a_package_knows_only_what_is_below_it(package: str) -> None:
 def test_the_story_and_its_policy_know_no_driver(module: str) -> None:
     """They know protocols, so that they can be read, and tested, without a broker, an API or a database."""
     assert set() == DRIVERS & set(imported(TOP / "handler" / f"{module}.py"))
+
+
+@pytest.mark.parametrize("package", ["events", "handler"])
+def test_an_init_holds_nothing_but_its_docstring(package: str) -> None:
+    """Importing a module runs the ``__init__`` of each package around it, so code there hides imports."""
+    trees = {path: ast.parse(path.read_bytes()) for path in (TOP / package).rglob("__init__.py")}
+
+    assert trees
+    assert [] == [path for path, tree in trees.items() if len(tree.body) > 1]
