@@ -4,9 +4,6 @@ from collections.abc import Generator
 
 import httpx
 
-SIGNING_IN = "signing_in"
-"""The request's extension that is true while no copy of it is on its way that could still work."""
-
 
 class AsyncAuth(httpx.Auth):
     """An ``httpx.Auth`` that refuses to let a blocking client go out without its sign-in."""

@@ -19,10 +19,9 @@ from handler.hooks import Call, OnCall, Route, unheard
 from handler.ports import Backup, Snapshot
 from handler.request import BackupRequest
 from handler.vbs import answers, faults, pages
-from handler.vbs.async_auth import SIGNING_IN
 from handler.vbs.body import Unreadable, parse_json, read_body
 from handler.vbs.deadlines import Deadlines
-from handler.vbs.unanswered import NO_ANSWER, describe, never_left
+from handler.vbs.unanswered import NO_ANSWER, SIGNING_IN, describe, never_left
 
 _MAX_PAGES = 50
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}

@@ -10,11 +10,12 @@ import httpx
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.hooks import OnCall, unheard
-from handler.vbs.async_auth import SIGNING_IN, AsyncAuth
+from handler.vbs.async_auth import AsyncAuth
 from handler.vbs.body import bound
 from handler.vbs.identity import Account, Grant, sign_in
 from handler.vbs.pause import Clock, Pause, monotonic
 from handler.vbs.token import TOKEN_HEADER
+from handler.vbs.unanswered import SIGNING_IN
 
 _MARGIN = 120.0
 """Seconds before its end that a token is renewed, as keystoneauth does; a fifth of a short life."""

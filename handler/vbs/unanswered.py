@@ -7,6 +7,9 @@ from handler.vbs.body import Unreadable
 NO_ANSWER: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.StreamError, OSError, Unreadable)
 """Everything that a call without a usable answer may raise; ``TimeoutError`` is an ``OSError``."""
 
+SIGNING_IN = "signing_in"
+"""A request's extension: true while its sign-in runs, when no copy of the request can still reach the API."""
+
 _NEVER_LEFT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
