@@ -9,14 +9,15 @@ ROOT = Path(__file__).parents[2]
 NOT_IN_THE_BUNDLE = ("aiohappyeyeballs", "httptools", "rich", "uvloop")  # httpx imports the last where it is
 NOT_FOR_A_FUNCTION = (
     "handler.cli", "handler.commands", "handler.ledger.sqlite", "handler.rules", "handler.shift",
-    "handler.worker", "opentelemetry", "prometheus_client", "psycopg", "sqlite3", "tomllib", "typer",
+    "handler.vbs.agency", "handler.vbs.aksk", "handler.vbs.password", "handler.worker", "opentelemetry",
+    "prometheus_client", "psycopg", "sqlite3", "tomllib", "typer",
 )  # fmt: skip
 DEPENDENCIES = "import pika, pydantic, httpx"
 ENTRY = "import handler.function"
 ALL = "import handler.function_instance"
 REPEATS = 5
-DATACLASSES = {"ApiError", "Doubt", "Ended", "EventError", "Keys", "Row"}
-"""Errors, what the ledger keeps as JSON, and what hides a secret in its repr."""
+DATACLASSES = {"ApiError", "Doubt", "Ended", "EventError", "Row"}
+"""Errors, and what the ledger keeps as JSON."""
 
 
 def python(code: str) -> str:
