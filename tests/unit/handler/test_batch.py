@@ -7,7 +7,7 @@ from typing import Any
 
 from events.message import Message
 from handler.function_batch import Batch, Means
-from handler.function_settings import Deadline
+from handler.function_deadline import Deadline
 from handler.settings import Settings
 from tests.twins.broker import MemoryBroker
 from tests.twins.events import message
