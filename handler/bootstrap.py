@@ -7,26 +7,26 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from handler.backup.breaker import Intake
+from handler.backup.policy import Limits
+from handler.backup.ports import Api, Outbox
+from handler.backup.process import Process
+from handler.backup.selection import Chooser
+from handler.backup.services import Terms, Tools
 from handler.broker.link import Link, Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import DELIVERY_LIMIT, Topology
-from handler.choosing import Chooser
 from handler.errors import SettingsError
-from handler.intake import Intake
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.stores import open_ledger
-from handler.policy import Limits
-from handler.ports import Api, Outbox
-from handler.process import Process
 from handler.settings import Settings
-from handler.telemetry import Telemetry, open_telemetry
-from handler.tools import Terms, Tools
-from handler.vbs.auth import Context, choose_auth
+from handler.telemetry.telemetry import Telemetry, open_telemetry
+from handler.vbs.auth.choose import Context, choose_auth
 from handler.vbs.client import VbsClient
-from handler.vbs.http import http_client
+from handler.vbs.transport.http import http_client
 
 if TYPE_CHECKING:
-    from handler.rules import Rule
+    from handler.backup.rules import Rule
 
 
 def topology(settings: Settings) -> Topology:
@@ -137,6 +137,6 @@ def _rules(path: Path | None) -> "Sequence[Rule]":
     if path is None:
         return ()
     # Only who has rules waits for the import of what reads them: 4 ms in a cold start.
-    from handler.rules import load_rules
+    from handler.backup.rules import load_rules
 
     return load_rules(path)

@@ -14,14 +14,14 @@ import pika
 
 from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome
+from handler.backup.hooks import OnPublished, Published, PublishedKind, unheard
 from handler.broker.fitting import fitting
 from handler.broker.link import ChannelClosed, Link
 from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology, declare
 from handler.errors import PublishRefused, Unroutable
-from handler.figures import Figures
-from handler.hooks import OnPublished, Published, PublishedKind, unheard
+from handler.telemetry.counters import Figures
 
 log = logging.getLogger(__name__)
 

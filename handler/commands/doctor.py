@@ -11,10 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from handler import logs
 from handler.commands.common import AsJson, console, progress_console
 from handler.doctor.examine import examine
 from handler.doctor.findings import Finding, exit_code
+from handler.telemetry import logs
 
 _WIDTH = 100
 _COLOURS = {"ok": "green", "warning": "yellow", "bad": "bold red"}

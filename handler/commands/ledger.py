@@ -20,7 +20,7 @@ from handler.commands.common import (
     progress_console,
 )
 from handler.errors import SettingsError
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.pruning import Prunable
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger

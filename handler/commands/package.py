@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from handler.bundle.archive import MAX_PACKED, MAX_UNPACKED, Written, write
-from handler.bundle.bytecode import compiled, compiler
-from handler.bundle.sources import sources
-from handler.bundle.wheels import wheels
 from handler.commands.common import AsJson, console, fail, failing_plainly, progress_console
+from handler.function.bundle.archive import MAX_PACKED, MAX_UNPACKED, Written, write
+from handler.function.bundle.bytecode import compiled, compiler
+from handler.function.bundle.sources import sources
+from handler.function.bundle.wheels import wheels
 
 _MEGABYTE = 1024 * 1024
 _SLOW = "no bytecode in it, since the path has no python3.12: each cold start takes three times as long"

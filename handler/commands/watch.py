@@ -18,12 +18,13 @@ from events.outcome import (
     OutcomeData,
     OutcomeEvent,
 )
-from handler import bootstrap, logs
+from handler import bootstrap
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.link import Channel, Link
 from handler.commands.common import AsJson, console, failing_plainly, progress_console
 from handler.errors import BrokerError
 from handler.settings import Settings, load_settings
+from handler.telemetry import logs
 
 _PREFETCH = 100
 _RETRY_SECONDS = 1.0

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 
-from handler import bootstrap, event_loop, logs
+from handler import bootstrap
 from handler.commands.common import failing_plainly
-from handler.operations import watched
 from handler.settings import Settings, load_settings
-from handler.worker import stop_on_signals
-from handler.worker_bootstrap import make_worker
+from handler.status.monitoring import watched
+from handler.telemetry import logs
+from handler.worker import event_loop
+from handler.worker.wiring import make_worker
+from handler.worker.worker import stop_on_signals
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 from events.decode import decode
 from events.errors import EventError
 from events.snapshot import SnapshotEvent
+from handler.backup.ports import Api, Key
+from handler.backup.request import BackupRequest, backup_request
 from handler.dead_letters.letter import Letter
 from handler.errors import ApiError, LedgerUnavailable
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.row import Row
-from handler.ports import Api, Key
-from handler.request import BackupRequest, backup_request
 
 _ROW = TypeAdapter(Row)
 _TIMES = frozenset({"lease_until", "made_at", "updated_at"})

@@ -2,15 +2,15 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+from handler.backup.rules import load_rules
 from handler.broker.link import Tls
 from handler.doctor.findings import Finding
 from handler.errors import SettingsError
 from handler.ledger.stores import open_ledger
-from handler.rules import load_rules
 from handler.settings import Settings
-from handler.vbs.auth import choose_auth
-from handler.vbs.http import http_client
-from handler.worker import CLASSIC
+from handler.vbs.auth.choose import choose_auth
+from handler.vbs.transport.http import http_client
+from handler.worker.worker import CLASSIC
 
 _CALLS_PER_MESSAGE = 4
 _CONSUMER_TIMEOUT = 1800.0

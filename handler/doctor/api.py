@@ -12,13 +12,13 @@ from handler.doctor.findings import Finding
 from handler.errors import ApiError
 from handler.settings import Settings
 from handler.vbs import faults, pages
-from handler.vbs.aksk import AkSkAuth
-from handler.vbs.auth import choose_auth
-from handler.vbs.body import Unreadable, read_body
-from handler.vbs.http import http_client
-from handler.vbs.password import PasswordAuth
-from handler.vbs.token import TokenAuth
-from handler.vbs.unanswered import NO_ANSWER, describe
+from handler.vbs.auth.aksk import AkSkAuth
+from handler.vbs.auth.choose import choose_auth
+from handler.vbs.auth.password import PasswordAuth
+from handler.vbs.auth.token import TokenAuth
+from handler.vbs.transport.body import Unreadable, read_body
+from handler.vbs.transport.http import http_client
+from handler.vbs.transport.unanswered import NO_ANSWER, describe
 
 _ENDPOINT = Place("VBS_ENDPOINT", "VBS_CA_FILE")
 _SIGN_IN = Place("OS_AUTH_URL", "VBS_CA_FILE")

@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.book import Change, Figures
+from handler.ledger.ledger import Change, Figures
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
-from handler.ports import Key
 
 T = TypeVar("T")
 

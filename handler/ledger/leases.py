@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from handler.ports import Key, Ours
+from handler.backup.ports import Key, Ours
 
 USABLE = 0.8
 """The part of a lease in which a request may still leave; the rest is for clocks that do not run alike."""

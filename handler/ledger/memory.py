@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.book import Book, Change, Figures
+from handler.ledger.ledger import Book, Change, Figures
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
-from handler.ports import Key
 
 T = TypeVar("T")
 

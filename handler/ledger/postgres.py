@@ -14,13 +14,13 @@ from psycopg import IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger.book import Book
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
+from handler.ledger.ledger import Book
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
-from handler.ports import Key
 
 Connection = psycopg.Connection[TupleRow]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from events.outcome import AcceptedBackup
-from handler.ports import Doubt, Ended
+from handler.backup.ports import Doubt, Ended
 
 
 class State(StrEnum):

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from events.outcome import AcceptedBackup, Category, Failure
+from handler.backup.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
 from handler.ledger.row import Row, State
-from handler.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
 
 T = TypeVar("T")
 Changed = tuple[T, Row | None]

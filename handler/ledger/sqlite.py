@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger.book import Book
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
+from handler.ledger.ledger import Book
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
-from handler.ports import Key
 
 BUSY_SECONDS = 2.0
 """How long a locked file is waited for; then intake stops rather than the whole program."""

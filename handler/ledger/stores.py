@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from handler.errors import SettingsError
 from handler.extras import install
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.memory import MemoryLedger
 
 

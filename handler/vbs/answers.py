@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from events.outcome import AcceptedBackup, CompletedBackup, Link
-from handler.ports import Backup, Snapshot
-from handler.vbs.body import Unreadable, parse_json
+from handler.backup.ports import Backup, Snapshot
+from handler.vbs.transport.body import Unreadable, parse_json
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _LINKS_LIMIT = 8

@@ -14,14 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from events.outcome import AcceptedBackup, Category
 from events.snapshot import ProjectId
+from handler.backup.hooks import Call, OnCall, Route, unheard
+from handler.backup.ports import Backup, Snapshot
+from handler.backup.request import BackupRequest
 from handler.errors import ApiError
-from handler.hooks import Call, OnCall, Route, unheard
-from handler.ports import Backup, Snapshot
-from handler.request import BackupRequest
 from handler.vbs import answers, faults, pages
-from handler.vbs.body import Unreadable, parse_json, read_body
-from handler.vbs.deadlines import Deadlines
-from handler.vbs.unanswered import NO_ANSWER, SIGNING_IN, describe, never_left
+from handler.vbs.transport.body import Unreadable, parse_json, read_body
+from handler.vbs.transport.deadlines import Deadlines
+from handler.vbs.transport.unanswered import NO_ANSWER, SIGNING_IN, describe, never_left
 
 _MAX_PAGES = 50
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class VbsClient:
-    """``handler.ports.Api`` over one ``httpx.AsyncClient``, which ``aclose`` closes.
+    """``handler.backup.ports.Api`` over one ``httpx.AsyncClient``, which ``aclose`` closes.
 
     ``timeout`` is seconds for each step of a call (connect, write, read); a whole call, its sign-in and body
     included, may take twice as long. Redirects are errors, and links of answers are never followed.

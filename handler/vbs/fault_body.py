@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from handler.vbs.body import Unreadable, parse_json
+from handler.vbs.transport.body import Unreadable, parse_json
 
 TEXT_LIMIT = 1000
 """Characters of the API's text that are kept: it goes into events and into headers that share one frame."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from handler.ports import Backup
+from handler.backup.ports import Backup
 from handler.vbs import answers
 from handler.vbs.answers import is_uuid, plain
-from handler.vbs.body import Unreadable, parse_json
+from handler.vbs.transport.body import Unreadable, parse_json
 
 PAGE_SIZE = 100
 """Backups per page that we ask for: Cinder gives 1,000 at most, VBS keeps 20 of a volume."""

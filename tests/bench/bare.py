@@ -10,12 +10,13 @@ import sys
 
 import pika
 
-from handler import bootstrap, event_loop
+from handler import bootstrap
 from handler.broker import link as links
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.publisher import Publisher
 from handler.settings import load_settings
-from handler.vbs.http import http_client
+from handler.vbs.transport.http import http_client
+from handler.worker import event_loop
 
 REQUEST = {"backup": {"volume_id": "v", "snapshot_id": "s", "name": "n"}}
 

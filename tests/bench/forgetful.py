@@ -7,10 +7,11 @@ backup still. What is done is forgotten at once: kept in memory, it would cost w
 
 import asyncio
 
-from handler import bootstrap, event_loop
+from handler import bootstrap
 from handler.ledger.memory import MemoryLedger
 from handler.settings import load_settings
-from handler.worker_bootstrap import make_worker
+from handler.worker import event_loop
+from handler.worker.wiring import make_worker
 
 
 async def run() -> None:

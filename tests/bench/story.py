@@ -18,16 +18,16 @@ from typing import Any
 
 from events.message import Message
 from events.outcome import AcceptedBackup, Outcome
-from handler.choosing import Chooser
-from handler.intake import Intake
-from handler.ledger.book import Book
+from handler.backup.breaker import Intake
+from handler.backup.ports import Key, Ours
+from handler.backup.process import Process
+from handler.backup.request import BackupRequest
+from handler.backup.selection import Chooser
+from handler.backup.services import Tools
+from handler.ledger.ledger import Book
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
-from handler.ports import Key, Ours
-from handler.process import Process
-from handler.request import BackupRequest
-from handler.telemetry import Telemetry
-from handler.tools import Tools
+from handler.telemetry.telemetry import Telemetry
 from tests.bench.throughput import event
 from tests.twins.api import MemoryApi
 from tests.twins.world import TERMS

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from events.outcome import AcceptedBackup
-from handler.ledger.book import Book
+from handler.backup.ports import Key, Ours
+from handler.ledger.ledger import Book
 from handler.ledger.stores import open_ledger
-from handler.ports import Key, Ours
 from tests import postgres
 
 pytestmark = pytest.mark.bench

@@ -15,10 +15,10 @@ from typing import Final
 
 import httpx
 
-from handler.request import BackupRequest
+from handler.backup.request import BackupRequest
 from handler.settings import Settings
 from handler.vbs.client import VbsClient
-from handler.vbs.http import http_client
+from handler.vbs.transport.http import http_client
 from tests.bench.throughput import fast_api
 
 PROJECT: Final = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"

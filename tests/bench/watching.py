@@ -15,8 +15,8 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 
+from handler.backup.policy import watch_delay
 from handler.broker.topology import Topology
-from handler.policy import watch_delay
 from infra.emulator.testing import running_emulator
 from infra.local.broker import running_broker
 from tests.chaos.site import Site, many, wait_for

@@ -13,9 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("events", "handler", "infra", "tests", "pyproject.toml")
-PROCESS = "tests/unit/handler/test_process.py"
-DOUBT = "tests/unit/handler/test_process_doubt.py"
-BUGGY = "tests/unit/handler/test_process_bugs.py"
+PROCESS = "tests/unit/backup/test_process.py"
+DOUBT = "tests/unit/backup/test_process_doubt.py"
+BUGGY = "tests/unit/backup/test_process_bugs.py"
 FAILED = 1
 """What pytest ends with where tests failed; anything else is no verdict on the bug."""
 
@@ -32,19 +32,19 @@ class Bug:
 
 BUGS: Mapping[str, Bug] = {
     "acknowledge early": Bug(
-        "handler/shift.py",
+        "handler/worker/session.py",
         "            await self._process.handle(delivery.message)\n",
         "            delivery.ack()\n            await self._process.handle(delivery.message)\n",
         "tests/chaos/test_link.py::test_a_call_that_outlasts_the_drain_is_left_in_doubt",
     ),
     "skip the look-up": Bug(
-        "handler/process.py",
+        "handler/backup/process.py",
         "if claim.doubt or claim.ask_first else None",
         "if claim.ask_first else None",
         f"{DOUBT}::test_a_lost_answer_is_found_and_not_sent_again",
     ),
     "take a failed look-up for an absence": Bug(
-        "handler/looking.py",
+        "handler/backup/lookup.py",
         "        except ApiError as error:\n            return await self._unknown(case, claim, error)\n"
         "        self.tools.intake.went_well()\n        if backup",
         "        except ApiError:\n            found = []\n"
@@ -64,13 +64,13 @@ BUGS: Mapping[str, Bug] = {
         "tests/chaos/test_link.py::TestOwnBroker::test_a_refused_confirm_is_tried_again",
     ),
     "swallow a lost connection": Bug(
-        "handler/process.py",
+        "handler/backup/process.py",
         "        except ConnectionLost:\n            raise\n",
         '        except ConnectionLost:\n            return Handled("waiting", opened.ids, state)\n',
         f"{DOUBT}::test_a_lost_connection_leaves_the_message_to_the_broker",
     ),
     "never renew a lease": Bug(
-        "handler/ledger/book.py",
+        "handler/ledger/ledger.py",
         "for held in self._leases.all()",
         "for held in ()",
         "tests/conformance/ledger/test_ledgers.py::test_renewed_lease_holds",
@@ -79,16 +79,16 @@ BUGS: Mapping[str, Bug] = {
         "handler/ledger/rules.py",
         "    if row.token is not None and now < row.lease_until:\n",
         "    if row.token is not None and now < 0:\n",
-        "tests/unit/test_ledger_rules.py::test_claim_answers",
+        "tests/unit/ledger/test_rules.py::test_claim_answers",
     ),
     "forget what was made": Bug(
-        "handler/process.py",
+        "handler/backup/process.py",
         "        await tools.ledger.made(claim, backup)\n",
         "        await tools.ledger.release(claim)\n",
         f"{PROCESS}::test_a_duplicate_makes_no_second_call",
     ),
     "wait before the outcome is told": Bug(
-        "handler/process.py",
+        "handler/backup/process.py",
         "            reply = await self._tell(reply, state)\n",
         "            await self._keep(opened, state, reply._replace(bury=None))\n"
         "            reply = await self._tell(reply, state)\n",
@@ -101,19 +101,19 @@ BUGS: Mapping[str, Bug] = {
         f"{PROCESS}::test_a_dead_letter_makes_no_broker_act",
     ),
     "leave tokens in dead letters": Bug(
-        "handler/process.py",
+        "handler/backup/process.py",
         "await self._outbox.bury(inert(opened.original.blanked()), headers)",
         "await self._outbox.bury(inert(opened.original), headers)",
         f"{PROCESS}::test_tokens_of_old_notifications_are_blanked_in_a_dead_letter",
     ),
     "count attempts in an outage": Bug(
-        "handler/policy.py",
+        "handler/backup/policy.py",
         'return Decision("wait", category, "everybody", calm)',
         'return Decision("wait", category, "everybody", calm, counted=True)',
         f"{PROCESS}::test_an_outage_burns_no_attempt",
     ),
     "begin the count of crashes anew at each wait": Bug(
-        "handler/reply.py",
+        "handler/backup/result.py",
         "    state = case.state._replace(reason=reason, waits=case.state.waits + 1)\n",
         "    state = case.state._replace(reason=reason, waits=case.state.waits + 1, crashes=0)\n",
         f"{BUGGY}::test_a_deadly_message_ends_wherever_it_kills",
@@ -125,17 +125,17 @@ BUGS: Mapping[str, Bug] = {
         "tests/integration/test_consumer.py::test_a_prefetch_that_grows_counts_nothing_as_a_crash",
     ),
     "acknowledge before the intake is stopped": Bug(
-        "handler/shift.py",
+        "handler/worker/session.py",
         "        if not self._intake.limit:\n            await self._stop_consuming()\n",
         "        if not self._intake.limit:\n            delivery.ack()\n"
         "            await self._stop_consuming()\n",
         "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
     ),
     "look at the pause after the limit": Bug(
-        "handler/shift.py",
+        "handler/worker/session.py",
         "            pause = self._intake.pause_left()\n            await self._adjust()\n",
         "            await self._adjust()\n            pause = self._intake.pause_left()\n",
-        "tests/integration/test_shift.py::test_a_pause_that_ends_at_any_moment_ends",
+        "tests/integration/test_session.py::test_a_pause_that_ends_at_any_moment_ends",
     ),
 }
 

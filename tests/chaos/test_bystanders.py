@@ -28,7 +28,7 @@ def _deadly_python(folder: Path) -> str:
     marked = made_up_id("snapshot", DEADLY)
     (folder / "sitecustomize.py").write_text(
         "import os\n"
-        "from handler.process import Process\n"
+        "from handler.backup.process import Process\n"
         "story = Process._reply\n"
         "async def deadly(self, case):\n"
         f"    if case.request.snapshot_id == {marked!r}:\n"

@@ -25,8 +25,8 @@ from hypothesis.stateful import (
 from events.decode import open_message
 from events.message import Message, State, wrap
 from events.outcome import CONTENT_TYPE, Category
+from handler.backup.ports import Key
 from handler.errors import ApiError
-from handler.ports import Key
 from tests.chaos.verdicts import ACCEPTED, TERMINAL
 from tests.twins.api import CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.broker import DeadLetter

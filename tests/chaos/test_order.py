@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from events.message import Message, State, wrap
 from events.outcome import CONTENT_TYPE, AcceptedBackup, Category
+from handler.backup.request import BackupRequest
 from handler.errors import ApiError
-from handler.request import BackupRequest
 from tests.chaos.verdicts import TERMINAL
 from tests.twins.api import CutAfter, CutBefore, Fault, Made, MemoryApi
 from tests.twins.clock import START

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from handler.backup.ports import Snapshot
+from handler.backup.services import Terms
 from handler.broker.properties import received, to_publish
 from handler.errors import ApiError
-from handler.ports import Snapshot
-from handler.tools import Terms
 from handler.vbs.faults import create_error, look_error
 from infra.emulator.answers import FAULT_NAMES, fault_body
 from infra.emulator.testing import running_emulator

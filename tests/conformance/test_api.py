@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from events.outcome import Category
+from handler.backup.ports import Api, Backup, Snapshot
+from handler.backup.request import BackupRequest, derived_name
 from handler.errors import ApiError
-from handler.ports import Api, Backup, Snapshot
-from handler.request import BackupRequest, derived_name
 from handler.vbs.client import VbsClient
 from infra.emulator.testing import Emulator, running_emulator
 from tests.twins.api import CutAfter, CutBefore, LateCommit, MemoryApi

@@ -7,12 +7,12 @@ import httpx
 import pytest
 
 from events.outcome import Category
+from handler.backup.request import BackupRequest
 from handler.errors import ApiError
-from handler.request import BackupRequest
 from handler.settings import Settings
-from handler.vbs.auth import choose_auth
+from handler.vbs.auth.choose import choose_auth
 from handler.vbs.client import VbsClient
-from handler.vbs.http import http_client
+from handler.vbs.transport.http import http_client
 from infra.emulator.testing import Emulator, running_emulator
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"

@@ -13,7 +13,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from handler import function
-from handler.function_instance import COUNTED
+from handler.function.instance import COUNTED
 from infra.emulator.testing import Emulator
 from tests.twins.context import FakeContext
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from handler.bundle.bytecode import TAG
-from handler.bundle.wheels import WheelsMissing, wheels
 from handler.cli import app
+from handler.function.bundle.bytecode import TAG
+from handler.function.bundle.wheels import WheelsMissing, wheels
 from infra.emulator.testing import Emulator, running_emulator
 from tests.integration.function_world import World, batch, counts, event, function_world
 

@@ -22,6 +22,7 @@ import pytest
 
 from handler import function
 from handler.errors import BrokerError, SettingsError
+from handler.function import entry
 from infra.emulator.testing import Emulator, running_emulator
 from tests.chaos.site import wait_for
 from tests.integration.function_world import PROJECT, World, batch, counts, event, function_world
@@ -193,7 +194,7 @@ def test_warm_calls_use_one_channel(world: World) -> None:
     """A connection holds some two thousand, so an instance that took one more for each call would run out."""
     for _ in range(3):
         world.call(batch(event()))
-    line = function._warm[0]._line
+    line = entry._warm[0]._line
 
     assert line is not None
     assert 1 == len(line.link.raw._channels)

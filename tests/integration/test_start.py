@@ -10,7 +10,7 @@ import pytest
 from handler import bootstrap
 from handler.errors import SettingsError
 from handler.settings import Settings, load_settings
-from handler.worker_bootstrap import make_worker
+from handler.worker.wiring import make_worker
 from infra.local.broker import Broker
 from infra.local.server import free_ports
 
@@ -73,7 +73,7 @@ def test_a_broker_that_is_merely_down_stops_nobody(settings: Settings) -> None:
                 said.set()
             return True
 
-        worker_log = logging.getLogger("handler.worker")
+        worker_log = logging.getLogger("handler.worker.worker")
         worker_log.addFilter(hear)
         try:
             working = asyncio.create_task(work(down, stop))

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Link
+from handler.backup.ports import Backup, Snapshot
+from handler.backup.request import BackupRequest
 from handler.errors import ApiError
-from handler.ports import Backup, Snapshot
-from handler.request import BackupRequest
 
 Call = Literal["create", "find", "show", "show_snapshot"]
 
@@ -58,7 +58,7 @@ class Made:
 
 @dataclass
 class MemoryApi:
-    """``handler.ports.Api`` in memory.
+    """``handler.backup.ports.Api`` in memory.
 
     ``backups`` is every backup ever made, late ones included; ``calls`` counts. A backup is ``creating``
     until ``settle`` seconds after it was made. Snapshots are known where ``snapshots`` has them. With

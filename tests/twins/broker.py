@@ -88,20 +88,20 @@ class MemoryBroker:
         return min((each.due for each in self.waiting), default=None)
 
     async def tell(self, outcome: Outcome) -> None:
-        """See ``handler.ports.Outbox``."""
+        """See ``handler.backup.ports.Outbox``."""
         with self._confirmed("tell"):
             if not self.bound:
                 raise Unroutable("no queue is bound")
             self.outcomes.append(outcome)
 
     async def wait(self, body: bytes, *, seconds: float) -> None:
-        """See ``handler.ports.Outbox``."""
+        """See ``handler.backup.ports.Outbox``."""
         with self._confirmed("wait"):
             rung = next((rung for rung in self.ladder if rung >= seconds), self.ladder[-1])
             self.waiting.append(Waiting(self.clock() + rung, rung, body))
 
     async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
-        """See ``handler.ports.Outbox``."""
+        """See ``handler.backup.ports.Outbox``."""
         with self._confirmed("bury"):
             self.dead.append(DeadLetter(message, reason))
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 
 from events.message import Message
-from handler.function_batch import Batch, Means
-from handler.function_deadline import Deadline
-from handler.function_instance import messages_of
-from handler.ports import Outbox
-from handler.process import Process
+from handler.backup.ports import Outbox
+from handler.backup.process import Process
+from handler.backup.services import Tools
+from handler.function.batch import Batch, Means
+from handler.function.deadline import Deadline
+from handler.function.instance import messages_of
 from handler.settings import Settings
-from handler.tools import Tools
 from tests.twins.steps import Crash, SteppedApi, SteppedLedger
 from tests.twins.world import LADDER, LEASE, World
 

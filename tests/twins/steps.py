@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from events.outcome import AcceptedBackup, Failure
-from handler.ports import Api, Backup, Claim, Doubt, Ended, Key, Ledger, Made, Ours, Snapshot
-from handler.request import BackupRequest
+from handler.backup.ports import Api, Backup, Claim, Doubt, Ended, Key, Ledger, Made, Ours, Snapshot
+from handler.backup.request import BackupRequest
 
 Step = Callable[[str], None]
 
@@ -48,32 +48,32 @@ class SteppedApi:
     steps: Steps
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
-        """See ``handler.ports.Api``."""
+        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("create"):
             return await self.api.create(project_id, request)
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
-        """See ``handler.ports.Api``."""
+        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("find"):
             return await self.api.find(project_id, volume_id, snapshot_id, name)
 
     async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """See ``handler.ports.Api``."""
+        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("has_full_backup"):
             return await self.api.has_full_backup(project_id, volume_id)
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
-        """See ``handler.ports.Api``."""
+        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("show"):
             return await self.api.show(project_id, backup_id)
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
-        """See ``handler.ports.Api``."""
+        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("show_snapshot"):
             return await self.api.show_snapshot(project_id, snapshot_id)
 
     async def aclose(self) -> None:
-        """See ``handler.ports.Api``."""
+        """See ``handler.backup.ports.Api``."""
         await self.api.aclose()
 
 
@@ -85,64 +85,64 @@ class SteppedLedger:
     steps: Steps
 
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("claim"):
             return await self.ledger.claim(key, cause, replay=replay)
 
     async def holds(self, claim: Ours) -> bool:
-        """See ``handler.ports.Ledger``; no write, so no step."""
+        """See ``handler.backup.ports.Ledger``; no write, so no step."""
         return await self.ledger.holds(claim)
 
     def abandon(self, claim: Ours) -> None:
-        """See ``handler.ports.Ledger``; no write, so no step."""
+        """See ``handler.backup.ports.Ledger``; no write, so no step."""
         self.ledger.abandon(claim)
 
     async def release(self, claim: Ours) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("release"):
             await self.ledger.release(claim)
 
     async def doubt(self, claim: Ours, doubt: Doubt) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("doubt"):
             await self.ledger.doubt(claim, doubt)
 
     async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("made"):
             await self.ledger.made(claim, backup)
 
     async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("refused"):
             await self.ledger.refused(claim, cause, failure, attempts=attempts)
 
     async def give_up(
         self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
     ) -> Made | Ended:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("give_up"):
             return await self.ledger.give_up(
                 key, cause, failure, attempts=attempts, watched=watched, replay=replay
             )
 
     async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("ended"):
             await self.ledger.ended(key, end, backup_id=backup_id, cause=cause)
 
     async def renew(self) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         await self.ledger.renew()
 
     async def prune(self, older_than: float) -> int:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         return await self.ledger.prune(older_than)
 
     async def check(self) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         await self.ledger.check()
 
     async def aclose(self) -> None:
-        """See ``handler.ports.Ledger``."""
+        """See ``handler.backup.ports.Ledger``."""
         await self.ledger.aclose()

@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 from events.message import Message
 from events.outcome import Outcome
-from handler.choosing import Chooser
+from handler.backup.breaker import Intake
+from handler.backup.hooks import Handled
+from handler.backup.policy import Limits
+from handler.backup.process import Process
+from handler.backup.selection import Chooser
+from handler.backup.services import Terms, Tools
 from handler.errors import ConnectionLost
-from handler.hooks import Handled
-from handler.intake import Intake
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.memory import MemoryLedger, MemoryStore
 from handler.ledger.sqlite import SqliteLedger
-from handler.policy import Limits
-from handler.process import Process
-from handler.tools import Terms, Tools
 from tests.twins.api import MemoryApi
 from tests.twins.broker import MemoryBroker
 from tests.twins.clock import Clock

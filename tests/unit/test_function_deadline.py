@@ -2,7 +2,7 @@
 
 import pytest
 
-from handler.function_deadline import deadline_of
+from handler.function.deadline import deadline_of
 from tests.twins.context import FakeContext
 
 IMPLAUSIBLE = [

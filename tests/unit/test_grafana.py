@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from handler.actions import ACTIONS
-from handler.metrics import HELP
+from handler.status.metrics import HELP
+from handler.telemetry.actions import ACTIONS
 from tests.conftest import ROOT
 from tests.settings_names import program
 

@@ -1,49 +1,160 @@
-"""Who may know whom: events ← handler ← infra; the story and its policy know no driver."""
+"""Which module may import which: the rooms and their order, the drivers of each, and no circles."""
 
 import ast
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 TOP = Path(__file__).parents[2]
 OURS = {"events", "handler", "infra", "tests"}
-DRIVERS = {"aiohappyeyeballs", "httptools", "httpx", "pika", "psycopg", "sqlite3", "uvloop"}
 
 MAY_KNOW = {"events": {"events"}, "handler": {"events", "handler"}, "infra": {"events", "handler", "infra"}}
 
+TIERS: Sequence[frozenset[str]] = (
+    frozenset({"events"}),
+    frozenset({"handler.errors"}),
+    frozenset({"handler.extras"}),
+    frozenset({"handler.backup", "handler.settings"}),
+    frozenset({"handler.telemetry"}),
+    frozenset({"handler.broker", "handler.ledger", "handler.vbs.transport"}),
+    frozenset({"handler.vbs"}),
+    frozenset({"handler.vbs.auth"}),
+    frozenset({"handler.bootstrap"}),
+    frozenset({"handler.dead_letters", "handler.function", "handler.function.bundle", "handler.worker"}),
+    frozenset({"handler.doctor", "handler.status"}),
+    frozenset({"handler.commands"}),
+    frozenset({"handler.commands.dead_letters"}),
+    frozenset({"handler.cli"}),
+    frozenset({"handler.__main__"}),
+)
+"""The rooms, lowest first: a module imports from its own room and from lower tiers, never from its own tier's
+other rooms or from a higher one."""
 
-def imported(path: Path) -> Iterator[str]:
-    """Return the top-level packages that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield (node.module or "").partition(".")[0]
+BACKUP_KNOWS = {"events", "handler.backup", "handler.errors", "pydantic"}
+"""All that handling a message may import besides the standard library: protocols, no driver."""
+
+DRIVERS: Mapping[str, set[str]] = {
+    "aiohappyeyeballs": {"handler.vbs.transport"},
+    "httptools": {"handler.vbs.transport"},
+    "httpx": {"handler.doctor", "handler.vbs", "handler.vbs.auth", "handler.vbs.transport"},
+    "opentelemetry": {"handler.telemetry"},
+    "pika": {"handler.broker", "handler.commands", "handler.dead_letters", "handler.doctor"},
+    "prometheus_client": {"handler.status"},
+    "psycopg": {"handler.ledger"},
+    "rich": {"handler.commands", "handler.commands.dead_letters"},
+    "sqlite3": {"handler.ledger"},
+    "typer": {"handler.cli", "handler.commands", "handler.commands.dead_letters"},
+    "uvloop": {"handler.worker"},
+}
+"""Which rooms import a library that talks to something outside."""
+
+NOT_EMPTY = {"handler.function"}
+"""Packages whose ``__init__`` holds code: the entry that the function's bundle imports."""
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module's file."""
+    return ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__")
+
+
+PATHS = {name_of(path): path for top in ("events", "handler") for path in sorted((TOP / top).rglob("*.py"))}
+TREES = {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
+MODULES = {name for name, tree in TREES.items() if len(tree.body) > 1}
+"""All but the packages whose ``__init__`` is empty."""
+
+ROOMS = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms}
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module imports, wherever in it; of ``from a import b`` the module ``a.b`` if it is one."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from (
+                    f"{module}.{alias.name}" if f"{module}.{alias.name}" in PATHS else module
+                    for alias in names
+                )
+
+
+def room_of(module: str) -> str | None:
+    """The innermost room that a module is in; None where it is in none."""
+    while module and module not in ROOMS:
+        module = module.rpartition(".")[0]
+    return module or None
+
+
+GRAPH = {module: {name for name in imported(TREES[module]) if name in MODULES} for module in MODULES}
 
 
 @pytest.mark.parametrize("package", MAY_KNOW)
-def test_a_package_knows_only_what_is_below_it(package: str) -> None:
-    """The language of the bus knows nobody; what it runs on knows all."""
-    modules = list((TOP / package).rglob("*.py"))
+def test_a_package_imports_only_what_is_below_it(package: str) -> None:
+    """``events`` imports nothing else of ours; ``infra`` may import all but the tests."""
+    paths = list((TOP / package).rglob("*.py"))
     known = {
-        (path.name, name) for path in modules for name in imported(path) if name in OURS - MAY_KNOW[package]
+        (path.name, top)
+        for path in paths
+        for name in imported(ast.parse(path.read_bytes()))
+        if (top := name.partition(".")[0]) in OURS - MAY_KNOW[package]
     }
 
-    assert modules
+    assert paths
     assert set() == known
 
 
-@pytest.mark.parametrize("module", ["process", "policy"])
-def test_the_story_and_its_policy_know_no_driver(module: str) -> None:
-    """They know protocols, so that they can be read, and tested, without a broker, an API or a database."""
-    assert set() == DRIVERS & set(imported(TOP / "handler" / f"{module}.py"))
+def test_every_module_is_in_a_room_and_every_room_is_there() -> None:
+    """A new folder under ``handler`` needs its place in ``TIERS``, and a room that has gone must leave it."""
+    assert set() == {module for module in MODULES if room_of(module) is None}
+    assert set(ROOMS) == {room_of(module) for module in MODULES}
 
 
-@pytest.mark.parametrize("package", ["events", "handler"])
-def test_an_init_holds_nothing_but_its_docstring(package: str) -> None:
+def test_no_import_runs_up() -> None:
+    """A room imports from lower tiers only, so that no two rooms import each other."""
+    wrong = {
+        (module, name)
+        for module, names in GRAPH.items()
+        for name in names
+        if (here := room_of(module) or "") != (there := room_of(name) or "") and ROOMS[there] >= ROOMS[here]
+    }
+
+    assert set() == wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Within a room neither, late imports and those for types included."""
+    TopologicalSorter(GRAPH).prepare()
+
+
+def test_handling_a_message_needs_no_driver() -> None:
+    """``backup`` can be read, and tested, without a broker, an API or a database."""
+    foreign = {
+        (module, name)
+        for module in MODULES
+        if room_of(module) == "handler.backup"
+        for name in imported(TREES[module])
+        if (room_of(name) or name.partition(".")[0]) not in BACKUP_KNOWS | sys.stdlib_module_names
+        or name.partition(".")[0] in DRIVERS
+    }
+
+    assert set() == foreign
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_driver_is_imported_in_its_rooms_only(driver: str) -> None:
+    """What talks to the outside is replaced in one place."""
+    users = {
+        module for module in MODULES if driver in {name.partition(".")[0] for name in imported(TREES[module])}
+    }
+
+    assert DRIVERS[driver] == {room_of(module) for module in users}
+
+
+def test_an_init_holds_nothing_but_its_docstring() -> None:
     """Importing a module runs the ``__init__`` of each package around it, so code there hides imports."""
-    trees = {path: ast.parse(path.read_bytes()) for path in (TOP / package).rglob("__init__.py")}
+    packages = {name for name, path in PATHS.items() if path.name == "__init__.py"}
 
-    assert trees
-    assert [] == [path for path, tree in trees.items() if len(tree.body) > 1]
+    assert NOT_EMPTY == packages & MODULES

@@ -12,8 +12,8 @@ TOP = Path(__file__).parents[2]
 LOCKS = (
     "requirements.lock",
     "infra/docker/requirements.lock",
-    "handler/bundle/function.lock",
-    "handler/bundle/function-postgres.lock",
+    "handler/function/bundle/function.lock",
+    "handler/function/bundle/function-postgres.lock",
 )
 
 

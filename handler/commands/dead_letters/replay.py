@@ -26,7 +26,7 @@ from handler.dead_letters.pace import Pace
 from handler.dead_letters.replaying import End, Replay
 from handler.dead_letters.verdicts import Verdicts, listening
 from handler.settings import Settings
-from handler.worker import stop_on_signals
+from handler.worker.worker import stop_on_signals
 
 _REFRESH_SECONDS = 0.2
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")

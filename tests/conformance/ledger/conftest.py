@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
 from tests import postgres

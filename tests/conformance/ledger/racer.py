@@ -7,9 +7,9 @@ import asyncio
 import sys
 
 from events.outcome import AcceptedBackup
-from handler.ledger.book import Book
+from handler.backup.ports import Key, Ours
+from handler.ledger.ledger import Book
 from handler.ledger.stores import open_ledger
-from handler.ports import Key, Ours
 
 
 def say(text: object) -> None:

@@ -1,4 +1,4 @@
-"""What every ledger promises, whatever it is kept in. The rules themselves are in ``test_ledger_rules``."""
+"""What every ledger promises, whatever it is kept in. The rules: ``tests.unit.ledger.test_rules``."""
 
 import asyncio
 import logging
@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure, Link
+from handler.backup.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
 from handler.errors import LedgerUnavailable
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.row import Row, State
-from handler.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
 from tests.conformance.ledger.conftest import Opener
 
 pytestmark = pytest.mark.anyio

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from events.outcome import AcceptedBackup
+from handler.backup.ports import Key, Made, Ours
 from handler.errors import LedgerUnavailable
 from handler.ledger import postgres, sqlite
-from handler.ledger.book import Book
 from handler.ledger.group import Backend, GroupStore
-from handler.ports import Key, Made, Ours
+from handler.ledger.ledger import Book
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from events.outcome import AcceptedBackup, Category, Failure
+from handler.backup.ports import Ended, Key, Made, Ours, Taken
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger.book import Book
+from handler.ledger.ledger import Book
 from handler.ledger.postgres import MIGRATIONS
 from handler.ledger.stores import open_ledger
-from handler.ports import Ended, Key, Made, Ours, Taken
 from tests import postgres
 
 pytestmark = pytest.mark.anyio

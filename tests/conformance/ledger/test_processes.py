@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from handler.backup.ports import Key
 from handler.ledger.row import State
 from handler.ledger.stores import open_ledger
-from handler.ports import Key
 
 pytestmark = pytest.mark.anyio
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from events.outcome import AcceptedBackup
+from handler.backup.ports import Key, Made, Ours, Taken
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.group import GroupStore
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.sqlite import MIGRATIONS, SqliteBackend, SqliteLedger, sqlite_path
 from handler.ledger.stores import open_ledger
-from handler.ports import Key, Made, Ours, Taken
 
 pytestmark = pytest.mark.anyio
 

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from handler import event_loop
+from handler.worker import event_loop
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``handler.event_loop`` run on this one."""
+    """Let ``handler.worker.event_loop`` run on this one."""
     if request.param == "asyncio":
         monkeypatch.setattr(event_loop, "_new_loop", asyncio.new_event_loop)
     else:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from events.outcome import AcceptedBackup, Category, Link
-from handler.ports import Api
+from handler.backup.ports import Api
 from handler.vbs.client import VbsClient
 from handler.vbs.pages import PAGE_SIZE
 from tests.unit.vbs.world import (

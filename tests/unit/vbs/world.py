@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from handler.backup.request import BackupRequest
 from handler.errors import ApiError
-from handler.request import BackupRequest
 from handler.vbs.client import VbsClient
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"

@@ -1,0 +1,149 @@
+"""Everybody's trouble: when to stop taking messages, and how to come back.
+
+While the API, its sign-in or the ledger is down, messages stay in the broker. One message at a time probes,
+at growing intervals; then the number in flight doubles with each round that goes well. A project that is
+throttled alone is parked alone, so that it does not starve the others; where nothing else comes in, intake
+pauses too.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from handler.backup.hooks import IntakeChange, OnIntakeChange, unheard
+
+State = Literal["running", "recovering", "paused"]
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+DOUBTS_IN_A_ROW = 16
+
+
+class Trouble(NamedTuple):
+    """Whom a failure concerns: everybody, one project, or (a call in doubt) perhaps nobody else.
+
+    ``why`` is a failure's category, or ``ledger``; ``reason`` the text.
+    """
+
+    scope: Literal["everybody", "project", "doubt"]
+    reason: str
+    project_id: str | None = None
+    seconds: float = 0.0
+    why: str = "unavailable"
+
+
+class Intake:
+    """How many messages may be in flight now. Pure but for the clock, which is monotonic seconds."""
+
+    def __init__(
+        self,
+        concurrency: int,
+        clock: Callable[[], float],
+        *,
+        doubt_pause: float,
+        notify: OnIntakeChange = unheard,
+    ) -> None:
+        self._full = concurrency
+        self._clock = clock
+        self._doubt_pause = doubt_pause
+        self._notify = notify
+        self._limit = concurrency
+        self._paused_until = 0.0
+        self._pause = FIRST_PAUSE
+        self._good_in_a_row = 0
+        self._doubts = 0
+        self._parked_in_a_row = 0
+        self._projects: dict[str, float] = {}
+        self._answered_at = float("-inf")
+        self._trouble_since: float | None = None
+        self._told: State = "running"
+        self.why: str | None = None
+        self.reason: str | None = None
+
+    @property
+    def limit(self) -> int:
+        """How many messages may be in flight; 0 while paused."""
+        return 0 if self.pause_left() else self._limit
+
+    @property
+    def state(self) -> State:
+        """The state's name, for logs and metrics."""
+        if self.pause_left():
+            return "paused"
+        return "running" if self._trouble_since is None else "recovering"
+
+    def pause_left(self) -> float:
+        """Seconds until the next probe may start; 0 where intake runs."""
+        return max(0.0, self._paused_until - self._clock())
+
+    def answered_within(self, seconds: float) -> bool:
+        """Tell whether the API has properly answered anybody in the last ``seconds``."""
+        return self._clock() - self._answered_at <= seconds
+
+    def park(self, project_id: str) -> float:
+        """Return for how many seconds a message of this project must be put aside; 0 where it may go on."""
+        left = max(0.0, self._projects.get(project_id, 0.0) - self._clock())
+        if not left:
+            self._projects.pop(project_id, None)
+            self._parked_in_a_row = 0
+            return 0.0
+        self._parked_in_a_row += 1
+        if self._parked_in_a_row > self._full:
+            # Nothing but parked messages comes in: moving them round would only keep the broker busy.
+            self._parked_in_a_row = 0
+            self._stop(left, "throttled", "nothing comes in but messages of throttled projects")
+        return left
+
+    def went_well(self) -> None:
+        """Note a definite answer of the API."""
+        self._answered_at = self._clock()
+        self._doubts = 0
+        if self._trouble_since is None or self.pause_left():
+            return
+        self._pause = FIRST_PAUSE
+        self._good_in_a_row += 1
+        if self._good_in_a_row >= self._limit:
+            self._good_in_a_row = 0
+            self._limit = min(self._full, self._limit * 2)
+        self._tell_of_recovery(self._trouble_since)
+
+    def went_wrong(self, trouble: Trouble) -> None:
+        """Note trouble that is not the message's own."""
+        match trouble.scope:
+            case "project" if trouble.project_id is not None:
+                self._projects[trouble.project_id] = self._clock() + trouble.seconds
+            case "doubt":
+                self._doubts += 1
+                if self._doubts >= max(DOUBTS_IN_A_ROW, self._full):
+                    # As many calls in a row without an answer: wait until the first looks tell more.
+                    self._doubts = 0
+                    self._stop(self._doubt_pause, trouble.why, trouble.reason)
+            case _:
+                self._everybody(trouble)
+
+    def _everybody(self, trouble: Trouble) -> None:
+        if self.pause_left():
+            return  # one of those that were in flight when the pause began
+        self._stop(max(self._pause, trouble.seconds), trouble.why, trouble.reason)
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+
+    def _stop(self, seconds: float, why: str, reason: str) -> None:
+        now = self._clock()
+        self._paused_until = now + seconds
+        if self._trouble_since is None:
+            self._trouble_since = now
+        self._limit = 1
+        self._good_in_a_row = 0
+        self.why = why
+        self.reason = reason
+        self._told = "paused"
+        self._notify(IntakeChange("paused", why, reason, seconds))
+
+    def _tell_of_recovery(self, since: float) -> None:
+        lasted, why = self._clock() - since, self.why or ""
+        if self._limit == self._full:
+            self._trouble_since = self.why = self.reason = None
+            self._told = "running"
+            self._notify(IntakeChange("running", why, "", lasted))
+        elif self._told == "paused":
+            self._told = "recovering"
+            self._notify(IntakeChange("recovering", why, "", lasted))

@@ -1,0 +1,136 @@
+"""``RULES_FILE``: a small TOML file that says, for each kind of snapshot, how its backup is to be.
+
+::
+
+    [[rule]]
+    match = { snapshot_name = "nightly-*", metadata = { policy = "gold" }, min_size_gb = 10 }
+    set = { name = "gold-{snapshot_id}", description = "kept for a year", incremental = "auto" }
+
+    [[rule]]
+    match = { project = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5" }
+    skip = "this project has backups of its own"
+
+The first rule that matches decides, and what it sets goes before what the event says.
+``incremental = "auto"`` is incremental where the volume has a full backup that is available, else full.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from events.snapshot import BackupOptions, SnapshotCompleted, SnapshotEvent
+from handler.backup.request import filled_name
+from handler.errors import SettingsError
+
+_HEADER = "[[rule]]"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Match(_Model):
+    """What a snapshot must be like; names are globs, and what is not given matches all."""
+
+    project: str = "*"
+    volume: str = "*"
+    snapshot_name: str = "*"
+    min_size_gb: Annotated[int, Field(ge=0)] | None = None
+    max_size_gb: Annotated[int, Field(ge=0)] | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    def fits(self, event: SnapshotEvent, project_id: str) -> bool:
+        """Tell whether the snapshot is like that. One whose size is not known fits no limit of size."""
+        snapshot = event.snapshot
+        names = (
+            (project_id, self.project),
+            (snapshot.volume_id, self.volume),
+            (snapshot.snapshot_name or "", self.snapshot_name),
+            *((str(event.metadata.get(key, "")), pattern) for key, pattern in self.metadata.items()),
+        )
+        return self._fits_size(snapshot.size_gb) and all(fnmatchcase(*pair) for pair in names)
+
+    def _fits_size(self, size: int | None) -> bool:
+        if self.min_size_gb is None and self.max_size_gb is None:
+            return True
+        return size is not None and (self.min_size_gb or 0) <= size <= (self.max_size_gb or size)
+
+
+class Set(_Model):
+    """What a rule says of the backup.
+
+    ``name`` may hold ``{snapshot_id}``, ``{snapshot_name}`` and ``{volume_id}``.
+    """
+
+    name: str | None = None
+    description: str | None = None
+    force: bool | None = None
+    incremental: bool | Literal["auto"] | None = None
+
+    def overrides(self, snapshot: SnapshotCompleted) -> Mapping[str, Any]:
+        """Return the fields of the request that this rule sets for one snapshot."""
+        options = self.model_dump(exclude_none=True)
+        if self.incremental == "auto":
+            del options["incremental"]
+        if self.name:
+            options["name"] = filled_name(
+                self.name,
+                snapshot_id=snapshot.snapshot_id,
+                volume_id=snapshot.volume_id,
+                snapshot_name=snapshot.snapshot_name or "",
+            )
+        return options
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        sample = dict.fromkeys(("snapshot_id", "volume_id"), f"{'0' * 8}-0000-0000-0000-{'0' * 12}")
+        name = filled_name(self.name, snapshot_name="", **sample) if self.name else None
+        BackupOptions(name=name, description=self.description)
+        return self
+
+
+class Rule(_Model):
+    """One rule: it either skips or sets."""
+
+    match: Match = Match()
+    set: Set | None = None
+    skip: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.set is None) == (self.skip is None):
+            raise ValueError("a rule has either set or skip")
+        return self
+
+
+_RULES = TypeAdapter(list[Rule])
+
+
+def load_rules(path: Path) -> Sequence[Rule]:
+    """Read the rules. Raises ``SettingsError`` that names the line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        document: Mapping[str, Any] = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"RULES_FILE: {path}: {error}") from None
+    if unknown := set(document) - {"rule"}:
+        raise SettingsError(f"RULES_FILE: {path}: unknown {min(unknown)!r}; it holds {_HEADER} tables")
+    try:
+        return _RULES.validate_python(document.get("rule", []))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_lines(path, text, error))) from None
+
+
+def _lines(path: Path, text: str, error: ValidationError) -> Iterator[str]:
+    headers = [number for number, line in enumerate(text.splitlines(), 1) if line.strip() == _HEADER]
+    for problem in error.errors(include_url=False, include_input=False):
+        where = problem["loc"]
+        rule = where[0] if where and isinstance(where[0], int) else 0
+        line = headers[rule] if rule < len(headers) else 1
+        field = ".".join(str(part) for part in where[1:] if isinstance(part, str))
+        message = problem["msg"].removeprefix("Value error, ")
+        yield f"RULES_FILE: {path}, rule at line {line}: {f'{field}: ' if field else ''}{message}"

@@ -1,0 +1,59 @@
+"""Which completed snapshots are deliberately left alone, and what the operator's rules say of the others.
+
+Snapshots that the backup service makes itself must never lead to a backup: each backup would make another.
+"""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from events.snapshot import SnapshotEvent
+
+if TYPE_CHECKING:
+    from handler.backup.rules import Rule
+
+SYSTEM_METADATA = "__system__enableActive"
+
+
+class Choice(NamedTuple):
+    """Why a snapshot is skipped (None: it is backed up), what is to be set in its request.
+
+    ``incremental_if_possible`` leaves it to the backups that the volume has already.
+    """
+
+    skip: str | None = None
+    overrides: Mapping[str, Any] = MappingProxyType({})
+    incremental_if_possible: bool = False
+
+
+class Chooser:
+    """Chooses by ``SKIP_SNAPSHOTS``, ``VBS_ALLOWED_PROJECTS`` and the rules of ``RULES_FILE``."""
+
+    def __init__(
+        self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str], rules: "Sequence[Rule]" = ()
+    ) -> None:
+        self._patterns = tuple(skip_snapshots)
+        self._allowed = frozenset(allowed_projects)
+        self._rules = tuple(rules)
+
+    def choose(self, event: SnapshotEvent, project_id: str) -> Choice:
+        """Choose for one snapshot."""
+        if reason := self._reason_to_skip(event, project_id):
+            return Choice(skip=reason)
+        rule = next((rule for rule in self._rules if rule.match.fits(event, project_id)), None)
+        if rule is None or rule.set is None:
+            return Choice(skip=rule.skip if rule else None)
+        overrides = rule.set.overrides(event.snapshot)
+        return Choice(overrides=overrides, incremental_if_possible=rule.set.incremental == "auto")
+
+    def _reason_to_skip(self, event: SnapshotEvent, project_id: str) -> str | None:
+        if self._allowed and project_id not in self._allowed:
+            return f"project {project_id} is not in VBS_ALLOWED_PROJECTS"
+        name = event.snapshot.snapshot_name or ""
+        for pattern in self._patterns:
+            if fnmatchcase(name, pattern):
+                return f"the snapshot's name matches {pattern} of SKIP_SNAPSHOTS"
+        if SYSTEM_METADATA in event.metadata:
+            return f"the snapshot carries {SYSTEM_METADATA}: it was made by the backup service itself"
+        return None

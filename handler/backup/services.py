@@ -1,0 +1,69 @@
+"""What every part of the story works with, and the one place where a failed call is judged."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from events.outcome import Category, Failure
+from handler.backup import result as replies
+from handler.backup.breaker import Intake, Trouble
+from handler.backup.policy import Decision, Limits, decide
+from handler.backup.ports import Api, Doubt, Ledger, Ours
+from handler.backup.result import Case, Reply
+from handler.errors import ApiError
+
+_LOOK_BACK = 60.0
+"""An API that answered somebody within these seconds is not down."""
+
+
+class Terms(NamedTuple):
+    """The settings that the story depends on; durations in seconds."""
+
+    limits: Limits
+    default_project: str | None
+    max_body_bytes: int
+    track_backups: bool
+    track_deadline: float
+    queue: str
+    crash_limit: int
+    """Processes that may end with a message in hand; what comes back then is given up by us."""
+
+
+class Tools(NamedTuple):
+    """The API, the ledger and what goes with them; ``clock`` gives seconds since the epoch."""
+
+    api: Api
+    ledger: Ledger
+    intake: Intake
+    terms: Terms
+    clock: Callable[[], float]
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of a message."""
+        return self.terms.limits
+
+    def judge(self, case: Case, error: ApiError) -> Decision:
+        """Ask the policy what a failed call means, and tell intake whom the trouble concerns."""
+        decision = decide(
+            error,
+            attempts=case.state.attempts,
+            waits=case.state.waits,
+            age=self.clock() - case.state.first_seen,
+            limits=self.limits,
+            others_fine=self.intake.answered_within(_LOOK_BACK),
+        )
+        if decision.scope == "message":
+            self.intake.went_well()
+        else:
+            seconds = decision.seconds if decision.scope == "project" else error.retry_after or 0.0
+            trouble = Trouble(decision.scope, str(error), case.project_id, seconds, error.category.value)
+            self.intake.went_wrong(trouble)
+        return decision
+
+    async def fail(self, case: Case, claim: Ours, failure: Failure) -> Reply:
+        """Write down that this event has failed, so that a redelivery tells the same; then tell it."""
+        if failure.category is Category.IN_DOUBT:
+            now = self.clock()
+            await self.ledger.doubt(claim, claim.doubt or Doubt(since=now, looks=0, look_after=now))
+        await self.ledger.refused(claim, case.cause, failure, attempts=case.state.attempts)
+        return replies.failed(case, failure)

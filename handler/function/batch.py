@@ -1,0 +1,173 @@
+"""The messages of one call, through the very same process as the worker's, within the call's time.
+
+The platform acknowledges on its own and repeats whole calls at best, so nothing may be left when a call
+returns: what is not finished by then waits in a wait queue.
+
+Dangers:
+- A message is not cut off once it publishes what replaces it: half told, it could end twice.
+- Who is cut off may have sent its request. Its claim is not renewed, so that it is looked for first.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from events.decode import open_message
+from events.message import Message, State, WaitReason, wrap
+from events.outcome import Outcome
+from handler.backup.breaker import Intake
+from handler.backup.hooks import Handled
+from handler.backup.ports import Outbox
+from handler.backup.process import Process
+from handler.backup.result import Kind
+from handler.errors import ConnectionLost
+from handler.function.deadline import Deadline
+from handler.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Means(NamedTuple):
+    """What a batch works with. ``lost`` is done once the connection of ``outbox`` is gone.
+
+    ``clock`` gives seconds since the epoch, the same as the process's.
+    """
+
+    outbox: Outbox
+    process: Callable[[Outbox], Process]
+    intake: Intake
+    settings: Settings
+    lost: asyncio.Future[ConnectionLost]
+    clock: Callable[[], float] = time.time
+
+
+class MarkedOutbox:
+    """An outbox that knows in which tasks publishing has begun."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.begun: set[asyncio.Task[Any] | None] = set()
+
+    async def tell(self, outcome: Outcome) -> None:
+        """See ``handler.backup.ports.Outbox.tell``."""
+        self.begun.add(asyncio.current_task())
+        await self._outbox.tell(outcome)
+
+    async def wait(self, body: bytes, *, seconds: float) -> None:
+        """See ``handler.backup.ports.Outbox.wait``."""
+        self.begun.add(asyncio.current_task())
+        await self._outbox.wait(body, seconds=seconds)
+
+    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+        """See ``handler.backup.ports.Outbox.bury``."""
+        self.begun.add(asyncio.current_task())
+        await self._outbox.bury(message, reason)
+
+
+class Batch:
+    """Handles messages over one connection. ``kinds`` counts what became of them."""
+
+    def __init__(self, means: Means, deadline: Deadline) -> None:
+        self._intake = means.intake
+        self._settings = means.settings
+        self._lost = means.lost
+        self._clock = means.clock
+        self._deadline = deadline
+        self._outbox = MarkedOutbox(means.outbox)
+        self._process = means.process(self._outbox)
+        self._running: dict[asyncio.Task[Handled], Message] = {}
+        self._left: list[Message] = []
+        self._cut: list[Message] = []
+        self.kinds: Counter[Kind] = Counter()
+
+    async def run(self, messages: Iterable[Message]) -> Sequence[Message]:
+        """Handle the messages; return those that nothing replaces yet, since the connection was lost.
+
+        Raises:
+            ConnectionLost: it was lost while what is not finished was handed over.
+
+        """
+        todo = deque(messages)
+        try:
+            while (todo or self._running) and not self._over():
+                while todo and len(self._running) < self._room():
+                    self._start(todo.popleft())
+                await self._progress(until=self._deadline.soft)
+            await self._finish()
+        finally:
+            await self._cancel(self._running)
+        if self._lost.done():
+            return [*self._left, *self._cut, *todo]
+        await asyncio.gather(
+            *(self._put_aside(message, "look") for message in self._cut),
+            *(self._put_aside(message, "pause") for message in todo),
+        )
+        return self._left
+
+    def _over(self) -> bool:
+        return self._lost.done() or time.monotonic() >= self._deadline.soft
+
+    def _room(self) -> int:
+        """How many may be in hand; while intake pauses the process only puts them aside."""
+        return self._settings.concurrency if self._intake.pause_left() else self._intake.limit
+
+    def _start(self, message: Message) -> None:
+        self._running[asyncio.create_task(self._process.handle(message))] = message
+
+    async def _progress(self, *, until: float) -> None:
+        """Wait until one is done, the connection is lost, or time is up."""
+        ends: set[asyncio.Future[Any]] = {*self._running, self._lost}
+        seconds = max(0.0, until - time.monotonic())
+        done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in [task for task in self._running if task in done]:
+            self._settle(task)
+
+    def _settle(self, task: asyncio.Task[Handled]) -> None:
+        """Note how a message ended that was in hand."""
+        message = self._running.pop(task)
+        if task.cancelled():
+            self._cut.append(message)
+        elif isinstance(error := task.exception(), ConnectionLost):
+            log.info("to be handled again: %s", error, extra={"action": "message.left"})
+            self._left.append(message)
+        elif error:
+            # Raised here it would cancel the others.
+            log.error("a bug: please report it", exc_info=error, extra={"action": "message.bug"})
+            self._left.append(message)
+        else:
+            self.kinds[task.result().kind] += 1
+
+    async def _finish(self) -> None:
+        """Let end what can: without a connection until time is up, later only what publishes already."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=max(0.0, self._deadline.soft - time.monotonic()))
+        await self._cancel(task for task in self._running if task not in self._outbox.begun)
+        if self._running:
+            await asyncio.wait(self._running)
+        for task in list(self._running):
+            self._settle(task)
+
+    async def _cancel(self, tasks: Iterable[asyncio.Task[Handled]]) -> None:
+        tasks = list(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _put_aside(self, message: Message, reason: WaitReason) -> None:
+        """Hand a message over as it is; one that was cut off comes back when its claim has ended."""
+        original, state = open_message(message, now=self._clock())
+        settings = self._settings
+        seconds: float = settings.wait_ladder[0]
+        if reason == "look":
+            seconds = settings.lease_seconds
+            state = state._replace(doubt_since=self._clock(), looks=0)
+        kept = "watch" if state.reason == "watch" else reason
+        await self._wait(original, state._replace(reason=kept, waits=state.waits + 1), seconds)
+        self.kinds["waiting"] += 1
+
+    async def _wait(self, original: Message, state: State, seconds: float) -> None:
+        body = wrap(original, state, event_id=original.derived_id)
+        await self._outbox.wait(body, seconds=seconds)

@@ -1,0 +1,163 @@
+"""One instance of the function: what it keeps from call to call.
+
+Instances are frozen between calls. The event loop stands still, so that the broker hears no heartbeat and a
+firewall forgets the connection; it is asked before each use, and made anew where it does not answer.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from events.decode import unpack
+from events.message import Message
+from handler.backup.ports import Ledger, Outbox
+from handler.backup.result import Kind
+from handler.bootstrap import Parts, open_link, parts
+from handler.broker.link import Link
+from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
+from handler.function.batch import Batch, Means
+from handler.function.context import settings_of
+from handler.function.deadline import Deadline
+from handler.settings import Settings
+from handler.telemetry import logs
+
+log = logging.getLogger(__name__)
+
+_PROBE_SECONDS = 2.0
+_CONNECTIONS_PER_CALL = 2
+"""A broker that restarts meanwhile is survived within the call; more is the platform's to repeat."""
+
+
+COUNTED: Final[tuple[Kind, ...]] = ("accepted", "completed", "failed", "skipped", "waiting")
+"""What becomes of messages; notifications that are for others count only as received."""
+
+
+def new_instance(context: Any) -> "Instance":
+    """Make an instance by the settings in the context. Raises ``SettingsError``."""
+    settings = settings_of(context)
+    logs.set_up(settings.log_level, settings.log_format)
+    return Instance(settings)
+
+
+def messages_of(event: object) -> list[Message]:
+    """Take a call apart; a timer's tick only keeps the instance warm. Never raises."""
+    if isinstance(event, dict) and event.get("trigger_type") == "TIMER":
+        return []
+    return unpack(event)
+
+
+class Instance:
+    """The event loop, the API's client, the ledger and the broker's connection. ``close`` ends them all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._context: object = None
+        self._line: _Line | None = None
+        self._resources = AsyncExitStack()
+        self._runner = asyncio.Runner()
+        try:
+            self._parts: Parts = self._runner.run(self._open())
+        except BaseException:
+            self._runner.close()
+            raise
+
+    async def _open(self) -> Parts:
+        return await self._resources.enter_async_context(parts(self._settings, agency=lambda: self._context))
+
+    def handle(self, event: object, context: Any, deadline: Deadline) -> dict[str, int]:
+        """Handle one call and return its summary.
+
+        Raises:
+            BrokerError: the broker is out of reach, so that some messages are neither done nor put aside.
+
+        """
+        messages = messages_of(event)
+        self._context = context
+        try:
+            kinds = self._runner.run(self._within(messages, deadline))
+        finally:
+            self._context = None
+        return {"received": len(messages)} | {kind: kinds[kind] for kind in COUNTED}
+
+    def close(self) -> None:
+        """Close everything."""
+        try:
+            self._runner.run(self._close())
+        finally:
+            self._runner.close()
+
+    async def _close(self) -> None:
+        if self._line is not None:
+            await self._line.link.close()
+        await self._resources.aclose()
+
+    async def _within(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
+        try:
+            async with asyncio.timeout_at(deadline.hard), _renewed(self._parts.ledger, self._settings):
+                return await self._handle(messages, deadline)
+        except TimeoutError:
+            raise BrokerError("the broker has not confirmed everything in time") from None
+
+    async def _handle(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
+        kinds: Counter[Kind] = Counter()
+        left = messages
+        for _ in range(_CONNECTIONS_PER_CALL):
+            if not left:
+                break
+            batch = Batch(self._means(await self._live_line()), deadline)
+            left = await batch.run(left)
+            kinds += batch.kinds
+        if left:
+            raise ConnectionLost(
+                f"lost again and again; {len(left)} of {len(messages)} messages are not done"
+            )
+        return kinds
+
+    def _means(self, line: "_Line") -> Means:
+        parts = self._parts
+        return Means(line.outbox, parts.process, parts.intake, parts.settings, line.link.closed)
+
+    async def _live_line(self) -> "_Line":
+        """Return a connection that answers, with the outbox that publishes on one channel of it."""
+        if self._line is None or not await _answers(self._line.link):
+            link = await open_link(self._settings)
+            self._line = _Line(link, self._parts.outbox(link))
+            log.info("connected to RabbitMQ %s", link.server_version, extra={"action": "broker.connected"})
+        return self._line
+
+
+class _Line(NamedTuple):
+    link: Link
+    outbox: Outbox
+
+
+async def _answers(link: Link) -> bool:
+    """Ask the broker for something small; drop a connection without an answer."""
+    with contextlib.suppress(TimeoutError, ConnectionLost):
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await (await link.channel()).close()
+            return True
+    await link.drop()
+    return False
+
+
+@asynccontextmanager
+async def _renewed(ledger: Ledger, settings: Settings) -> AsyncIterator[None]:
+    """Renew the leases of what is in hand."""
+    renewing = asyncio.create_task(_renew(ledger, settings.lease_seconds / 3))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _renew(ledger: Ledger, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(LedgerUnavailable):
+            await ledger.renew()

@@ -1,0 +1,222 @@
+"""The ledger over any store: the rules, the leases of this process, and nothing of SQL."""
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from events.outcome import AcceptedBackup, Failure
+from handler.backup.ports import Claim, Doubt, Ended, Key, Made, Ours
+from handler.errors import LedgerUnavailable
+from handler.ledger import rules
+from handler.ledger.leases import Leases
+from handler.ledger.pruning import Prunable
+from handler.ledger.row import Row
+
+T = TypeVar("T")
+Change = Callable[[Row | None, float], rules.Changed[T]]
+"""From a row and the time to an answer and the row to write. Pure: a store may run it more than once."""
+
+GROUP_EXPONENT = 8
+"""Groups of up to 2**8 changes are told apart by size; larger ones are not made."""
+
+_log = logging.getLogger(__name__)
+
+
+class Figures:
+    """What a store has done, for metrics: transactions, changes in them, and the largest group.
+
+    ``sizes[n]`` counts the groups of up to 2**n changes (and more than half as many), the last one all that
+    are larger. ``reachable`` is how the latest use went, None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.changes = 0
+        self.largest = 0
+        self.failures = 0
+        self.reachable: bool | None = None
+        self.sizes = [0] * (GROUP_EXPONENT + 2)
+
+    def count(self, group: int) -> None:
+        """Count one committed group."""
+        self.commits += 1
+        self.changes += group
+        self.largest = max(self.largest, group)
+        self.sizes[min((group - 1).bit_length(), GROUP_EXPONENT + 1)] += 1
+        self.reachable = True
+
+    def fail(self) -> None:
+        """Count a transaction that the store could not make."""
+        self.failures += 1
+        self.reachable = False
+
+
+class Store(Protocol):
+    """Where rows are kept. Every method raises ``LedgerUnavailable``; what returned is on disk."""
+
+    figures: Figures
+
+    async def change(self, key: Key, change: Change[T]) -> T:
+        """Load a row, change it and save it, with nobody else at this row meanwhile."""
+
+    async def look_up(self, key: Key) -> Row | None:
+        """Read a row, without a lock."""
+
+    async def prunable(self, older_than: float) -> Prunable:
+        """Count the rows that ``prune`` would delete."""
+
+    async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
+        """Delete rows not written for so many seconds before ``as_of`` (None: now); return how many."""
+
+    async def check(self) -> None:
+        """Write something."""
+
+    async def aclose(self) -> None:
+        """Release everything; afterwards every method raises ``LedgerUnavailable``."""
+
+
+class Book:
+    """``handler.backup.ports.Ledger`` over a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lease_seconds: float,
+        ask_first: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._leases = Leases(lease_seconds, monotonic=monotonic)
+        self._ask_first = ask_first
+        # Random once: to ask the kernel for each claim's would be 2 % of an event.
+        self._owner = secrets.token_hex(16)
+        self._claims = itertools.count()
+
+    @property
+    def figures(self) -> Figures:
+        """Counters since the start of this process."""
+        return self._store.figures
+
+    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+        """See ``handler.backup.ports.Ledger.claim``."""
+        token = f"{self._owner}-{next(self._claims):x}"
+        asked, lease = self._leases.monotonic(), self._leases.seconds
+        answer = await self._store.change(
+            key,
+            lambda row, now: rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease),
+        )
+        if isinstance(answer, Ours):
+            self._leases.took(key, token, asked)
+            return answer._replace(ask_first=True) if self._ask_first else answer
+        return answer
+
+    async def holds(self, claim: Ours) -> bool:
+        """Tell whether the claim's lease still holds, judged without I/O."""
+        return self._leases.hold(claim)
+
+    def abandon(self, claim: Ours) -> None:
+        """Stop renewing a claim."""
+        self._leases.drop_claim(claim.key, claim.token)
+
+    async def release(self, claim: Ours) -> None:
+        """Give the claim back."""
+        self._leases.drop_claim(claim.key, claim.token)
+        await self._store.change(claim.key, lambda row, now: rules.release(row, claim.token, now=now))
+
+    async def doubt(self, claim: Ours, doubt: Doubt) -> None:
+        """Write down that the call may have worked."""
+        self._leases.drop_claim(claim.key, claim.token)
+        await self._store.change(claim.key, lambda row, now: rules.doubt(row, claim.token, doubt, now=now))
+
+    async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
+        """Write down the backup. Where another is known already, that one is kept and a warning is logged."""
+        self._leases.drop(claim.key)
+        first = await self._store.change(
+            claim.key, lambda row, now: rules.made(row, claim.token, backup, now=now)
+        )
+        _warn_of_second(claim.key, first, backup.id)
+
+    async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
+        """Write down that this event has failed."""
+        self._leases.drop_claim(claim.key, claim.token)
+        await self._store.change(
+            claim.key,
+            lambda row, now: rules.refused(row, claim.token, cause, failure, attempts=attempts, now=now),
+        )
+
+    async def give_up(
+        self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
+    ) -> Made | Ended:
+        """Write down that this event has failed, unless more is known."""
+        end = Ended(failure=failure, attempts=attempts)
+        return await self._store.change(
+            key, lambda row, now: rules.give_up(row, cause, end, watched=watched, replay=replay, now=now)
+        )
+
+    async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
+        """Write down the end of a backup."""
+        first = await self._store.change(
+            key, lambda row, now: rules.ended(row, end, backup_id=backup_id, cause=cause, now=now)
+        )
+        _warn_of_second(key, first, backup_id)
+
+    async def renew(self) -> None:
+        """Renew every claim of this process; one that was lost is no longer held."""
+        answers = await asyncio.gather(*(self._renew(*held) for held in self._leases.all()))
+        for trouble in answers:
+            if trouble is not None:
+                raise trouble
+
+    async def _renew(self, key: Key, token: str) -> LedgerUnavailable | None:
+        asked, lease = self._leases.monotonic(), self._leases.seconds
+        try:
+            kept = await self._store.change(
+                key, lambda row, now: rules.extend(row, token, now=now, lease=lease)
+            )
+        except LedgerUnavailable as error:
+            return error
+        if kept:
+            self._leases.renewed(key, token, asked)
+        else:
+            self._leases.drop_claim(key, token)
+        return None
+
+    async def prunable(self, older_than: float) -> Prunable:
+        """Count what ``prune`` would delete, for operators; changes nothing."""
+        return await self._store.prunable(older_than)
+
+    async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
+        """Delete rows that ended more than ``older_than`` seconds before ``as_of``; return how many.
+
+        Rows without an end are not deleted before 30 days. ``as_of`` is the time of a ``prunable``: then no
+        row is deleted that was not counted. None means now.
+        """
+        return await self._store.prune(older_than, as_of=as_of)
+
+    async def check(self) -> None:
+        """Prove that the ledger can be read and written."""
+        await self._store.check()
+
+    async def look_up(self, key: Key) -> Row | None:
+        """Read what is known of a snapshot, for operators; changes nothing."""
+        return await self._store.look_up(key)
+
+    async def aclose(self) -> None:
+        """Release files and connections."""
+        await self._store.aclose()
+
+
+def _warn_of_second(key: Key, first: str | None, second: str) -> None:
+    if first is not None:
+        _log.warning(
+            "snapshot %s has two backups: %s, and %s",
+            key.snapshot_id,
+            first,
+            second,
+            extra={"action": "ledger.second_backup", "first": first, "second": second},
+        )

@@ -1,0 +1,1 @@
+"""The pages of ``HTTP_ADDRESS``: health, readiness, metrics."""

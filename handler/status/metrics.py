@@ -1,0 +1,191 @@
+"""/metrics: the program's figures in the words of Prometheus; extra ``metrics``.
+
+Nothing is counted here: at each scrape the plain figures of the parts are read. Labels are few, and none of
+them comes from an event. ``HELP`` says what each metric means; the README and the alerts build on the names.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import accumulate
+from typing import Final, TypeVar, get_args
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from events.message import WaitReason
+from events.outcome import Category
+from handler.backup.breaker import Intake, State
+from handler.broker.topology import Topology
+from handler.ledger.ledger import Book
+from handler.status.server import Answer
+from handler.telemetry.counters import SIGN_INS, Figures, Spread
+from handler.worker.worker import Worker
+
+_PREFIX: Final = "snapshot_backup_"
+
+HELP: Final[Mapping[str, str]] = {
+    "events": "Events that came in, by form; not counted again when they return from a wait.",
+    "returned": "Messages that came back from a wait queue.",
+    "ignored": "Notifications that are not for us.",
+    "outcomes": "Outcomes told, by type and (for backup.failed) category.",
+    "waiting": "Messages put to wait, by reason.",
+    "waits": "Messages put into each wait queue, by its delay in seconds.",
+    "event_seconds": "From the first sight of an event to the outcome that ends it.",
+    "unfinished_backup_seconds": "Age of backups that were looked at and found unfinished.",
+    "api_calls": "Calls of the API and its sign-in (route token), by route and HTTP status.",
+    "api_call_seconds": "How long calls took, by route.",
+    "sign_ins": "Sign-ins with a password, by result: granted, refused, unavailable.",
+    "in_hand": "Messages that are being handled now.",
+    "in_hand_oldest_seconds": "For how long the oldest message in hand has been handled.",
+    "consuming": "1 while the broker sends us messages.",
+    "concurrency": "How many messages may be in hand now; 0 while intake is paused.",
+    "intake_state": "1 for the present state: running, recovering, paused.",
+    "intake_trouble": "1 for what has paused or throttled intake: a category, or ledger.",
+    "confirms_outstanding": "Messages given to the broker that it has not confirmed yet.",
+    "redelivered": "Deliveries that the broker had made before.",
+    "unroutable": "Outcomes that no queue was bound for.",
+    "broker_connections": "Connections made to the broker; each after the first is a reconnect.",
+    "ledger_commits": "Transactions of the ledger.",
+    "ledger_group_size": "Changes in one transaction of the ledger.",
+    "ledger_failures": "Transactions that the ledger could not make.",
+    "ledger_reachable": "1 where the latest use of the ledger succeeded.",
+    "ledger_free_bytes": "Free disk space where the ledger's file is (SQLite only).",
+}
+
+TROUBLES: Final = ("denied", "unavailable", "throttled", "in_doubt", "ledger")
+"""What may pause intake."""
+
+# Series that are there from the start: of one that appears with its first event, no increase is seen.
+_WAITS: Final = dict.fromkeys(get_args(WaitReason), 0)
+_OUTCOMES: Final[dict[tuple[str, str], int]] = dict.fromkeys(
+    [("backup.accepted", ""), ("backup.completed", ""), ("backup.skipped", "")]
+    + [("backup.failed", category.value) for category in Category],
+    0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the figures are; ``free_bytes`` gives None where the ledger is no file."""
+
+    figures: Figures
+    intake: Intake
+    worker: Worker
+    ledger: Book
+    topology: Topology
+    free_bytes: Callable[[], int | None]
+
+
+class Figured(Collector):
+    """Reads the figures at each scrape."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of ``HELP``."""
+        yield from self._messages()
+        yield from self._api()
+        yield from self._flow()
+        yield from self._ledger()
+
+    def _messages(self) -> Iterator[Metric]:
+        figures, topology = self._sources.figures, self._sources.topology
+        yield _counters("events", ["form"], _single(figures.events))
+        yield _counter("returned", figures.returned)
+        yield _counter("ignored", figures.ignored)
+        yield _counters("outcomes", ["type", "category"], (_OUTCOMES | figures.outcomes).items())
+        yield _counters("waiting", ["reason"], _single(_WAITS | figures.waits))
+        rungs = {str(rung): figures.rungs[topology.wait_queue(rung)] for rung in topology.ladder}
+        yield _counters("waits", ["seconds"], _single(rungs))
+        yield _histogram("event_seconds", [], [((), figures.lives)])
+        yield _histogram("unfinished_backup_seconds", [], [((), figures.unfinished)])
+
+    def _api(self) -> Iterator[Metric]:
+        figures = self._sources.figures
+        yield _counters("api_calls", ["route", "status"], figures.calls.items())
+        yield _histogram("api_call_seconds", ["route"], _single(figures.latencies))
+        yield _counters("sign_ins", ["result"], _single(dict.fromkeys(SIGN_INS, 0) | figures.sign_ins))
+
+    def _flow(self) -> Iterator[Metric]:
+        figures, intake, worker = self._sources.figures, self._sources.intake, self._sources.worker
+        shift = worker.shift
+        yield _gauge("in_hand", shift.in_hand if shift else 0)
+        yield _gauge("in_hand_oldest_seconds", shift.oldest if shift else 0.0)
+        yield _gauge("consuming", int(shift is not None and shift.consuming))
+        yield _gauge("concurrency", intake.limit)
+        yield _one_of("intake_state", "state", get_args(State), intake.state)
+        yield _one_of("intake_trouble", "why", TROUBLES, intake.why)
+        yield _gauge("confirms_outstanding", figures.unconfirmed)
+        yield _counter("redelivered", figures.redelivered)
+        yield _counter("unroutable", figures.unroutable)
+        yield _counter("broker_connections", worker.connections)
+
+    def _ledger(self) -> Iterator[Metric]:
+        figures = self._sources.ledger.figures
+        yield _counter("ledger_commits", figures.commits)
+        sizes = [(str(2**power), count) for power, count in enumerate(accumulate(figures.sizes[:-1]))]
+        buckets = [*sizes, ("+Inf", sum(figures.sizes))]
+        histogram = HistogramMetricFamily(f"{_PREFIX}ledger_group_size", HELP["ledger_group_size"])
+        histogram.add_metric([], buckets, figures.changes)
+        yield histogram
+        yield _counter("ledger_failures", figures.failures)
+        yield _gauge("ledger_reachable", int(figures.reachable is True))
+        if (free := self._sources.free_bytes()) is not None:
+            yield _gauge("ledger_free_bytes", free)
+
+
+T = TypeVar("T")
+Labelled = Iterable[tuple[Sequence[str], T]]
+"""Values, each with the values of its labels."""
+
+
+def _single(values: Mapping[str, T]) -> Labelled[T]:
+    return (((label,), value) for label, value in values.items())
+
+
+def _counter(name: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"{_PREFIX}{name}", HELP[name], value)
+
+
+def _counters(name: str, labels: Sequence[str], values: Labelled[float]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
+    return family
+
+
+def _gauge(name: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], value)
+
+
+def _one_of(name: str, label: str, possible: Iterable[str], present: str | None) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=[label])
+    for word in possible:
+        family.add_metric([word], int(word == present))
+    return family
+
+
+def _histogram(name: str, labels: Sequence[str], spreads: Labelled[Spread]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=labels)
+    for key, spread in spreads:
+        bounds = (*map(str, spread.bounds), "+Inf")
+        buckets = list(zip(bounds, accumulate(spread.counts), strict=True))
+        family.add_metric(key, buckets, spread.total)
+    return family
+
+
+class Metrics:
+    """The page, with a registry of its own; the process's CPU and memory are in it too."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(Figured(sources))
+        ProcessCollector(registry=self._registry)
+
+    def page(self) -> Answer:
+        """Answer /metrics."""
+        return Answer(HTTPStatus.OK, generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)

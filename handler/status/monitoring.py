@@ -1,0 +1,87 @@
+"""What runs beside the worker, so that it can be watched: the HTTP pages and the summary of each minute."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from handler.bootstrap import Parts, topology
+from handler.extras import install
+from handler.ledger.sqlite import sqlite_path
+from handler.status import server
+from handler.status.readiness import Readiness
+from handler.status.server import Answer, Page
+from handler.telemetry import outcome_log
+from handler.worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_MISSING = install("metrics")
+
+
+@asynccontextmanager
+async def watched(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
+    """Serve ``HTTP_ADDRESS``, where it is set, and summarise; gives the port. Raises ``SettingsError``."""
+    readiness = Readiness(worker, parts.intake, parts.ledger)
+    async with AsyncExitStack() as stack:
+        chores = [_each_minute(parts, worker), readiness.keep_asking()]
+        port = None
+        if address := parts.settings.http_address:
+            port = await stack.enter_async_context(server.listening(address, pages(parts, worker, readiness)))
+        tasks = [asyncio.create_task(chore) for chore in chores]
+        try:
+            yield port
+        finally:
+            _summarise(parts, worker)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def pages(parts: Parts, worker: Worker, readiness: Readiness) -> Mapping[str, Page]:
+    """Return what is served, by path."""
+    return {
+        "/healthz": server.healthy,
+        "/readyz": readiness.page,
+        "/metrics": _metrics(parts, worker),
+    }
+
+
+def _metrics(parts: Parts, worker: Worker) -> Page:
+    """Return /metrics; the probes work without the extra, so it is only said that it is missing."""
+    try:
+        from handler.status.metrics import Metrics, Sources
+    except ModuleNotFoundError:
+        log.warning("HTTP_ADDRESS: for /metrics %s", _MISSING, extra={"action": "metrics.missing"})
+        return lambda: Answer(HTTPStatus.NOT_IMPLEMENTED, f"{_MISSING}\n".encode())
+    sources = Sources(
+        parts.telemetry.figures,
+        parts.intake,
+        worker,
+        parts.ledger,
+        topology(parts.settings),
+        _free_bytes(parts.settings.ledger_url.get_secret_value()),
+    )
+    return Metrics(sources).page
+
+
+def _free_bytes(ledger_url: str) -> Callable[[], int | None]:
+    """Return what tells the free space beside a SQLite ledger."""
+    if not ledger_url.startswith("sqlite:"):
+        return lambda: None
+    folder = Path(sqlite_path(ledger_url)).absolute().parent
+    return lambda: shutil.disk_usage(folder).free if folder.is_dir() else None
+
+
+async def _each_minute(parts: Parts, worker: Worker) -> None:
+    while True:
+        await asyncio.sleep(outcome_log.SUMMARY_SECONDS)
+        _summarise(parts, worker)
+
+
+def _summarise(parts: Parts, worker: Worker) -> None:
+    in_hand = worker.shift.in_hand if worker.shift else 0
+    parts.telemetry.journal.summarise(in_hand=in_hand, intake=parts.intake.state)

@@ -1,0 +1,105 @@
+"""What the program has done since it started, as plain numbers.
+
+They are counted always, by one event loop and without locks, because that costs next to nothing; the metrics
+and the summary of each minute only read them.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+from handler.backup.hooks import Call, Handled, Published
+
+CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds: from an API next door to twice the default of ``VBS_TIMEOUT``."""
+
+LIFE_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
+"""Seconds: from an event that was told at once to the default of ``MAX_AGE``."""
+
+NO_STATUS = "none"
+SIGN_INS = ("granted", "refused", "unavailable")
+
+
+class Spread:
+    """How often a duration fell into each bucket, the last one without an end, and their sum in seconds."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def count(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+class Figures:
+    """Counters since the start of this process; the names of what is counted are few and fixed."""
+
+    def __init__(self) -> None:
+        self.events: Counter[str] = Counter()
+        """Events that came in, by form."""
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """Outcomes told, by type and (for a failure) category."""
+        self.ignored = 0
+        """Notifications that are not for us."""
+        self.returned = 0
+        """Messages that came back from a wait."""
+        self.waits: Counter[str] = Counter()
+        """Why messages were put to wait."""
+        self.rungs: Counter[str] = Counter()
+        """The wait queues that messages were put into."""
+        self.lives = Spread(LIFE_BOUNDS)
+        """From the first sight of an event to the outcome that ends it."""
+        self.unfinished = Spread(LIFE_BOUNDS)
+        """How old backups were that were looked at and found unfinished."""
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """Calls of the API and its sign-in, by route and HTTP status."""
+        self.latencies: dict[str, Spread] = {}
+        """How long calls took, by route."""
+        self.sign_ins: Counter[str] = Counter()
+        """Sign-ins with a password, by result."""
+        self.redelivered = 0
+        self.unroutable = 0
+        self.unconfirmed = 0
+        """Messages handed to the broker that it has not confirmed yet."""
+
+    def handled(self, handled: Handled, *, now: float) -> None:
+        """Count a message; ``now`` is in seconds since the epoch."""
+        state = handled.state
+        if state.waits:
+            self.returned += 1
+        else:
+            self.events[handled.form or "unreadable"] += 1
+        wait = handled.wait
+        if wait:
+            self.waits[wait.state.reason] += 1
+            if wait.state.reason == "watch" and wait.state.backup_id == state.backup_id:
+                self.unfinished.count(max(0.0, now - (wait.state.accepted_at or now)))
+        if handled.kind == "ignored":
+            self.ignored += 1
+        elif handled.kind != "waiting":
+            self.outcomes[f"backup.{handled.kind}", handled.category or ""] += 1
+            if not wait:
+                self.lives.count(max(0.0, now - state.first_seen))
+
+    def called(self, call: Call) -> None:
+        """Count a call."""
+        if call.route == "token":
+            self.sign_ins[_sign_in_result(call.status)] += 1
+        self.calls[call.route, str(call.status or NO_STATUS)] += 1
+        if call.route not in self.latencies:
+            self.latencies[call.route] = Spread(CALL_BOUNDS)
+        self.latencies[call.route].count(call.seconds)
+
+    def published(self, published: Published) -> None:
+        """Count a message that the broker has taken."""
+        if published.kind == "wait":
+            self.rungs[published.routing_key] += 1
+
+
+def _sign_in_result(status: int | None) -> str:
+    if status is None or status >= 500:
+        return "unavailable"
+    return "granted" if status < 300 else "refused"

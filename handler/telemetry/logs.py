@@ -1,0 +1,103 @@
+"""Logs: one line for each thing that happened, with an ``action`` of ``handler.telemetry.actions``.
+
+Every line that is written while a message is handled carries the message's ids, whoever writes it.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from events.errors import EventIds
+
+ABOUT: ContextVar[tuple[EventIds, str | None] | None] = ContextVar("about", default=None)
+"""The message in hand: its ids, and its ``traceparent``."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_QUIET: Mapping[str, int] = {
+    "asyncio": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "pika": logging.CRITICAL,
+}
+_IDS = ("event_id", "project_id", "volume_id", "snapshot_id")
+_FOR_PROGRAMS = frozenset({"action", "project_id", "volume_id", "trace_id"}) | {
+    "events", "outcomes", "waits", "rate", "in_hand", "intake",
+}  # fmt: skip
+"""What lines for people leave out."""
+
+_CONTROL: Final = dict.fromkeys(
+    (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}"
+)
+_LEVEL_COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: time, level where it matters, sentence, and the ids behind it."""
+
+    def __init__(self, *, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; nothing from outside can break it, or move the cursor."""
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        sentence = record.getMessage().translate(_CONTROL)
+        if record.levelno != logging.INFO:
+            sentence = f"{record.levelname.lower()}: {sentence}"
+        ids = " ".join(f"{key}={value}" for key, value in _extra(record).items() if key not in _FOR_PROGRAMS)
+        ids = ids.translate(_CONTROL)
+        if self._colour:
+            sentence = f"\x1b[{_LEVEL_COLOURS.get(record.levelname, '0')}m{sentence}\x1b[0m"
+            ids = f"\x1b[2m{ids}\x1b[0m"
+        line = f"{time} {sentence}  {ids}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    found = dict(_about())
+    found.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _about() -> Iterator[tuple[str, str | None]]:
+    """Yield the ids of the message in hand."""
+    about = ABOUT.get()
+    if about is None:
+        return
+    ids, traceparent = about
+    for name in _IDS:
+        yield name, getattr(ids, name)
+    if traceparent:
+        yield "trace_id", traceparent.split("-")[1]
+
+
+def set_up(level: str, form: Literal["json", "text"] | None) -> None:
+    """Send the program's logs to standard error; ``form`` None means text on a terminal, else JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    terminal = sys.stderr.isatty()
+    chosen = form or ("text" if terminal else "json")
+    handler.setFormatter(TextFormatter(colour=terminal) if chosen == "text" else JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # pika tells each step of each connection, and httpx each request.
+    for name, quiet in _QUIET.items():
+        logging.getLogger(name).setLevel(max(quiet, logging.getLevelName(level)))

@@ -1,0 +1,139 @@
+"""What is told of messages: a line for each while it is calm, a summary each minute when it is busy."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from handler.backup.hooks import Handled, IntakeChange
+from handler.telemetry.counters import Figures
+
+log = logging.getLogger(__name__)
+
+LINES_A_SECOND = 10
+"""More outcomes than that nobody reads one by one. Failures are counted apart, so that none is hidden by the
+others."""
+
+SUMMARY_SECONDS = 60.0
+
+_ACTIONS: Mapping[str, str] = {
+    "accepted": "message.accepted",
+    "completed": "message.completed",
+    "failed": "message.failed",
+    "skipped": "message.skipped",
+    "waiting": "message.waiting",
+    "ignored": "message.ignored",
+}
+_LEVELS = {"failed": logging.WARNING, "waiting": logging.DEBUG, "ignored": logging.DEBUG}
+_INTAKE_ACTIONS: Mapping[str, str] = {
+    "paused": "intake.paused",
+    "recovering": "intake.recovering",
+    "running": "intake.running",
+}
+_INTAKE_LEVELS = {"paused": logging.WARNING}
+
+
+class _Allowance:
+    """So many lines a second."""
+
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.told = 0
+
+    def take(self, now: float) -> bool:
+        if now - self.began >= 1.0:
+            self.began, self.told = now, 0
+        self.told += 1
+        return self.told <= LINES_A_SECOND
+
+
+class _Taken(NamedTuple):
+    """The figures at the time of the last summary."""
+
+    at: float
+    events: int
+    outcomes: Counter[tuple[str, str]]
+    waits: Counter[str]
+
+
+class Journal:
+    """Writes the lines. ``clock`` is monotonic seconds."""
+
+    def __init__(self, figures: Figures, clock: Callable[[], float] = time.monotonic) -> None:
+        self._figures = figures
+        self._clock = clock
+        self._allowances = {True: _Allowance(), False: _Allowance()}
+        self._last = _Taken(clock(), 0, Counter(), Counter())
+        self._untold = 0
+
+    def handled(self, handled: Handled) -> None:
+        """Tell of one message, as the level and the rate allow; called while its ids are in the context."""
+        level = _LEVELS.get(handled.kind, logging.INFO)
+        if level > logging.DEBUG and not self._allowances[handled.kind == "failed"].take(self._clock()):
+            level, self._untold = logging.DEBUG, self._untold + 1
+        if not log.isEnabledFor(level):
+            return
+        extra = {
+            "action": _ACTIONS[handled.kind],
+            "backup_id": handled.backup_id,
+            "reason": handled.reason,
+            "form": handled.form,
+            "seconds": handled.wait.seconds if handled.wait else None,
+        }
+        log.log(level, "%s", _sentence(handled), extra=extra)
+
+    def intake_changed(self, change: IntakeChange) -> None:
+        """Tell that intake was paused, or goes on."""
+        texts = {
+            "paused": f"nothing is fetched for {change.seconds:.0f} s: {change.reason}",
+            "recovering": f"a good answer after {change.seconds:.0f} s: fetching goes on step by step",
+            "running": f"everything is fetched again, after {change.seconds:.0f} s of trouble",
+        }
+        extra = {
+            "action": _INTAKE_ACTIONS[change.state],
+            "why": change.why,
+            "seconds": round(change.seconds, 1),
+        }
+        log.log(_INTAKE_LEVELS.get(change.state, logging.INFO), "%s", texts[change.state], extra=extra)
+
+    def summarise(self, *, in_hand: int, intake: str) -> None:
+        """Tell what was done since the last time; nothing where nothing was."""
+        figures, last = self._figures, self._last
+        now = _Taken(self._clock(), figures.events.total(), Counter(figures.outcomes), Counter(figures.waits))
+        outcomes, waits = now.outcomes - last.outcomes, now.waits - last.waits
+        events, untold = now.events - last.events, self._untold
+        self._last, self._untold = now, 0
+        if not (events or outcomes or waits or intake != "running"):
+            return
+        counts = {" ".join(filter(None, key)): count for key, count in sorted(outcomes.items())}
+        rate = outcomes.total() / max(now.at - last.at, 1e-9)
+        text = f"{events} events in, {_listed(counts) or 'no outcomes'} ({rate:.1f}/s), {in_hand} in hand"
+        if waits:
+            text += f", put to wait: {_listed(waits)}"
+        if intake != "running":
+            text += f", intake {intake}"
+        extra = {
+            "action": "summary",
+            "events": events,
+            "outcomes": counts,
+            "waits": dict(waits),
+            "rate": round(rate, 1),
+            "in_hand": in_hand,
+            "intake": intake,
+            "lines_left_out": untold,
+        }
+        log.info("%s", text, extra=extra)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what.removeprefix('backup.')}" for what, count in counts.items())
+
+
+def _sentence(handled: Handled) -> str:
+    failure = handled.reply.bury if handled.reply else None
+    if failure:
+        return f"failed, dead letter: {failure.category.value}: {failure.message}"
+    if handled.wait and handled.kind == "waiting":
+        return f"waits {handled.wait.seconds:.0f} s ({handled.reason})"
+    return handled.kind

@@ -1,0 +1,115 @@
+"""Who listens to the parts: the figures and the journal always, traces where they are asked for."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from events.errors import EventIds
+from handler.backup.hooks import Call, Handled, IntakeChange, Published
+from handler.errors import SettingsError
+from handler.extras import install
+from handler.telemetry.counters import Figures
+from handler.telemetry.logs import ABOUT
+from handler.telemetry.outcome_log import Journal
+
+if TYPE_CHECKING:
+    from handler.telemetry.tracing import Tracing
+
+log = logging.getLogger(__name__)
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+class Telemetry:
+    """Every hook of the program in one object."""
+
+    def __init__(self, tracing: "Tracing | None" = None) -> None:
+        self.figures = Figures()
+        self.journal = Journal(self.figures)
+        self._tracing = tracing
+
+    def follow(self, ids: EventIds, traceparent: str | None) -> AbstractContextManager[str | None]:
+        """Surround the handling of a message; see ``handler.backup.hooks.Follow``."""
+        span = self._tracing.follow(ids, traceparent) if self._tracing else None
+        return _Following(ids, traceparent, span)
+
+    def handled(self, handled: Handled) -> None:
+        """Hear of a message that was handled."""
+        self.figures.handled(handled, now=time.time())
+        self.journal.handled(handled)
+        if self._tracing:
+            self._tracing.handled(handled)
+
+    def called(self, call: Call) -> None:
+        """Hear of a call of the API."""
+        self.figures.called(call)
+        if self._tracing:
+            self._tracing.called(call)
+
+    def published(self, published: Published) -> None:
+        """Hear of a message that the broker has taken."""
+        self.figures.published(published)
+        if self._tracing:
+            self._tracing.published(published)
+
+    def intake_changed(self, change: IntakeChange) -> None:
+        """Hear that intake was paused, or goes on."""
+        self.journal.intake_changed(change)
+
+    def close(self) -> None:
+        """Export what is left of traces; blocks meanwhile."""
+        if self._tracing:
+            self._tracing.close()
+
+
+class _Following:
+    """Names the message in hand on every line of the log, and keeps its span, if any, the current one."""
+
+    __slots__ = ("_ids", "_span", "_token", "_traceparent")
+
+    def __init__(
+        self, ids: EventIds, traceparent: str | None, span: AbstractContextManager[str] | None
+    ) -> None:
+        self._ids = ids
+        self._traceparent = traceparent
+        self._span = span
+
+    def __enter__(self) -> str | None:
+        if self._span:
+            self._traceparent = self._span.__enter__()
+        self._token = ABOUT.set((self._ids, self._traceparent))
+        return self._traceparent
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ABOUT.reset(self._token)
+        if self._span:
+            self._span.__exit__(kind, error, trace)
+
+
+def open_telemetry(queue: str, environment: Mapping[str, str] = os.environ) -> Telemetry:
+    """Listen as the ``OTEL_*`` variables say. Raises ``SettingsError``."""
+    if not traces_wanted(environment):
+        return Telemetry()
+    try:
+        from handler.telemetry.tracing import start
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"OTEL_*: for traces {install('tracing')} ({error})") from None
+    tracing = start(environment, queue)
+    log.info("spans are exported", extra={"action": "tracing.started"})
+    return Telemetry(tracing)
+
+
+def traces_wanted(environment: Mapping[str, str]) -> bool:
+    """Tell whether the ``OTEL_*`` variables ask for traces."""
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = environment.get("OTEL_TRACES_EXPORTER")
+    if exporter:
+        return exporter != "none"
+    return any(environment.get(name) for name in _ENDPOINTS)

@@ -1,0 +1,100 @@
+"""Sign-in with an access key: each request is signed."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import httpx
+
+from events.outcome import Category
+from handler.errors import ApiError
+from handler.vbs.auth.async_auth import AsyncAuth
+from handler.vbs.auth.pause import Clock, Pause, monotonic
+from handler.vbs.auth.signer import canonical_query, sign
+
+_FIRST_PAUSE = 60.0
+_LONGEST_PAUSE = 300.0
+"""Seconds: more than five failed checks in a row lock the key pair for as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An access key; a temporary one comes with its security token, and the three belong together."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
+
+
+def sign_request(request: httpx.Request, keys: Keys, now: datetime) -> None:
+    """Add ``Authorization`` and the headers it covers. ``request`` has been read."""
+    query = request.url.params.multi_items()
+    if query:
+        request.url = request.url.copy_with(query=canonical_query(query).encode())
+    headers = {
+        "Host": request.headers["Host"],
+        "X-Sdk-Date": now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ"),
+        "X-Project-Id": request.extensions.get("project_id"),
+        "X-Security-Token": keys.security_token,
+        "Content-Type": request.headers.get("Content-Type"),
+    }
+    signed = {name: value for name, value in headers.items() if value}
+    request.headers.update(signed)
+    request.headers["Authorization"] = sign(
+        keys.access_key,
+        keys.secret_key,
+        method=request.method,
+        path=request.url.path,
+        query=query,
+        headers=signed,
+        body=request.content,
+    ).authorization
+
+
+class AkSkAuth(AsyncAuth):
+    """Signs each request with the same keys.
+
+    After a 401 no request leaves for a while (``ApiError`` of category ``denied``), growing from one minute
+    to five: the gateway locks a key pair that fails more than five times in a row. So until a signature has
+    been accepted, and again after a refusal, requests go one at a time.
+    """
+
+    def __init__(self, keys: Keys, clock: Clock = monotonic) -> None:
+        self._keys = keys
+        self._pause = Pause(_FIRST_PAUSE, _LONGEST_PAUSE, clock)
+        self._accepted = False
+        self._one_at_a_time = asyncio.Lock()
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Sign; raises ``ApiError`` while a refusal is remembered."""
+        await request.aread()
+        async with self._turn():
+            self._pause.check()
+            sign_request(request, self._keys, datetime.now(UTC))
+            response = yield request
+            self._learn(accepted=response.status_code != HTTPStatus.UNAUTHORIZED)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for the turn to try, which nobody needs any more once a signature has been accepted."""
+        if not self._accepted:
+            async with self._one_at_a_time:
+                if not self._accepted:
+                    yield
+                    return
+        yield
+
+    def _learn(self, *, accepted: bool) -> None:
+        self._accepted = accepted
+        if accepted:
+            self._pause.clear()
+        else:
+            self._pause.begin(ApiError(Category.DENIED, _REFUSED, status=HTTPStatus.UNAUTHORIZED))
+
+
+_REFUSED = (
+    "the API refused the signature a moment ago; check HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and the clock"
+)

@@ -1,0 +1,163 @@
+"""The token call of IAM and Keystone: ``POST {OS_AUTH_URL}/auth/tokens``."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from events.outcome import Category
+from handler.backup.hooks import Call, OnCall, unheard
+from handler.errors import ApiError
+from handler.vbs.fault_body import read_fault
+from handler.vbs.faults import request_id
+from handler.vbs.retry_after import retry_after
+from handler.vbs.transport.body import Unreadable, parse_json, read_body
+from handler.vbs.transport.unanswered import NO_ANSWER, describe
+
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+_REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_UNTOLD_LIFETIME = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who signs in, and the project that ``OS_PROJECT_ID`` or ``OS_PROJECT_NAME`` name."""
+
+    auth_url: str
+    username: str
+    password: str = field(repr=False)
+    domain: str
+    project_id: str | None = None
+    project_name: str | None = None
+
+    def home(self) -> Mapping[str, object]:
+        """Return the configured project as a scope."""
+        if self.project_id is not None:
+            return {"id": self.project_id}
+        return {"name": self.project_name, "domain": {"name": self.domain}}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A token, the seconds it lives from now on, and its project."""
+
+    token: str = field(repr=False)
+    lifetime: float
+    project_id: str | None
+
+
+async def sign_in(
+    client: httpx.AsyncClient,
+    account: Account,
+    scope: Mapping[str, object],
+    timeout: float,
+    notify: OnCall = unheard,
+) -> Grant:
+    """Ask for a token within ``timeout`` seconds.
+
+    Raises ``ApiError``: ``denied`` where the account or its scope is refused, else ``unavailable``.
+    """
+    status = None
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(timeout):
+            response, body = await _post(client, account, scope)
+        status = response.status_code
+    except NO_ANSWER as error:
+        raise _unavailable(f"no usable answer: {describe(error)}") from None
+    finally:
+        host = httpx.URL(account.auth_url).host
+        notify(Call("token", "POST", host, status, time.perf_counter() - began, time.time()))
+    if response.status_code not in (HTTPStatus.OK, HTTPStatus.CREATED):
+        raise _refusal(response, body)
+    return _grant(response, body)
+
+
+async def _post(
+    client: httpx.AsyncClient, account: Account, scope: Mapping[str, object]
+) -> tuple[httpx.Response, bytes]:
+    request = httpx.Request(
+        "POST",
+        token_url(account.auth_url),
+        params={"nocatalog": "true"},
+        headers=_HEADERS,
+        content=json.dumps(_document(account, scope)).encode(),
+        extensions={"timeout": client.timeout.as_dict()},
+    )
+    response = await client.send(request, auth=None, stream=True, follow_redirects=False)
+    return response, await read_body(response)
+
+
+def token_url(auth_url: str) -> str:
+    """Return the call's URL for an ``OS_AUTH_URL`` with or without its ``/v3``."""
+    base = auth_url.rstrip("/").removesuffix("/auth/tokens")
+    return f"{base}/auth/tokens" if base.endswith("/v3") else f"{base}/v3/auth/tokens"
+
+
+def _document(account: Account, scope: Mapping[str, object]) -> Mapping[str, object]:
+    user = {"name": account.username, "password": account.password, "domain": {"name": account.domain}}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    return {"auth": {"identity": identity, "scope": {"project": scope}}}
+
+
+def _refusal(response: httpx.Response, body: bytes) -> ApiError:
+    """403 would be read as one message's lack of rights; what IAM refuses is the account, everybody's."""
+    fault = read_fault(body)
+    denied = response.status_code in _REFUSALS
+    hint = "OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and the project" if denied else "OS_AUTH_URL"
+    return ApiError(
+        Category.DENIED if denied else Category.UNAVAILABLE,
+        f"sign-in: {fault.message or response.reason_phrase} (check {hint})",
+        status=HTTPStatus.UNAUTHORIZED.value if denied else response.status_code,
+        code=fault.code,
+        request_id=request_id(response.headers) or fault.request_id,
+        retry_after=retry_after(response.headers, fault.retry_after, fault.message),
+    )
+
+
+def _grant(response: httpx.Response, body: bytes) -> Grant:
+    token = response.headers.get("X-Subject-Token")
+    if not token:
+        raise _unavailable("the answer has no token")
+    try:
+        document = parse_json(body)
+    except Unreadable:
+        document = {}
+    told = document.get("token") if isinstance(document, dict) else None
+    fields = told if isinstance(told, dict) else {}
+    project = fields.get("project")
+    project_id = project.get("id") if isinstance(project, dict) else None
+    return Grant(token, _lifetime(fields, response), project_id if isinstance(project_id, str) else None)
+
+
+def _lifetime(fields: Mapping[str, Any], response: httpx.Response) -> float:
+    """Measure by the server's clock alone, so that ours may be wrong."""
+    end = _moment(fields.get("expires_at"))
+    start = _date(response.headers.get("Date")) or _moment(fields.get("issued_at")) or datetime.now(UTC)
+    return (end - start).total_seconds() if end else _UNTOLD_LIFETIME
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+def _date(value: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(value).replace(tzinfo=UTC) if value else None
+    except ValueError:
+        return None
+
+
+def _unavailable(message: str) -> ApiError:
+    return ApiError(Category.UNAVAILABLE, f"sign-in: {message} (check OS_AUTH_URL)")

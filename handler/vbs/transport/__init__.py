@@ -1,0 +1,1 @@
+"""HTTP under the API client: connections, time limits, bodies within bounds."""

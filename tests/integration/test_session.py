@@ -1,0 +1,98 @@
+"""A shift on a real broker, where a pause ends at the worst moment."""
+
+import asyncio
+from typing import cast
+
+import pika
+import pytest
+
+from events.message import Message
+from handler.backup.breaker import FIRST_PAUSE, Intake, Trouble
+from handler.backup.ports import Outbox
+from handler.backup.process import Process
+from handler.broker.link import Tls, connect
+from handler.broker.publisher import Publisher
+from handler.broker.topology import Topology
+from handler.telemetry.counters import Figures
+from handler.worker.session import Shift
+
+pytestmark = pytest.mark.broker
+
+
+class Clock:
+    """Stands still, and is past every pause from the read on that ``jump_in`` counts down to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.jump_in: int | None = None
+
+    def __call__(self) -> float:
+        if self.jump_in is not None:
+            self.jump_in -= 1
+            if self.jump_in < 0:
+                self.now += 2 * FIRST_PAUSE
+                self.jump_in = None
+        return self.now
+
+
+class Story:
+    """The first message tells of everybody's trouble, the second one is the end."""
+
+    def __init__(self, intake: Intake, clock: Clock, reads: int) -> None:
+        self.intake = intake
+        self.clock = clock
+        self.reads = reads
+        self.handled = 0
+        self.over = asyncio.Event()
+
+    async def handle(self, _message: Message) -> None:
+        self.handled += 1
+        if self.handled == 2:
+            self.over.set()
+            return
+        self.intake.went_wrong(Trouble("everybody", "down"))
+        self.clock.jump_in = self.reads
+
+
+@pytest.mark.parametrize("reads", range(6))
+def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads: int) -> None:
+    """Whichever look at the clock finds it over: what waits in the broker is fetched again."""
+
+    async def run() -> None:
+        async with await connect([amqp_url], Tls()) as link:
+            channel = await link.channel()
+            await channel.call(channel.raw.queue_declare, queue=unique, durable=True)
+            publisher = await Publisher.open(await link.channel())
+            for body in (b"one", b"two"):
+                await publisher.publish("", unique, body, pika.BasicProperties(delivery_mode=2))
+            clock = Clock()
+            intake = Intake(1, clock, doubt_pause=1.0)
+            story = Story(intake, clock, reads)
+            shift = Shift(
+                link=link,
+                topology=cast("Topology", _Queue(unique)),
+                process=cast("Process", story),
+                outbox=cast("Outbox", None),
+                intake=intake,
+                figures=Figures(),
+                clock=clock,
+            )
+            stop = asyncio.Event()
+            work = asyncio.create_task(shift.run(stop))
+            try:
+                async with asyncio.timeout(10):
+                    await story.over.wait()
+            finally:
+                stop.set()
+                await work
+                await shift.drain(1.0)
+                await channel.call(channel.raw.queue_delete, queue=unique)
+
+    asyncio.run(run())
+
+
+class _Queue:
+    """All that a shift asks of a topology that is in place."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue

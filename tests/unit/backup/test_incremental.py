@@ -1,0 +1,83 @@
+"""``incremental = "auto"``: what the request says follows from the backups that the volume has."""
+
+import asyncio
+
+import pytest
+
+from events.outcome import Category
+from handler.backup.rules import Rule
+from handler.backup.selection import Chooser
+from handler.errors import ApiError
+from tests.twins.api import CutBefore
+from tests.twins.events import made_up_id, message
+from tests.twins.world import World
+
+VOLUME = made_up_id("volume", 0)
+UNAVAILABLE = ApiError(Category.UNAVAILABLE, "down", status=503)
+
+
+def world() -> World:
+    """A world whose rules leave it to the backups that there are."""
+    rule = Rule.model_validate({"set": {"incremental": "auto"}})
+    return World(chooser=Chooser((), (), [rule]))
+
+
+def handle(world: World, *numbers: int) -> None:
+    """Handle completed snapshots of one volume, one after the other."""
+
+    async def body() -> None:
+        for number in numbers:
+            await world.run(message(number, volume_id=VOLUME))
+
+    asyncio.run(body())
+
+
+def asked_for(world: World) -> list[bool | None]:
+    """What each create said of ``incremental``, in order."""
+    return [made.request.incremental for made in world.api.backups]
+
+
+def test_the_first_backup_of_a_volume_is_full_and_the_next_incremental() -> None:
+    """The first has nothing to build on."""
+    auto = world()
+
+    handle(auto, 1, 2, 3)
+
+    assert [False, True, True] == asked_for(auto)
+
+
+def test_a_full_backup_that_ended_in_error_is_built_on_by_none() -> None:
+    """The next one is full again."""
+    auto = world()
+    auto.api.end_in_error("no space")
+
+    handle(auto, 1, 2)
+
+    assert [False, False] == asked_for(auto)
+
+
+def test_without_a_rule_nobody_asks() -> None:
+    """The question costs a call, so only ``auto`` asks it."""
+    plain = World()
+
+    handle(plain, 1)
+
+    assert (0, [None]) == (plain.api.calls["find"], asked_for(plain))
+
+
+@pytest.mark.parametrize("trouble", [UNAVAILABLE, CutBefore()])
+def test_while_the_answer_is_not_known_nothing_is_sent(trouble: ApiError | CutBefore) -> None:
+    """The message waits, nothing is counted, and it is asked again."""
+    auto = world()
+    auto.api.fail("find", trouble)
+
+    async def once() -> None:
+        auto.broker.publish(message(1, volume_id=VOLUME))
+        await auto.deliver()
+        assert (0, ["pause"]) == (auto.api.calls["create"], [each.reason for each in auto.handled])
+        await auto.until_quiet()
+
+    asyncio.run(once())
+    assert [False] == asked_for(auto)
+    assert {1} == {outcome.data.attempts for outcome in auto.outcomes}
+    assert 2 == auto.api.calls["find"]

@@ -1,0 +1,159 @@
+"""What a failure means: the table of the policy, one line each."""
+
+import pytest
+
+from events.outcome import Category
+from handler.backup.policy import (
+    LOOKUPS_UNTIL_CERTAIN,
+    Decision,
+    Limits,
+    absence_is_certain,
+    decide,
+    watch_delay,
+)
+from handler.errors import ApiError
+
+C = Category
+LIMITS = Limits(ladder=(5, 30, 120, 600), max_attempts=3, max_age=1000.0, settle_time=30.0)
+
+
+def _decide(
+    category: Category,
+    *,
+    status: int | None = None,
+    retry_after: float | None = None,
+    busy: bool = False,
+    attempts: int = 0,
+    waits: int = 0,
+    age: float = 0.0,
+    others_fine: bool = True,
+) -> Decision:
+    error = ApiError(category, "text", status=status, retry_after=retry_after, busy=busy)
+    return decide(error, attempts=attempts, waits=waits, age=age, limits=LIMITS, others_fine=others_fine)
+
+
+@pytest.mark.parametrize("category", [C.INVALID, C.REFUSED, C.QUOTA])
+def test_a_refusal_for_good_fails_at_once(category: Category) -> None:
+    """No wait makes it better."""
+    assert Decision("fail", category, "message", counted=True) == _decide(category)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "age", "action"),
+    [(0, 99.0, "wait"), (1, 99.0, "wait"), (2, LIMITS.settle_time, "fail"), (2, 0.0, "wait")],
+)
+def test_not_found_fails_once_it_is_certain(attempts: int, age: float, action: str) -> None:
+    """Several answers over some time: one may come from a node of the API that lags behind."""
+    error = ApiError(C.NOT_FOUND, "text", status=404)
+    limits = LIMITS._replace(max_attempts=99)
+    decision = decide(error, attempts=attempts, waits=0, age=age, limits=limits, others_fine=True)
+    assert action == decision.action
+
+
+def test_missing_rights_fail_at_once() -> None:
+    """A 403 is about this message's project; rights do not come by waiting."""
+    assert Decision("fail", C.DENIED, "message", counted=True) == _decide(C.DENIED, status=403)
+
+
+@pytest.mark.parametrize("status", [401, 402, None])
+def test_a_refused_sign_in_is_everybody_s_trouble(status: int | None) -> None:
+    """Nothing is counted: it is not this message's fault."""
+    assert Decision("wait", C.DENIED, "everybody", 5.0) == _decide(C.DENIED, status=status)
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(0, 5.0), (1, 30.0)], ids=["first try", "second try"])
+def test_a_conflict_waits_longer_with_each_try(attempts: int, seconds: float) -> None:
+    """Each try is counted and climbs the ladder."""
+    expected = Decision("wait", C.CONFLICT, "message", seconds, counted=True)
+    assert expected == _decide(C.CONFLICT, attempts=attempts)
+
+
+def test_a_busy_snapshot_is_looked_at_first() -> None:
+    """Somebody is at it, perhaps a call of ours that was lost."""
+    assert Decision("look", C.CONFLICT, "message", 5.0, counted=True) == _decide(C.CONFLICT, busy=True)
+
+
+@pytest.mark.parametrize("category", [C.CONFLICT, C.IN_DOUBT])
+def test_counted_tries_run_out(category: Category) -> None:
+    """The try that reaches MAX_ATTEMPTS is the last."""
+    expected = Decision("fail", category, "message", counted=True)
+    assert expected == _decide(category, attempts=LIMITS.max_attempts - 1)
+
+
+@pytest.mark.parametrize("category", [C.UNAVAILABLE, C.THROTTLED])
+@pytest.mark.parametrize("attempts", [0, 2, 50])
+def test_an_outage_burns_no_attempts(category: Category, attempts: int) -> None:
+    """However many tries were counted before, everybody's trouble ends none of them."""
+    decision = _decide(category, attempts=attempts)
+    assert ("wait", False) == (decision.action, decision.counted)
+
+
+def test_a_call_in_doubt_is_counted_only_where_others_are_fine() -> None:
+    """While nobody gets an answer the doubt is an outage, not this message's own."""
+    assert _decide(C.IN_DOUBT).counted
+    assert not _decide(C.IN_DOUBT, attempts=50, others_fine=False).counted
+
+
+def test_throttling_concerns_the_project_alone() -> None:
+    """Limits are per project."""
+    assert Decision("wait", C.THROTTLED, "project", 5.0) == _decide(C.THROTTLED)
+
+
+@pytest.mark.parametrize("category", [C.THROTTLED, C.UNAVAILABLE, C.CONFLICT])
+@pytest.mark.parametrize(("asked", "seconds"), [(300.0, 300.0), (0.0, 5.0), (None, 5.0)])
+def test_retry_after_is_obeyed_where_it_is_longer(
+    category: Category, asked: float | None, seconds: float
+) -> None:
+    """What the API asks for is the least; a zero is no invitation to hammer."""
+    assert seconds == _decide(category, retry_after=asked).seconds
+
+
+@pytest.mark.parametrize(("waits", "seconds"), [(0, 5.0), (1, 30.0), (2, 120.0), (9, 120.0)])
+def test_waits_in_an_outage_stay_short_enough_to_notice_its_end(waits: int, seconds: float) -> None:
+    """They stop growing at the third rung."""
+    assert seconds == _decide(C.UNAVAILABLE, waits=waits).seconds
+
+
+@pytest.mark.parametrize("category", [C.UNAVAILABLE, C.THROTTLED, C.CONFLICT, C.DENIED])
+def test_max_age_ends_every_wait(category: Category) -> None:
+    """Then the event has expired."""
+    decision = _decide(category, age=LIMITS.max_age)
+    assert ("fail", C.EXPIRED) == (decision.action, decision.category)
+
+
+def test_a_doubt_that_is_too_old_stays_a_doubt() -> None:
+    """A backup may exist: that is what an operator must know."""
+    assert C.IN_DOUBT == _decide(C.IN_DOUBT, age=LIMITS.max_age, others_fine=False).category
+
+
+@pytest.mark.parametrize(
+    ("looks", "seconds", "expected"),
+    [
+        (LOOKUPS_UNTIL_CERTAIN, LIMITS.settle_time, True),
+        (LOOKUPS_UNTIL_CERTAIN - 1, LIMITS.settle_time * 10, False),
+        (LOOKUPS_UNTIL_CERTAIN * 10, LIMITS.settle_time - 0.1, False),
+    ],
+    ids=["enough of both", "too few looks", "too soon"],
+)
+def test_sending_again_wants_several_looks_and_time(looks: int, seconds: float, expected: bool) -> None:
+    """A slow server may commit late."""
+    assert expected is absence_is_certain(lookups=looks, seconds=seconds, limits=LIMITS)
+
+
+def test_the_last_rung_serves_all_waits_beyond() -> None:
+    """The ladder has no end to fall off."""
+    assert [5, 600, 600] == [LIMITS.rung(step) for step in (-1, 3, 99)]
+
+
+@pytest.mark.parametrize(
+    ("age", "size_gb", "seconds"),
+    [(0.0, None, 5.0), (0.0, 1, 5.0), (0.0, 100, 203.0), (4000.0, 100, 1000.0), (0.0, 0, 5.0)],
+)
+def test_watching_adapts_to_the_size(age: float, size_gb: int | None, seconds: float) -> None:
+    """The first look after a tenth of 30 s + 20 s per GB, later ones at most a quarter late."""
+    assert seconds == watch_delay(age=age, size_gb=size_gb)
+
+
+def test_one_rung_is_a_ladder() -> None:
+    """A ladder may be as short as one."""
+    assert 7 == LIMITS._replace(ladder=(7,)).rung(5)

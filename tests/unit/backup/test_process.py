@@ -1,0 +1,379 @@
+"""The story of a message, one claim each, over twins in memory."""
+
+import json
+from typing import Any
+
+import pytest
+
+from events.message import Message
+from events.outcome import Category
+from events.republish import ORIGINAL_HEADERS
+from handler.backup.ports import Key, Ours, Snapshot
+from handler.backup.selection import Chooser
+from handler.errors import ApiError, LedgerUnavailable
+from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
+from tests.twins.broker import copies
+from tests.twins.events import PROJECT, made_up_id, message
+from tests.twins.world import TERMS, World, with_limits
+from tests.unit.backup.handling import MADE, UNAVAILABLE, UNTRACKED, failure, handle, run, trace, waits
+
+# -- the straight way
+
+
+def test_a_snapshot_becomes_a_backup() -> None:
+    """Accepted, watched, completed."""
+    world = World()
+    assert MADE == handle(world, message(1))
+    assert 1 == len(world.api.backups)
+
+
+def test_untracked_an_accepted_backup_is_the_end() -> None:
+    """TRACK_BACKUPS=false asks the API nothing more."""
+    world = World(terms=UNTRACKED)
+    assert MADE[:1] == handle(world, message(1))
+    assert 0 == world.api.calls["show"]
+
+
+def test_a_watch_goes_on_until_the_backup_is_available() -> None:
+    """However often it has to ask; nobody is told twice."""
+    world = World()
+    world.api.settle = 500.0
+    assert MADE == handle(world, message(1))
+    assert 3 < world.api.calls["show"]
+
+
+def test_a_duplicate_makes_no_second_call() -> None:
+    """Not afterwards, and told under the same id."""
+    world = World()
+    handle(world, *copies(message(1), 3))
+    assert 1 == world.api.calls["create"]
+    assert 2 == len({outcome.id for outcome in world.outcomes})
+
+
+def test_duplicates_at_once_make_one_call() -> None:
+    """While one is at it the others wait."""
+
+    async def body() -> None:
+        world = World()
+        for copy in copies(message(1), 5):
+            world.broker.publish(copy)
+        await world.until_quiet(batch=5)
+        assert 1 == world.api.calls["create"]
+
+    run(body)
+
+
+def test_two_events_of_one_snapshot_end_in_the_same_outcome() -> None:
+    """Each is told of, under one id."""
+    world = World()
+    handle(world, message(1, event_id="a"), message(1, event_id="b"))
+    ends = [each for each in world.outcomes if each.type == "backup.completed"]
+    assert {"a", "b"} == {each.data.cause.id for each in ends}
+    assert 1 == len({each.id for each in ends})
+    assert 1 == len(world.api.backups)
+
+
+def test_a_foreign_event_leaves_no_trace() -> None:
+    """Counted and acknowledged."""
+    body = {"event_type": "volume.create.end", "payload": {}, "message_id": "1"}
+    world = World()
+    assert [] == handle(world, Message(json.dumps(body).encode()))
+    assert ["ignored"] == [each.kind for each in world.handled]
+
+
+def test_a_skipped_snapshot_is_told_of() -> None:
+    """And nothing is asked of the API."""
+    world = World()
+    assert ["backup.skipped"] == handle(world, message(1, snapshot_name="autobk_snapshot_7"))
+    assert {} == dict(world.api.calls)
+
+
+def test_a_project_that_is_not_allowed_is_skipped() -> None:
+    """VBS_ALLOWED_PROJECTS."""
+    world = World(chooser=Chooser((), ("other",)))
+    assert ["backup.skipped"] == handle(world, message(1))
+
+
+# -- no, for good
+
+
+@pytest.mark.parametrize(
+    ("error", "category"),
+    [
+        (ApiError(Category.INVALID, "no", status=400), "invalid"),
+        (ApiError(Category.REFUSED, "no", status=400), "refused"),
+        (ApiError(Category.DENIED, "no", status=403), "denied"),
+        (ApiError(Category.QUOTA, "full", status=413), "quota"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_refusal_is_told_and_buried(error: ApiError, category: str) -> None:
+    """One outcome, one dead letter with the same facts, and no second call."""
+    world = World()
+    world.api.fail("create", error)
+    assert ["backup.failed"] == handle(world, message(1))
+    [letter] = world.broker.dead
+    assert (category, error.status, 1) == (
+        letter.reason["dl-category"],
+        letter.reason["dl-status"],
+        letter.reason["dl-attempts"],
+    )
+    assert category == failure(world).category
+    assert message(1).body == letter.message.body
+    assert 1 == world.api.calls["create"]
+
+
+def test_a_redelivery_of_what_failed_tells_the_same() -> None:
+    """Even where the API has changed its mind."""
+    world = World()
+    world.api.fail("create", ApiError(Category.REFUSED, "no", status=400))
+    handle(world, *copies(message(1), 2))
+    assert ["backup.failed"] * 2 == list(world.told())
+    assert 1 == len({outcome.id for outcome in world.outcomes})
+
+
+def test_another_event_may_try_what_one_was_refused() -> None:
+    """The refusal was that event's."""
+    world = World()
+    world.api.fail("create", ApiError(Category.QUOTA, "full", status=413))
+    handle(world, message(1, event_id="a"))
+    assert ["backup.failed", *MADE] == handle(world, message(1, event_id="b"))
+
+
+@pytest.mark.parametrize(
+    ("body", "category"),
+    [
+        (b"{", "malformed"),
+        (b'{"volume_id": "x", "snapshot_id": "y"}', "invalid"),
+        (json.dumps({"a": "x" * TERMS.max_body_bytes}).encode(), "malformed"),
+    ],
+    ids=["no JSON", "bad ids", "too large"],
+)
+def test_what_is_no_event_is_buried_as_it_came(body: bytes, category: str) -> None:
+    """Byte for byte, and told of."""
+    world = World()
+    assert ["backup.failed"] == handle(world, Message(body, "text/plain", {"own": 1}))
+    [letter] = world.broker.dead
+    assert (body, "text/plain", {"own": 1}) == (
+        letter.message.body,
+        letter.message.content_type,
+        letter.message.headers,
+    )
+    assert category == letter.reason["dl-category"]
+
+
+def test_the_body_may_not_name_another_project() -> None:
+    """It would be backed up where the event is not from."""
+    world = World()
+    assert ["backup.failed"] == handle(world, message(1, backup={"project_id": "other"}))
+    assert "other_project" == failure(world).code
+
+
+def test_tokens_of_old_notifications_are_blanked_in_a_dead_letter() -> None:
+    """All else stays as it came."""
+    body = b'{"_context_auth_token": "secret", "event_type": "snapshot.create.end", "payload": 1}'
+    world = World()
+    handle(world, Message(body))
+    assert body.replace(b"secret", b"") == world.broker.dead[0].message.body
+
+
+def test_a_dead_letter_makes_no_broker_act() -> None:
+    """With ``x-death`` older brokers drop what goes round twice; ``CC`` would have it routed again."""
+    acting = {"x-death": [], "x-first-death-queue": "q", "CC": ["q"]}
+    world = World()
+    handle(world, Message(b"{", None, {**acting, "x-delivery-count": 1, "dl-code": "forged"}))
+    assert {ORIGINAL_HEADERS: acting} == world.broker.dead[0].message.headers
+
+
+def test_a_dead_letter_says_where_it_came_from() -> None:
+    """Always from the queue itself, also after waits; all ids are there."""
+    world = World(terms=with_limits(max_attempts=2))
+    world.api.fail("create", *[ApiError(Category.CONFLICT, "busy", status=409)] * 2)
+    handle(world, message(1, event_id="e"))
+    reason = world.broker.dead[0].reason
+    assert ("q", "e", PROJECT, made_up_id("volume", 1), made_up_id("snapshot", 1), 2) == (
+        reason["dl-source-queue"],
+        reason["dl-event-id"],
+        reason["dl-project-id"],
+        reason["dl-volume-id"],
+        reason["dl-snapshot-id"],
+        reason["dl-attempts"],
+    )
+    assert reason["dl-first-seen"] < reason["dl-dead-at"]
+
+
+def test_a_long_error_text_is_cut() -> None:
+    """In the outcome as in the header."""
+    world = World()
+    world.api.fail("create", ApiError(Category.REFUSED, "x" * 100_000))
+    handle(world, message(1))
+    assert 1024 == len(failure(world).message) == len(world.broker.dead[0].reason["dl-message"])
+
+
+# -- not now
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ApiError(Category.CONFLICT, "creating", status=400), "retry"),
+        (ApiError(Category.CONFLICT, "backing-up", status=400, busy=True), "look"),
+        (ApiError(Category.THROTTLED, "slow", status=429, retry_after=2.0), "pause"),
+        (ApiError(Category.UNAVAILABLE, "down", status=503), "pause"),
+        (ApiError(Category.DENIED, "sign in", status=401), "pause"),
+        (CutBefore(), "look"),
+        (CutAfter(), "look"),
+        (LateCommit(3.0), "look"),
+    ],
+    ids=["conflict", "busy", "throttled", "unavailable", "sign-in", "cut before", "cut after", "late commit"],
+)
+def test_what_is_not_final_waits_and_then_succeeds(error: Any, reason: str) -> None:
+    """It waits for its reason, and one backup is made in the end."""
+    world = World()
+    world.api.fail("create", error)
+    assert MADE == handle(world, message(1))
+    assert reason == waits(world)[0]
+    assert 1 == len(world.api.backups)
+
+
+def test_conflicts_run_out_of_attempts() -> None:
+    """MAX_ATTEMPTS tries, then the dead letters."""
+    world = World()
+    world.api.fail("create", *[ApiError(Category.CONFLICT, "busy", status=409)] * 10)
+    assert ["backup.failed"] == handle(world, message(1))
+    assert TERMS.limits.max_attempts == world.api.calls["create"]
+
+
+def test_an_outage_burns_no_attempt() -> None:
+    """Ten failures, and the message still says it was tried once."""
+    world = World()
+    world.api.fail("create", *[UNAVAILABLE] * 10)
+    assert MADE == handle(world, message(1))
+    assert 1 == world.outcomes[0].data.attempts
+
+
+def test_an_outage_ends_with_max_age() -> None:
+    """Then the event has expired; it never reached the API."""
+    world = World(terms=with_limits(max_age=100.0))
+    world.api.fail("create", *[UNAVAILABLE] * 100)
+    assert ["backup.failed"] == handle(world, message(1))
+    assert Category.EXPIRED == failure(world).category
+
+
+def test_a_parked_project_does_not_call() -> None:
+    """While one waits for its project's time the next does not even try."""
+    world = World(terms=UNTRACKED)
+    world.api.fail("create", ApiError(Category.THROTTLED, "slow", status=429, retry_after=3.0))
+
+    async def body() -> None:
+        world.broker.publish(message(1))
+        world.broker.publish(message(2))
+        world.broker.publish(message(3, project_id="other"))
+        for _ in range(3):
+            await world.deliver()
+        assert 2 == world.api.calls["create"]
+        assert ["waiting", "waiting", "accepted"] == [each.kind for each in world.handled]
+
+    run(body)
+
+
+def test_a_lease_of_somebody_else_is_waited_for() -> None:
+    """Until it ends, and then the call that may have left is looked for."""
+
+    async def body() -> None:
+        world = World()
+        assert isinstance(await world.ledger.claim(Key(PROJECT, made_up_id("snapshot", 1)), "other"), Ours)
+        assert MADE == list(await world.run(message(1)))
+        assert {"retry", "look"} == set(waits(world))
+
+    run(body)
+
+
+def test_a_ledger_out_of_reach_stops_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent, nothing is lost, and it goes on by itself."""
+
+    class Down(World):
+        down = 3
+
+        def new_process(self, ledger: Any = None) -> Any:
+            process = super().new_process(ledger)
+            claim = process._tools.ledger.claim
+
+            async def refusing(*args: Any, **kwargs: Any) -> Any:
+                if self.down:
+                    self.down -= 1
+                    raise LedgerUnavailable("locked")
+                return await claim(*args, **kwargs)
+
+            monkeypatch.setattr(process._tools.ledger, "claim", refusing)
+            return process
+
+    world = Down()
+    assert MADE == handle(world, message(1))
+    assert "ledger: locked" == world.intake.reason or world.intake.reason is None
+    assert 1 == world.api.calls["create"]
+
+
+def test_a_trace_waits_until_its_snapshot_is_complete() -> None:
+    """What only proves a request is checked at the API."""
+    world = World()
+    snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "creating")
+    world.api.snapshots[snapshot.id] = snapshot
+
+    async def body() -> None:
+        world.broker.publish(trace(1))
+        await world.deliver()
+        world.api.snapshots[snapshot.id] = snapshot._replace(status="available")
+        await world.until_quiet()
+        assert ["check"] == waits(world)
+        assert MADE == list(world.told())
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "category"), [(None, "not_found"), ("error", "refused"), ("deleting", "refused")]
+)
+def test_a_snapshot_that_never_completes_is_no_backup(status: str | None, category: str) -> None:
+    """The trace fails, for good."""
+    world = World()
+    if status:
+        snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), status)
+        world.api.snapshots[snapshot.id] = snapshot
+    assert ["backup.failed"] == handle(world, trace(1))
+    assert category == failure(world).category
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_snapshot_that_a_lookup_does_not_find_is_looked_up_again(times: int) -> None:
+    """It was made a moment ago, and a node of the API that lags behind has answered."""
+    world = World()
+    snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "available")
+    world.api.snapshots[snapshot.id] = snapshot
+    world.api.fail("show_snapshot", *[Absent()] * times)
+    assert MADE == handle(world, trace(1))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_create_that_does_not_find_the_snapshot_is_tried_again(times: int) -> None:
+    """The same node may answer that call."""
+    world = World()
+    world.api.fail("create", *[ApiError(Category.NOT_FOUND, "no such snapshot", status=404)] * times)
+    assert MADE == handle(world, message(1))
+
+
+def test_a_create_that_never_finds_the_snapshot_fails() -> None:
+    """Several times over some time, then the dead letters."""
+    world = World()
+    world.api.fail("create", *[ApiError(Category.NOT_FOUND, "no such snapshot", status=404)] * 9)
+    assert ["backup.failed"] == handle(world, message(1))
+    assert (Category.NOT_FOUND, 3) == (failure(world).category, world.api.calls["create"])
+
+
+def test_a_trace_of_a_snapshot_that_hangs_expires() -> None:
+    """After MAX_AGE."""
+    world = World(terms=with_limits(max_age=100.0))
+    snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "creating")
+    world.api.snapshots[snapshot.id] = snapshot
+    assert ["backup.failed"] == handle(world, trace(1))
+    assert Category.EXPIRED == failure(world).category

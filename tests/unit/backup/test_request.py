@@ -1,0 +1,99 @@
+"""The request that is made of a snapshot, by the API page's rules and ours."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from events.snapshot import BackupOptions, SnapshotCompleted
+from handler.backup.request import BackupRequest, backup_request, derived_name
+
+VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
+SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
+PAGE_NAME = re.compile(r"(?!auto)[0-9A-Za-z_-]{1,64}")
+
+NAMES = st.one_of(
+    st.none(),
+    st.text(max_size=1024),
+    st.text("auto-_ AUTO", max_size=100),
+    st.builds("auto{}".format, st.text(max_size=80)),
+)
+
+
+def snapshot(name: str | None = None, backup: dict[str, object] | None = None) -> SnapshotCompleted:
+    """Return a snapshot of that name, with what is asked of its backup."""
+    options = BackupOptions.model_validate(backup) if backup else None
+    return SnapshotCompleted(volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name=name, backup=options)
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(name=NAMES, snapshot_id=st.uuids().map(str))
+def test_whatever_a_snapshot_is_called_its_backups_name_is_valid(name: str | None, snapshot_id: str) -> None:
+    """At most 64 characters of the page's alphabet, never starting with auto, and the id whole at the end."""
+    told = SnapshotCompleted(volume_id=VOLUME, snapshot_id=snapshot_id, snapshot_name=name)
+
+    request = backup_request(told)
+
+    assert PAGE_NAME.fullmatch(request.name)
+    assert request.name.endswith(f"-{snapshot_id}")
+    assert request.body() == backup_request(told).body()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (None, f"snapshot-{SNAPSHOT}"),
+        ("", f"snapshot-{SNAPSHOT}"),
+        ("快照", f"snapshot-{SNAPSHOT}"),
+        ("nightly", f"nightly-{SNAPSHOT}"),
+        ("Größe / db 01", f"Groe-db-01-{SNAPSHOT}"),
+        ("auto-nightly", f"s-auto-nightly-{SNAPSHOT}"),
+        ("AUTO", f"s-AUTO-{SNAPSHOT}"),
+        ("n" * 100, f"{'n' * 27}-{SNAPSHOT}"),
+        ("n" * 26 + "-x", f"{'n' * 26}-{SNAPSHOT}"),
+    ],
+)
+def test_the_name_is_made_of_the_snapshots(name: str | None, expected: str) -> None:
+    """A slug and the id."""
+    assert expected == derived_name(name, SNAPSHOT)
+
+
+def test_only_what_is_set_is_sent() -> None:
+    """Cinder refuses unknown keys, nulls' cousins such as empty texts, and the body's project_id."""
+    request = backup_request(
+        snapshot("nightly", {"description": "", "container": "", "force": None, "incremental": False})
+    )
+
+    expected = {
+        "volume_id": VOLUME,
+        "snapshot_id": SNAPSHOT,
+        "name": f"nightly-{SNAPSHOT}",
+        "incremental": False,
+    }
+    assert {"backup": expected} == json.loads(request.body())
+
+
+def test_what_the_event_asks_for_is_sent_as_it_is() -> None:
+    """All six options of the page."""
+    options: dict[str, object] = {
+        "name": "mine",
+        "description": "d" * 255,
+        "force": True,
+        "incremental": True,
+        "container": "c",
+        "project_id": "p",
+    }
+
+    sent = json.loads(backup_request(snapshot("nightly", options)).body())["backup"]
+
+    assert {"volume_id": VOLUME, "snapshot_id": SNAPSHOT, **options} == sent
+
+
+@pytest.mark.parametrize("name", ["", "auto", "autonomous", "n" * 65, "a b", "n\n", "ü"])
+def test_a_name_against_the_pages_rules_is_refused(name: str) -> None:
+    """1 to 64 digits, letters, _ and -, not starting with auto."""
+    with pytest.raises(ValidationError):
+        BackupRequest(volume_id=VOLUME, snapshot_id=SNAPSHOT, name=name)

@@ -1,0 +1,136 @@
+"""RULES_FILE: what the operator's rules choose, and how a wrong file is told."""
+
+from pathlib import Path
+
+import pytest
+
+from events.snapshot import SnapshotCompleted, SnapshotEvent
+from handler.backup.request import backup_request
+from handler.backup.rules import Rule, load_rules
+from handler.backup.selection import Chooser
+from handler.errors import SettingsError
+
+PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
+SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
+
+
+def event(*, name: str = "nightly-db01", size: int | None = 40, **metadata: str) -> SnapshotEvent:
+    """A completed snapshot that rules may look at."""
+    snapshot = SnapshotCompleted(
+        project_id=PROJECT, volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name=name, size_gb=size
+    )
+    return SnapshotEvent("e1", "test", "snapshot.completed", "cloudevents", snapshot, metadata=metadata)
+
+
+def chooser(*rules: dict[str, object]) -> Chooser:
+    """A chooser with these rules, as they would stand in the file."""
+    return Chooser(("autobk_snapshot_*",), (), [Rule.model_validate(rule) for rule in rules])
+
+
+@pytest.mark.parametrize(
+    ("match", "fits"),
+    [
+        ({}, True),
+        ({"project": PROJECT}, True),
+        ({"project": "other"}, False),
+        ({"volume": "0e9a*"}, True),
+        ({"snapshot_name": "nightly-*"}, True),
+        ({"snapshot_name": "weekly-*"}, False),
+        ({"min_size_gb": 40, "max_size_gb": 40}, True),
+        ({"min_size_gb": 41}, False),
+        ({"max_size_gb": 39}, False),
+        ({"metadata": {"policy": "gold"}}, True),
+        ({"metadata": {"policy": "silver"}}, False),
+        ({"metadata": {"absent": "?*"}}, False),
+    ],
+)
+def test_a_rule_matches_by_all_that_it_names(match: dict[str, object], fits: bool) -> None:
+    """A rule applies where everything that it names is so."""
+    choice = chooser({"match": match, "skip": "chosen"}).choose(event(policy="gold"), PROJECT)
+
+    assert ("chosen" if fits else None) == choice.skip
+
+
+def test_an_unknown_size_fits_no_limit() -> None:
+    """A snapshot whose size is not known is left to other rules."""
+    choice = chooser({"match": {"min_size_gb": 0}, "skip": "big"}).choose(event(size=None), PROJECT)
+
+    assert choice.skip is None
+
+
+def test_the_first_match_decides() -> None:
+    """Rules are asked from top to bottom, and only one of them counts."""
+    choice = chooser({"skip": "first"}, {"skip": "second"}).choose(event(), PROJECT)
+
+    assert "first" == choice.skip
+
+
+def test_a_rule_goes_before_the_event() -> None:
+    """What the operator sets replaces what the producer asked for, and the rest stays."""
+    choice = chooser({"set": {"description": "a year", "force": True}}).choose(event(), PROJECT)
+    snapshot = event().snapshot.model_copy(update={"backup": None})
+
+    request = backup_request(snapshot, choice.overrides)
+
+    assert ("a year", True) == (request.description, request.force)
+    assert f"nightly-db01-{SNAPSHOT}" == request.name
+
+
+def test_a_name_is_filled_in_and_fits() -> None:
+    """Placeholders are filled in, and the snapshot's name gives way where it is too long."""
+    choice = chooser({"set": {"name": "gold-{snapshot_name}-{snapshot_id}"}}).choose(
+        event(name="ä b" * 99), PROJECT
+    )
+
+    name = backup_request(event().snapshot, choice.overrides).name
+
+    assert 64 == len(name)
+    assert name.startswith("gold-a-b")
+    assert name.endswith(SNAPSHOT)
+
+
+def test_auto_is_left_to_the_backups_that_there_are() -> None:
+    """``incremental = "auto"`` is no field of the request but a question to the API."""
+    choice = chooser({"set": {"incremental": "auto"}}).choose(event(), PROJECT)
+
+    assert choice.incremental_if_possible
+    assert {} == choice.overrides
+
+
+def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() -> None:
+    """No rule may let the service's own snapshots through: each backup would make another."""
+    rules = chooser({"set": {"force": True}})
+
+    assert "SKIP_SNAPSHOTS" in str(rules.choose(event(name="autobk_snapshot_7"), PROJECT).skip)
+    assert "__system__enableActive" in str(rules.choose(event(__system__enableActive="true"), PROJECT).skip)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[rule]]\nskip = 'x'\n\n[[rule]]\nset = { name = 'auto-x' }\n", "rule at line 4: set"),
+        ("[[rule]]\nset = { nmae = 'x' }\n", "rule at line 1: set.nmae: "),
+        ("[[rule]]\n", "a rule has either set or skip"),
+        ("[[rule]]\nskip = 'x'\nset = { force = true }\n", "a rule has either set or skip"),
+        ("rule = 7\n", "RULES_FILE"),
+        ("[[rules]]\nskip = 'x'\n", "unknown 'rules'"),
+        ("[[rule]\n", "line 1"),
+        ("[[rule]]\nset = { description = '<b>' }\n", "rule at line 1: set"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    """What is wrong with the rules is said at start, with the place."""
+    file = tmp_path / "rules.toml"
+    file.write_text(text)
+
+    with pytest.raises(SettingsError, match="RULES_FILE") as raised:
+        load_rules(file)
+
+    assert told in str(raised.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """A file that is not there is no empty one."""
+    with pytest.raises(SettingsError, match=r"RULES_FILE.*No such file"):
+        load_rules(tmp_path / "absent.toml")

@@ -1,0 +1,56 @@
+"""The settings that the function reads from its context."""
+
+import pytest
+
+from handler.errors import SettingsError
+from handler.function.context import settings_of
+from tests.twins.context import FakeContext
+
+ENDPOINT = {"VBS_ENDPOINT": "https://vbs.region.example.com"}
+
+
+def test_settings_come_from_the_functions_user_data() -> None:
+    """By the names that they have everywhere."""
+    settings = settings_of(FakeContext({**ENDPOINT, "WAIT_LADDER": "5,30", "CONCURRENCY": "7"}))
+
+    assert ((5, 30), 7) == (settings.wait_ladder, settings.concurrency)
+
+
+def test_user_data_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set for this function is nearer than what the image brings."""
+    monkeypatch.setenv("SNAPSHOT_QUEUE", "environment")
+    monkeypatch.setenv("RESULT_EXCHANGE", "environment")
+    settings = settings_of(FakeContext({"SNAPSHOT_QUEUE": "user-data"}))
+
+    assert ("user-data", "environment") == (settings.snapshot_queue, settings.result_exchange)
+
+
+def test_a_variable_that_is_there_and_empty_is_not_set() -> None:
+    """As it is in the environment."""
+    assert settings_of(FakeContext({"VBS_PROJECT_ID": ""})).vbs_project_id is None
+
+
+@pytest.mark.parametrize(
+    ("user_data", "url"),
+    [({}, "none"), ({"LEDGER_URL": "postgresql://db/ledger"}, "postgresql://db/ledger")],
+)
+def test_without_a_ledger_url_the_api_is_asked_before_each_create(
+    user_data: dict[str, str], url: str
+) -> None:
+    """A file on one instance's own disk would say nothing of what the others have made."""
+    assert url == settings_of(FakeContext(user_data)).ledger_url.get_secret_value()
+
+
+def test_a_ledger_url_of_the_environment_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets it knows best, even a file."""
+    monkeypatch.setenv("LEDGER_URL", "sqlite:///x.db")
+
+    assert settings_of(FakeContext()).ledger_url.get_secret_value() == "sqlite:///x.db"
+
+
+def test_a_bad_setting_is_named_and_a_secret_is_not_shown() -> None:
+    """The platform shows the text to whoever may see the function's log."""
+    with pytest.raises(SettingsError, match="AMQP_URL") as raised:
+        settings_of(FakeContext({"AMQP_URL": "http://user:hunter2@host/"}))
+
+    assert "hunter2" not in str(raised.value)

@@ -1,0 +1,156 @@
+"""The ledger under any order of claims, answers and time, against what must always be true of it.
+
+Dangers: two claims that hold at once, a claim beside a backup that lives, a call that may have worked and is
+forgotten, an event that is told two things.
+"""
+
+import asyncio
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+
+from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure
+from handler.backup.ports import Doubt, Ended, Key, Made, Ours, Taken
+from handler.ledger.ledger import Book
+from handler.ledger.memory import MemoryStore
+
+KEY = Key("project", "snapshot")
+LEASE = 20.0
+CAUSES = st.sampled_from(["a", "b", "c", "d"])
+WORKERS = st.integers(0, 1)
+BACKUPS = st.sampled_from(["b1", "b2", "b3"])
+
+
+class LedgerModel(RuleBasedStateMachine):
+    """One snapshot and two workers; the model beside them is a handful of facts."""
+
+    claims: "Bundle[Ours]" = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.loop = asyncio.new_event_loop()
+        store = MemoryStore(lambda: self.now)
+        self.workers = [Book(store, lease_seconds=LEASE, monotonic=lambda: self.now) for _ in range(2)]
+        self.owner: dict[str, Book] = {}
+        self.granted: list[Ours] = []
+        """Since a backup was last made or broken."""
+        self.told: dict[str, Ended] = {}
+        self.living: str | None = None
+        self.spoiled: set[str] = set()
+        self.completed: Ended | None = None
+        self.open: Ours | None = None
+        """The claim that nobody has ended yet, whether its lease holds or not."""
+        self.doubted = False
+
+    def teardown(self) -> None:
+        self.loop.close()
+
+    def do(self, step: Any) -> Any:
+        """Run one call to its end."""
+        return self.loop.run_until_complete(step)
+
+    @rule(target=claims, worker=WORKERS, cause=CAUSES, replay=st.booleans())
+    def claim(self, worker: int, cause: str, replay: bool) -> Any:
+        answer = self.do(self.workers[worker].claim(KEY, cause, replay=replay))
+        if cause in self.told:
+            assert self.told[cause] == answer
+        elif self.completed is not None:
+            assert self.completed == answer
+        elif self.living is not None:
+            assert isinstance(answer, Made)
+            assert self.living == answer.backup.id
+        elif isinstance(answer, Ended):
+            assert self.spoiled
+            assert not replay
+        elif isinstance(answer, Taken):
+            assert self.open is not None
+        else:
+            self.owner[answer.token] = self.workers[worker]
+            return self._granted(answer)
+        return multiple()
+
+    def _granted(self, ours: Ours) -> Ours:
+        """What must be true of a claim that is granted."""
+        assert self.spoiled == ours.spoiled
+        assert (self.doubted or self.open is not None) == (ours.doubt is not None)
+        if self.open is not None:
+            assert ours.doubt is not None
+            assert ours.doubt.looks == 0
+            self.doubted = True
+        self.open = ours
+        self.granted.append(ours)
+        return ours
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, 15.9, 16.0, 20.0, 100.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(worker=WORKERS)
+    def renew(self, worker: int) -> None:
+        self.do(self.workers[worker].renew())
+
+    @rule(claim=claims)
+    def release(self, claim: Ours) -> None:
+        self.do(self.owner[claim.token].release(claim))
+        self._close(claim)
+
+    @rule(claim=claims, looks=st.integers(0, 5))
+    def doubt(self, claim: Ours, looks: int) -> None:
+        self.do(self.owner[claim.token].doubt(claim, Doubt(self.now, looks, self.now)))
+        self.doubted = self.doubted or self.open is claim
+        self._close(claim)
+
+    @rule(claim=claims, cause=CAUSES)
+    def refused(self, claim: Ours, cause: str) -> None:
+        failure = Failure(category=Category.REFUSED, message=f"no at {self.now}")
+        self.do(self.owner[claim.token].refused(claim, cause, failure, attempts=1))
+        self.told.setdefault(cause, Ended(failure=failure, attempts=1))
+        self._close(claim)
+
+    @rule(claim=claims, backup_id=BACKUPS)
+    def made(self, claim: Ours, backup_id: str) -> None:
+        self.do(self.owner[claim.token].made(claim, AcceptedBackup(id=backup_id)))
+        if self.completed is None and self.living is None and backup_id not in self.spoiled:
+            self.living = backup_id
+            self._settle()
+        self._close(claim)
+
+    @rule(cause=CAUSES)
+    def completes(self, cause: str) -> None:
+        if self.living is not None:
+            end = Ended(backup=CompletedBackup(id=self.living, status="available"), seconds=self.now)
+            self.do(self.workers[0].ended(KEY, end, backup_id=self.living, cause=cause))
+            self.completed = self.completed or end
+
+    @rule(cause=CAUSES, backup_id=BACKUPS)
+    def breaks(self, cause: str, backup_id: str) -> None:
+        end = Ended(failure=Failure(category=Category.BACKUP_ERROR, message=f"broken at {self.now}"))
+        if self.living is None and backup_id not in self.spoiled:
+            return  # a backup that nobody made cannot break
+        self.do(self.workers[0].ended(KEY, end, backup_id=backup_id, cause=cause))
+        self.told.setdefault(cause, end)
+        self.spoiled.add(backup_id)
+        if self.living == backup_id and self.completed is None:
+            self.living = None
+            self._settle()
+
+    def _close(self, claim: Ours) -> None:
+        if self.open is claim:
+            self.open = None
+
+    def _settle(self) -> None:
+        self.open, self.doubted, self.granted = None, False, []
+
+    @invariant()
+    def at_most_one_claim_holds(self) -> None:
+        holding = [claim for claim in self.granted if self.do(self.owner[claim.token].holds(claim))]
+        assert holding in ([], [self.open])
+
+
+LedgerModel.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+)
+TestLedgerModel = LedgerModel.TestCase

@@ -1,0 +1,186 @@
+"""``ledger prune``: the one command that can make the ledger forget a promise.
+
+Danger: a snapshot is forgotten while a message about it can still come, which makes a second backup.
+"""
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from events.outcome import CompletedBackup
+from handler.backup.ports import Ended, Key
+from handler.cli import app
+from handler.ledger.stores import open_ledger
+
+ROOT = Path(__file__).parents[3]
+DAY = 86_400.0
+AGES = (0, 1, 10, 40, 100)
+DONE = Ended(backup=CompletedBackup(id="b1", status="available"))
+LEAST = "2.042"
+"""Days of the default MAX_AGE and TRACK_DEADLINE (a day each) and of an hour in the last wait queue."""
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a ledger with a completed snapshot of each age, which the settings name."""
+    found = f"sqlite:///{tmp_path}/ledger.db"
+    monkeypatch.setenv("LEDGER_URL", found)
+    for days in AGES:
+        asyncio.run(complete(found, days))
+    return found
+
+
+async def complete(url: str, days: float) -> None:
+    """Let a snapshot be one whose backup has completed so many days ago."""
+    ledger = open_ledger(url, lease_seconds=20, clock=lambda: time.time() - days * DAY)
+    await ledger.ended(Key("p", str(days)), DONE, backup_id="b1", cause="first")
+    await ledger.aclose()
+
+
+def known(url: str) -> list[int]:
+    """Return the ages of the snapshots that the ledger still knows."""
+
+    async def look_up() -> list[int]:
+        ledger = open_ledger(url, lease_seconds=20)
+        found = [days for days in AGES if await ledger.look_up(Key("p", str(days)))]
+        await ledger.aclose()
+        return found
+
+    return asyncio.run(look_up())
+
+
+def prune(*arguments: str) -> Result:
+    """Run the command where there is no terminal."""
+    return CliRunner().invoke(app, ["ledger", "prune", *arguments])
+
+
+@pytest.mark.parametrize("arguments", [["--older-than", "0"], ["--older-than", "2", "--yes"]])
+def test_a_prune_that_could_break_the_promise_is_refused(url: str, arguments: list[str]) -> None:
+    """The error names the settings and the least that is allowed, and no snapshot is forgotten."""
+    done = prune(*arguments)
+
+    assert 2 == done.exit_code
+    [line] = done.stderr.splitlines()
+    for word in ("MAX_AGE", "TRACK_DEADLINE", "WAIT_LADDER", f"--older-than {LEAST};", "--force"):
+        assert word in line
+    assert [*AGES] == known(url)
+
+
+def test_the_least_age_that_is_named_is_allowed(url: str) -> None:
+    """The value can be used as it was printed."""
+    done = prune("--older-than", LEAST, "--yes", "--json")
+
+    assert (0, {"pruned": 3}) == (done.exit_code, json.loads(done.stdout))
+    assert [0, 1] == known(url)
+
+
+def test_the_least_age_follows_the_settings(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator whose messages live for longer has to keep snapshots for longer."""
+    monkeypatch.setenv("MAX_AGE", str(20 * DAY))
+    monkeypatch.setenv("TRACK_DEADLINE", str(10 * DAY))
+    monkeypatch.setenv("WAIT_LADDER", f"5,{int(DAY)}")
+
+    assert 2 == prune("--older-than", "30.9", "--yes").exit_code
+    assert 0 == prune("--older-than", "31", "--yes").exit_code
+    assert [0, 1, 10] == known(url)
+
+
+def test_force_overrules_the_refusal(url: str) -> None:
+    """An operator who knows that no event can come again may forget everything."""
+    done = prune("--older-than", "0", "--force", "--yes")
+
+    assert (0, "forgot 5 snapshots\n") == (done.exit_code, done.stdout)
+    assert [] == known(url)
+
+
+def test_without_a_terminal_nothing_is_forgotten_unasked(url: str) -> None:
+    """The command says what it would forget, and exits 2, since nobody can be asked."""
+    done = prune("--older-than", "30")
+
+    assert (2, "") == (done.exit_code, done.stdout)
+    assert "2 snapshots would be forgotten" in done.stderr
+    assert "--yes" in done.stderr
+    assert [*AGES] == known(url)
+
+
+def test_the_operator_is_asked_on_a_terminal(url: str) -> None:
+    """A no leaves the ledger as it is, exit 1; a yes forgets as many snapshots as were shown."""
+    no, yes = answered("n"), answered("y")
+
+    assert (1, 0) == (no[0], yes[0])
+    assert "nothing was done" in no[1]
+    assert "2 snapshots would be forgotten" in yes[1]
+    assert {"pruned": 2} == json.loads(yes[2])
+    assert [0, 1, 10] == known(url)
+
+
+def answered(answer: str) -> tuple[int, str, str]:
+    """Run the command on a terminal and answer; return its exit code, standard error and output."""
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "handler", "ledger", "prune", "--older-than", "30", "--json"],
+            stdin=theirs,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return done.returncode, done.stderr, done.stdout
+
+
+def test_a_dry_run_shows_and_changes_nothing(url: str) -> None:
+    """It tells how many snapshots would be forgotten, and when the oldest and the youngest were written."""
+    text, document = (
+        prune("--older-than", "5", "--dry-run"),
+        prune("--older-than", "5", "--dry-run", "--json"),
+    )
+
+    assert (0, 0) == (text.exit_code, document.exit_code)
+    told = json.loads(document.stdout)
+    assert (3, 0) == (told["would_prune"], told["without_end"])
+    assert told["oldest"] < told["youngest"]
+    for word in ("3 snapshots would be forgotten", told["oldest"], told["youngest"]):
+        assert word in text.stdout
+    assert [*AGES] == known(url)
+
+
+def test_what_is_pruned_without_being_told_is_what_is_older_than_the_retention(url: str) -> None:
+    """The default is LEDGER_RETENTION; where nothing is that old nobody is asked."""
+    assert "forgot 1 snapshot\n" == prune("--yes").stdout
+    assert (0, "forgot 0 snapshots\n") == ((done := prune()).exit_code, done.stdout)
+
+
+def test_an_age_that_is_no_number_is_refused(url: str) -> None:
+    """A database may hold that every time is before one that is none."""
+    done = prune("--older-than", "nan", "--force", "--yes")
+
+    assert (2, True) == (done.exit_code, "--older-than" in done.stderr)
+    assert [*AGES] == known(url)
+
+
+@pytest.mark.parametrize("named", ["none", "sqlite:///nowhere.db"])
+def test_a_ledger_that_is_not_there_is_told(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong LEDGER_URL is not taken for a ledger without old snapshots, and makes no file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEDGER_URL", named)
+
+    done = prune("--dry-run")
+
+    assert (2, True) == (done.exit_code, done.stderr.startswith("settings: LEDGER_URL: "))
+    assert [] == [*tmp_path.iterdir()]

@@ -1,0 +1,174 @@
+"""The HTTP pages: bounded, and telling which part is not ready."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, cast
+
+import pytest
+
+from handler.backup.breaker import Intake, Trouble
+from handler.errors import SettingsError
+from handler.ledger.memory import MemoryLedger
+from handler.status import server
+from handler.status.readiness import Readiness
+from handler.status.server import Answer
+from handler.worker.worker import Worker
+from tests.twins.clock import Clock
+
+
+def _page() -> Answer:
+    return Answer(HTTPStatus.OK, b"here\n")
+
+
+def _broken() -> Answer:
+    raise RuntimeError("on purpose")
+
+
+async def _ask(port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def _exchange(request: bytes) -> bytes:
+    async def run() -> bytes:
+        pages = {"/here": _page, "/broken": _broken}
+        async with server.listening("127.0.0.1:0", pages) as port:
+            return await _ask(port, request)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /here HTTP/1.1", 200),
+        (b"GET /here?verbose=1 HTTP/1.0", 200),
+        (b"HEAD /here HTTP/1.1", 200),
+        (b"POST /here HTTP/1.1", 405),
+        (b"GET /elsewhere HTTP/1.1", 404),
+        (b"GET /\xff\xfe HTTP/1.1", 404),
+        (b"", 404),
+        (b"GET /broken HTTP/1.1", 500),
+        (b"GET /" + b"x" * 20_000, 431),
+    ],
+)
+def test_each_request_has_its_status(request_line: bytes, status: int) -> None:
+    """What is asked rightly is answered, and the rest is refused in the words of HTTP."""
+    answer = _exchange(request_line + b"\r\nHost: x\r\n\r\n")
+    assert f"HTTP/1.1 {status} ".encode() == answer[:13]
+
+
+def test_a_head_request_has_no_body() -> None:
+    """Only its length."""
+    head, _, body = _exchange(b"HEAD /here HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
+    assert (True, b"") == (b"Content-Length: 5" in head, body)
+
+
+def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without a whole request is closed without an answer."""
+    monkeypatch.setattr(server, "_SECONDS", 0.05)
+    assert b"" == _exchange(b"GET /here HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "256.1.1.1:0", "192.0.2.1:0"])
+def test_an_address_that_cannot_be_is_named(address: str) -> None:
+    """The error says which setting it is."""
+
+    async def run() -> None:
+        async with server.listening(address, {}):
+            pass
+
+    with pytest.raises(SettingsError, match=r"^HTTP_ADDRESS: "):
+        asyncio.run(run())
+
+
+@dataclass
+class _Shift:
+    consuming: bool = True
+    in_hand: int = 0
+
+
+@dataclass
+class _Worker:
+    shift: _Shift | None = field(default_factory=_Shift)
+
+
+class Case:
+    """A worker in good order, until a test breaks something."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.intake = Intake(8, self.clock, doubt_pause=5.0)
+        self.worker = _Worker()
+        self.ledger = MemoryLedger(self.clock)
+        self.ledger.figures.count(1)
+
+    def ask(self) -> tuple[int, dict[str, Any]]:
+        """Ask /readyz."""
+        answer = Readiness(cast("Worker", self.worker), self.intake, self.ledger).page()
+        return answer.status.value, json.loads(answer.body)
+
+
+@pytest.fixture
+def case() -> Case:
+    """See ``Case``."""
+    return Case()
+
+
+READY = {"ready": True, "broker": "ok", "ledger": "ok", "sign_in": "ok", "intake": "running"}
+
+
+def test_a_worker_that_consumes_is_ready(case: Case) -> None:
+    """All parts are in order."""
+    assert (200, READY) == case.ask()
+
+
+def test_without_a_connection_it_is_not_ready(case: Case) -> None:
+    """And says so."""
+    case.worker.shift = None
+    assert (503, READY | {"ready": False, "broker": "not connected"}) == case.ask()
+
+
+def test_without_a_consumer_it_is_not_ready(case: Case) -> None:
+    """The broker has ended the consumer, say."""
+    case.worker.shift = _Shift(consuming=False)
+    assert (503, READY | {"ready": False, "broker": "not consuming"}) == case.ask()
+
+
+def test_a_pause_for_the_api_is_ready(case: Case) -> None:
+    """Nothing is consumed on purpose, and no restart would help."""
+    case.worker.shift = _Shift(consuming=False)
+    case.intake.went_wrong(Trouble("everybody", "503", why="unavailable"))
+    assert (200, READY | {"intake": "paused (unavailable)"}) == case.ask()
+
+
+def test_a_refused_sign_in_is_not_ready(case: Case) -> None:
+    """A release with a wrong password must not replace one that works."""
+    case.intake.went_wrong(Trouble("everybody", "401", why="denied"))
+    assert (503, READY | {"ready": False, "sign_in": "refused", "intake": "paused (denied)"}) == case.ask()
+
+
+def test_a_ledger_out_of_reach_is_not_ready(case: Case) -> None:
+    """By its latest use; nobody is asked now."""
+    case.ledger.figures.fail()
+    assert (503, READY | {"ready": False, "ledger": "out of reach"}) == case.ask()
+
+
+def test_a_ledger_that_nobody_has_used_is_asked(case: Case) -> None:
+    """Without messages nobody else would."""
+    case.ledger.figures.reachable = None
+
+    async def run() -> None:
+        readiness = Readiness(cast("Worker", case.worker), case.intake, case.ledger)
+        asking = asyncio.create_task(readiness.keep_asking())
+        await asyncio.sleep(0)
+        asking.cancel()
+
+    asyncio.run(run())
+    assert True is case.ledger.figures.reachable

@@ -1,0 +1,229 @@
+"""What the log says: a fixed vocabulary, the ids of the message in hand, and not too much of it."""
+
+import ast
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import handler
+from events.errors import EventIds
+from events.message import State
+from events.outcome import Category, Failure
+from handler.backup.hooks import Handled, IntakeChange
+from handler.backup.result import Kind, Reply
+from handler.telemetry.actions import ACTIONS
+from handler.telemetry.counters import Figures
+from handler.telemetry.logs import ABOUT, JsonFormatter, TextFormatter
+from handler.telemetry.outcome_log import LINES_A_SECOND, Journal
+from tests.twins.clock import Clock
+
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+IDS = EventIds("event-1", "/tests", "snapshot.completed", "project-1", "volume-1", "snapshot-1")
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def _handled(kind: Kind = "accepted") -> Handled:
+    bury = Failure(category=Category.QUOTA, message="full") if kind == "failed" else None
+    return Handled(kind, IDS, State(first_seen=1.0), Reply(kind, bury=bury), "data")
+
+
+def _log_calls() -> Iterator[tuple[str, ast.Call, ast.Module]]:
+    for path in sorted(Path(handler.__file__).parent.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id in ("log", "_log")
+                and node.func.attr in LEVELS
+            ):
+                yield f"{path.name}:{node.lineno}", node, tree
+
+
+def _dicts(call: ast.Call, tree: ast.Module) -> Iterator[ast.Dict]:
+    """The ``extra`` of a call: a literal, or the literals of that name in its module."""
+    for keyword in call.keywords:
+        if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
+            yield keyword.value
+        elif keyword.arg == "extra" and isinstance(keyword.value, ast.Name):
+            yield from _assigned(keyword.value.id, tree)
+
+
+def _assigned(name: str, tree: ast.Module) -> Iterator[ast.Dict]:
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            value = getattr(node, "value", None)
+            if isinstance(value, ast.Dict):
+                yield value
+
+
+def _actions(call: ast.Call, tree: ast.Module) -> set[str]:
+    """The actions that a call may write."""
+    found: set[str] = set()
+    for extra in _dicts(call, tree):
+        for key, value in zip(extra.keys, extra.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == "action":
+                if isinstance(value, ast.Constant):
+                    found.add(str(value.value))
+                elif isinstance(value, ast.Subscript) and isinstance(value.value, ast.Name):
+                    found |= _table(value.value.id, tree)
+    return found
+
+
+def _table(name: str, tree: ast.Module) -> set[str]:
+    values = [value for table in _assigned(name, tree) for value in table.values]
+    return {str(value.value) for value in values if isinstance(value, ast.Constant)}
+
+
+def test_every_line_has_an_action_of_the_table() -> None:
+    """No call of a logger is without an action, and none has one that nobody has explained."""
+    wrong = {
+        where: actions
+        for where, call, tree in _log_calls()
+        if not (actions := _actions(call, tree)) or actions - set(ACTIONS)
+    }
+    assert {} == wrong
+
+
+def test_every_action_of_the_table_is_written_somewhere() -> None:
+    """The table explains nothing that does not happen."""
+    written = {action for _, call, tree in _log_calls() for action in _actions(call, tree)}
+    assert set() == set(ACTIONS) - written
+
+
+@pytest.fixture
+def record() -> logging.LogRecord:
+    """A line that was written while a message was in hand."""
+    record = logging.LogRecord("name", logging.WARNING, "file", 1, "what %s", ("happened",), None)
+    record.action = "publish.refused"
+    return record
+
+
+@pytest.fixture
+def in_hand() -> Iterator[None]:
+    """A message in hand."""
+    token = ABOUT.set((IDS, TRACE))
+    yield
+    ABOUT.reset(token)
+
+
+@pytest.mark.usefixtures("in_hand")
+def test_a_json_line_names_the_message_in_hand(record: logging.LogRecord) -> None:
+    """Whoever writes the line: event, project, volume, snapshot and trace are on it."""
+    line = json.loads(JsonFormatter().format(record))
+    assert {
+        "level": "WARNING",
+        "message": "what happened",
+        "action": "publish.refused",
+        "event_id": "event-1",
+        "project_id": "project-1",
+        "volume_id": "volume-1",
+        "snapshot_id": "snapshot-1",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    } == {key: value for key, value in line.items() if key != "time"}
+
+
+@pytest.mark.usefixtures("in_hand")
+def test_a_text_line_is_a_sentence_with_the_ids_that_people_look_for(record: logging.LogRecord) -> None:
+    """Time, level where it is no INFO, sentence, event and snapshot."""
+    line = TextFormatter().format(record)
+    assert "warning: what happened  event_id=event-1 snapshot_id=snapshot-1" == line[9:]
+
+
+def test_a_text_line_cannot_be_broken_from_outside(record: logging.LogRecord) -> None:
+    """Neither a line feed nor an escape sequence of an event's text reaches the terminal."""
+    record.args = ("\n2026 forged\x1b[2J\u2028",)
+    assert not {"\n", "\x1b", "\u2028"} & set(TextFormatter().format(record))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Time in the test's hands."""
+    return Clock()
+
+
+@pytest.fixture
+def journal(clock: Clock, caplog: pytest.LogCaptureFixture) -> Journal:
+    """A journal at level INFO."""
+    caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
+    return Journal(Figures(), clock)
+
+
+def _written(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [str(record.__dict__["action"]) for record in caplog.records]
+
+
+def test_while_it_is_calm_each_outcome_is_a_line(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """And what only waits, or is not for us, is none."""
+    for kind in ("accepted", "waiting", "ignored", "completed"):
+        journal.handled(_handled(kind))
+    assert ["message.accepted", "message.completed"] == _written(caplog)
+
+
+def test_when_it_is_busy_lines_are_left_out(
+    journal: Journal, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So many a second, and the next second has room again."""
+    for _ in range(5 * LINES_A_SECOND):
+        journal.handled(_handled())
+    busy = len(caplog.records)
+    clock.advance(1.0)
+    journal.handled(_handled())
+    assert (LINES_A_SECOND, LINES_A_SECOND + 1) == (busy, len(caplog.records))
+
+
+def test_a_failure_is_not_hidden_by_successes(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """Failures have lines of their own, as warnings."""
+    for kind in ("accepted",) * 3 * LINES_A_SECOND + ("failed",):
+        journal.handled(_handled(kind))  # type: ignore[arg-type] # the literals of a product of tuples
+    last = caplog.records[-1]
+    assert ("WARNING", "failed, dead letter: quota: full") == (last.levelname, last.message)
+
+
+def test_at_debug_every_message_is_a_line(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """However busy it is."""
+    caplog.set_level(logging.DEBUG, "handler.telemetry.outcome_log")
+    for _ in range(3 * LINES_A_SECOND):
+        journal.handled(_handled("waiting"))
+        journal.handled(_handled())
+    assert 6 * LINES_A_SECOND == len(caplog.records)
+
+
+def test_the_summary_counts_since_the_last_one(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """Events, outcomes by type and category, their rate, and how many lines were left out."""
+    caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
+    figures = Figures()
+    journal = Journal(figures, clock)
+    for kind in ("accepted",) * 28 + ("failed", "failed"):
+        figures.handled(_handled(kind), now=2.0)
+        journal.handled(_handled(kind))
+    clock.advance(60.0)
+    journal.summarise(in_hand=3, intake="running")
+    last = vars(caplog.records[-1])
+    assert "30 events in, 28 accepted, 2 failed quota (0.5/s), 3 in hand" == last["message"]
+    assert 18 == last["lines_left_out"]
+
+
+def test_where_nothing_was_done_nothing_is_summarised(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An idle worker is silent."""
+    journal.summarise(in_hand=0, intake="running")
+    assert [] == caplog.records
+
+
+def test_a_pause_is_told_with_its_reason(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """And for how long it will be."""
+    journal.intake_changed(IntakeChange("paused", "denied", "401 no", 120.0))
+    last = caplog.records[-1]
+    assert ("intake.paused", "denied", "nothing is fetched for 120 s: 401 no") == (
+        last.__dict__["action"],
+        last.__dict__["why"],
+        last.message,
+    )

@@ -1,0 +1,191 @@
+"""Traces: one for the whole life of a message, in the words of OpenTelemetry."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import SpanKind
+
+from events.errors import EventIds
+from events.message import Message, State, unwrap, wrap
+from events.outcome import Category
+from handler.backup.hooks import Call, Published
+from handler.backup.process import Process
+from handler.backup.services import Tools
+from handler.errors import ApiError, SettingsError
+from handler.telemetry.telemetry import Telemetry, open_telemetry, traces_wanted
+from handler.telemetry.tracing import TRACES_A_SECOND, FewASecond, Tracing
+from tests.twins.clock import Clock
+from tests.twins.events import cloud_event
+from tests.twins.world import World
+
+TRACE_ID, PRODUCER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = f"00-{TRACE_ID}-{PRODUCER}-01"
+
+
+class Traced:
+    """A world whose process is traced into memory."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracing = Tracing(provider, "q")
+        self.telemetry = Telemetry(self.tracing)
+        self.world = World()
+        world = self.world
+        tools = Tools(world.api, world.ledger, world.intake, world.terms, world.clock)
+        world.process = Process(
+            tools=tools,
+            outbox=world.broker,
+            chooser=world.chooser,
+            notify=self.telemetry.handled,
+            follow=self.telemetry.follow,
+        )
+
+    def run(self, **attributes: str) -> list[ReadableSpan]:
+        """Run one event to its end, and return the finished spans."""
+        body = json.dumps(cloud_event(1) | attributes).encode()
+        asyncio.run(self.world.run(Message(body)))
+        return list(self.exporter.get_finished_spans())
+
+    def told(self) -> list[str]:
+        """The ``traceparent`` of each outcome."""
+        return [json.loads(outcome.body)["traceparent"] for outcome in self.world.outcomes]
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    """See ``Traced``."""
+    traced = Traced()
+    yield traced
+    traced.telemetry.close()
+
+
+def _ids(span: ReadableSpan) -> tuple[str, str | None]:
+    assert span.context is not None
+    return f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}" if span.parent else None
+
+
+def _own(span: ReadableSpan) -> str:
+    assert span.context is not None
+    return f"{span.context.span_id:016x}"
+
+
+def test_one_trace_shows_the_whole_life(traced: Traced) -> None:
+    """Each handling is a child of the one before, through every wait; the first is the producer's child."""
+    traced.world.api.fail("create", ApiError(Category.CONFLICT, "busy", status=409))
+    spans = traced.run(traceparent=SAMPLED)
+    chain = [PRODUCER, *map(_own, spans)]
+    assert [(TRACE_ID, parent) for parent in chain[:-1]] == [_ids(span) for span in spans]
+    assert ["waiting", "accepted", "completed"] == [
+        (span.attributes or {})["snapshot_backup.result"] for span in spans
+    ]
+
+
+def test_without_a_producer_s_trace_it_is_one_trace_too(traced: Traced) -> None:
+    """The waiting message takes along what the event did not have."""
+    spans = traced.run()
+    assert (2, 1) == (len(spans), len({_ids(span)[0] for span in spans}))
+
+
+def test_outcomes_carry_the_trace_on(traced: Traced) -> None:
+    """With the span that told them as the parent of what follows."""
+    spans = traced.run(traceparent=SAMPLED)
+    assert [f"00-{TRACE_ID}-{_own(span)}-01" for span in spans] == traced.told()
+
+
+def test_the_span_is_named_and_described_by_the_conventions(traced: Traced) -> None:
+    """Kind, name and attributes of messaging."""
+    span = traced.run(traceparent=SAMPLED)[0]
+    assert (SpanKind.CONSUMER, "process q") == (span.kind, span.name)
+    expected = {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "q",
+        "messaging.message.id": cloud_event(1)["id"],
+    }
+    assert expected == {key: value for key, value in (span.attributes or {}).items() if key in expected}
+    assert [PRODUCER] == [f"{link.context.span_id:016x}" for link in span.links]
+
+
+def test_calls_and_publishes_are_children(traced: Traced) -> None:
+    """Made after the fact, with the times that they had."""
+    with traced.telemetry.follow(EventIds(), SAMPLED):
+        traced.telemetry.called(Call("create", "POST", "api", 202, 0.5, 1000.0))
+        traced.telemetry.published(Published("outcome", "backups", "backup.accepted", "m", 9, 0.25, 1001.0))
+    call, publish, process = traced.exporter.get_finished_spans()
+    assert [_own(process)] * 2 == [_ids(call)[1], _ids(publish)[1]]
+    assert [(999_500_000_000, 1_000_000_000_000), (1_000_750_000_000, 1_001_000_000_000)] == [
+        (span.start_time, span.end_time) for span in (call, publish)
+    ]
+    assert [SpanKind.CLIENT, SpanKind.PRODUCER] == [call.kind, publish.kind]
+
+
+def test_an_error_that_leaves_is_on_the_span(traced: Traced) -> None:
+    """A lost connection, say."""
+    with pytest.raises(ConnectionError), traced.telemetry.follow(EventIds(), None):
+        raise ConnectionError("gone")
+    span = traced.exporter.get_finished_spans()[0]
+    assert "ConnectionError" == (span.attributes or {})["error.type"]
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+def test_whoever_decided_before_is_followed(flags: str) -> None:
+    """What the producer has not sampled makes no spans, and is passed on as not sampled."""
+    traced = Traced()
+    with traced.telemetry.follow(EventIds(), f"00-{TRACE_ID}-{PRODUCER}-{flags}") as passed_on:
+        pass
+    assert (int(flags), flags) == (len(traced.exporter.get_finished_spans()), (passed_on or "")[-2:])
+
+
+def test_no_more_than_a_few_traces_a_second_are_begun() -> None:
+    """A burst is cheap, and the next second has room again."""
+    clock = Clock()
+    sampler = FewASecond(TRACES_A_SECOND, clock)
+    burst = [sampler.should_sample(None, n, "n").decision for n in range(500)]
+    clock.advance(1.0)
+    later = sampler.should_sample(None, 1, "n").decision
+    assert (TRACES_A_SECOND, Decision.RECORD_AND_SAMPLE) == (
+        burst.count(Decision.RECORD_AND_SAMPLE),
+        later,
+    )
+
+
+def test_a_waiting_message_takes_its_trace_along() -> None:
+    """As the CloudEvents attribute of that name."""
+    body = json.loads(wrap(Message(b"{}"), State(first_seen=1.0, traceparent=SAMPLED), event_id="e"))
+    assert (SAMPLED, SAMPLED) == (body["traceparent"], unwrap(body)[1].traceparent)
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, True),
+        ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1"}, False),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_SDK_DISABLED": "true"}, False),
+    ],
+)
+def test_the_environment_decides_on_traces(environment: dict[str, str], *, wanted: bool) -> None:
+    """By the standard variables."""
+    assert wanted == traces_wanted(environment)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OTEL_TRACES_EXPORTER": "zipkin"},
+        {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+    ],
+)
+def test_what_cannot_be_exported_is_named(environment: dict[str, str]) -> None:
+    """The error says which variable it is."""
+    with pytest.raises(SettingsError, match=r"^OTEL_"):
+        open_telemetry("q", environment)

@@ -1,0 +1,87 @@
+"""Which sign-in the settings make."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from handler.errors import SettingsError
+from handler.settings import Settings
+from handler.vbs.auth.agency import AgencyAuth
+from handler.vbs.auth.aksk import AkSkAuth
+from handler.vbs.auth.choose import choose_auth
+from handler.vbs.auth.password import PasswordAuth
+from handler.vbs.auth.token import TokenAuth
+
+TOKEN = {"os_token": "t"}
+PASSWORD = {
+    "os_auth_url": "https://iam.example.com/v3",
+    "os_username": "u",
+    "os_password": "p",
+    "os_project_name": "demo",
+}
+AKSK = {"huaweicloud_sdk_ak": "a", "huaweicloud_sdk_sk": "s"}
+
+
+def _chosen(settings: dict[str, str], *, in_function: bool = False) -> httpx.Auth | None:
+    async def choose() -> httpx.Auth | None:
+        async with httpx.AsyncClient() as client:
+            given = Settings(_env_file=None, **{"vbs_endpoint": "https://vbs.example.com", **settings})  # type: ignore[arg-type] # parsed by pydantic
+            return choose_auth(given, client, object if in_function else None)
+
+    return asyncio.run(choose())
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_function", "kind"),
+    [
+        ({}, False, type(None)),
+        ({"os_project_id": "p"}, False, type(None)),
+        (TOKEN, False, TokenAuth),
+        (PASSWORD, False, PasswordAuth),
+        (AKSK, False, AkSkAuth),
+        ({**TOKEN, **AKSK}, False, AkSkAuth),
+        ({**TOKEN, **PASSWORD, **AKSK}, False, PasswordAuth),
+        ({**TOKEN, "os_auth_url": "https://iam.example.com"}, False, TokenAuth),
+        ({}, True, AgencyAuth),
+        (TOKEN, True, TokenAuth),
+        ({**TOKEN, "vbs_auth": "none"}, False, type(None)),
+        ({**TOKEN, **AKSK, "vbs_auth": "token"}, False, TokenAuth),
+        ({**TOKEN, "vbs_auth": "agency"}, True, AgencyAuth),
+    ],
+)
+def test_what_is_set_decides(settings: dict[str, str], kind: type, *, in_function: bool) -> None:
+    """A complete way before a half one, password before keys before token before agency before none."""
+    assert kind is type(_chosen(settings, in_function=in_function))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"vbs_auth": "token"}, "OS_TOKEN"),
+        ({"vbs_auth": "password"}, "OS_AUTH_URL, OS_USERNAME, OS_PASSWORD, OS_PROJECT_ID or OS_PROJECT_NAME"),
+        ({"vbs_auth": "aksk", "huaweicloud_sdk_ak": "a"}, "HUAWEICLOUD_SDK_SK"),
+        ({"os_username": "u", "os_password": "p"}, "OS_AUTH_URL, OS_PROJECT_ID or OS_PROJECT_NAME"),
+        ({"vbs_auth": "agency"}, "VBS_AUTH"),
+        ({**PASSWORD, "os_auth_url": "iam.example.com"}, "OS_AUTH_URL"),
+        ({**PASSWORD, "os_auth_url": "http://iam.example.com"}, "OS_AUTH_URL"),
+        ({**TOKEN, "vbs_endpoint": "http://vbs.example.com"}, "VBS_ENDPOINT"),
+        ({"os_token": "a\nb"}, "OS_TOKEN"),
+        ({"os_token": "tökén"}, "OS_TOKEN"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(settings: dict[str, str], named: str) -> None:
+    """One line that names the variables, and no value of theirs."""
+    with pytest.raises(SettingsError, match=f"^{named}: "):
+        _chosen(settings)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost"])
+def test_credentials_may_travel_plainly_on_loopback(host: str) -> None:
+    """They do not leave the machine: the emulator."""
+    assert TokenAuth is type(_chosen({**TOKEN, "vbs_endpoint": f"http://{host}:8776"}))
+
+
+def test_without_credentials_any_endpoint_will_do() -> None:
+    """Nothing of value is sent."""
+    assert _chosen({"vbs_endpoint": "http://vbs.example.com"}) is None

@@ -1,0 +1,194 @@
+"""Sign-in by access key and by FunctionGraph's agency."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from events.outcome import Category
+from handler.vbs.auth.agency import AgencyAuth
+from handler.vbs.auth.aksk import AkSkAuth, Keys
+from handler.vbs.auth.signer import sign
+from handler.vbs.auth.token import TokenAuth
+from tests.unit.vbs.world import (
+    ACCEPTED,
+    NAME,
+    PROJECT,
+    REQUEST,
+    SNAPSHOT,
+    VOLUME,
+    Clock,
+    Server,
+    always,
+    failure,
+)
+
+C = Category
+KEYS = Keys("AK", "SK", "security+/=")
+
+
+class Context:
+    """A FunctionGraph context with the credentials given."""
+
+    def __init__(self, keys: tuple[object, object, object], token: object = None) -> None:
+        self.keys = keys
+        self.token = token
+
+    def getSecurityAccessKey(self) -> object:  # noqa: N802 - the platform's name
+        """Give the access key."""
+        return self.keys[0]
+
+    def getSecuritySecretKey(self) -> object:  # noqa: N802 - the platform's name
+        """Give the secret key."""
+        return self.keys[1]
+
+    def getSecurityToken(self) -> object:  # noqa: N802 - the platform's name
+        """Give the security token."""
+        return self.keys[2]
+
+    def getToken(self) -> object:  # noqa: N802 - the platform's name
+        """Give the IAM token."""
+        return self.token
+
+
+def _expected(request: httpx.Request) -> str:
+    """Sign again what arrived, by the list of headers that it declares."""
+    declared = request.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+    return sign(
+        KEYS.access_key,
+        KEYS.secret_key,
+        method=request.method,
+        path=request.url.path,
+        query=request.url.params.multi_items(),
+        headers={name: request.headers[name] for name in declared.split(";")},
+        body=request.content,
+    ).authorization
+
+
+def test_what_arrives_is_what_was_signed() -> None:
+    """Create and list: all of host, project, type, date and security token are covered."""
+    server = always(200, {"backups": []})
+
+    async def use() -> None:
+        api = server.api(auth=AkSkAuth(KEYS))
+        await api.find(PROJECT, VOLUME, SNAPSHOT, NAME)
+        server.answer = always(202, ACCEPTED)
+        await api.create(PROJECT, REQUEST)
+
+    asyncio.run(use())
+    listed, created = server.requests
+    assert [_expected(listed), _expected(created)] == [r.headers["Authorization"] for r in server.requests]
+    assert (
+        "SignedHeaders=content-type;host;x-project-id;x-sdk-date;x-security-token"
+        in created.headers["Authorization"]
+    )
+    assert (PROJECT, "limit=100&volume_id=" + VOLUME) == (
+        created.headers["X-Project-Id"],
+        listed.url.query.decode(),
+    )
+
+
+def test_refused_keys_are_left_alone_for_a_growing_while() -> None:
+    """More than five failed checks in a row lock the pair for five minutes."""
+    server = always(
+        401, {"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"}
+    )
+    clock = Clock()
+    counts = []
+    api = server.api(auth=AkSkAuth(KEYS, clock))
+    for passed in (0, 59, 1, 119, 1):
+        clock.now += passed
+        error = failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
+        assert C.DENIED == error.category
+        counts.append(len(server.requests))
+    assert [1, 1, 2, 2, 3] == counts
+
+
+def test_wrong_keys_are_tried_once_however_many_calls_wait() -> None:
+    """A burst at the start must not lock the pair: the first refusal speaks for all who wait."""
+    server = always(401)
+    api = server.api(auth=AkSkAuth(KEYS, Clock()))
+
+    async def burst() -> list[BaseException | object]:
+        calls = (api.create(PROJECT, REQUEST) for _ in range(32))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [C.DENIED] * 32 == [getattr(error, "category", None) for error in asyncio.run(burst())]
+    assert 1 == len(server.requests)
+
+
+def test_an_answer_of_any_other_kind_ends_the_pause() -> None:
+    """The keys are known to be good again."""
+    server = always(401)
+    clock = Clock()
+    api = server.api(auth=AkSkAuth(KEYS, clock))
+    failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
+    clock.now += 60
+    server.answer = always(503)
+    assert [C.UNAVAILABLE] * 2 == [
+        failure(lambda: asyncio.run(api.create(PROJECT, REQUEST))).category for _ in range(2)
+    ]
+
+
+def test_a_complete_triple_signs_and_goes_before_the_token() -> None:
+    """The vendor advises keys; the three belong together."""
+    server = always(202, ACCEPTED)
+    context = Context(("AK", "SK", "security+/="), "token")
+    asyncio.run(server.api(auth=AgencyAuth(lambda: context)).create(PROJECT, REQUEST))
+    sent = server.requests[0].headers
+    assert (_expected(server.requests[0]), None) == (sent["Authorization"], sent.get("X-Auth-Token"))
+
+
+@pytest.mark.parametrize("absent", [None, "", "null", "None", "a\nb", 7])
+def test_without_a_complete_triple_the_token_is_sent(absent: object) -> None:
+    """Runtimes write «nothing» in several ways."""
+    server = always(202, ACCEPTED)
+    context = Context(("AK", "SK", absent), "t" * 32_000)
+    asyncio.run(server.api(auth=AgencyAuth(lambda: context)).create(PROJECT, REQUEST))
+    sent = server.requests[0].headers
+    assert ("t" * 32_000, None) == (sent["X-Auth-Token"], sent.get("Authorization"))
+
+
+def test_credentials_are_taken_anew_for_each_request() -> None:
+    """The platform renews them between calls; a warm instance must not keep old ones."""
+    server = always(202, ACCEPTED)
+    context = Context((None, None, None), "first")
+    api = server.api(auth=AgencyAuth(lambda: context))
+    asyncio.run(api.create(PROJECT, REQUEST))
+    context.token = "second"
+    asyncio.run(api.create(PROJECT, REQUEST))
+    assert ["first", "second"] == [request.headers["X-Auth-Token"] for request in server.requests]
+
+
+@pytest.mark.parametrize("context", [Context((None, None, None)), object(), None])
+def test_without_an_agency_the_request_does_not_leave(context: object) -> None:
+    """The message names what is missing."""
+    server = always(202, ACCEPTED)
+    api = server.api(auth=AgencyAuth(lambda: context))
+    error = failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
+    assert (C.DENIED, True, []) == (error.category, "agency" in error.message, server.requests)
+
+
+def test_a_long_token_is_sent_whole() -> None:
+    """The gateway allows 32 KB."""
+    server = Server(lambda request: httpx.Response(202, content=json.dumps(ACCEPTED)))
+    asyncio.run(server.api(auth=TokenAuth("t" * 32_000)).create(PROJECT, REQUEST))
+    assert 32_000 == len(server.requests[0].headers["X-Auth-Token"])
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    """They would go into logs with the first traceback."""
+    shown = repr((KEYS, AkSkAuth(KEYS), TokenAuth("hidden")))
+    assert ("SK'" in shown, "security" in shown.replace("security_token", ""), "hidden" in shown) == (
+        False,
+        False,
+        False,
+    )
+
+
+def test_a_blocking_client_is_refused() -> None:
+    """httpx would else send its request without any sign-in."""
+    client = httpx.Client(transport=httpx.MockTransport(always(200)), auth=AkSkAuth(KEYS))
+    with client, pytest.raises(RuntimeError, match="AsyncClient"):
+        client.get("http://127.0.0.1/")

@@ -1,0 +1,362 @@
+"""Sign-in by password: one token request whatever the load, and no loop."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from events.outcome import AcceptedBackup, Category
+from handler.errors import ApiError
+from handler.vbs.auth.identity import Account, token_url
+from handler.vbs.auth.password import PasswordAuth
+from handler.vbs.client import VbsClient
+from tests.unit.vbs.world import ACCEPTED, ENDPOINT, OTHER_PROJECT, PROJECT, REQUEST, Clock
+
+C = Category
+REFUSED = {"error": {"code": 401, "message": "The request you have made requires authentication."}}
+AUTH_URL = "http://127.0.0.1:5000/v3"
+
+
+@dataclass
+class Cloud:
+    """An API that takes only live tokens, and the IAM that grants them."""
+
+    lifetime: float = 3600.0
+    iam_status: int = 201
+    iam_body: dict[str, Any] = field(default_factory=lambda: REFUSED)
+    iam_headers: dict[str, str] = field(default_factory=dict)
+    refused_projects: set[str] = field(default_factory=set)
+    named: dict[str, str] = field(default_factory=dict)
+    scopes: list[dict[str, Any]] = field(default_factory=list)
+    live: dict[str, str] = field(default_factory=dict)
+    posts: int = 0
+    refused_together: asyncio.Barrier | None = None
+    before_grant: Callable[[], Awaitable[None]] | None = None
+    clock: Clock = field(default_factory=Clock)
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer as IAM or as the API."""
+        if request.url.path.endswith("/auth/tokens"):
+            return await self._grant(request)
+        self.posts += 1
+        project = request.url.path.split("/")[2]
+        if self.live.get(request.headers["X-Auth-Token"]) != project:
+            if self.refused_together:
+                await self.refused_together.wait()
+            return httpx.Response(401, json=REFUSED)
+        return httpx.Response(202, json=ACCEPTED)
+
+    async def _grant(self, request: httpx.Request) -> httpx.Response:
+        scope = json.loads(request.content)["auth"]["scope"]["project"]
+        self.scopes.append(scope)
+        if self.before_grant:
+            await self.before_grant()
+        project = scope.get("id") or self.named[scope["name"]]
+        if self.iam_status != 201 or project in self.refused_projects:
+            status = 401 if self.iam_status == 201 else self.iam_status
+            return httpx.Response(status, json=self.iam_body, headers=self.iam_headers)
+        token = f"token-{len(self.scopes)}"
+        self.live[token] = project
+        times = {"issued_at": "2026-03-04T02:00:00.000000Z", "expires_at": _later(self.lifetime)}
+        body = {"token": {**times, "project": {"id": project}}}
+        return httpx.Response(201, json=body, headers={"X-Subject-Token": token})
+
+    def run(self, use: "Callable[[Session], Awaitable[None]]", **account: str) -> None:
+        """Let ``use`` work with a client that is signed in by password."""
+
+        async def session() -> None:
+            scope = account or {"project_id": PROJECT}
+            async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
+                who = Account(auth_url=AUTH_URL, username="u", password="p", domain="Default", **scope)
+                auth = PasswordAuth(client, who, clock=self.clock)
+                await use(Session(VbsClient(client, ENDPOINT, auth=auth)))
+
+        asyncio.run(session())
+
+
+@dataclass
+class Session:
+    """A signed-in client, for short tests."""
+
+    api: VbsClient
+
+    async def create(self, project: str = PROJECT) -> AcceptedBackup:
+        """Make one call."""
+        return await self.api.create(project, REQUEST)
+
+    async def failure(self, project: str = PROJECT) -> ApiError:
+        """Make one call that fails."""
+        with pytest.raises(ApiError) as caught:
+            await self.create(project)
+        return caught.value
+
+
+def _later(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"2026-03-04T{2 + hours:02d}:{minutes:02d}:{rest:02d}.000000Z"
+
+
+def test_64_calls_at_expiry_make_one_token_request() -> None:
+    """However many find the token at its end, one renews it and all go through."""
+    cloud = Cloud()
+
+    async def use(session: Session) -> None:
+        await session.create()
+        cloud.clock.now += cloud.lifetime
+        cloud.live.clear()
+        cloud.before_grant = lambda: asyncio.sleep(0)
+        await asyncio.gather(*(session.create() for _ in range(64)))
+
+    cloud.run(use)
+    assert (2, 65) == (len(cloud.scopes), cloud.posts)
+
+
+def test_64_calls_with_a_revoked_token_make_one_token_request() -> None:
+    """Each of them gets a 401, retries once, and they share the new token."""
+    cloud = Cloud()
+
+    async def use(session: Session) -> None:
+        await session.create()
+        cloud.live.clear()
+        cloud.refused_together = asyncio.Barrier(64)
+        await asyncio.gather(*(session.create() for _ in range(64)))
+
+    cloud.run(use)
+    assert (2, 1 + 2 * 64) == (len(cloud.scopes), cloud.posts)
+
+
+def test_a_wrong_password_is_tried_once_per_pause() -> None:
+    """64 calls at once, again at once, and after the pause: the account must not be locked by us."""
+    cloud = Cloud(iam_status=401)
+    counts = []
+
+    async def use(session: Session) -> None:
+        for passed in (0, 119, 1, 239, 1):
+            cloud.clock.now += passed
+            await asyncio.gather(*(session.failure() for _ in range(64)))
+            counts.append(len(cloud.scopes))
+
+    cloud.run(use)
+    assert ([1, 1, 2, 2, 3], 0) == (counts, cloud.posts)
+
+
+def test_a_refused_sign_in_is_denied_and_says_when_to_come_back() -> None:
+    """The remembered refusal carries the time that is left."""
+    cloud = Cloud(iam_status=401)
+    errors = []
+
+    async def use(session: Session) -> None:
+        errors.append(await session.failure())
+        cloud.clock.now += 20
+        errors.append(await session.failure())
+
+    cloud.run(use)
+    assert [(C.DENIED, 401, None), (C.DENIED, 401, 100.0)] == [
+        (e.category, e.status, e.retry_after) for e in errors
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_what_iam_refuses_is_the_account(status: int) -> None:
+    """A 403 of IAM's is not the API's: it is everybody's trouble, not one message's lack of rights."""
+    errors = []
+
+    async def use(session: Session) -> None:
+        errors.append(await session.failure())
+
+    Cloud(iam_status=status).run(use)
+    assert [(C.DENIED, 401)] == [(error.category, error.status) for error in errors]
+
+
+def test_a_wrong_password_is_not_tried_for_each_project() -> None:
+    """The account is one, however many projects there are."""
+    cloud = Cloud(iam_status=401)
+
+    async def use(session: Session) -> None:
+        await asyncio.gather(*(session.failure(f"{n:032x}") for n in range(20)))
+
+    cloud.run(use)
+    assert 1 == len(cloud.scopes)
+
+
+def test_a_locked_account_is_left_alone_for_a_quarter_of_an_hour() -> None:
+    """IAM counts on; each try would lock it again."""
+    cloud = Cloud(iam_status=401, iam_body={"error": {"code": 401, "message": "The account is locked."}})
+
+    async def use(session: Session) -> None:
+        for passed in (0, 899):
+            cloud.clock.now += passed
+            await session.failure()
+
+    cloud.run(use)
+    assert 1 == len(cloud.scopes)
+
+
+@pytest.mark.parametrize("status", [404, 429, 500, 503, 302])
+def test_an_iam_in_trouble_is_unavailable_and_probed(status: int) -> None:
+    """Not a refusal: asked again after a second, not by every call."""
+    cloud = Cloud(iam_status=status)
+    errors = []
+
+    async def use(session: Session) -> None:
+        errors.extend(await asyncio.gather(*(session.failure() for _ in range(64))))
+        cloud.iam_status = 201
+        cloud.clock.now += 1
+        await session.create()
+
+    cloud.run(use)
+    assert ({C.UNAVAILABLE}, 2) == ({e.category for e in errors}, len(cloud.scopes))
+
+
+def test_a_lost_answer_of_iam_is_no_doubt_about_the_backup() -> None:
+    """The create has not left yet."""
+
+    async def cut() -> None:
+        raise httpx.ReadError("cut")
+
+    cloud = Cloud(before_grant=cut)
+    errors = []
+
+    async def use(session: Session) -> None:
+        errors.append(await session.failure())
+
+    cloud.run(use)
+    assert (C.UNAVAILABLE, True, 0) == (errors[0].category, "sign-in" in errors[0].message, cloud.posts)
+
+
+def test_a_token_is_used_to_its_end_while_iam_is_down() -> None:
+    """It is renewed two minutes before its end; until then an outage of IAM costs nothing."""
+    cloud = Cloud()
+
+    async def use(session: Session) -> None:
+        await session.create()
+        cloud.iam_status = 503
+        cloud.clock.now += cloud.lifetime - 60
+        await session.create()
+        cloud.clock.now += 61
+        await session.failure()
+
+    cloud.run(use)
+    assert 2 == cloud.posts
+
+
+def test_a_short_lived_token_is_renewed_by_its_own_measure() -> None:
+    """A margin of two minutes would renew a one-minute token at each call."""
+    cloud = Cloud(lifetime=60)
+
+    async def use(session: Session) -> None:
+        for _ in range(10):
+            cloud.clock.now += 4
+            await session.create()
+
+    cloud.run(use)
+    assert 1 == len(cloud.scopes)
+
+
+def test_a_token_that_the_api_never_takes_is_no_loop() -> None:
+    """One renewal and one repeat; then the refusal stands for half a minute without asking IAM."""
+    cloud = Cloud()
+    errors = []
+
+    async def use(session: Session) -> None:
+        cloud.before_grant = _forget
+        errors.extend([await session.failure() for _ in range(10)])
+
+    async def _forget() -> None:
+        cloud.live = _Nothing()
+
+    cloud.run(use)
+    assert (2, {C.DENIED}) == (len(cloud.scopes), {error.category for error in errors})
+
+
+class _Nothing(dict[str, str]):
+    def __setitem__(self, key: str, value: str) -> None:
+        """Forget it."""
+
+
+def test_each_project_has_its_own_token() -> None:
+    """A token is scoped; another project's is refused by the API."""
+    cloud = Cloud()
+
+    async def use(session: Session) -> None:
+        for project in (PROJECT, OTHER_PROJECT, PROJECT, OTHER_PROJECT):
+            await session.create(project)
+
+    cloud.run(use)
+    assert ([{"id": PROJECT}, {"id": OTHER_PROJECT}], 4) == (cloud.scopes, cloud.posts)
+
+
+def test_a_project_without_rights_is_its_own_trouble() -> None:
+    """403 where the account still signs in for its own project; nobody else waits for it."""
+    cloud = Cloud(refused_projects={OTHER_PROJECT})
+    errors = []
+
+    async def use(session: Session) -> None:
+        await session.create()
+        errors.append(await session.failure(OTHER_PROJECT))
+        await session.create()
+
+    cloud.run(use)
+    assert [(C.DENIED, 403)] == [(error.category, error.status) for error in errors]
+
+
+def test_a_project_by_name_is_used_where_it_is_the_events() -> None:
+    """Its id is known after the first sign-in."""
+    cloud = Cloud(named={"demo": PROJECT})
+
+    async def use(session: Session) -> None:
+        await session.create(PROJECT)
+        await session.create(OTHER_PROJECT)
+
+    cloud.run(use, project_name="demo")
+    by_name = {"name": "demo", "domain": {"name": "Default"}}
+    assert [by_name, {"id": OTHER_PROJECT}] == cloud.scopes
+
+
+def test_a_caller_that_is_cancelled_does_not_end_the_sign_in() -> None:
+    """Others wait for the same token."""
+    cloud = Cloud()
+
+    async def use(session: Session) -> None:
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            asked.set()
+            await go_on.wait()
+
+        cloud.before_grant = hold
+        first = asyncio.create_task(session.create())
+        await asked.wait()
+        second = asyncio.create_task(session.create())
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        go_on.set()
+        await second
+
+    cloud.run(use)
+    assert (1, 1) == (len(cloud.scopes), cloud.posts)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://iam.example.com",
+        "https://iam.example.com/",
+        "https://iam.example.com/v3",
+        "https://iam.example.com/v3/",
+    ],
+)
+def test_the_auth_url_may_end_in_its_version(url: str) -> None:
+    """Both spellings are found in the wild."""
+    assert "https://iam.example.com/v3/auth/tokens" == token_url(url)
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    """They would go into logs with the first traceback."""
+    account = Account(auth_url="u", username="n", password="hidden", domain="d")
+    assert "hidden" not in repr(account)

@@ -1,0 +1,78 @@
+"""One timer for the time limits of many calls: each call has all of its own, and nothing outlives them."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from handler.vbs.transport.deadlines import Deadlines
+from handler.worker import event_loop
+
+pytestmark = pytest.mark.usefixtures("each_loop")
+
+LIMIT = 0.1
+
+
+async def _call(deadlines: Deadlines, work: Coroutine[Any, Any, object]) -> float:
+    """Do a call's work; return how many seconds it took where its limit ended it, else 0."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    running = deadlines.begin()
+    try:
+        async with running:
+            await work
+    except TimeoutError:
+        return loop.time() - began
+    finally:
+        deadlines.end(running)
+    return 0.0
+
+
+def test_each_call_has_all_of_its_time() -> None:
+    """Of three that hang, begun one after the other, none is ended before its own limit, and all are."""
+
+    async def run() -> list[float]:
+        deadlines = Deadlines(LIMIT)
+
+        async def later(seconds: float) -> float:
+            await asyncio.sleep(seconds)
+            return await _call(deadlines, asyncio.sleep(60))
+
+        return await asyncio.gather(*(later(LIMIT * share) for share in (0.0, 0.3, 0.6)))
+
+    # The loops' clocks count milliseconds.
+    assert all(LIMIT - 0.002 <= seconds < 50 * LIMIT for seconds in event_loop.run(run()))
+
+
+def test_a_call_that_ends_in_time_leaves_the_others_their_limit() -> None:
+    """The timer is for the first to begin, which is gone when it comes."""
+
+    async def run() -> list[float]:
+        deadlines = Deadlines(LIMIT)
+        works = (asyncio.sleep(0), asyncio.sleep(60))
+        return await asyncio.gather(*(_call(deadlines, work) for work in works))
+
+    quick, hung = event_loop.run(run())
+    assert quick == 0.0
+    assert hung > 0.0
+
+
+def test_a_limit_holds_on_the_next_loop() -> None:
+    """A function may run each call on a loop of its own."""
+    deadlines = Deadlines(LIMIT)
+    event_loop.run(_call(deadlines, asyncio.sleep(0)))
+    assert event_loop.run(_call(deadlines, asyncio.sleep(60))) > 0.0
+
+
+def test_a_cancelled_call_is_cancelled() -> None:
+    """A stop from outside is no limit, and is not swallowed."""
+
+    async def run() -> None:
+        task = asyncio.create_task(_call(Deadlines(60), asyncio.sleep(60)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    event_loop.run(run())

@@ -1,0 +1,386 @@
+"""The pool: which connections are used again, and what of an answer ends one."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+pytest.importorskip("httptools", reason="the extra `fast` is not installed")
+
+from handler.vbs.transport.connection import HEADER_LIMIT, Connection
+from handler.vbs.transport.pool import Pool, _Use, encoded
+from handler.worker import event_loop
+from tests.tls import make_certificate, tls_front
+
+pytestmark = pytest.mark.usefixtures("each_loop")
+
+T = TypeVar("T")
+TIMEOUTS: Mapping[str, float] = {"read": 5.0}
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers each request by its number on its connection, and counts connections."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self._answer = answer
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Listen on a free port."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        self.connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            for number in range(100):
+                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                await self._answer(number, writer)
+        writer.transport.abort()
+
+
+def sends(*answers: bytes) -> Server:
+    """Send the n-th answer to a connection's n-th request, the last one to all beyond."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(answers[min(number, len(answers) - 1)])
+        await writer.drain()
+
+    return Server(answer)
+
+
+async def ask(pool: Pool, url: str, timeouts: Mapping[str, float] = TIMEOUTS) -> bytes:
+    """Ask once and read the whole answer."""
+    request = httpx.Request("GET", url, extensions={"timeout": timeouts})
+    response = await pool.handle_async_request(request)
+    try:
+        return await response.aread()
+    finally:
+        await response.aclose()
+
+
+def with_pool(
+    server: Server,
+    use: Callable[[Pool, str], Coroutine[Any, Any, T]],
+    *,
+    limit: int = 4,
+    keep: float = 5.0,
+    trusted: Path | None = None,
+) -> T:
+    """Use a pool against a server."""
+
+    async def run() -> T:
+        pool = Pool(ssl.create_default_context(cafile=trusted), limit=limit, keep_alive=keep)
+        async with server.serving() as url:
+            try:
+                return await use(pool, url)
+            finally:
+                await pool.aclose()
+
+    return event_loop.run(run())
+
+
+async def _three(pool: Pool, url: str) -> Sequence[bytes]:
+    return [await ask(pool, url) for _ in range(3)]
+
+
+def test_a_connection_is_used_again() -> None:
+    """Three requests, one connection."""
+    server = sends(OK)
+    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert 1 == server.connections
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        OK + OK,
+    ],
+    ids=["asked to close", "HTTP/1.0", "an answer that nobody asked for"],
+)
+def test_a_connection_is_not_used_again(last: bytes) -> None:
+    """An answer too many would be taken for the next request's."""
+    server = sends(last)
+    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert 3 == server.connections
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
+    """The server may be closing it at this moment, and a request that meets that is in doubt."""
+    server = sends(OK)
+    with_pool(server, _three, keep=-1.0)
+    assert 3 == server.connections
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
+    """The close was seen before the request, so it costs nothing."""
+
+    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async def use(pool: Pool, url: str) -> Sequence[bytes]:
+        first = await ask(pool, url)
+        [[connection]] = pool._idle.values()
+        while connection.usable:  # noqa: ASYNC110 - it tells nobody when it ends
+            await asyncio.sleep(0.01)
+        return [first, await ask(pool, url)]
+
+    assert [b"{}", b"{}"] == with_pool(Server(answer), use)
+
+
+def test_each_request_has_its_own_patience() -> None:
+    """A short one after a long one on the same connection."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 0:
+            writer.write(OK)
+            await writer.drain()
+
+    server = Server(answer)
+
+    async def use(pool: Pool, url: str) -> None:
+        await ask(pool, url, {"read": 60.0})
+        with pytest.raises(httpx.ReadTimeout, match=r"within 0\.1 s"):
+            async with asyncio.timeout(10):
+                await ask(pool, url, {"read": 0.1})
+
+    with_pool(server, use)
+    assert 1 == server.connections
+
+
+def test_a_long_patience_follows_a_short_one() -> None:
+    """The end of the one before is not the end of this one."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            await asyncio.sleep(0.3)
+        writer.write(OK)
+        await writer.drain()
+
+    async def use(pool: Pool, url: str) -> Sequence[bytes]:
+        return [await ask(pool, url, {"read": seconds}) for seconds in (0.1, 10.0)]
+
+    assert [b"{}", b"{}"] == with_pool(Server(answer), use)
+
+
+def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may have an address that does not answer, such as one of IPv6 that leads nowhere."""
+
+    async def two(_host: str, port: int) -> Sequence[Any]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port))
+            for address in ("127.0.0.2", "127.0.0.1")
+        ]
+
+    monkeypatch.setattr("handler.vbs.transport.pool._places", two)
+    server = sends(OK)
+
+    async def use(pool: Pool, url: str) -> bytes:
+        return await ask(pool, url.replace("127.0.0.1", "two.example"))
+
+    assert b"{}" == with_pool(server, use)
+
+
+def test_a_whole_answer_of_any_size_leaves_its_connection_reading() -> None:
+    """More may come before anybody looks than is let in at once: then reading has paused."""
+
+    class Socket(asyncio.Transport):
+        reading = True
+
+        def pause_reading(self) -> None:
+            self.reading = False
+
+        def resume_reading(self) -> None:
+            self.reading = True
+
+        def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    async def run() -> tuple[bool, int, bool]:
+        connection, sock = Connection(), Socket()
+        connection.connection_made(sock)
+        asking = asyncio.create_task(connection.ask(b"GET / HTTP/1.1\r\n\r\n", None))
+        await asyncio.sleep(0)
+        connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + b"x" * 600_000)
+        paused = not sock.reading
+        await asking
+        return paused, len(connection.whole() or b""), sock.reading
+
+    assert (True, 600_000, True) == event_loop.run(run())
+
+
+def test_an_abandoned_answer_ends_its_connection() -> None:
+    """What is left of it would be read as the next answer."""
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nx")
+
+    async def use(pool: Pool, url: str) -> None:
+        for _ in range(2):
+            response = await pool.handle_async_request(httpx.Request("GET", url))
+            await response.aclose()
+
+    with_pool(server, use)
+    assert 2 == server.connections
+
+
+def test_a_cancelled_call_ends_its_connection_and_makes_room() -> None:
+    """Its answer may still come, and must not meet the next request."""
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) > 1:
+            writer.write(OK)
+            await writer.drain()
+
+    server = Server(answer)
+
+    async def use(pool: Pool, url: str) -> bytes:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await ask(pool, url)
+        return await ask(pool, url)
+
+    assert b"{}" == with_pool(server, use, limit=1)
+    assert 2 == server.connections
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+    ],
+    ids=["an interim answer first", "in chunks"],
+)
+def test_an_answer_is_read_in_any_form(answer: bytes) -> None:
+    """And the connection is used again afterwards."""
+    server = sends(answer)
+    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert 1 == server.connections
+
+
+def test_a_body_without_a_length_ends_with_its_connection() -> None:
+    """HTTP/1.0 servers and some proxies send it so."""
+
+    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    assert [b"{}"] * 3 == with_pool(Server(answer), _three)
+
+
+def test_a_body_longer_than_the_buffer_comes_whole() -> None:
+    """The socket is left alone while nobody reads, and read again when somebody does."""
+    size = 3 * 1024 * 1024
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+
+    async def use(pool: Pool, url: str) -> int:
+        return len(await ask(pool, url))
+
+    assert size == with_pool(server, use)
+
+
+def test_a_connection_whose_reading_paused_is_read_again() -> None:
+    """The last part of a large body may fill the buffer; the next answer must still be seen."""
+    size = 300 * 1024
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size, OK)
+
+    async def use(pool: Pool, url: str) -> Sequence[int]:
+        response = await pool.handle_async_request(httpx.Request("GET", url))
+        connection = cast("_Use", response.stream)._connection
+        assert connection is not None
+        while not connection._complete:  # noqa: ASYNC110 - it tells only who reads
+            await asyncio.sleep(0.01)
+        first = len(await response.aread())
+        return [first, len(await ask(pool, url, {"read": 2.0}))]
+
+    assert [size, 2] == with_pool(server, use)
+    assert 1 == server.connections
+
+
+def test_requests_go_over_tls_as_well(tmp_path: Path) -> None:
+    """As all of them do in earnest: large answers too, one after the other on one connection."""
+    size = 3 * 1024 * 1024
+    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size, OK)
+    certificate = make_certificate(tmp_path, "IP:127.0.0.1")
+
+    async def use(pool: Pool, url: str) -> Sequence[int]:
+        with tls_front(urlsplit(url).port or 0, certificate) as port:
+            sizes = [len(await ask(pool, f"https://127.0.0.1:{port}/v2")) for _ in range(2)]
+            await pool.aclose()
+            return sizes
+
+    assert [size, 2] == with_pool(server, use, trusted=certificate.certificate)
+    assert 1 == server.connections
+
+
+def test_a_server_of_another_name_gets_no_request(tmp_path: Path) -> None:
+    """Nothing has left before both sides agree."""
+    server = sends(OK)
+    certificate = make_certificate(tmp_path, "DNS:vbs.example.com")
+
+    async def use(pool: Pool, url: str) -> None:
+        refused = pytest.raises(httpx.ConnectError, match="certificate")
+        with tls_front(urlsplit(url).port or 0, certificate) as port, refused:
+            await ask(pool, f"https://127.0.0.1:{port}/v2")
+
+    with_pool(server, use, trusted=certificate.certificate)
+    assert [] == server.requests
+
+
+def test_a_head_without_an_end_is_cut() -> None:
+    """The parser would keep any number of headers."""
+
+    async def use(pool: Pool, url: str) -> None:
+        with pytest.raises(httpx.RemoteProtocolError, match="a head of more than"):
+            await ask(pool, url)
+
+    with_pool(sends(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2 * HEADER_LIMIT), use)
+
+
+def test_no_more_requests_are_under_way_than_the_limit() -> None:
+    """The one too many waits, and is told that it never left."""
+
+    async def never(_number: int, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    server = Server(never)
+
+    async def use(pool: Pool, url: str) -> Sequence[object]:
+        calls = [ask(pool, url, {"read": 0.5, "pool": 0.1}) for _ in range(3)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    ends = with_pool(server, use, limit=2)
+    assert ["PoolTimeout", "ReadTimeout", "ReadTimeout"] == sorted(type(end).__name__ for end in ends)
+    assert 2 == len(server.requests)
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"], ids=["CRLF", "CR", "LF"])
+def test_a_header_cannot_become_two(end: str) -> None:
+    """A line break in a value would let it; some servers take half of one."""
+    headers = {"X-Auth-Token": f"t{end}X-Other: 1"}
+    request = httpx.Request("GET", "http://127.0.0.1/v2", headers=headers)
+    with pytest.raises(httpx.LocalProtocolError):
+        encoded(request)

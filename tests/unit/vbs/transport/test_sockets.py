@@ -1,0 +1,203 @@
+"""Where the socket matters: cut, silent, refused and endless connections, over both transports."""
+
+import asyncio
+import contextlib
+import socket
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import httpx
+import pytest
+
+from events.outcome import Category
+from handler.errors import ApiError
+from handler.settings import Settings
+from handler.vbs.auth.identity import Account, sign_in
+from handler.vbs.client import VbsClient
+from handler.vbs.transport.http import http_client
+from handler.worker import event_loop
+from tests.unit.vbs.world import PROJECT, REQUEST
+
+pytestmark = pytest.mark.usefixtures("each_loop")
+
+C = Category
+HEAD = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n"
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def _cut_at_once(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Close without reading."""
+
+
+async def _cut_after_request(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"}}")
+
+
+async def _cut_in_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"}}")
+    writer.write(HEAD + b'Content-Length: 500\r\n\r\n{"backup": {"id":')
+    await writer.drain()
+
+
+async def _silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"}}")
+    writer.write(HEAD + b"\r\n")
+    while True:
+        writer.write(b" " * 65536)
+        await writer.drain()
+
+
+async def _dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"}}")
+    writer.write(HEAD + b"\r\n")
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def _compressed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"}}")
+    body = zlib.compress(b'{"backup": {"id": "54ba0e69-48a0-4a77-9cdf-a7979a7e2648"}}')
+    writer.write(HEAD + b"CONTENT-encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    await writer.drain()
+
+
+async def _no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"}}")
+    writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+    await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def _server(behave: Behaviour) -> AsyncIterator[str]:
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await behave(reader, writer)
+        if task.cancelling():
+            writer.transport.abort()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+@pytest.fixture(params=["pool", "httpx"])
+def transport(request: pytest.FixtureRequest) -> Callable[[], httpx.AsyncClient]:
+    """Both ways of carrying a request; they raise different errors for the same event."""
+    if request.param == "pool":
+        return lambda: http_client(Settings(_env_file=None))
+    return lambda: httpx.AsyncClient(trust_env=False)
+
+
+async def _failure(client: httpx.AsyncClient, url: str, timeout: float = 5.0) -> ApiError:
+    api = VbsClient(client, url, timeout=timeout)
+    try:
+        with pytest.raises(ApiError) as caught:
+            await api.create(PROJECT, REQUEST)
+    finally:
+        await api.aclose()
+    return caught.value
+
+
+def _against(behave: Behaviour, transport: Callable[[], httpx.AsyncClient], timeout: float = 5.0) -> ApiError:
+    async def run() -> ApiError:
+        async with _server(behave) as url:
+            return await _failure(transport(), url, timeout)
+
+    return event_loop.run(run())
+
+
+@pytest.mark.parametrize("behave", [_cut_at_once, _cut_after_request, _cut_in_body, _endless, _no_http])
+def test_a_lost_answer_is_in_doubt(behave: Behaviour, transport: Callable[[], httpx.AsyncClient]) -> None:
+    """The request may have arrived; an endless body is cut at the bound."""
+    assert C.IN_DOUBT == _against(behave, transport).category
+
+
+def test_a_compressed_answer_is_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """However short it is: what it says is not looked at."""
+    error = _against(_compressed, transport)
+    assert (error.category, error.status) == (C.IN_DOUBT, 202)
+    assert "compressed (deflate)" in error.message
+
+
+@pytest.mark.parametrize("behave", [_silent, _dripping])
+def test_silence_is_in_doubt_within_twice_the_timeout(
+    behave: Behaviour, transport: Callable[[], httpx.AsyncClient]
+) -> None:
+    """Also where a byte now and then keeps each single read alive."""
+    began = time.monotonic()
+    assert C.IN_DOUBT == _against(behave, transport, timeout=0.2).category
+    assert time.monotonic() - began < 10 * 0.2  # machines are slow, but a limit of another size shows
+
+
+def test_a_refused_connection_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """Nobody listens there, so nothing was made."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert C.UNAVAILABLE == event_loop.run(_failure(transport(), f"http://127.0.0.1:{port}")).category
+
+
+def test_an_unresolvable_name_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """``.invalid`` never resolves."""
+    assert C.UNAVAILABLE == event_loop.run(_failure(transport(), "http://vbs.invalid")).category
+
+
+def test_a_tls_handshake_that_fails_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """The request is not sent before both sides agree."""
+
+    async def run() -> ApiError:
+        async with _server(_cut_at_once) as url:
+            return await _failure(transport(), url.replace("http:", "https:"))
+
+    assert C.UNAVAILABLE == event_loop.run(run()).category
+
+
+def test_a_full_pool_is_no_doubt() -> None:
+    """A request that waits for a connection has not left."""
+
+    async def run() -> list[Category]:
+        async with _server(_silent) as url:
+            client = http_client(Settings(_env_file=None, concurrency=1))
+            api = VbsClient(client, url, timeout=0.2)
+            calls: list[Coroutine[Any, Any, object]] = [api.create(PROJECT, REQUEST) for _ in range(2)]
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            await api.aclose()
+            return sorted(end.category for end in ends if isinstance(end, ApiError))
+
+    assert [C.IN_DOUBT, C.UNAVAILABLE] == event_loop.run(run())
+
+
+def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """As long as IAM's may be."""
+    token = "t" * 16_384
+
+    async def grant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}}}")
+        head = f"HTTP/1.1 201 Created\r\nX-Subject-Token: {token}\r\nContent-Length: 2\r\n\r\n{{}}"
+        writer.write(head.encode())
+        await writer.drain()
+
+    async def run() -> str:
+        async with _server(grant) as url, transport() as client:
+            account = Account(auth_url=url, username="u", password="p", domain="d", project_id=PROJECT)
+            return (await sign_in(client, account, account.home(), 5.0)).token
+
+    assert token == event_loop.run(run())
