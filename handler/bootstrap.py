@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from handler.backup.breaker import Intake
+from handler.backup.breaker import CircuitBreaker
 from handler.backup.policy import Limits
 from handler.backup.ports import Api, Outbox
 from handler.backup.process import Process
@@ -72,13 +72,13 @@ class Parts(NamedTuple):
     settings: Settings
     api: Api
     ledger: Book
-    intake: Intake
+    breaker: CircuitBreaker
     chooser: Chooser
     telemetry: Telemetry
 
     def process(self, outbox: Outbox) -> Process:
         """Make the process that publishes through ``outbox``."""
-        tools = Tools(self.api, self.ledger, self.intake, terms(self.settings), time.time)
+        tools = Tools(self.api, self.ledger, self.breaker, terms(self.settings), time.time)
         return Process(
             tools=tools,
             outbox=outbox,
@@ -123,14 +123,14 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
         )
         ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
         stack.push_async_callback(ledger.aclose)
-        intake = Intake(
+        breaker = CircuitBreaker(
             settings.concurrency,
             time.monotonic,
             doubt_pause=settings.wait_ladder[0],
-            notify=telemetry.intake_changed,
+            notify=telemetry.breaker_changed,
         )
         chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings.rules_file))
-        yield Parts(settings, api, ledger, intake, chooser, telemetry)
+        yield Parts(settings, api, ledger, breaker, chooser, telemetry)
 
 
 def _rules(path: Path | None) -> "Sequence[Rule]":

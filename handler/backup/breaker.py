@@ -2,36 +2,36 @@
 
 While the API, its sign-in or the ledger is down, messages stay in the broker. One message at a time probes,
 at growing intervals; then the number in flight doubles with each round that goes well. A project that is
-throttled alone is parked alone, so that it does not starve the others; where nothing else comes in, intake
-pauses too.
+throttled alone is parked alone, so that it does not starve the others; where nothing else comes in, the
+circuit breaker opens too.
 """
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from handler.backup.hooks import IntakeChange, OnIntakeChange, unheard
+from handler.backup.hooks import BreakerChange, OnBreakerChange, unheard
 
-State = Literal["running", "recovering", "paused"]
+BreakerState = Literal["closed", "half_open", "open"]
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 DOUBTS_IN_A_ROW = 16
 
 
-class Trouble(NamedTuple):
+class ScopedFailure(NamedTuple):
     """Whom a failure concerns: everybody, one project, or (a call in doubt) perhaps nobody else.
 
     ``why`` is a failure's category, or ``ledger``; ``reason`` the text.
     """
 
-    scope: Literal["everybody", "project", "doubt"]
+    scope: Literal["service", "project", "doubt"]
     reason: str
     project_id: str | None = None
     seconds: float = 0.0
     why: str = "unavailable"
 
 
-class Intake:
+class CircuitBreaker:
     """How many messages may be in flight now. Pure but for the clock, which is monotonic seconds."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Intake:
         clock: Callable[[], float],
         *,
         doubt_pause: float,
-        notify: OnIntakeChange = unheard,
+        notify: OnBreakerChange = unheard,
     ) -> None:
         self._full = concurrency
         self._clock = clock
@@ -54,8 +54,8 @@ class Intake:
         self._parked_in_a_row = 0
         self._projects: dict[str, float] = {}
         self._answered_at = float("-inf")
-        self._trouble_since: float | None = None
-        self._told: State = "running"
+        self._failing_since: float | None = None
+        self._reported: BreakerState = "closed"
         self.why: str | None = None
         self.reason: str | None = None
 
@@ -65,14 +65,14 @@ class Intake:
         return 0 if self.pause_left() else self._limit
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """The state's name, for logs and metrics."""
         if self.pause_left():
-            return "paused"
-        return "running" if self._trouble_since is None else "recovering"
+            return "open"
+        return "closed" if self._failing_since is None else "half_open"
 
     def pause_left(self) -> float:
-        """Seconds until the next probe may start; 0 where intake runs."""
+        """Seconds until the next probe may start; 0 where it is not open."""
         return max(0.0, self._paused_until - self._clock())
 
     def answered_within(self, seconds: float) -> bool:
@@ -93,57 +93,57 @@ class Intake:
             self._stop(left, "throttled", "nothing comes in but messages of throttled projects")
         return left
 
-    def went_well(self) -> None:
+    def record_success(self) -> None:
         """Note a definite answer of the API."""
         self._answered_at = self._clock()
         self._doubts = 0
-        if self._trouble_since is None or self.pause_left():
+        if self._failing_since is None or self.pause_left():
             return
         self._pause = FIRST_PAUSE
         self._good_in_a_row += 1
         if self._good_in_a_row >= self._limit:
             self._good_in_a_row = 0
             self._limit = min(self._full, self._limit * 2)
-        self._tell_of_recovery(self._trouble_since)
+        self._report_recovery(self._failing_since)
 
-    def went_wrong(self, trouble: Trouble) -> None:
+    def record_failure(self, failure: ScopedFailure) -> None:
         """Note trouble that is not the message's own."""
-        match trouble.scope:
-            case "project" if trouble.project_id is not None:
-                self._projects[trouble.project_id] = self._clock() + trouble.seconds
+        match failure.scope:
+            case "project" if failure.project_id is not None:
+                self._projects[failure.project_id] = self._clock() + failure.seconds
             case "doubt":
                 self._doubts += 1
                 if self._doubts >= max(DOUBTS_IN_A_ROW, self._full):
                     # As many calls in a row without an answer: wait until the first looks tell more.
                     self._doubts = 0
-                    self._stop(self._doubt_pause, trouble.why, trouble.reason)
+                    self._stop(self._doubt_pause, failure.why, failure.reason)
             case _:
-                self._everybody(trouble)
+                self._record_for_service(failure)
 
-    def _everybody(self, trouble: Trouble) -> None:
+    def _record_for_service(self, failure: ScopedFailure) -> None:
         if self.pause_left():
             return  # one of those that were in flight when the pause began
-        self._stop(max(self._pause, trouble.seconds), trouble.why, trouble.reason)
+        self._stop(max(self._pause, failure.seconds), failure.why, failure.reason)
         self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
     def _stop(self, seconds: float, why: str, reason: str) -> None:
         now = self._clock()
         self._paused_until = now + seconds
-        if self._trouble_since is None:
-            self._trouble_since = now
+        if self._failing_since is None:
+            self._failing_since = now
         self._limit = 1
         self._good_in_a_row = 0
         self.why = why
         self.reason = reason
-        self._told = "paused"
-        self._notify(IntakeChange("paused", why, reason, seconds))
+        self._reported = "open"
+        self._notify(BreakerChange("open", why, reason, seconds))
 
-    def _tell_of_recovery(self, since: float) -> None:
+    def _report_recovery(self, since: float) -> None:
         lasted, why = self._clock() - since, self.why or ""
         if self._limit == self._full:
-            self._trouble_since = self.why = self.reason = None
-            self._told = "running"
-            self._notify(IntakeChange("running", why, "", lasted))
-        elif self._told == "paused":
-            self._told = "recovering"
-            self._notify(IntakeChange("recovering", why, "", lasted))
+            self._failing_since = self.why = self.reason = None
+            self._reported = "closed"
+            self._notify(BreakerChange("closed", why, "", lasted))
+        elif self._reported == "open":
+            self._reported = "half_open"
+            self._notify(BreakerChange("half_open", why, "", lasted))

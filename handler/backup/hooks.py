@@ -81,13 +81,13 @@ class Published(NamedTuple):
     ended_at: float
 
 
-class IntakeChange(NamedTuple):
-    """Intake was paused or goes on; ``why`` is a category or ``ledger``, ``reason`` the error's text.
+class BreakerChange(NamedTuple):
+    """Ionsuming was paused or goes on; ``why`` is a category or ``ledger``, ``reason`` the error's text.
 
     ``seconds`` is how long it pauses, or after a pause how long the trouble has lasted.
     """
 
-    state: Literal["running", "recovering", "paused"]
+    state: Literal["closed", "half_open", "open"]
     why: str
     reason: str
     seconds: float
@@ -96,7 +96,7 @@ class IntakeChange(NamedTuple):
 Notify = Callable[[Handled], None]
 OnCall = Callable[[Call], None]
 OnPublished = Callable[[Published], None]
-OnIntakeChange = Callable[[IntakeChange], None]
+OnBreakerChange = Callable[[BreakerChange], None]
 
 Follow = Callable[[EventIds, str | None], AbstractContextManager[str | None]]
 """Surrounds the handling of a message: takes its ids and the ``traceparent`` that came with it, and gives the

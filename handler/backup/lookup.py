@@ -42,7 +42,7 @@ class Looking:
             )
         except ApiError as error:
             return await self._unknown(case, claim, error)
-        self.tools.intake.went_well()
+        self.tools.breaker.record_success()
         if backup := _best([each for each in found if not _is_spoiled(each, claim)], case):
             return AcceptedBackup(id=backup.id, name=backup.detail.name)
         if doubt is None or absence_is_certain(
@@ -57,7 +57,7 @@ class Looking:
             snapshot = await self.tools.api.show_snapshot(case.project_id, case.request.snapshot_id)
         except ApiError as error:
             return await self._unknown(case, claim, error)
-        self.tools.intake.went_well()
+        self.tools.breaker.record_success()
         if snapshot is not None and snapshot.status in _COMPLETE:
             return None
         now = self.tools.clock()

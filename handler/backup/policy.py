@@ -1,7 +1,7 @@
 """What a failure means: one pure function from what went wrong to what to do.
 
 Two families. *This message*: its attempts are counted, and they run out. *Everybody*: the API, the sign-in or
-the ledger is in trouble; nothing is counted, intake pauses, and only ``MAX_AGE`` ends the wait.
+the ledger is in trouble; nothing is counted, ionsuming pauses, and only ``MAX_AGE`` ends the wait.
 
 | category                   | family       | what is done                                             |
 |----------------------------|--------------|----------------------------------------------------------|
@@ -23,7 +23,7 @@ from events.outcome import Category
 from handler.errors import ApiError
 
 Action = Literal["wait", "look", "fail"]
-Scope = Literal["message", "project", "everybody", "doubt"]
+Scope = Literal["message", "project", "service", "doubt"]
 
 _FINAL = frozenset({Category.INVALID, Category.REFUSED, Category.QUOTA})
 _FORBIDDEN = 403
@@ -103,7 +103,7 @@ def _family(
         case Category.THROTTLED:
             return Decision("wait", category, "project", calm)
         case _:
-            return Decision("wait", category, "everybody", calm)
+            return Decision("wait", category, "service", calm)
 
 
 def absence_is_certain(*, lookups: int, seconds: float, limits: Limits) -> bool:

@@ -27,7 +27,7 @@ from events.outcome import Category, Failure, outcome
 from events.republish import inert
 from events.snapshot import ForeignEvent
 from handler.backup import result as replies
-from handler.backup.breaker import Trouble
+from handler.backup.breaker import ScopedFailure
 from handler.backup.hooks import Follow, Handled, Notify
 from handler.backup.lookup import Looking, wait_reason
 from handler.backup.parse import Opened, Opening
@@ -124,7 +124,7 @@ class Process:
         try:
             return await self._reply(case)
         except LedgerUnavailable as error:
-            self._tools.intake.went_wrong(Trouble("everybody", f"ledger: {error}", why="ledger"))
+            self._tools.breaker.record_failure(ScopedFailure("service", f"ledger: {error}", why="ledger"))
             return replies.waits(case, "pause", limits.rung(0))
         except Exception as error:
             log.exception(_BUG, extra={"action": "message.bug"})
@@ -141,7 +141,7 @@ class Process:
             return replies.skipped(case, case.choice.skip)
         if case.state.crashes >= tools.terms.crash_limit:
             return await self._last_word(case)
-        if seconds := tools.intake.pause_left() or tools.intake.park(case.project_id):
+        if seconds := tools.breaker.pause_left() or tools.breaker.park(case.project_id):
             return replies.waits(case, "pause", seconds)
         claim = await tools.ledger.claim(case.key, case.cause, replay=case.state.replay is not None)
         match claim:
@@ -204,7 +204,7 @@ class Process:
             backup = await tools.api.create(case.project_id, wanted)
         except ApiError as error:
             return await self._not_made(case, claim, error)
-        tools.intake.went_well()
+        tools.breaker.record_success()
         await tools.ledger.made(claim, backup)
         return self._watching.accepted(case.tried(), backup, made_at=tools.clock(), found=False)
 

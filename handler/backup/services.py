@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from events.outcome import Category, Failure
 from handler.backup import result as replies
-from handler.backup.breaker import Intake, Trouble
+from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.policy import Decision, Limits, decide
 from handler.backup.ports import Api, Doubt, Ledger, Ours
 from handler.backup.result import Case, Reply
@@ -33,7 +33,7 @@ class Tools(NamedTuple):
 
     api: Api
     ledger: Ledger
-    intake: Intake
+    breaker: CircuitBreaker
     terms: Terms
     clock: Callable[[], float]
 
@@ -43,21 +43,23 @@ class Tools(NamedTuple):
         return self.terms.limits
 
     def judge(self, case: Case, error: ApiError) -> Decision:
-        """Ask the policy what a failed call means, and tell intake whom the trouble concerns."""
+        """Ask the policy what a failed call means, and record its scope in the circuit breaker."""
         decision = decide(
             error,
             attempts=case.state.attempts,
             waits=case.state.waits,
             age=self.clock() - case.state.first_seen,
             limits=self.limits,
-            others_fine=self.intake.answered_within(_LOOK_BACK),
+            others_fine=self.breaker.answered_within(_LOOK_BACK),
         )
         if decision.scope == "message":
-            self.intake.went_well()
+            self.breaker.record_success()
         else:
             seconds = decision.seconds if decision.scope == "project" else error.retry_after or 0.0
-            trouble = Trouble(decision.scope, str(error), case.project_id, seconds, error.category.value)
-            self.intake.went_wrong(trouble)
+            failure = ScopedFailure(
+                decision.scope, str(error), case.project_id, seconds, error.category.value
+            )
+            self.breaker.record_failure(failure)
         return decision
 
     async def fail(self, case: Case, claim: Ours, failure: Failure) -> Reply:

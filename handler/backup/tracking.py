@@ -39,7 +39,7 @@ class Watching:
         except ApiError as error:
             seconds = max(self.tools.judge(case, error).seconds, self.tools.limits.rung(0))
             return self._watch_on(case, backup_id, accepted_at, seconds)
-        self.tools.intake.went_well()
+        self.tools.breaker.record_success()
         if backup is None or backup.status == "deleted":
             return await self._missed(case, backup_id, accepted_at)
         case = case._replace(state=case.state.seen())

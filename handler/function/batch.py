@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from events.decode import open_message
 from events.message import Message, State, WaitReason, wrap
 from events.outcome import Outcome
-from handler.backup.breaker import Intake
+from handler.backup.breaker import CircuitBreaker
 from handler.backup.hooks import Handled
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
@@ -38,7 +38,7 @@ class Means(NamedTuple):
 
     outbox: Outbox
     process: Callable[[Outbox], Process]
-    intake: Intake
+    breaker: CircuitBreaker
     settings: Settings
     lost: asyncio.Future[ConnectionLost]
     clock: Callable[[], float] = time.time
@@ -71,7 +71,7 @@ class Batch:
     """Handles messages over one connection. ``kinds`` counts what became of them."""
 
     def __init__(self, means: Means, deadline: Deadline) -> None:
-        self._intake = means.intake
+        self._breaker = means.breaker
         self._settings = means.settings
         self._lost = means.lost
         self._clock = means.clock
@@ -111,8 +111,8 @@ class Batch:
         return self._lost.done() or time.monotonic() >= self._deadline.soft
 
     def _room(self) -> int:
-        """How many may be in hand; while intake pauses the process only puts them aside."""
-        return self._settings.concurrency if self._intake.pause_left() else self._intake.limit
+        """How many may be in hand; while ionsuming pauses the process only puts them aside."""
+        return self._settings.concurrency if self._breaker.pause_left() else self._breaker.limit
 
     def _start(self, message: Message) -> None:
         self._running[asyncio.create_task(self._process.handle(message))] = message

@@ -119,7 +119,7 @@ class Instance:
 
     def _means(self, line: "_Line") -> Means:
         parts = self._parts
-        return Means(line.outbox, parts.process, parts.intake, parts.settings, line.link.closed)
+        return Means(line.outbox, parts.process, parts.breaker, parts.settings, line.link.closed)
 
     async def _live_line(self) -> "_Line":
         """Return a connection that answers, with the outbox that publishes on one channel of it."""

@@ -16,7 +16,7 @@ from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 
 BUSY_SECONDS = 2.0
-"""How long a locked file is waited for; then intake stops rather than the whole program."""
+"""How long a locked file is waited for; then the circuit breaker opens rather than the whole program."""
 
 MIGRATIONS: Sequence[Sequence[str]] = (
     (

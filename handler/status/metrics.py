@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from events.message import WaitReason
 from events.outcome import Category
-from handler.backup.breaker import Intake, State
+from handler.backup.breaker import BreakerState, CircuitBreaker
 from handler.broker.topology import Topology
 from handler.ledger.ledger import Book
 from handler.status.server import Answer
@@ -41,9 +41,9 @@ HELP: Final[Mapping[str, str]] = {
     "in_hand": "Messages that are being handled now.",
     "in_hand_oldest_seconds": "For how long the oldest message in hand has been handled.",
     "consuming": "1 while the broker sends us messages.",
-    "concurrency": "How many messages may be in hand now; 0 while intake is paused.",
-    "intake_state": "1 for the present state: running, recovering, paused.",
-    "intake_trouble": "1 for what has paused or throttled intake: a category, or ledger.",
+    "concurrency": "How many messages may be in hand now; 0 while the circuit breaker is open.",
+    "circuit_breaker_state": "1 for the state of the circuit breaker: closed, half_open, open.",
+    "circuit_breaker_reason": "1 for why the circuit breaker is not closed: a category, or ledger.",
     "confirms_outstanding": "Messages given to the broker that it has not confirmed yet.",
     "redelivered": "Deliveries that the broker had made before.",
     "unroutable": "Outcomes that no queue was bound for.",
@@ -55,8 +55,8 @@ HELP: Final[Mapping[str, str]] = {
     "ledger_free_bytes": "Free disk space where the ledger's file is (SQLite only).",
 }
 
-TROUBLES: Final = ("denied", "unavailable", "throttled", "in_doubt", "ledger")
-"""What may pause intake."""
+BREAKER_REASONS: Final = ("denied", "unavailable", "throttled", "in_doubt", "ledger")
+"""What may open the circuit breaker."""
 
 # Series that are there from the start: of one that appears with its first event, no increase is seen.
 _WAITS: Final = dict.fromkeys(get_args(WaitReason), 0)
@@ -72,7 +72,7 @@ class Sources:
     """Where the figures are; ``free_bytes`` gives None where the ledger is no file."""
 
     figures: Figures
-    intake: Intake
+    breaker: CircuitBreaker
     worker: Worker
     ledger: Book
     topology: Topology
@@ -111,14 +111,14 @@ class Figured(Collector):
         yield _counters("sign_ins", ["result"], _single(dict.fromkeys(SIGN_INS, 0) | figures.sign_ins))
 
     def _flow(self) -> Iterator[Metric]:
-        figures, intake, worker = self._sources.figures, self._sources.intake, self._sources.worker
+        figures, breaker, worker = self._sources.figures, self._sources.breaker, self._sources.worker
         shift = worker.shift
         yield _gauge("in_hand", shift.in_hand if shift else 0)
         yield _gauge("in_hand_oldest_seconds", shift.oldest if shift else 0.0)
         yield _gauge("consuming", int(shift is not None and shift.consuming))
-        yield _gauge("concurrency", intake.limit)
-        yield _one_of("intake_state", "state", get_args(State), intake.state)
-        yield _one_of("intake_trouble", "why", TROUBLES, intake.why)
+        yield _gauge("concurrency", breaker.limit)
+        yield _one_of("circuit_breaker_state", "state", get_args(BreakerState), breaker.state)
+        yield _one_of("circuit_breaker_reason", "why", BREAKER_REASONS, breaker.why)
         yield _gauge("confirms_outstanding", figures.unconfirmed)
         yield _counter("redelivered", figures.redelivered)
         yield _counter("unroutable", figures.unroutable)

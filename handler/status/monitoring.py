@@ -25,7 +25,7 @@ _MISSING = install("metrics")
 @asynccontextmanager
 async def watched(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     """Serve ``HTTP_ADDRESS``, where it is set, and summarise; gives the port. Raises ``SettingsError``."""
-    readiness = Readiness(worker, parts.intake, parts.ledger)
+    readiness = Readiness(worker, parts.breaker, parts.ledger)
     async with AsyncExitStack() as stack:
         chores = [_each_minute(parts, worker), readiness.keep_asking()]
         port = None
@@ -59,7 +59,7 @@ def _metrics(parts: Parts, worker: Worker) -> Page:
         return lambda: Answer(HTTPStatus.NOT_IMPLEMENTED, f"{_MISSING}\n".encode())
     sources = Sources(
         parts.telemetry.figures,
-        parts.intake,
+        parts.breaker,
         worker,
         parts.ledger,
         topology(parts.settings),
@@ -84,4 +84,4 @@ async def _each_minute(parts: Parts, worker: Worker) -> None:
 
 def _summarise(parts: Parts, worker: Worker) -> None:
     in_hand = worker.shift.in_hand if worker.shift else 0
-    parts.telemetry.journal.summarise(in_hand=in_hand, intake=parts.intake.state)
+    parts.telemetry.journal.summarise(in_hand=in_hand, breaker=parts.breaker.state)

@@ -1,6 +1,7 @@
 """``/readyz``: does this worker do its work, and if not, which part is it?
 
-- **broker**: connected and consuming. While intake is paused nothing is consumed on purpose: that is ready.
+- **broker**: connected and consuming. While the circuit breaker is open, nothing is consumed on purpose: that is
+  ready.
 - **ledger**: reached at its latest use. One that was not reached is tried again every few seconds.
 - **sign_in**: not refused.
 
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from handler.backup.breaker import Intake
+from handler.backup.breaker import CircuitBreaker
 from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import Book
 from handler.status.server import Answer, document
@@ -29,27 +30,27 @@ class Readiness:
     """Judges the parts by what they remember, without asking anybody."""
 
     worker: Worker
-    intake: Intake
+    breaker: CircuitBreaker
     ledger: Book
 
     def parts(self) -> Mapping[str, str]:
         """Return a word for each part; ``ok`` where it is ready."""
-        refused = self.intake.why == "denied"
+        refused = self.breaker.why == "denied"
         return {"broker": self._broker(), "ledger": self._ledger(), "sign_in": "refused" if refused else OK}
 
     def page(self) -> Answer:
-        """Answer /readyz; the state of intake is told, and judged by its reasons only."""
+        """Answer /readyz; the circuit breaker's state is shown, and only a refused sign-in counts."""
         parts = self.parts()
         ready = all(word == OK for word in parts.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        why = f" ({self.intake.why})" if self.intake.why else ""
-        return document(status, {"ready": ready, **parts, "intake": f"{self.intake.state}{why}"})
+        why = f" ({self.breaker.why})" if self.breaker.why else ""
+        return document(status, {"ready": ready, **parts, "circuit_breaker": f"{self.breaker.state}{why}"})
 
     def _broker(self) -> str:
         shift = self.worker.shift
         if shift is None:
             return "not connected"
-        if shift.consuming or shift.in_hand or self.intake.pause_left():
+        if shift.consuming or shift.in_hand or self.breaker.pause_left():
             return OK
         return "not consuming"
 

@@ -25,7 +25,7 @@ _QUIET: Mapping[str, int] = {
 }
 _IDS = ("event_id", "project_id", "volume_id", "snapshot_id")
 _FOR_PROGRAMS = frozenset({"action", "project_id", "volume_id", "trace_id"}) | {
-    "events", "outcomes", "waits", "rate", "in_hand", "intake",
+    "events", "outcomes", "waits", "rate", "in_hand", "circuit_breaker",
 }  # fmt: skip
 """What lines for people leave out."""
 

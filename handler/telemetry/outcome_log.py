@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from handler.backup.hooks import Handled, IntakeChange
+from handler.backup.hooks import BreakerChange, Handled
 from handler.telemetry.counters import Figures
 
 log = logging.getLogger(__name__)
@@ -26,12 +26,12 @@ _ACTIONS: Mapping[str, str] = {
     "ignored": "message.ignored",
 }
 _LEVELS = {"failed": logging.WARNING, "waiting": logging.DEBUG, "ignored": logging.DEBUG}
-_INTAKE_ACTIONS: Mapping[str, str] = {
-    "paused": "intake.paused",
-    "recovering": "intake.recovering",
-    "running": "intake.running",
+_BREAKER_ACTIONS: Mapping[str, str] = {
+    "open": "breaker.open",
+    "half_open": "breaker.half_open",
+    "closed": "breaker.closed",
 }
-_INTAKE_LEVELS = {"paused": logging.WARNING}
+_BREAKER_LEVELS = {"open": logging.WARNING}
 
 
 class _Allowance:
@@ -83,36 +83,36 @@ class Journal:
         }
         log.log(level, "%s", _sentence(handled), extra=extra)
 
-    def intake_changed(self, change: IntakeChange) -> None:
-        """Tell that intake was paused, or goes on."""
+    def breaker_changed(self, change: BreakerChange) -> None:
+        """Tell that ionsuming was paused, or goes on."""
         texts = {
-            "paused": f"nothing is fetched for {change.seconds:.0f} s: {change.reason}",
-            "recovering": f"a good answer after {change.seconds:.0f} s: fetching goes on step by step",
-            "running": f"everything is fetched again, after {change.seconds:.0f} s of trouble",
+            "open": f"nothing is fetched for {change.seconds:.0f} s: {change.reason}",
+            "half_open": f"a good answer after {change.seconds:.0f} s: fetching goes on step by step",
+            "closed": f"everything is fetched again, after {change.seconds:.0f} s of trouble",
         }
         extra = {
-            "action": _INTAKE_ACTIONS[change.state],
+            "action": _BREAKER_ACTIONS[change.state],
             "why": change.why,
             "seconds": round(change.seconds, 1),
         }
-        log.log(_INTAKE_LEVELS.get(change.state, logging.INFO), "%s", texts[change.state], extra=extra)
+        log.log(_BREAKER_LEVELS.get(change.state, logging.INFO), "%s", texts[change.state], extra=extra)
 
-    def summarise(self, *, in_hand: int, intake: str) -> None:
+    def summarise(self, *, in_hand: int, breaker: str) -> None:
         """Tell what was done since the last time; nothing where nothing was."""
         figures, last = self._figures, self._last
         now = _Taken(self._clock(), figures.events.total(), Counter(figures.outcomes), Counter(figures.waits))
         outcomes, waits = now.outcomes - last.outcomes, now.waits - last.waits
         events, untold = now.events - last.events, self._untold
         self._last, self._untold = now, 0
-        if not (events or outcomes or waits or intake != "running"):
+        if not (events or outcomes or waits or breaker != "closed"):
             return
         counts = {" ".join(filter(None, key)): count for key, count in sorted(outcomes.items())}
         rate = outcomes.total() / max(now.at - last.at, 1e-9)
         text = f"{events} events in, {_listed(counts) or 'no outcomes'} ({rate:.1f}/s), {in_hand} in hand"
         if waits:
             text += f", put to wait: {_listed(waits)}"
-        if intake != "running":
-            text += f", intake {intake}"
+        if breaker != "closed":
+            text += f", circuit breaker {breaker}"
         extra = {
             "action": "summary",
             "events": events,
@@ -120,7 +120,7 @@ class Journal:
             "waits": dict(waits),
             "rate": round(rate, 1),
             "in_hand": in_hand,
-            "intake": intake,
+            "circuit_breaker": breaker,
             "lines_left_out": untold,
         }
         log.info("%s", text, extra=extra)

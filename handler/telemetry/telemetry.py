@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from events.errors import EventIds
-from handler.backup.hooks import Call, Handled, IntakeChange, Published
+from handler.backup.hooks import BreakerChange, Call, Handled, Published
 from handler.errors import SettingsError
 from handler.extras import install
 from handler.telemetry.counters import Figures
@@ -56,9 +56,9 @@ class Telemetry:
         if self._tracing:
             self._tracing.published(published)
 
-    def intake_changed(self, change: IntakeChange) -> None:
-        """Hear that intake was paused, or goes on."""
-        self.journal.intake_changed(change)
+    def breaker_changed(self, change: BreakerChange) -> None:
+        """Hear that ionsuming was paused, or goes on."""
+        self.journal.breaker_changed(change)
 
     def close(self) -> None:
         """Export what is left of traces; blocks meanwhile."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from events.decode import open_message
 from events.message import Message, WaitReason, wrap
-from handler.backup.breaker import Intake
+from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
 from handler.broker.consumer import Consumer, Delivery
@@ -47,7 +47,7 @@ class Shift:
         topology: Topology,
         process: Process,
         outbox: Outbox,
-        intake: Intake,
+        breaker: CircuitBreaker,
         figures: Figures,
         clock: Callable[[], float],
     ) -> None:
@@ -55,7 +55,7 @@ class Shift:
         self._topology = topology
         self._process = process
         self._outbox = outbox
-        self._intake = intake
+        self._breaker = breaker
         self._figures = figures
         self._clock = clock
         self._careful = True
@@ -102,7 +102,7 @@ class Shift:
     async def _work(self) -> None:
         while True:
             # Read before the limit is: a pause that ends in between would be slept through without an end.
-            pause = self._intake.pause_left()
+            pause = self._breaker.pause_left()
             await self._adjust()
             await self._change(seconds=pause or None)
 
@@ -127,7 +127,7 @@ class Shift:
             if self._suspects:
                 await self._clear_suspects()
             consumer = await self._open_consumer()
-            limit = self._intake.limit
+            limit = self._breaker.limit
             await consumer.set_prefetch(min(limit, 1) if self._careful else limit)
         except ChannelClosed as error:
             log.warning("not consuming: %s", error, extra={"action": "consume.refused"})
@@ -187,14 +187,14 @@ class Shift:
         except Exception:
             log.exception("left in hand by a bug: please report it", extra={"action": "message.left"})
             return
-        if not self._intake.limit:
+        if not self._breaker.limit:
             await self._stop_consuming()
             self._changed.set()  # the work may sleep on without an end; now it is to end with the pause
         delivery.ack()
         if self._careful and not _crashes(delivery.message, self._clock()):
             self._careful = False
             self._changed.set()
-        elif self._consumer is not None and self._consumer.prefetch != self._intake.limit:
+        elif self._consumer is not None and self._consumer.prefetch != self._breaker.limit:
             self._changed.set()
 
     async def _stop_consuming(self) -> None:

@@ -31,7 +31,7 @@ def _shift(parts: Parts, link: Link) -> Shift:
         topology=topology(parts.settings),
         process=parts.process(outbox),
         outbox=outbox,
-        intake=parts.intake,
+        breaker=parts.breaker,
         figures=parts.telemetry.figures,
         clock=time.time,
     )

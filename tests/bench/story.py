@@ -18,7 +18,7 @@ from typing import Any
 
 from events.message import Message
 from events.outcome import AcceptedBackup, Outcome
-from handler.backup.breaker import Intake
+from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Key, Ours
 from handler.backup.process import Process
 from handler.backup.request import BackupRequest
@@ -61,9 +61,9 @@ class InstantOutbox:
 async def story(count: int, *, track: bool) -> Row:
     telemetry = Telemetry()
     terms = TERMS._replace(track_backups=track)
-    intake = Intake(64, time.monotonic, doubt_pause=5)
+    breaker = CircuitBreaker(64, time.monotonic, doubt_pause=5)
     process = Process(
-        tools=Tools(InstantApi(time.time), MemoryLedger(), intake, terms, time.time),
+        tools=Tools(InstantApi(time.time), MemoryLedger(), breaker, terms, time.time),
         outbox=InstantOutbox(),
         chooser=Chooser(("autobk_snapshot_*",), ()),
         notify=telemetry.handled,

@@ -46,9 +46,9 @@ BUGS: Mapping[str, Bug] = {
     "take a failed look-up for an absence": Bug(
         "handler/backup/lookup.py",
         "        except ApiError as error:\n            return await self._unknown(case, claim, error)\n"
-        "        self.tools.intake.went_well()\n        if backup",
+        "        self.tools.breaker.record_success()\n        if backup",
         "        except ApiError:\n            found = []\n"
-        "        self.tools.intake.went_well()\n        if backup",
+        "        self.tools.breaker.record_success()\n        if backup",
         f"{DOUBT}::test_a_look_that_fails_is_no_absence",
     ),
     "no fsync": Bug(
@@ -108,8 +108,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "count attempts in an outage": Bug(
         "handler/backup/policy.py",
-        'return Decision("wait", category, "everybody", calm)',
-        'return Decision("wait", category, "everybody", calm, counted=True)',
+        'return Decision("wait", category, "service", calm)',
+        'return Decision("wait", category, "service", calm, counted=True)',
         f"{PROCESS}::test_an_outage_burns_no_attempt",
     ),
     "begin the count of crashes anew at each wait": Bug(
@@ -124,17 +124,17 @@ BUGS: Mapping[str, Bug] = {
         "            if prefetch != self.prefetch:\n                await self._stop()\n",
         "tests/integration/test_consumer.py::test_a_prefetch_that_grows_counts_nothing_as_a_crash",
     ),
-    "acknowledge before the intake is stopped": Bug(
+    "acknowledge before consuming is stopped": Bug(
         "handler/worker/session.py",
-        "        if not self._intake.limit:\n            await self._stop_consuming()\n",
-        "        if not self._intake.limit:\n            delivery.ack()\n"
+        "        if not self._breaker.limit:\n            await self._stop_consuming()\n",
+        "        if not self._breaker.limit:\n            delivery.ack()\n"
         "            await self._stop_consuming()\n",
         "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
     ),
     "look at the pause after the limit": Bug(
         "handler/worker/session.py",
-        "            pause = self._intake.pause_left()\n            await self._adjust()\n",
-        "            await self._adjust()\n            pause = self._intake.pause_left()\n",
+        "            pause = self._breaker.pause_left()\n            await self._adjust()\n",
+        "            await self._adjust()\n            pause = self._breaker.pause_left()\n",
         "tests/integration/test_session.py::test_a_pause_that_ends_at_any_moment_ends",
     ),
 }

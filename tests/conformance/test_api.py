@@ -33,7 +33,7 @@ SETTLE = 0.05
 
 C = Category
 LATE = 0.3
-Trouble = Literal["cut_before", "cut_after", "late_commit", "refuse", "fail_later"]
+ScopedFailure = Literal["cut_before", "cut_after", "late_commit", "refuse", "fail_later"]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Implementation:
     """One implementation: how to make an ``Api`` of it, trouble it, and count what was really made."""
 
     make: Callable[[], Api]
-    trouble: Callable[[Literal["create", "list", "show"], Trouble], None]
+    trouble: Callable[[Literal["create", "list", "show"], ScopedFailure], None]
     made: Callable[[], int]
 
     def use(self, story: Callable[[Api], Awaitable[Any]]) -> Any:
@@ -61,7 +61,7 @@ def _in_memory() -> Implementation:
     api = MemoryApi(time.time, settle=SETTLE)
     api.snapshots[SNAPSHOT] = Snapshot(id=SNAPSHOT, volume_id=VOLUME, status="available")
     refusal = ApiError(Category.UNAVAILABLE, "no service", status=503)
-    faults: dict[Trouble, object] = {
+    faults: dict[ScopedFailure, object] = {
         "cut_before": CutBefore(),
         "cut_after": CutAfter(),
         "late_commit": LateCommit(LATE),
@@ -69,7 +69,7 @@ def _in_memory() -> Implementation:
     }
     calls = {"create": "create", "list": "find", "show": "show"}
 
-    def trouble(route: str, what: Trouble) -> None:
+    def trouble(route: str, what: ScopedFailure) -> None:
         if what == "fail_later":
             api.end_in_error("no space")
             return
@@ -80,7 +80,7 @@ def _in_memory() -> Implementation:
 
 def _emulated(emulator: Emulator) -> Implementation:
     emulator.declare_snapshots([{"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}])
-    faults: dict[Trouble, dict[str, object]] = {
+    faults: dict[ScopedFailure, dict[str, object]] = {
         "cut_before": {"effect": "drop_before"},
         "cut_after": {"effect": "drop_after"},
         "late_commit": {"effect": "late_commit", "seconds": LATE},
@@ -88,7 +88,7 @@ def _emulated(emulator: Emulator) -> Implementation:
         "fail_later": {"effect": "fail_later", "fail_reason": "no space"},
     }
 
-    def trouble(route: str, what: Trouble) -> None:
+    def trouble(route: str, what: ScopedFailure) -> None:
         emulator.set_faults([{"route": route, "times": 1, **faults[what]}])
 
     def make() -> Api:
@@ -181,7 +181,7 @@ def test_another_snapshot_or_project_finds_nothing(implementation: Implementatio
 
 @pytest.mark.parametrize(("what", "made"), [("cut_before", 0), ("cut_after", 1)])
 def test_a_cut_create_is_in_doubt_and_a_look_tells(
-    implementation: Implementation, what: Trouble, made: int
+    implementation: Implementation, what: ScopedFailure, made: int
 ) -> None:
     """The same error whether the work was done or not."""
     implementation.trouble("create", what)
@@ -222,7 +222,9 @@ def test_a_refused_create_makes_nothing_and_the_next_works(implementation: Imple
 
 
 @pytest.mark.parametrize("what", ["cut_before", "refuse"])
-def test_a_look_that_fails_is_an_error_and_no_absence(implementation: Implementation, what: Trouble) -> None:
+def test_a_look_that_fails_is_an_error_and_no_absence(
+    implementation: Implementation, what: ScopedFailure
+) -> None:
     """Absent and unknown are two answers."""
     implementation.trouble("list", what)
 
@@ -293,7 +295,7 @@ def test_a_full_backup_in_error_is_no_parent(implementation: Implementation) -> 
 
 @pytest.mark.parametrize("what", ["cut_before", "refuse"])
 def test_asking_for_a_full_backup_in_trouble_is_an_error(
-    implementation: Implementation, what: Trouble
+    implementation: Implementation, what: ScopedFailure
 ) -> None:
     """Not known is neither yes nor no."""
     implementation.trouble("list", what)

@@ -7,7 +7,7 @@ import pika
 import pytest
 
 from events.message import Message
-from handler.backup.breaker import FIRST_PAUSE, Intake, Trouble
+from handler.backup.breaker import FIRST_PAUSE, CircuitBreaker, ScopedFailure
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
 from handler.broker.link import Tls, connect
@@ -38,8 +38,8 @@ class Clock:
 class Story:
     """The first message tells of everybody's trouble, the second one is the end."""
 
-    def __init__(self, intake: Intake, clock: Clock, reads: int) -> None:
-        self.intake = intake
+    def __init__(self, breaker: CircuitBreaker, clock: Clock, reads: int) -> None:
+        self.breaker = breaker
         self.clock = clock
         self.reads = reads
         self.handled = 0
@@ -50,7 +50,7 @@ class Story:
         if self.handled == 2:
             self.over.set()
             return
-        self.intake.went_wrong(Trouble("everybody", "down"))
+        self.breaker.record_failure(ScopedFailure("service", "down"))
         self.clock.jump_in = self.reads
 
 
@@ -66,14 +66,14 @@ def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads:
             for body in (b"one", b"two"):
                 await publisher.publish("", unique, body, pika.BasicProperties(delivery_mode=2))
             clock = Clock()
-            intake = Intake(1, clock, doubt_pause=1.0)
-            story = Story(intake, clock, reads)
+            breaker = CircuitBreaker(1, clock, doubt_pause=1.0)
+            story = Story(breaker, clock, reads)
             shift = Shift(
                 link=link,
                 topology=cast("Topology", _Queue(unique)),
                 process=cast("Process", story),
                 outbox=cast("Outbox", None),
-                intake=intake,
+                breaker=breaker,
                 figures=Figures(),
                 clock=clock,
             )

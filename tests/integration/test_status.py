@@ -113,7 +113,7 @@ def test_a_worker_tells_what_it_does(settings: Settings) -> None:
                 return alive, ready, await _until(port, "/metrics", wanted)
 
     alive, ready, metrics = asyncio.run(run())
-    assert (200, "running") == (alive, json.loads(ready)["intake"])
+    assert (200, "closed") == (alive, json.loads(ready)["circuit_breaker"])
     for line in (
         'snapshot_backup_events_total{form="cloudevents"} 1.0',
         'snapshot_backup_api_calls_total{route="create",status="202"} 1.0',
@@ -132,11 +132,11 @@ def test_while_the_api_is_down_the_metrics_say_so(settings: Settings) -> None:
         async with _worker(settings) as port:
             await _until(port, "/readyz", '"ready": true')
             await _publish(settings, 2)
-            await _until(port, "/metrics", 'intake_trouble{why="unavailable"} 1.0')
+            await _until(port, "/metrics", 'circuit_breaker_reason{why="unavailable"} 1.0')
             return await asyncio.to_thread(_get, port, "/readyz")
 
     status, body = asyncio.run(run())
-    assert (200, True) == (status, json.loads(body)["intake"].endswith("(unavailable)"))
+    assert (200, True) == (status, json.loads(body)["circuit_breaker"].endswith("(unavailable)"))
 
 
 def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) -> None:
@@ -194,7 +194,7 @@ async def _fail(settings: Settings) -> str:
     async with bootstrap.parts(settings) as parts:
         body = json.dumps(cloud_event(3)).encode()
         handled = await parts.process(broker).handle(Message(body))
-        seen += [repr(parts), repr(handled), repr(vars(parts.intake))]
+        seen += [repr(parts), repr(handled), repr(vars(parts.breaker))]
         async with watched(parts, make_worker(parts)) as port:
             if port:
                 seen += [(await asyncio.to_thread(_get, port, path))[1] for path in ("/metrics", "/readyz")]
@@ -226,4 +226,4 @@ def test_no_secret_is_seen_anywhere(way: str, tmp_path: Path) -> None:
         root.setLevel(level)
     written = lines.text.getvalue()
     assert (False, False) == (MARK in seen, MARK in written)
-    assert "intake.paused" in written or "message.failed" in written
+    assert "breaker.open" in written or "message.failed" in written

@@ -55,10 +55,10 @@ class FunctionWorld(World):
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=LADDER)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + PLENTY
-        means = Means(self.broker, self._process_for, self.intake, settings, lost, self.clock)
+        means = Means(self.broker, self._process_for, self.breaker, settings, lost, self.clock)
         return Batch(means, Deadline(soft=end, hard=end))
 
     def _process_for(self, outbox: Outbox) -> Process:
         stepped = SteppedLedger(self.ledger, self.steps)
-        tools = Tools(SteppedApi(self.api, self.steps), stepped, self.intake, self.terms, self.clock)
+        tools = Tools(SteppedApi(self.api, self.steps), stepped, self.breaker, self.terms, self.clock)
         return Process(tools=tools, outbox=outbox, chooser=self.chooser, notify=self.handled.append)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from events.message import Message
 from events.outcome import Outcome
-from handler.backup.breaker import Intake
+from handler.backup.breaker import CircuitBreaker
 from handler.backup.hooks import Handled
 from handler.backup.policy import Limits
 from handler.backup.process import Process
@@ -69,11 +69,11 @@ class World:
     def start(self) -> None:
         """Start a process: what it knew before is what the ledger and the broker know."""
         self.ledger = self._open_ledger()
-        self.intake = Intake(self.concurrency, self.steady, doubt_pause=self.terms.limits.ladder[0])
+        self.breaker = CircuitBreaker(self.concurrency, self.steady, doubt_pause=self.terms.limits.ladder[0])
         self.process = self.new_process()
 
     def new_process(self, ledger: Book | None = None) -> Process:
-        """Make a process of the present ledger and intake, or a neighbour's with a ledger of its own."""
+        """Make a process of the present ledger and circuit breaker, or one with another ledger."""
         return Process(
             tools=self.tools(ledger), outbox=self.broker, chooser=self.chooser, notify=self.handled.append
         )
@@ -81,7 +81,7 @@ class World:
     def tools(self, ledger: Book | None = None) -> Tools:
         """Return what a process works with."""
         stepped = SteppedLedger(ledger or self.ledger, self.steps)
-        return Tools(SteppedApi(self.api, self.steps), stepped, self.intake, self.terms, self.clock)
+        return Tools(SteppedApi(self.api, self.steps), stepped, self.breaker, self.terms, self.clock)
 
     def _open_ledger(self) -> Book:
         if self.kind == "sqlite":

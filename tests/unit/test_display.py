@@ -44,7 +44,7 @@ def test_plain_lines_say_form_outcome_what_and_why() -> None:
     assert "  1.2s  cinder       completed  a nightly snapshot - backup 6c1f0b7a\n" == out.getvalue()
 
 
-def test_of_many_events_plain_lines_tell_what_went_wrong_only() -> None:
+def test_of_many_events_plain_lines_tell_what_record_failure_only() -> None:
     """Ten thousand lines of success help nobody."""
     out = io.StringIO()
     plain = Plain(out, many=True)

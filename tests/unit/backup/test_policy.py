@@ -58,7 +58,7 @@ def test_missing_rights_fail_at_once() -> None:
 @pytest.mark.parametrize("status", [401, 402, None])
 def test_a_refused_sign_in_is_everybody_s_trouble(status: int | None) -> None:
     """Nothing is counted: it is not this message's fault."""
-    assert Decision("wait", C.DENIED, "everybody", 5.0) == _decide(C.DENIED, status=status)
+    assert Decision("wait", C.DENIED, "service", 5.0) == _decide(C.DENIED, status=status)
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(0, 5.0), (1, 30.0)], ids=["first try", "second try"])

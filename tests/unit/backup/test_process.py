@@ -310,7 +310,7 @@ def test_a_ledger_out_of_reach_stops_everybody(monkeypatch: pytest.MonkeyPatch) 
 
     world = Down()
     assert MADE == handle(world, message(1))
-    assert "ledger: locked" == world.intake.reason or world.intake.reason is None
+    assert "ledger: locked" == world.breaker.reason or world.breaker.reason is None
     assert 1 == world.api.calls["create"]
 
 

@@ -32,7 +32,7 @@ def test_a_message_that_cannot_be_handled_leaves_the_others_to_their_end() -> No
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=LADDER)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + 60.0
-        means = Means(world.broker, lambda _outbox: world.process, world.intake, settings, lost, world.clock)
+        means = Means(world.broker, lambda _outbox: world.process, world.breaker, settings, lost, world.clock)
         batch = Batch(means, Deadline(soft=end, hard=end))
         assert [bad] == await batch.run([bad, *(message(number) for number in range(9))])
         assert 9 == batch.kinds["accepted"]

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from events.errors import EventIds
 from events.message import State
 from events.outcome import Category, Failure
-from handler.backup.breaker import Intake, Trouble
+from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.hooks import Call, Handled, Published
 from handler.backup.ports import Key
 from handler.backup.result import Kind, Reply, Wait
@@ -37,10 +37,12 @@ class Case:
     def __init__(self) -> None:
         self.clock = Clock()
         self.figures = Figures()
-        self.intake = Intake(8, self.clock, doubt_pause=5.0)
+        self.breaker = CircuitBreaker(8, self.clock, doubt_pause=5.0)
         self.ledger = MemoryLedger(self.clock)
         worker = cast("Worker", _Worker())
-        self.page = Metrics(Sources(self.figures, self.intake, worker, self.ledger, NAMES, lambda: 1024)).page
+        self.page = Metrics(
+            Sources(self.figures, self.breaker, worker, self.ledger, NAMES, lambda: 1024)
+        ).page
 
     def handled(self, kind: Kind, state: State, reply: Reply | None = None) -> None:
         """Count a message that was handled now."""
@@ -142,10 +144,10 @@ def test_sign_ins_are_counted_by_result(case: Case, status: int | None, result: 
 
 def test_a_pause_says_why(case: Case) -> None:
     """State and trouble are gauges; nothing may be in hand."""
-    case.intake.went_wrong(Trouble("everybody", "401", why="denied"))
-    assert ({("paused",): 1.0}, {("denied",): 1.0}, {}) == (
-        case.values("intake_state"),
-        case.values("intake_trouble"),
+    case.breaker.record_failure(ScopedFailure("service", "401", why="denied"))
+    assert ({("open",): 1.0}, {("denied",): 1.0}, {}) == (
+        case.values("circuit_breaker_state"),
+        case.values("circuit_breaker_reason"),
         case.values("concurrency"),
     )
 

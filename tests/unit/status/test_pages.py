@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from handler.backup.breaker import Intake, Trouble
+from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.errors import SettingsError
 from handler.ledger.memory import MemoryLedger
 from handler.status import server
@@ -104,14 +104,14 @@ class Case:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.intake = Intake(8, self.clock, doubt_pause=5.0)
+        self.breaker = CircuitBreaker(8, self.clock, doubt_pause=5.0)
         self.worker = _Worker()
         self.ledger = MemoryLedger(self.clock)
         self.ledger.figures.count(1)
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Ask /readyz."""
-        answer = Readiness(cast("Worker", self.worker), self.intake, self.ledger).page()
+        answer = Readiness(cast("Worker", self.worker), self.breaker, self.ledger).page()
         return answer.status.value, json.loads(answer.body)
 
 
@@ -121,7 +121,7 @@ def case() -> Case:
     return Case()
 
 
-READY = {"ready": True, "broker": "ok", "ledger": "ok", "sign_in": "ok", "intake": "running"}
+READY = {"ready": True, "broker": "ok", "ledger": "ok", "sign_in": "ok", "circuit_breaker": "closed"}
 
 
 def test_a_worker_that_consumes_is_ready(case: Case) -> None:
@@ -144,14 +144,17 @@ def test_without_a_consumer_it_is_not_ready(case: Case) -> None:
 def test_a_pause_for_the_api_is_ready(case: Case) -> None:
     """Nothing is consumed on purpose, and no restart would help."""
     case.worker.shift = _Shift(consuming=False)
-    case.intake.went_wrong(Trouble("everybody", "503", why="unavailable"))
-    assert (200, READY | {"intake": "paused (unavailable)"}) == case.ask()
+    case.breaker.record_failure(ScopedFailure("service", "503", why="unavailable"))
+    assert (200, READY | {"circuit_breaker": "open (unavailable)"}) == case.ask()
 
 
 def test_a_refused_sign_in_is_not_ready(case: Case) -> None:
     """A release with a wrong password must not replace one that works."""
-    case.intake.went_wrong(Trouble("everybody", "401", why="denied"))
-    assert (503, READY | {"ready": False, "sign_in": "refused", "intake": "paused (denied)"}) == case.ask()
+    case.breaker.record_failure(ScopedFailure("service", "401", why="denied"))
+    assert (
+        503,
+        READY | {"ready": False, "sign_in": "refused", "circuit_breaker": "open (denied)"},
+    ) == case.ask()
 
 
 def test_a_ledger_out_of_reach_is_not_ready(case: Case) -> None:
@@ -165,7 +168,7 @@ def test_a_ledger_that_nobody_has_used_is_asked(case: Case) -> None:
     case.ledger.figures.reachable = None
 
     async def run() -> None:
-        readiness = Readiness(cast("Worker", case.worker), case.intake, case.ledger)
+        readiness = Readiness(cast("Worker", case.worker), case.breaker, case.ledger)
         asking = asyncio.create_task(readiness.keep_asking())
         await asyncio.sleep(0)
         asking.cancel()

@@ -12,7 +12,7 @@ import handler
 from events.errors import EventIds
 from events.message import State
 from events.outcome import Category, Failure
-from handler.backup.hooks import Handled, IntakeChange
+from handler.backup.hooks import BreakerChange, Handled
 from handler.backup.result import Kind, Reply
 from handler.telemetry.actions import ACTIONS
 from handler.telemetry.counters import Figures
@@ -204,7 +204,7 @@ def test_the_summary_counts_since_the_last_one(clock: Clock, caplog: pytest.LogC
         figures.handled(_handled(kind), now=2.0)
         journal.handled(_handled(kind))
     clock.advance(60.0)
-    journal.summarise(in_hand=3, intake="running")
+    journal.summarise(in_hand=3, breaker="closed")
     last = vars(caplog.records[-1])
     assert "30 events in, 28 accepted, 2 failed quota (0.5/s), 3 in hand" == last["message"]
     assert 18 == last["lines_left_out"]
@@ -214,15 +214,15 @@ def test_where_nothing_was_done_nothing_is_summarised(
     journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An idle worker is silent."""
-    journal.summarise(in_hand=0, intake="running")
+    journal.summarise(in_hand=0, breaker="closed")
     assert [] == caplog.records
 
 
 def test_a_pause_is_told_with_its_reason(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
     """And for how long it will be."""
-    journal.intake_changed(IntakeChange("paused", "denied", "401 no", 120.0))
+    journal.breaker_changed(BreakerChange("open", "denied", "401 no", 120.0))
     last = caplog.records[-1]
-    assert ("intake.paused", "denied", "nothing is fetched for 120 s: 401 no") == (
+    assert ("breaker.open", "denied", "nothing is fetched for 120 s: 401 no") == (
         last.__dict__["action"],
         last.__dict__["why"],
         last.message,

@@ -39,7 +39,7 @@ class Traced:
         self.telemetry = Telemetry(self.tracing)
         self.world = World()
         world = self.world
-        tools = Tools(world.api, world.ledger, world.intake, world.terms, world.clock)
+        tools = Tools(world.api, world.ledger, world.breaker, world.terms, world.clock)
         world.process = Process(
             tools=tools,
             outbox=world.broker,
