@@ -12,7 +12,7 @@ from typing import Any, Final
 from events.errors import EventIds, InvalidEvent, MalformedEvent
 from events.message import WAITING
 from events.outcome import TYPES
-from events.reading import Letter, cut, parse_object, plain_id, snapshot_event, some_ids
+from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids, truncate
 from events.snapshot import ForeignEvent, SnapshotEvent
 from events.sources import cts
 
@@ -87,7 +87,7 @@ def _read(
             "bad_waiting", "a waiting message that is damaged or nested", _ids(attributes, data)
         )
     raise MalformedEvent(
-        "unknown_type", f"CloudEvents type {cut(type_)!r} is not known here", _ids(attributes, data)
+        "unknown_type", f"CloudEvents type {truncate(type_)!r} is not known here", _ids(attributes, data)
     )
 
 
@@ -109,7 +109,7 @@ def _completed(
 def _check(attributes: Mapping[str, Any], data: object) -> None:
     """Check the four required attributes."""
     if (version := attributes.get("specversion")) != "1.0":
-        what = f"CloudEvents specversion {cut(version)!r} is not 1.0"
+        what = f"CloudEvents specversion {truncate(version)!r} is not 1.0"
         raise MalformedEvent("unknown_version", what, _ids(attributes, data))
     for name in ("id", "source", "type"):
         if not isinstance(value := attributes.get(name), str) or not value:

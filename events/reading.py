@@ -70,7 +70,7 @@ def plain_id(value: object) -> str | None:
     return value if isinstance(value, str) and _PLAIN_ID.fullmatch(value) else None
 
 
-def cut(value: object) -> str | None:
+def truncate(value: object) -> str | None:
     """Return a text from outside as far as it may be told in an error; None for what is no text."""
     return value[:ID_LIMIT] if isinstance(value, str) and value else None
 
@@ -88,11 +88,11 @@ def some_ids(event_id: object, source: object, type_: object, data: object) -> E
     fields = data if isinstance(data, Mapping) else {}
     return EventIds(
         event_id=plain_id(event_id),
-        source=cut(source),
-        type=cut(type_),
-        project_id=cut(fields.get("project_id")),
-        volume_id=cut(fields.get("volume_id")),
-        snapshot_id=cut(fields.get("snapshot_id")),
+        source=truncate(source),
+        type=truncate(type_),
+        project_id=truncate(fields.get("project_id")),
+        volume_id=truncate(fields.get("volume_id")),
+        snapshot_id=truncate(fields.get("snapshot_id")),
     )
 
 

@@ -12,7 +12,7 @@ from handler.backup.policy import Limits
 from handler.backup.ports import Api, Outbox
 from handler.backup.process import Process
 from handler.backup.selection import Chooser
-from handler.backup.services import Terms, Tools
+from handler.backup.services import MessageSettings, Services
 from handler.broker.link import Link, Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import DELIVERY_LIMIT, Topology
@@ -47,7 +47,7 @@ async def open_link(settings: Settings) -> Link:
     return await connect([url.get_secret_value() for url in settings.amqp_url], tls)
 
 
-def terms(settings: Settings) -> Terms:
+def message_settings(settings: Settings) -> MessageSettings:
     """Collect the settings that the story of a message depends on."""
     limits = Limits(
         ladder=settings.wait_ladder,
@@ -55,7 +55,7 @@ def terms(settings: Settings) -> Terms:
         max_age=settings.max_age,
         settle_time=settings.vbs_timeout,
     )
-    return Terms(
+    return MessageSettings(
         limits=limits,
         default_project=settings.vbs_project_id,
         max_body_bytes=settings.max_body_bytes,
@@ -78,9 +78,9 @@ class Parts(NamedTuple):
 
     def process(self, outbox: Outbox) -> Process:
         """Make the process that publishes through ``outbox``."""
-        tools = Tools(self.api, self.ledger, self.breaker, terms(self.settings), time.time)
+        services = Services(self.api, self.ledger, self.breaker, message_settings(self.settings), time.time)
         return Process(
-            tools=tools,
+            services=services,
             outbox=outbox,
             chooser=self.chooser,
             notify=self.telemetry.handled,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from events.errors import MalformedEvent
-from events.reading import Letter, cut, parse_object, plain_id, snapshot_event, some_ids, told_of
+from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids, told_of, truncate
 from events.snapshot import ForeignEvent, SnapshotEvent
 
 CREATED: Final = "snapshot.create.end"
@@ -25,7 +25,7 @@ def read_wrapped(letter: Letter) -> SnapshotEvent | ForeignEvent:
     """Read an oslo 2.x envelope, whose message is JSON text inside JSON. Raises ``EventError``."""
     version, text = letter.value.get("oslo.version"), letter.value["oslo.message"]
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        raise MalformedEvent("unknown_version", f"oslo.version {cut(version)!r} is not 2.x")
+        raise MalformedEvent("unknown_version", f"oslo.version {truncate(version)!r} is not 2.x")
     if not isinstance(text, str):
         raise MalformedEvent("bad_field", "oslo.message: must be a text")
     return _read(letter, parse_object(text), "cinder-v2")
@@ -48,7 +48,7 @@ def _read(letter: Letter, notification: Mapping[str, Any], form: str) -> Snapsho
         letter,
         form=form,
         event_id=plain_id(notification.get("message_id")),
-        source=cut(notification.get("publisher_id")) or "cinder",
+        source=truncate(notification.get("publisher_id")) or "cinder",
         type_=CREATED,
         data=told_of(
             project_id=payload.get("tenant_id"),

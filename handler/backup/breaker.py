@@ -9,7 +9,7 @@ circuit breaker opens too.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from handler.backup.hooks import BreakerChange, OnBreakerChange, unheard
+from handler.backup.hooks import BreakerChange, OnBreakerChange, noop
 
 BreakerState = Literal["closed", "half_open", "open"]
 
@@ -40,7 +40,7 @@ class CircuitBreaker:
         clock: Callable[[], float],
         *,
         doubt_pause: float,
-        notify: OnBreakerChange = unheard,
+        notify: OnBreakerChange = noop,
     ) -> None:
         self._full = concurrency
         self._clock = clock

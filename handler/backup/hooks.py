@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from events.errors import EventIds
 from events.message import State
-from handler.backup.result import Kind, Reply, Wait
+from handler.backup.result import Delay, Kind, Result
 
 Route = Literal["create", "list", "show", "snapshot", "token"]
 PublishedKind = Literal["outcome", "wait", "dead_letter", "other"]
@@ -26,28 +26,28 @@ class Handled(NamedTuple):
     kind: Kind
     ids: EventIds
     state: State
-    reply: Reply | None = None
+    result: Result | None = None
     form: str | None = None
 
     @property
     def category(self) -> str | None:
         """The category of a failure."""
-        return self.reply.bury.category.value if self.reply and self.reply.bury else None
+        return self.result.dead_letter.category.value if self.result and self.result.dead_letter else None
 
     @property
-    def wait(self) -> Wait | None:
+    def delay(self) -> Delay | None:
         """Until when and why it waits, if it does."""
-        return self.reply.wait if self.reply else None
+        return self.result.delay if self.result else None
 
     @property
     def reason(self) -> str | None:
         """The category of a failure, or why the message waits."""
-        return self.category or (self.wait.state.reason if self.wait else None)
+        return self.category or (self.delay.state.reason if self.delay else None)
 
     @property
     def backup_id(self) -> str | None:
         """The backup that was made of the snapshot, as far as it is known."""
-        backup = getattr(self.reply.tell, "backup", None) if self.reply else None
+        backup = getattr(self.result.outcome, "backup", None) if self.result else None
         return backup.id if backup else self.state.backup_id
 
 
@@ -103,5 +103,5 @@ Follow = Callable[[EventIds, str | None], AbstractContextManager[str | None]]
 one that is passed on."""
 
 
-def unheard(_told: object) -> None:
+def noop(_told: object) -> None:
     """Listen to nothing."""

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from events.message import WaitReason
 from events.outcome import AcceptedBackup, Category, Failure
-from handler.backup import result as replies
+from handler.backup import result as results
 from handler.backup.policy import Decision, absence_is_certain
 from handler.backup.ports import Backup, Doubt, Ours
 from handler.backup.request import BackupRequest
-from handler.backup.result import Case, Reply
-from handler.backup.services import Tools
+from handler.backup.result import Job, Result
+from handler.backup.services import Services
 from handler.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -26,90 +26,90 @@ _COMPLETE = frozenset({"available", "backing-up"})
 class Looking:
     """Looks, and says what follows: a found backup, a reply, or None where nothing stands in the way."""
 
-    def __init__(self, tools: Tools) -> None:
-        self.tools = tools
+    def __init__(self, services: Services) -> None:
+        self.services = services
 
-    async def for_backup(self, case: Case, claim: Ours) -> AcceptedBackup | Reply | None:
+    async def for_backup(self, job: Job, claim: Ours) -> AcceptedBackup | Result | None:
         """Look for a backup that may exist already. None means: there is none, and it may be sent (again)."""
-        doubt, now = claim.doubt, self.tools.clock()
+        doubt, now = claim.doubt, self.services.clock()
         if doubt and now < doubt.look_after:
-            await self.tools.ledger.doubt(claim, doubt)
-            return replies.looks_later(case, doubt, doubt.look_after - now)
-        wanted = case.request
+            await self.services.ledger.doubt(claim, doubt)
+            return results.look_up_later(job, doubt, doubt.look_after - now)
+        wanted = job.request
         try:
-            found = await self.tools.api.find(
-                case.project_id, wanted.volume_id, wanted.snapshot_id, wanted.name
+            found = await self.services.api.find(
+                job.project_id, wanted.volume_id, wanted.snapshot_id, wanted.name
             )
         except ApiError as error:
-            return await self._unknown(case, claim, error)
-        self.tools.breaker.record_success()
-        if backup := _best([each for each in found if not _is_spoiled(each, claim)], case):
+            return await self._unknown(job, claim, error)
+        self.services.breaker.record_success()
+        if backup := _best([each for each in found if not _is_spoiled(each, claim)], job):
             return AcceptedBackup(id=backup.id, name=backup.detail.name)
         if doubt is None or absence_is_certain(
-            lookups=doubt.looks + 1, seconds=now - doubt.since, limits=self.tools.limits
+            lookups=doubt.looks + 1, seconds=now - doubt.since, limits=self.services.limits
         ):
             return None
-        return await self._again(case, claim, doubt)
+        return await self._again(job, claim, doubt)
 
-    async def for_snapshot(self, case: Case, claim: Ours) -> Reply | None:
+    async def for_snapshot(self, job: Job, claim: Ours) -> Result | None:
         """Ask whether a snapshot that was only requested is complete. None means: it is."""
         try:
-            snapshot = await self.tools.api.show_snapshot(case.project_id, case.request.snapshot_id)
+            snapshot = await self.services.api.show_snapshot(job.project_id, job.request.snapshot_id)
         except ApiError as error:
-            return await self._unknown(case, claim, error)
-        self.tools.breaker.record_success()
+            return await self._unknown(job, claim, error)
+        self.services.breaker.record_success()
         if snapshot is not None and snapshot.status in _COMPLETE:
             return None
-        now = self.tools.clock()
-        case = case._replace(state=case.state.seen() if snapshot else case.state.missed(now))
-        if failure := self._never_complete(snapshot.status if snapshot else None, case):
-            return await self.tools.fail(case, claim, failure)
-        await self.tools.ledger.release(claim)
-        return replies.waits(case, "check", self.tools.limits.rung(case.state.waits))
+        now = self.services.clock()
+        job = job._replace(state=job.state.seen() if snapshot else job.state.missed(now))
+        if failure := self._never_complete(snapshot.status if snapshot else None, job):
+            return await self.services.fail(job, claim, failure)
+        await self.services.ledger.release(claim)
+        return results.delayed(job, "check", self.services.limits.rung(job.state.waits))
 
-    async def for_parent(self, case: Case, claim: Ours) -> BackupRequest | Reply:
+    async def for_parent(self, job: Job, claim: Ours) -> BackupRequest | Result:
         """Return the request to send: incremental where that was left to the backups that there are."""
-        if not case.choice.incremental_if_possible:
-            return case.request
+        if not job.choice.incremental_if_possible:
+            return job.request
         try:
-            full = await self.tools.api.has_full_backup(case.project_id, case.request.volume_id)
+            full = await self.services.api.has_full_backup(job.project_id, job.request.volume_id)
         except ApiError as error:
-            return await self._unknown(case, claim, error)
-        return case.request.model_copy(update={"incremental": full})
+            return await self._unknown(job, claim, error)
+        return job.request.model_copy(update={"incremental": full})
 
-    def _never_complete(self, status: str | None, case: Case) -> Failure | None:
-        state, now = case.state, self.tools.clock()
+    def _never_complete(self, status: str | None, job: Job) -> Failure | None:
+        state, now = job.state, self.services.clock()
         if status is None:
             seconds = now - (state.absent_since or now)
-            if absence_is_certain(lookups=state.absences, seconds=seconds, limits=self.tools.limits):
+            if absence_is_certain(lookups=state.absences, seconds=seconds, limits=self.services.limits):
                 return Failure(category=Category.NOT_FOUND, message="the API knows no such snapshot")
             return None
         if status.startswith("error") or status == "deleting":
             return Failure(category=Category.REFUSED, message=f"the snapshot is in status {status}")
-        if now - state.first_seen > self.tools.limits.max_age:
+        if now - state.first_seen > self.services.limits.max_age:
             message = f"the snapshot is still {status} after MAX_AGE"
             return Failure(category=Category.EXPIRED, message=message)
         return None
 
-    async def _again(self, case: Case, claim: Ours, doubt: Doubt) -> Reply:
+    async def _again(self, job: Job, claim: Ours, doubt: Doubt) -> Result:
         """One absence more, which proves little yet: look again after a longer wait."""
-        seconds = self.tools.limits.rung(doubt.looks + 1)
-        later = Doubt(doubt.since, doubt.looks + 1, self.tools.clock() + seconds)
-        await self.tools.ledger.doubt(claim, later)
-        return replies.looks_later(case, later, seconds)
+        seconds = self.services.limits.rung(doubt.looks + 1)
+        later = Doubt(doubt.since, doubt.looks + 1, self.services.clock() + seconds)
+        await self.services.ledger.doubt(claim, later)
+        return results.look_up_later(job, later, seconds)
 
-    async def _unknown(self, case: Case, claim: Ours, error: ApiError) -> Reply:
+    async def _unknown(self, job: Job, claim: Ours, error: ApiError) -> Result:
         """Act on a lookup that failed: the backup may exist, so nothing may be sent."""
-        decision = self.tools.judge(case, error)
-        case = case.tried() if decision.counted else case
+        decision = self.services.classify(job, error)
+        job = job.attempted() if decision.counted else job
         if decision.action == "fail":
             category = Category.IN_DOUBT if claim.doubt else decision.category
-            return await self.tools.fail(case, claim, replies.failure(error, category))
+            return await self.services.fail(job, claim, results.failure(error, category))
         if claim.doubt:
-            await self.tools.ledger.doubt(claim, claim.doubt)
-            return replies.looks_later(case, claim.doubt, decision.seconds)
-        await self.tools.ledger.release(claim)
-        return replies.waits(case, wait_reason(decision), decision.seconds)
+            await self.services.ledger.doubt(claim, claim.doubt)
+            return results.look_up_later(job, claim.doubt, decision.seconds)
+        await self.services.ledger.release(claim)
+        return results.delayed(job, wait_reason(decision), decision.seconds)
 
 
 def wait_reason(decision: Decision) -> WaitReason:
@@ -122,16 +122,16 @@ def _is_spoiled(backup: Backup, claim: Ours) -> bool:
     return backup.id in claim.spoiled and backup.status.startswith("error")
 
 
-def _best(found: Sequence[Backup], case: Case) -> Backup | None:
+def _best(found: Sequence[Backup], job: Job) -> Backup | None:
     """The oldest that is not in error; one in error only where there is no other."""
     sound = [backup for backup in found if not backup.status.startswith("error")]
     if len(sound) > 1:
         ids = ", ".join(backup.id for backup in sound)
         log.error(
             "snapshot %s has %d backups: %s",
-            case.request.snapshot_id,
+            job.request.snapshot_id,
             len(sound),
             ids,
-            extra={"action": "backup.second", "snapshot_id": case.request.snapshot_id},
+            extra={"action": "backup.second", "snapshot_id": job.request.snapshot_id},
         )
     return next(iter(sound or found), None)

@@ -13,9 +13,9 @@ from events.errors import EventError, EventIds, InvalidEvent
 from events.message import Message, State
 from events.snapshot import ForeignEvent, SnapshotEvent
 from handler.backup.request import backup_request
-from handler.backup.result import Case
+from handler.backup.result import Job
 from handler.backup.selection import Chooser
-from handler.backup.services import Tools
+from handler.backup.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,15 @@ class Opened(NamedTuple):
 class Opening:
     """Opens messages by the settings."""
 
-    def __init__(self, tools: Tools, chooser: Chooser) -> None:
-        self.tools = tools
+    def __init__(self, services: Services, chooser: Chooser) -> None:
+        self.services = services
         self.chooser = chooser
 
     def open(self, message: Message) -> Opened:
         """Read a message. Never raises."""
-        original, state = open_message(message, now=self.tools.clock())
+        original, state = open_message(message, now=self.services.clock())
         try:
-            event: Event | EventError = decode(original, max_bytes=self.tools.terms.max_body_bytes)
+            event: Event | EventError = decode(original, max_bytes=self.services.settings.max_body_bytes)
         except EventError as error:
             event = error
         except Exception as error:
@@ -64,7 +64,7 @@ class Opening:
             event = InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup")
         return Opened(original, state, event, self._ids(event))
 
-    def case(self, opened: Opened, event: SnapshotEvent | EventError, state: State) -> Case | EventError:
+    def job(self, opened: Opened, event: SnapshotEvent | EventError, state: State) -> Job | EventError:
         """Make the request, by the API's rules and our own; what was wrong before is still wrong."""
         if isinstance(event, EventError):
             return event
@@ -79,7 +79,7 @@ class Opening:
             return InvalidEvent("bad_request", str(error.errors(include_url=False)[0]["msg"]), ids)
         if request.project_id not in (None, project_id):
             return InvalidEvent("other_project", "backup.project_id is not the event's project", ids)
-        return Case(opened.original, state, event, ids, project_id, request, choice)
+        return Job(opened.original, state, event, ids, project_id, request, choice)
 
     def _ids(self, event: Event | EventError) -> EventIds:
         match event:
@@ -88,4 +88,4 @@ class Opening:
             case ForeignEvent():
                 return EventIds(type=event.type)
         ids = ids_of(event)
-        return ids._replace(project_id=ids.project_id or self.tools.terms.default_project)
+        return ids._replace(project_id=ids.project_id or self.services.settings.default_project)

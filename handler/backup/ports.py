@@ -197,11 +197,11 @@ class Outbox(Protocol):
     Every method raises ``ConnectionLost`` when it can no longer matter, since the broker delivers again.
     """
 
-    async def tell(self, outcome: Outcome) -> None:
+    async def publish_outcome(self, outcome: Outcome) -> None:
         """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
 
-    async def wait(self, body: bytes, *, seconds: float) -> None:
+    async def delay(self, body: bytes, *, seconds: float) -> None:
         """Put a wrapped message into the first wait queue whose delay is not shorter."""
 
-    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+    async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""

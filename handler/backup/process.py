@@ -26,15 +26,15 @@ from events.message import Message, State, wrap
 from events.outcome import Category, Failure, outcome
 from events.republish import inert
 from events.snapshot import ForeignEvent
-from handler.backup import result as replies
+from handler.backup import result as results
 from handler.backup.breaker import ScopedFailure
 from handler.backup.hooks import Follow, Handled, Notify
 from handler.backup.lookup import Looking, wait_reason
 from handler.backup.parse import Opened, Opening
 from handler.backup.ports import Doubt, Ended, Made, Ours, Outbox, Taken
-from handler.backup.result import Case, Reply
+from handler.backup.result import Job, Result
 from handler.backup.selection import Chooser
-from handler.backup.services import Tools
+from handler.backup.services import Services
 from handler.backup.tracking import Watching
 from handler.errors import ApiError, ConnectionLost, LedgerUnavailable, Unroutable
 
@@ -53,19 +53,19 @@ class Process:
     def __init__(
         self,
         *,
-        tools: Tools,
+        services: Services,
         outbox: Outbox,
         chooser: Chooser,
         notify: Notify,
         follow: Follow = lambda _ids, traceparent: nullcontext(traceparent),
     ) -> None:
-        self._tools = tools
+        self._services = services
         self._outbox = outbox
         self._notify = notify
         self._follow = follow
-        self._opening = Opening(tools, chooser)
-        self._looking = Looking(tools)
-        self._watching = Watching(tools)
+        self._opening = Opening(services, chooser)
+        self._looking = Looking(services)
+        self._watching = Watching(services)
 
     async def handle(self, message: Message) -> Handled:
         """Handle one message; on return the broker has confirmed everything that replaces it.
@@ -93,10 +93,10 @@ class Process:
 
     async def _last_resort(self, message: Message, error: Exception) -> Handled:
         """Dead-letter the body as it arrived. Nothing of the message is read: reading it may have failed."""
-        now = self._tools.clock()
+        now = self._services.clock()
         text = f"{type(error).__name__} {_WITHIN}"
-        headers = replies.minimal_headers(text, now=now, queue=self._tools.terms.queue)
-        await self._outbox.bury(Message(message.body), headers)
+        headers = results.minimal_headers(text, now=now, queue=self._services.settings.queue)
+        await self._outbox.dead_letter(Message(message.body), headers)
         handled = Handled("failed", EventIds(), State(first_seen=now))
         self._report(handled)
         return handled
@@ -111,166 +111,166 @@ class Process:
     async def _handle(self, opened: Opened, state: State) -> Handled:
         if isinstance(opened.event, ForeignEvent):
             return Handled("ignored", opened.ids, state, form=opened.form)
-        case = self._opening.case(opened, opened.event, state)
-        if isinstance(case, EventError):
-            reply = replies.wrong(case, opened.original)
+        job = self._opening.job(opened, opened.event, state)
+        if isinstance(job, EventError):
+            result = results.rejected(job, opened.original)
         else:
-            reply = await self._safely(case)
-        return await self._deliver(opened, state, reply)
+            result = await self._safely(job)
+        return await self._deliver(opened, state, result)
 
-    async def _safely(self, case: Case) -> Reply:
+    async def _safely(self, job: Job) -> Result:
         """Reply whatever happens: a ledger out of reach is everybody's trouble, a bug this message's own."""
-        limits = self._tools.limits
+        limits = self._services.limits
         try:
-            return await self._reply(case)
+            return await self._work_out(job)
         except LedgerUnavailable as error:
-            self._tools.breaker.record_failure(ScopedFailure("service", f"ledger: {error}", why="ledger"))
-            return replies.waits(case, "pause", limits.rung(0))
+            self._services.breaker.record_failure(ScopedFailure("service", f"ledger: {error}", why="ledger"))
+            return results.delayed(job, "pause", limits.rung(0))
         except Exception as error:
             log.exception(_BUG, extra={"action": "message.bug"})
-            tried = case.tried()
-            if tried.state.attempts < limits.max_attempts:
-                return replies.waits(tried, "retry", limits.rung(case.state.attempts))
+            attempted = job.attempted()
+            if attempted.state.attempts < limits.max_attempts:
+                return results.delayed(attempted, "retry", limits.rung(job.state.attempts))
             message = f"{type(error).__name__} {_WITHIN}"
-            return replies.failed(tried, Failure(category=Category.INVALID, code="bug", message=message))
+            return results.failed(attempted, Failure(category=Category.INVALID, code="bug", message=message))
 
-    async def _reply(self, case: Case) -> Reply:
+    async def _work_out(self, job: Job) -> Result:
         """Find out what becomes of the case: the claim says whose it is and how far it has come."""
-        tools = self._tools
-        if case.choice.skip:
-            return replies.skipped(case, case.choice.skip)
-        if case.state.crashes >= tools.terms.crash_limit:
-            return await self._last_word(case)
-        if seconds := tools.breaker.pause_left() or tools.breaker.park(case.project_id):
-            return replies.waits(case, "pause", seconds)
-        claim = await tools.ledger.claim(case.key, case.cause, replay=case.state.replay is not None)
+        services = self._services
+        if job.choice.skip:
+            return results.skipped(job, job.choice.skip)
+        if job.state.crashes >= services.settings.crash_limit:
+            return await self._last_word(job)
+        if seconds := services.breaker.pause_left() or services.breaker.park(job.project_id):
+            return results.delayed(job, "pause", seconds)
+        claim = await services.ledger.claim(job.key, job.cause, replay=job.state.replay is not None)
         match claim:
             case Ended():
-                return replies.ended(case, claim)
-            case Made() if case.state.reason == "watch":
-                return await self._watching.watch(case, claim.backup.id, accepted_at=claim.made_at)
+                return results.finished(job, claim)
+            case Made() if job.state.reason == "watch":
+                return await self._watching.watch(job, claim.backup.id, accepted_at=claim.made_at)
             case Made():
-                return self._watching.accepted(case, claim.backup, made_at=claim.made_at, found=False)
+                return self._watching.accepted(job, claim.backup, made_at=claim.made_at, found=False)
             case Taken():
-                return replies.waits(case, "retry", claim.until - tools.clock())
-            case Ours() if case.state.reason == "watch" and case.state.backup_id:
-                return await self._watch_unremembered(case, claim, case.state.backup_id)
+                return results.delayed(job, "retry", claim.until - services.clock())
+            case Ours() if job.state.reason == "watch" and job.state.backup_id:
+                return await self._watch_unremembered(job, claim, job.state.backup_id)
             case Ours():
-                return await self._make_or_abandon(case, case.in_doubt(claim))
+                return await self._make_or_abandon(job, job.in_doubt(claim))
             case _:
                 assert_never(claim)
 
-    async def _last_word(self, case: Case) -> Reply:
+    async def _last_word(self, job: Job) -> Result:
         """Tell what is known and begin nothing: at its next return the broker buries it without a word."""
-        state = case.state
-        known = await self._tools.ledger.give_up(
-            case.key,
-            case.cause,
+        state = job.state
+        known = await self._services.ledger.give_up(
+            job.key,
+            job.cause,
             _deadly(state.crashes),
             attempts=state.attempts,
             watched=state.reason == "watch",
             replay=state.replay is not None,
         )
         if isinstance(known, Made):
-            return self._watching.accepted(case, known.backup, made_at=known.made_at, found=False)
-        return replies.ended(case, known)
+            return self._watching.accepted(job, known.backup, made_at=known.made_at, found=False)
+        return results.finished(job, known)
 
-    async def _make_or_abandon(self, case: Case, claim: Ours) -> Reply:
+    async def _make_or_abandon(self, job: Job, claim: Ours) -> Result:
         """Make the backup; a claim that nobody settled lapses instead of being renewed for ever."""
         try:
-            return await self._make(case, claim)
+            return await self._make(job, claim)
         except BaseException:
-            self._tools.ledger.abandon(claim)
+            self._services.ledger.abandon(claim)
             raise
 
-    async def _make(self, case: Case, claim: Ours) -> Reply:
+    async def _make(self, job: Job, claim: Ours) -> Result:
         """Make the backup that is ours to make, looking first wherever it may exist already."""
-        tools = self._tools
-        if case.event.proves == "requested" and (reply := await self._looking.for_snapshot(case, claim)):
-            return reply
-        found = await self._looking.for_backup(case, claim) if claim.doubt or claim.ask_first else None
-        if isinstance(found, Reply):
+        services = self._services
+        if job.event.proves == "requested" and (result := await self._looking.for_snapshot(job, claim)):
+            return result
+        found = await self._looking.for_backup(job, claim) if claim.doubt or claim.ask_first else None
+        if isinstance(found, Result):
             return found
         if found:
-            await tools.ledger.made(claim, found)
-            return self._watching.accepted(case, found, made_at=tools.clock(), found=True)
-        wanted = await self._looking.for_parent(case, claim)
-        if isinstance(wanted, Reply):
+            await services.ledger.made(claim, found)
+            return self._watching.accepted(job, found, made_at=services.clock(), found=True)
+        wanted = await self._looking.for_parent(job, claim)
+        if isinstance(wanted, Result):
             return wanted
-        if not await tools.ledger.holds(claim):
-            await tools.ledger.release(claim)
-            return replies.waits(case, "retry", tools.limits.rung(0))
+        if not await services.ledger.holds(claim):
+            await services.ledger.release(claim)
+            return results.delayed(job, "retry", services.limits.rung(0))
         try:
-            backup = await tools.api.create(case.project_id, wanted)
+            backup = await services.api.create(job.project_id, wanted)
         except ApiError as error:
-            return await self._not_made(case, claim, error)
-        tools.breaker.record_success()
-        await tools.ledger.made(claim, backup)
-        return self._watching.accepted(case.tried(), backup, made_at=tools.clock(), found=False)
+            return await self._not_made(job, claim, error)
+        services.breaker.record_success()
+        await services.ledger.made(claim, backup)
+        return self._watching.accepted(job.attempted(), backup, made_at=services.clock(), found=False)
 
-    async def _not_made(self, case: Case, claim: Ours, error: ApiError) -> Reply:
+    async def _not_made(self, job: Job, claim: Ours, error: ApiError) -> Result:
         """Act on what the policy makes of a call that gave no backup."""
-        tools = self._tools
-        decision = tools.judge(case, error)
-        tried = (case.tried() if decision.counted else case).survived()
+        services = self._services
+        decision = services.classify(job, error)
+        attempted = (job.attempted() if decision.counted else job).without_crashes()
         if decision.action == "fail":
-            return await tools.fail(tried, claim, replies.failure(error, decision.category))
+            return await services.fail(attempted, claim, results.failure(error, decision.category))
         if decision.action == "look":
-            now = tools.clock()
+            now = services.clock()
             doubt = Doubt(since=now, looks=0, look_after=now + decision.seconds)
-            await tools.ledger.doubt(claim, doubt)
-            return replies.looks_later(tried, doubt, decision.seconds)
-        await tools.ledger.release(claim)
-        return replies.waits(tried.certain(), wait_reason(decision), decision.seconds)
+            await services.ledger.doubt(claim, doubt)
+            return results.look_up_later(attempted, doubt, decision.seconds)
+        await services.ledger.release(claim)
+        return results.delayed(attempted.without_doubt(), wait_reason(decision), decision.seconds)
 
-    async def _watch_unremembered(self, case: Case, claim: Ours, backup_id: str) -> Reply:
+    async def _watch_unremembered(self, job: Job, claim: Ours, backup_id: str) -> Result:
         """Watch where the ledger has forgotten, or never knew: the message itself says what was made."""
-        await self._tools.ledger.release(claim)
-        accepted_at = case.state.accepted_at or case.state.first_seen
-        return await self._watching.watch(case, backup_id, accepted_at=accepted_at)
+        await self._services.ledger.release(claim)
+        accepted_at = job.state.accepted_at or job.state.first_seen
+        return await self._watching.watch(job, backup_id, accepted_at=accepted_at)
 
-    async def _deliver(self, opened: Opened, state: State, reply: Reply) -> Handled:
+    async def _deliver(self, opened: Opened, state: State, result: Result) -> Handled:
         """Publish what replaces the message: first the outcome, then the wait or the dead letter."""
         ended = False
         try:
-            reply = await self._tell(reply, state)
-            ended = reply.bury is not None
-            await self._keep(opened, state, reply)
+            result = await self._publish_outcome(result, state)
+            ended = result.dead_letter is not None
+            await self._delay_or_dead_letter(opened, state, result)
         except ConnectionLost:
             raise
         except Exception as error:
             if not ended:
                 bug = InvalidEvent("bug", f"{type(error).__name__} {_WITHIN}", opened.ids)
-                await self._tell(replies.wrong(bug, opened.original), state)
+                await self._publish_outcome(results.rejected(bug, opened.original), state)
             raise
-        return Handled(reply.kind, opened.ids, state, reply, opened.form)
+        return Handled(result.kind, opened.ids, state, result, opened.form)
 
-    async def _tell(self, reply: Reply, state: State) -> Reply:
+    async def _publish_outcome(self, result: Result, state: State) -> Result:
         """Publish the outcome; where no queue is bound for it, the reply becomes a wait."""
         try:
-            if reply.tell:
-                await self._outbox.tell(outcome(reply.tell, traceparent=state.traceparent))
+            if result.outcome:
+                await self._outbox.publish_outcome(outcome(result.outcome, traceparent=state.traceparent))
         except Unroutable:
             later = state._replace(reason="tell", waits=state.waits + 1)
-            return Reply("waiting", wait=replies.Wait(later, self._tools.limits.rung(state.waits)))
-        return reply
+            return Result("waiting", delay=results.Delay(later, self._services.limits.rung(state.waits)))
+        return result
 
-    async def _keep(self, opened: Opened, state: State, reply: Reply) -> None:
+    async def _delay_or_dead_letter(self, opened: Opened, state: State, result: Result) -> None:
         """Put the message into a wait queue or the dead letters."""
         ids, original = opened.ids, opened.original
-        if reply.wait:
-            body = wrap(original, reply.wait.state, event_id=opened.event_id, subject=ids.snapshot_id)
-            await self._outbox.wait(body, seconds=reply.wait.seconds)
-        if reply.bury:
-            attempts = reply.tell.attempts if reply.tell else state.attempts
-            await self._bury(opened, state._replace(attempts=attempts), reply.bury)
+        if result.delay:
+            body = wrap(original, result.delay.state, event_id=opened.event_id, subject=ids.snapshot_id)
+            await self._outbox.delay(body, seconds=result.delay.seconds)
+        if result.dead_letter:
+            attempts = result.outcome.attempts if result.outcome else state.attempts
+            await self._dead_letter(opened, state._replace(attempts=attempts), result.dead_letter)
 
-    async def _bury(self, opened: Opened, state: State, failure: Failure) -> None:
-        now, queue = self._tools.clock(), self._tools.terms.queue
-        headers = replies.dead_letter_headers(
+    async def _dead_letter(self, opened: Opened, state: State, failure: Failure) -> None:
+        now, queue = self._services.clock(), self._services.settings.queue
+        headers = results.dead_letter_headers(
             failure, opened.ids, opened.original, state, now=now, queue=queue
         )
-        await self._outbox.bury(inert(opened.original.blanked()), headers)
+        await self._outbox.dead_letter(inert(opened.original.blanked()), headers)
 
 
 def _deadly(crashes: int) -> Failure:

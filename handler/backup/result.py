@@ -29,7 +29,7 @@ Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored
 _MESSAGE_LIMIT = 1024
 
 
-class Case(NamedTuple):
+class Job(NamedTuple):
     """A message that is for us, with what has been worked out about it."""
 
     original: Message
@@ -56,33 +56,33 @@ class Case(NamedTuple):
             return claim
         return claim._replace(doubt=Doubt(self.state.doubt_since, self.state.looks, look_after=0.0))
 
-    def certain(self) -> "Case":
+    def without_doubt(self) -> "Job":
         """The case after an answer that leaves no doubt."""
         return self._replace(state=self.state._replace(doubt_since=None, looks=0))
 
-    def survived(self) -> "Case":
+    def without_crashes(self) -> "Job":
         """The case after a call that this process has lived through: it is not what kills."""
         return self._replace(state=self.state._replace(crashes=0))
 
-    def tried(self) -> "Case":
+    def attempted(self) -> "Job":
         """The case after one more counted try."""
         return self._replace(state=self.state._replace(attempts=self.state.attempts + 1))
 
 
-class Wait(NamedTuple):
+class Delay(NamedTuple):
     """What is kept for later: the state to come back with, and in how many seconds."""
 
     state: State
     seconds: float
 
 
-class Reply(NamedTuple):
+class Result(NamedTuple):
     """What replaces a message. Told first; then it waits or is buried, or that was all."""
 
     kind: Kind
-    tell: OutcomeData | None = None
-    wait: Wait | None = None
-    bury: Failure | None = None
+    outcome: OutcomeData | None = None
+    delay: Delay | None = None
+    dead_letter: Failure | None = None
 
 
 class _Subject(TypedDict):
@@ -103,73 +103,75 @@ def _subject(ids: EventIds, *, event_id: str, attempts: int) -> _Subject:
     )
 
 
-def _case_subject(case: Case) -> _Subject:
-    return _subject(case.ids, event_id=case.event.id, attempts=case.state.attempts)
+def _job_subject(job: Job) -> _Subject:
+    return _subject(job.ids, event_id=job.event.id, attempts=job.state.attempts)
 
 
-def looks_later(case: Case, doubt: Doubt, seconds: float) -> Reply:
+def look_up_later(job: Job, doubt: Doubt, seconds: float) -> Result:
     """Come back to look for a call in doubt; the message tells of it too, where the ledger forgets."""
-    told = case.state._replace(doubt_since=doubt.since, looks=doubt.looks)
-    return waits(case._replace(state=told), "look", seconds)
+    told = job.state._replace(doubt_since=doubt.since, looks=doubt.looks)
+    return delayed(job._replace(state=told), "look", seconds)
 
 
-def waits(case: Case, reason: WaitReason, seconds: float) -> Reply:
+def delayed(job: Job, reason: WaitReason, seconds: float) -> Result:
     """Come back later for ``reason``; a watch that everybody's trouble interrupts stays a watch.
 
     Crashes are still counted then: a deadly message waits after each death, until the dead one's claim ends.
     """
-    if case.state.reason == "watch" and reason == "pause":
+    if job.state.reason == "watch" and reason == "pause":
         reason = "watch"
-    state = case.state._replace(reason=reason, waits=case.state.waits + 1)
-    return Reply("waiting", wait=Wait(state, seconds))
+    state = job.state._replace(reason=reason, waits=job.state.waits + 1)
+    return Result("waiting", delay=Delay(state, seconds))
 
 
-def accepted(case: Case, backup: AcceptedBackup, *, found: bool) -> Reply:
+def accepted(job: Job, backup: AcceptedBackup, *, found: bool) -> Result:
     """Tell that the backup is being made."""
-    return Reply("accepted", tell=BackupAccepted(**_case_subject(case), backup=backup, found=found))
+    return Result("accepted", outcome=BackupAccepted(**_job_subject(job), backup=backup, found=found))
 
 
-def watched(reply: Reply, case: Case, backup_id: str, *, accepted_at: float, seconds: float) -> Reply:
+def tracked(result: Result, job: Job, backup_id: str, *, accepted_at: float, seconds: float) -> Result:
     """Add to ``reply`` that the backup's end is watched, with the next look in ``seconds``."""
-    state = case.state._replace(
+    state = job.state._replace(
         reason="watch",
-        waits=case.state.waits + 1,
+        waits=job.state.waits + 1,
         crashes=0,
         backup_id=backup_id,
         accepted_at=accepted_at,
     )
-    return reply._replace(wait=Wait(state, seconds))
+    return result._replace(delay=Delay(state, seconds))
 
 
-def completed(case: Case, backup: CompletedBackup, *, seconds: float) -> Reply:
+def completed(job: Job, backup: CompletedBackup, *, seconds: float) -> Result:
     """Tell that the backup is available."""
-    return Reply("completed", tell=BackupCompleted(**_case_subject(case), backup=backup, seconds=seconds))
+    return Result("completed", outcome=BackupCompleted(**_job_subject(job), backup=backup, seconds=seconds))
 
 
-def failed(case: Case, failure: Failure) -> Reply:
+def failed(job: Job, failure: Failure) -> Result:
     """Tell that it failed, and keep the message among the dead letters."""
-    data = BackupFailed(**_case_subject(case), error=failure, dead_lettered=True)
-    return Reply("failed", tell=data, bury=failure)
+    data = BackupFailed(**_job_subject(job), error=failure, dead_lettered=True)
+    return Result("failed", outcome=data, dead_letter=failure)
 
 
-def skipped(case: Case, reason: str) -> Reply:
+def skipped(job: Job, reason: str) -> Result:
     """Tell that the snapshot is deliberately left alone."""
-    return Reply("skipped", tell=BackupSkipped(**_case_subject(case), reason=reason))
+    return Result("skipped", outcome=BackupSkipped(**_job_subject(job), reason=reason))
 
 
-def ended(case: Case, end: Ended) -> Reply:
+def finished(job: Job, end: Ended) -> Result:
     """Tell again how it ended."""
-    told = case._replace(state=case.state._replace(attempts=end.attempts or case.state.attempts))
+    told = job._replace(state=job.state._replace(attempts=end.attempts or job.state.attempts))
     if end.backup:
         return completed(told, end.backup, seconds=end.seconds)
     return failed(told, end.failure or Failure(category=Category.BACKUP_ERROR, message="no reason was kept"))
 
 
-def wrong(error: EventError, original: Message) -> Reply:
+def rejected(error: EventError, original: Message) -> Result:
     """Tell that the event itself is wrong, and keep it among the dead letters."""
-    failure = Failure(category=Category(error.category), code=error.code, message=cut(error.message))
+    failure = Failure(category=Category(error.category), code=error.code, message=truncate(error.message))
     subject = _subject(error.ids, event_id=error.ids.event_id or original.derived_id, attempts=0)
-    return Reply("failed", tell=BackupFailed(**subject, error=failure, dead_lettered=True), bury=failure)
+    return Result(
+        "failed", outcome=BackupFailed(**subject, error=failure, dead_lettered=True), dead_letter=failure
+    )
 
 
 def failure(error: ApiError, category: Category) -> Failure:
@@ -178,12 +180,12 @@ def failure(error: ApiError, category: Category) -> Failure:
         category=category,
         status=error.status,
         code=error.code,
-        message=cut(error.message),
+        message=truncate(error.message),
         request_id=error.request_id,
     )
 
 
-def cut(text: str) -> str:
+def truncate(text: str) -> str:
     """Return ``text`` short enough for an outcome and a header."""
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 

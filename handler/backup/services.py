@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from events.outcome import Category, Failure
-from handler.backup import result as replies
+from handler.backup import result as results
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.policy import Decision, Limits, decide
 from handler.backup.ports import Api, Doubt, Ledger, Ours
-from handler.backup.result import Case, Reply
+from handler.backup.result import Job, Result
 from handler.errors import ApiError
 
 _LOOK_BACK = 60.0
 """An API that answered somebody within these seconds is not down."""
 
 
-class Terms(NamedTuple):
+class MessageSettings(NamedTuple):
     """The settings that the story depends on; durations in seconds."""
 
     limits: Limits
@@ -28,27 +28,27 @@ class Terms(NamedTuple):
     """Processes that may end with a message in hand; what comes back then is given up by us."""
 
 
-class Tools(NamedTuple):
+class Services(NamedTuple):
     """The API, the ledger and what goes with them; ``clock`` gives seconds since the epoch."""
 
     api: Api
     ledger: Ledger
     breaker: CircuitBreaker
-    terms: Terms
+    settings: MessageSettings
     clock: Callable[[], float]
 
     @property
     def limits(self) -> Limits:
         """The bounds of a message."""
-        return self.terms.limits
+        return self.settings.limits
 
-    def judge(self, case: Case, error: ApiError) -> Decision:
+    def classify(self, job: Job, error: ApiError) -> Decision:
         """Ask the policy what a failed call means, and record its scope in the circuit breaker."""
         decision = decide(
             error,
-            attempts=case.state.attempts,
-            waits=case.state.waits,
-            age=self.clock() - case.state.first_seen,
+            attempts=job.state.attempts,
+            waits=job.state.waits,
+            age=self.clock() - job.state.first_seen,
             limits=self.limits,
             others_fine=self.breaker.answered_within(_LOOK_BACK),
         )
@@ -56,16 +56,14 @@ class Tools(NamedTuple):
             self.breaker.record_success()
         else:
             seconds = decision.seconds if decision.scope == "project" else error.retry_after or 0.0
-            failure = ScopedFailure(
-                decision.scope, str(error), case.project_id, seconds, error.category.value
-            )
+            failure = ScopedFailure(decision.scope, str(error), job.project_id, seconds, error.category.value)
             self.breaker.record_failure(failure)
         return decision
 
-    async def fail(self, case: Case, claim: Ours, failure: Failure) -> Reply:
+    async def fail(self, job: Job, claim: Ours, failure: Failure) -> Result:
         """Write down that this event has failed, so that a redelivery tells the same; then tell it."""
         if failure.category is Category.IN_DOUBT:
             now = self.clock()
             await self.ledger.doubt(claim, claim.doubt or Doubt(since=now, looks=0, look_after=now))
-        await self.ledger.refused(claim, case.cause, failure, attempts=case.state.attempts)
-        return replies.failed(case, failure)
+        await self.ledger.refused(claim, job.cause, failure, attempts=job.state.attempts)
+        return results.failed(job, failure)

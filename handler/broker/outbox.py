@@ -14,7 +14,7 @@ import pika
 
 from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome
-from handler.backup.hooks import OnPublished, Published, PublishedKind, unheard
+from handler.backup.hooks import OnPublished, Published, PublishedKind, noop
 from handler.broker.fitting import fitting
 from handler.broker.link import ChannelClosed, Link
 from handler.broker.properties import PERSISTENT, to_publish
@@ -39,7 +39,7 @@ class BrokerOutbox:
         *,
         ignore_unroutable: bool,
         figures: Figures | None = None,
-        notify: OnPublished = unheard,
+        notify: OnPublished = noop,
     ) -> None:
         self._link = link
         self._topology = topology
@@ -49,7 +49,7 @@ class BrokerOutbox:
         self._figures = figures or Figures()
         self._notify = notify
 
-    async def tell(self, outcome: Outcome) -> None:
+    async def publish_outcome(self, outcome: Outcome) -> None:
         """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE,
@@ -72,12 +72,12 @@ class BrokerOutbox:
                 )
                 raise
 
-    async def wait(self, body: bytes, *, seconds: float) -> None:
+    async def delay(self, body: bytes, *, seconds: float) -> None:
         """Put a wrapped message into the first wait queue whose delay is not shorter."""
         properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT)
         await self._into_queue("wait", self._topology.wait_queue(seconds), body, properties)
 
-    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+    async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""
         properties = to_publish(message, fitting({**message.headers, **reason}))
         await self._into_queue("dead_letter", self._topology.dead, message.body, properties)

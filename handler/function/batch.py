@@ -30,7 +30,7 @@ from handler.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class Means(NamedTuple):
+class BatchServices(NamedTuple):
     """What a batch works with. ``lost`` is done once the connection of ``outbox`` is gone.
 
     ``clock`` gives seconds since the epoch, the same as the process's.
@@ -51,33 +51,33 @@ class MarkedOutbox:
         self._outbox = outbox
         self.begun: set[asyncio.Task[Any] | None] = set()
 
-    async def tell(self, outcome: Outcome) -> None:
-        """See ``handler.backup.ports.Outbox.tell``."""
+    async def publish_outcome(self, outcome: Outcome) -> None:
+        """See ``handler.backup.ports.Outbox.publish_outcome``."""
         self.begun.add(asyncio.current_task())
-        await self._outbox.tell(outcome)
+        await self._outbox.publish_outcome(outcome)
 
-    async def wait(self, body: bytes, *, seconds: float) -> None:
-        """See ``handler.backup.ports.Outbox.wait``."""
+    async def delay(self, body: bytes, *, seconds: float) -> None:
+        """See ``handler.backup.ports.Outbox.delay``."""
         self.begun.add(asyncio.current_task())
-        await self._outbox.wait(body, seconds=seconds)
+        await self._outbox.delay(body, seconds=seconds)
 
-    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
-        """See ``handler.backup.ports.Outbox.bury``."""
+    async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
+        """See ``handler.backup.ports.Outbox.dead_letter``."""
         self.begun.add(asyncio.current_task())
-        await self._outbox.bury(message, reason)
+        await self._outbox.dead_letter(message, reason)
 
 
 class Batch:
     """Handles messages over one connection. ``kinds`` counts what became of them."""
 
-    def __init__(self, means: Means, deadline: Deadline) -> None:
-        self._breaker = means.breaker
-        self._settings = means.settings
-        self._lost = means.lost
-        self._clock = means.clock
+    def __init__(self, services: BatchServices, deadline: Deadline) -> None:
+        self._breaker = services.breaker
+        self._settings = services.settings
+        self._lost = services.lost
+        self._clock = services.clock
         self._deadline = deadline
-        self._outbox = MarkedOutbox(means.outbox)
-        self._process = means.process(self._outbox)
+        self._outbox = MarkedOutbox(services.outbox)
+        self._process = services.process(self._outbox)
         self._running: dict[asyncio.Task[Handled], Message] = {}
         self._left: list[Message] = []
         self._cut: list[Message] = []
@@ -170,4 +170,4 @@ class Batch:
 
     async def _wait(self, original: Message, state: State, seconds: float) -> None:
         body = wrap(original, state, event_id=original.derived_id)
-        await self._outbox.wait(body, seconds=seconds)
+        await self._outbox.delay(body, seconds=seconds)

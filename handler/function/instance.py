@@ -19,7 +19,7 @@ from handler.backup.result import Kind
 from handler.bootstrap import Parts, open_link, parts
 from handler.broker.link import Link
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
-from handler.function.batch import Batch, Means
+from handler.function.batch import Batch, BatchServices
 from handler.function.context import settings_of
 from handler.function.deadline import Deadline
 from handler.settings import Settings
@@ -108,7 +108,7 @@ class Instance:
         for _ in range(_CONNECTIONS_PER_CALL):
             if not left:
                 break
-            batch = Batch(self._means(await self._live_line()), deadline)
+            batch = Batch(self._services(await self._live_line()), deadline)
             left = await batch.run(left)
             kinds += batch.kinds
         if left:
@@ -117,9 +117,9 @@ class Instance:
             )
         return kinds
 
-    def _means(self, line: "_Line") -> Means:
+    def _services(self, line: "_Line") -> BatchServices:
         parts = self._parts
-        return Means(line.outbox, parts.process, parts.breaker, parts.settings, line.link.closed)
+        return BatchServices(line.outbox, parts.process, parts.breaker, parts.settings, line.link.closed)
 
     async def _live_line(self) -> "_Line":
         """Return a connection that answers, with the outbox that publishes on one channel of it."""

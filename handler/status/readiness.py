@@ -1,7 +1,7 @@
 """``/readyz``: does this worker do its work, and if not, which part is it?
 
-- **broker**: connected and consuming. While the circuit breaker is open, nothing is consumed on purpose: that is
-  ready.
+- **broker**: connected and consuming. While the circuit breaker is open, nothing is consumed on purpose: that
+  is ready.
 - **ledger**: reached at its latest use. One that was not reached is tried again every few seconds.
 - **sign_in**: not refused.
 

@@ -72,16 +72,16 @@ class Figures:
             self.returned += 1
         else:
             self.events[handled.form or "unreadable"] += 1
-        wait = handled.wait
-        if wait:
-            self.waits[wait.state.reason] += 1
-            if wait.state.reason == "watch" and wait.state.backup_id == state.backup_id:
-                self.unfinished.count(max(0.0, now - (wait.state.accepted_at or now)))
+        delay = handled.delay
+        if delay:
+            self.waits[delay.state.reason] += 1
+            if delay.state.reason == "watch" and delay.state.backup_id == state.backup_id:
+                self.unfinished.count(max(0.0, now - (delay.state.accepted_at or now)))
         if handled.kind == "ignored":
             self.ignored += 1
         elif handled.kind != "waiting":
             self.outcomes[f"backup.{handled.kind}", handled.category or ""] += 1
-            if not wait:
+            if not delay:
                 self.lives.count(max(0.0, now - state.first_seen))
 
     def called(self, call: Call) -> None:

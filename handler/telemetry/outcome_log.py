@@ -79,7 +79,7 @@ class Journal:
             "backup_id": handled.backup_id,
             "reason": handled.reason,
             "form": handled.form,
-            "seconds": handled.wait.seconds if handled.wait else None,
+            "seconds": handled.delay.seconds if handled.delay else None,
         }
         log.log(level, "%s", _sentence(handled), extra=extra)
 
@@ -131,9 +131,9 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _sentence(handled: Handled) -> str:
-    failure = handled.reply.bury if handled.reply else None
+    failure = handled.result.dead_letter if handled.result else None
     if failure:
         return f"failed, dead letter: {failure.category.value}: {failure.message}"
-    if handled.wait and handled.kind == "waiting":
-        return f"waits {handled.wait.seconds:.0f} s ({handled.reason})"
+    if handled.delay and handled.kind == "waiting":
+        return f"waits {handled.delay.seconds:.0f} s ({handled.reason})"
     return handled.kind

@@ -76,7 +76,7 @@ class Tracing:
             "snapshot_backup.backup_id": handled.backup_id,
             "snapshot_backup.attempts": handled.state.attempts,
             "snapshot_backup.waits": handled.state.waits,
-            "snapshot_backup.wait_seconds": handled.wait.seconds if handled.wait else None,
+            "snapshot_backup.wait_seconds": handled.delay.seconds if handled.delay else None,
             "error.type": handled.category,
         }
         span.set_attributes(_known(told))

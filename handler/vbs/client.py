@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from events.outcome import AcceptedBackup, Category
 from events.snapshot import ProjectId
-from handler.backup.hooks import Call, OnCall, Route, unheard
+from handler.backup.hooks import Call, OnCall, Route, noop
 from handler.backup.ports import Backup, Snapshot
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
@@ -45,7 +45,7 @@ class VbsClient:
         version: str = "v2",
         auth: httpx.Auth | None = None,
         timeout: float = 30.0,
-        notify: OnCall = unheard,
+        notify: OnCall = noop,
     ) -> None:
         self._client = client
         self._notify = notify

@@ -121,7 +121,7 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
     """Read a refusal of the create call. ``headers`` are looked up by lower-case names."""
     fault = read_fault(body)
     wait = retry_after(headers, fault.retry_after, fault.message)
-    category, busy = _judge(status, fault, wait)
+    category, busy = _classify(status, fault, wait)
     message = fault.message or _phrase(status)
     if 300 <= status < 400 or _wrong_path(status, fault):
         category = C.UNAVAILABLE
@@ -155,7 +155,7 @@ def _wrong_path(status: int, fault: Fault) -> bool:
     return status == HTTPStatus.NOT_FOUND and not absent
 
 
-def _judge(status: int, fault: Fault, wait: float | None) -> tuple[Category, bool]:
+def _classify(status: int, fault: Fault, wait: float | None) -> tuple[Category, bool]:
     by_code = CODES.get(fault.code or "")
     if by_code is not None:
         return by_code, fault.code in BUSY_CODES

@@ -225,7 +225,7 @@ class Shift:
         reason: WaitReason = "watch" if state.reason == "watch" else "pause"
         crashes = _crashes(delivery.message, now)
         marked = state._replace(reason=reason, crashes=crashes, waits=state.waits + 1)
-        await self._outbox.wait(wrap(original, marked, event_id=original.derived_id), seconds=_PARK_SECONDS)
+        await self._outbox.delay(wrap(original, marked, event_id=original.derived_id), seconds=_PARK_SECONDS)
         delivery.ack()
 
 

@@ -5,14 +5,14 @@ import time
 from handler.bootstrap import Parts, open_link, topology
 from handler.broker.link import Link
 from handler.worker.session import Shift
-from handler.worker.worker import Plan, Worker
+from handler.worker.worker import Worker, WorkerServices
 
 
 def make_worker(parts: Parts) -> Worker:
     """Make the worker."""
     settings = parts.settings
     return Worker(
-        Plan(
+        WorkerServices(
             connect=lambda: open_link(settings),
             make_shift=lambda link: _shift(parts, link),
             topology=topology(settings),

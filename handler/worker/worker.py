@@ -34,7 +34,7 @@ _GIVE_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WorkerServices:
     """What a worker needs; durations in seconds, ``retention`` in days."""
 
     connect: Callable[[], Awaitable[Link]]
@@ -49,8 +49,8 @@ class Plan:
 class Worker:
     """Runs shifts until stopped; never gives up on a broker that is down, at start or later."""
 
-    def __init__(self, plan: Plan, *, rng: Random | None = None) -> None:
-        self._plan = plan
+    def __init__(self, services: WorkerServices, *, rng: Random | None = None) -> None:
+        self._services = services
         self._rng = rng or Random()  # noqa: S311 - spreads reconnects, keeps no secret
         self.shift: Shift | None = None
         self._declared = False
@@ -61,7 +61,7 @@ class Worker:
 
         Raises ``SettingsError`` where the first broker that answers has a topology that would lose messages.
         """
-        if not self._plan.topology.quorum:
+        if not self._services.topology.quorum:
             log.warning("QUEUE_TYPE=classic: %s", CLASSIC, extra={"action": "broker.classic"})
         chores = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._prune())]
         wait = _FIRST_WAIT
@@ -91,21 +91,21 @@ class Worker:
             log.info(
                 "connected to RabbitMQ %s, consuming %s",
                 link.server_version,
-                self._plan.topology.queue,
+                self._services.topology.queue,
                 extra={"action": "broker.connected"},
             )
             upkeep = asyncio.create_task(self._keep_bindings(link))
-            self.shift = shift = self._plan.make_shift(link)
+            self.shift = shift = self._services.make_shift(link)
             try:
                 await shift.run(stop)
-                return await shift.drain(self._plan.drain_seconds)
+                return await shift.drain(self._services.drain_seconds)
             finally:
                 upkeep.cancel()
                 await asyncio.gather(upkeep, return_exceptions=True)
 
     async def _open(self) -> Link:
         """Connect, and declare what is ours."""
-        link = await self._plan.connect()
+        link = await self._services.connect()
         try:
             await self._declare(link)
         except BaseException:
@@ -116,7 +116,7 @@ class Worker:
     async def _declare(self, link: Link) -> None:
         """Declare the topology. A mismatch is a wrong setting at start, and somebody else's doing later."""
         try:
-            await declare(link, self._plan.topology)
+            await declare(link, self._services.topology)
         except Mismatch as error:
             if self._declared:
                 raise
@@ -127,7 +127,7 @@ class Worker:
         """Make the bindings to other people's exchanges, and again when such an exchange comes back."""
         failing: set[Binding] = set()
         while True:
-            for binding in self._plan.topology.foreign_bindings():
+            for binding in self._services.topology.foreign_bindings():
                 problem = await bind_foreign(link, binding)
                 if problem and binding not in failing:
                     _warn_of_unbound(binding, problem)
@@ -136,14 +136,14 @@ class Worker:
 
     async def _renew_leases(self) -> None:
         while True:
-            await asyncio.sleep(self._plan.lease_seconds / 3)
+            await asyncio.sleep(self._services.lease_seconds / 3)
             with contextlib.suppress(LedgerUnavailable):
-                await self._plan.ledger.renew()
+                await self._services.ledger.renew()
 
     async def _prune(self) -> None:
         while True:
             with contextlib.suppress(LedgerUnavailable):
-                await self._plan.ledger.prune(self._plan.retention * _DAY)
+                await self._services.ledger.prune(self._services.retention * _DAY)
             await asyncio.sleep(_PRUNE_SECONDS)
 
 

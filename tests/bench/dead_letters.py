@@ -89,7 +89,7 @@ def fill(place: Place, messages: int, every: int) -> None:
         channel.queue_purge(place.topology.dead)
         channel.queue_purge(place.topology.queue)
     for start in range(0, messages, BATCH):
-        place.bury([letter(number, every) for number in range(start, min(start + BATCH, messages))])
+        place.dead_letter([letter(number, every) for number in range(start, min(start + BATCH, messages))])
 
 
 def run(place: Place, *command: str) -> Run:

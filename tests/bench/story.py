@@ -23,14 +23,14 @@ from handler.backup.ports import Key, Ours
 from handler.backup.process import Process
 from handler.backup.request import BackupRequest
 from handler.backup.selection import Chooser
-from handler.backup.services import Tools
+from handler.backup.services import Services
 from handler.ledger.ledger import Book
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
 from handler.telemetry.telemetry import Telemetry
 from tests.bench.throughput import event
 from tests.twins.api import MemoryApi
-from tests.twins.world import TERMS
+from tests.twins.world import MESSAGE_SETTINGS
 
 BUSY_SECONDS = 200e-6
 """What the loop computes for each event, beside its promises."""
@@ -51,19 +51,19 @@ class InstantApi(MemoryApi):
 class InstantOutbox:
     """Confirms at once."""
 
-    async def tell(self, outcome: Outcome) -> None: ...
+    async def publish_outcome(self, outcome: Outcome) -> None: ...
 
-    async def wait(self, body: bytes, *, seconds: float) -> None: ...
+    async def delay(self, body: bytes, *, seconds: float) -> None: ...
 
-    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None: ...
+    async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None: ...
 
 
 async def story(count: int, *, track: bool) -> Row:
     telemetry = Telemetry()
-    terms = TERMS._replace(track_backups=track)
+    settings = MESSAGE_SETTINGS._replace(track_backups=track)
     breaker = CircuitBreaker(64, time.monotonic, doubt_pause=5)
     process = Process(
-        tools=Tools(InstantApi(time.time), MemoryLedger(), breaker, terms, time.time),
+        services=Services(InstantApi(time.time), MemoryLedger(), breaker, settings, time.time),
         outbox=InstantOutbox(),
         chooser=Chooser(("autobk_snapshot_*",), ()),
         notify=telemetry.handled,

@@ -45,10 +45,10 @@ BUGS: Mapping[str, Bug] = {
     ),
     "take a failed look-up for an absence": Bug(
         "handler/backup/lookup.py",
-        "        except ApiError as error:\n            return await self._unknown(case, claim, error)\n"
-        "        self.tools.breaker.record_success()\n        if backup",
+        "        except ApiError as error:\n            return await self._unknown(job, claim, error)\n"
+        "        self.services.breaker.record_success()\n        if backup",
         "        except ApiError:\n            found = []\n"
-        "        self.tools.breaker.record_success()\n        if backup",
+        "        self.services.breaker.record_success()\n        if backup",
         f"{DOUBT}::test_a_look_that_fails_is_no_absence",
     ),
     "no fsync": Bug(
@@ -65,8 +65,9 @@ BUGS: Mapping[str, Bug] = {
     ),
     "swallow a lost connection": Bug(
         "handler/backup/process.py",
-        "        except ConnectionLost:\n            raise\n",
-        '        except ConnectionLost:\n            return Handled("waiting", opened.ids, state)\n',
+        "            return await self._handle_one(message)\n        except ConnectionLost:\n            raise\n",
+        "            return await self._handle_one(message)\n        except ConnectionLost:\n"
+        '            return Handled("waiting", EventIds(), State(first_seen=0.0))\n',
         f"{DOUBT}::test_a_lost_connection_leaves_the_message_to_the_broker",
     ),
     "never renew a lease": Bug(
@@ -83,15 +84,15 @@ BUGS: Mapping[str, Bug] = {
     ),
     "forget what was made": Bug(
         "handler/backup/process.py",
-        "        await tools.ledger.made(claim, backup)\n",
-        "        await tools.ledger.release(claim)\n",
+        "        await services.ledger.made(claim, backup)\n",
+        "        await services.ledger.release(claim)\n",
         f"{PROCESS}::test_a_duplicate_makes_no_second_call",
     ),
     "wait before the outcome is told": Bug(
         "handler/backup/process.py",
-        "            reply = await self._tell(reply, state)\n",
-        "            await self._keep(opened, state, reply._replace(bury=None))\n"
-        "            reply = await self._tell(reply, state)\n",
+        "            result = await self._publish_outcome(result, state)\n",
+        "            await self._delay_or_dead_letter(opened, state, result._replace(dead_letter=None))\n"
+        "            result = await self._publish_outcome(result, state)\n",
         f"{DOUBT}::test_the_outcome_is_confirmed_before_the_wait",
     ),
     "keep x-death": Bug(
@@ -102,8 +103,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "leave tokens in dead letters": Bug(
         "handler/backup/process.py",
-        "await self._outbox.bury(inert(opened.original.blanked()), headers)",
-        "await self._outbox.bury(inert(opened.original), headers)",
+        "await self._outbox.dead_letter(inert(opened.original.blanked()), headers)",
+        "await self._outbox.dead_letter(inert(opened.original), headers)",
         f"{PROCESS}::test_tokens_of_old_notifications_are_blanked_in_a_dead_letter",
     ),
     "count attempts in an outage": Bug(
@@ -114,8 +115,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "begin the count of crashes anew at each wait": Bug(
         "handler/backup/result.py",
-        "    state = case.state._replace(reason=reason, waits=case.state.waits + 1)\n",
-        "    state = case.state._replace(reason=reason, waits=case.state.waits + 1, crashes=0)\n",
+        "    state = job.state._replace(reason=reason, waits=job.state.waits + 1)\n",
+        "    state = job.state._replace(reason=reason, waits=job.state.waits + 1, crashes=0)\n",
         f"{BUGGY}::test_a_deadly_message_ends_wherever_it_kills",
     ),
     "set the prefetch anew where it grows": Bug(

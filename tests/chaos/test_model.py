@@ -32,10 +32,10 @@ from tests.twins.api import CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.broker import DeadLetter
 from tests.twins.events import PROJECT, made_up_id, message
 from tests.twins.steps import Crash
-from tests.twins.world import TERMS, World
+from tests.twins.world import MESSAGE_SETTINGS, World
 
 SNAPSHOTS = 4
-SETTLE = TERMS.limits.settle_time
+SETTLE = MESSAGE_SETTINGS.limits.settle_time
 
 FAULTS: dict[str, Fault] = {
     "503": ApiError(Category.UNAVAILABLE, "down", status=503),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from handler.backup.ports import Snapshot
-from handler.backup.services import Terms
+from handler.backup.services import MessageSettings
 from handler.broker.properties import received, to_publish
 from handler.errors import ApiError
 from handler.vbs.faults import create_error, look_error
@@ -23,7 +23,7 @@ from tests.twins.api import Absent, CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.api import Call as ApiCall
 from tests.twins.events import PROJECT
 from tests.twins.instance import FunctionWorld
-from tests.twins.world import TERMS, World
+from tests.twins.world import MESSAGE_SETTINGS, World
 
 LedgerChoice = Literal["sqlite", "none"]
 FOREVER = 50
@@ -57,8 +57,8 @@ class MemoryRunner:
     async def _run(self, case: Case, number: int) -> Record:
         folder = self.folder / str(number)
         folder.mkdir()
-        limits = TERMS.limits._replace(max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
-        world = self._world(folder, TERMS._replace(limits=limits))
+        limits = MESSAGE_SETTINGS.limits._replace(max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
+        world = self._world(folder, MESSAGE_SETTINGS._replace(limits=limits))
         # The worker below may know snapshots that nobody declared; so does this API.
         world.api.snapshots = _Snapshots({each["id"]: _snapshot(each) for each in case.snapshots})
         for fault in case.faults:
@@ -78,8 +78,8 @@ class MemoryRunner:
             [(made.project_id, made.request.snapshot_id) for made in world.api.backups],
         )[case.name]
 
-    def _world(self, folder: Path, terms: Terms) -> World:
-        return World(kind=self.ledger, folder=folder, terms=terms)
+    def _world(self, folder: Path, settings: MessageSettings) -> World:
+        return World(kind=self.ledger, folder=folder, settings=settings)
 
     async def _handle(self, world: World, batch: int) -> None:
         await world.until_quiet(batch, as_function=self.as_function)
@@ -89,8 +89,8 @@ class MemoryRunner:
 class MemoryFunctionRunner(MemoryRunner):
     """An instance of the function over twins, called in batches of bodies."""
 
-    def _world(self, folder: Path, terms: Terms) -> World:
-        return FunctionWorld(kind=self.ledger, folder=folder, terms=terms)
+    def _world(self, folder: Path, settings: MessageSettings) -> World:
+        return FunctionWorld(kind=self.ledger, folder=folder, settings=settings)
 
     async def _handle(self, world: World, batch: int) -> None:
         assert isinstance(world, FunctionWorld)

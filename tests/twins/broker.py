@@ -87,22 +87,22 @@ class MemoryBroker:
         """When the next waiting message comes back."""
         return min((each.due for each in self.waiting), default=None)
 
-    async def tell(self, outcome: Outcome) -> None:
+    async def publish_outcome(self, outcome: Outcome) -> None:
         """See ``handler.backup.ports.Outbox``."""
-        with self._confirmed("tell"):
+        with self._confirmed("publish_outcome"):
             if not self.bound:
                 raise Unroutable("no queue is bound")
             self.outcomes.append(outcome)
 
-    async def wait(self, body: bytes, *, seconds: float) -> None:
+    async def delay(self, body: bytes, *, seconds: float) -> None:
         """See ``handler.backup.ports.Outbox``."""
-        with self._confirmed("wait"):
+        with self._confirmed("delay"):
             rung = next((rung for rung in self.ladder if rung >= seconds), self.ladder[-1])
             self.waiting.append(Waiting(self.clock() + rung, rung, body))
 
-    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+    async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """See ``handler.backup.ports.Outbox``."""
-        with self._confirmed("bury"):
+        with self._confirmed("dead_letter"):
             self.dead.append(DeadLetter(message, reason))
 
     def _confirmed(self, name: str) -> "_Confirm":

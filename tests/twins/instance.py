@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from events.message import Message
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
-from handler.backup.services import Tools
-from handler.function.batch import Batch, Means
+from handler.backup.services import Services
+from handler.function.batch import Batch, BatchServices
 from handler.function.deadline import Deadline
 from handler.function.instance import messages_of
 from handler.settings import Settings
@@ -55,10 +55,12 @@ class FunctionWorld(World):
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=LADDER)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + PLENTY
-        means = Means(self.broker, self._process_for, self.breaker, settings, lost, self.clock)
-        return Batch(means, Deadline(soft=end, hard=end))
+        services = BatchServices(self.broker, self._process_for, self.breaker, settings, lost, self.clock)
+        return Batch(services, Deadline(soft=end, hard=end))
 
     def _process_for(self, outbox: Outbox) -> Process:
         stepped = SteppedLedger(self.ledger, self.steps)
-        tools = Tools(SteppedApi(self.api, self.steps), stepped, self.breaker, self.terms, self.clock)
-        return Process(tools=tools, outbox=outbox, chooser=self.chooser, notify=self.handled.append)
+        services = Services(
+            SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock
+        )
+        return Process(services=services, outbox=outbox, chooser=self.chooser, notify=self.handled.append)

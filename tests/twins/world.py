@@ -13,7 +13,7 @@ from handler.backup.hooks import Handled
 from handler.backup.policy import Limits
 from handler.backup.process import Process
 from handler.backup.selection import Chooser
-from handler.backup.services import Terms, Tools
+from handler.backup.services import MessageSettings, Services
 from handler.errors import ConnectionLost
 from handler.ledger.ledger import Book
 from handler.ledger.memory import MemoryLedger, MemoryStore
@@ -28,7 +28,7 @@ LedgerKind = Literal["sqlite", "memory", "none"]
 
 LADDER = (1, 2, 4, 60)
 LEASE = 20.0
-TERMS = Terms(
+MESSAGE_SETTINGS = MessageSettings(
     limits=Limits(ladder=LADDER, max_attempts=4, max_age=3600.0, settle_time=5.0),
     default_project=PROJECT,
     max_body_bytes=65_536,
@@ -51,7 +51,7 @@ class World:
 
     kind: LedgerKind = "memory"
     folder: Path | None = None
-    terms: Terms = TERMS
+    settings: MessageSettings = MESSAGE_SETTINGS
     concurrency: int = 32
     chooser: Chooser = field(default_factory=lambda: Chooser(("autobk_snapshot_*",), ()))
     clock: Clock = field(default_factory=Clock)
@@ -62,26 +62,31 @@ class World:
 
     def __post_init__(self) -> None:
         self.api = MemoryApi(self.steady)
-        self.broker = MemoryBroker(self.steady, self.terms.limits.ladder, self.steps)
+        self.broker = MemoryBroker(self.steady, self.settings.limits.ladder, self.steps)
         self.store = MemoryStore(self.clock)
         self.start()
 
     def start(self) -> None:
         """Start a process: what it knew before is what the ledger and the broker know."""
         self.ledger = self._open_ledger()
-        self.breaker = CircuitBreaker(self.concurrency, self.steady, doubt_pause=self.terms.limits.ladder[0])
+        self.breaker = CircuitBreaker(
+            self.concurrency, self.steady, doubt_pause=self.settings.limits.ladder[0]
+        )
         self.process = self.new_process()
 
     def new_process(self, ledger: Book | None = None) -> Process:
         """Make a process of the present ledger and circuit breaker, or one with another ledger."""
         return Process(
-            tools=self.tools(ledger), outbox=self.broker, chooser=self.chooser, notify=self.handled.append
+            services=self.services(ledger),
+            outbox=self.broker,
+            chooser=self.chooser,
+            notify=self.handled.append,
         )
 
-    def tools(self, ledger: Book | None = None) -> Tools:
+    def services(self, ledger: Book | None = None) -> Services:
         """Return what a process works with."""
         stepped = SteppedLedger(ledger or self.ledger, self.steps)
-        return Tools(SteppedApi(self.api, self.steps), stepped, self.breaker, self.terms, self.clock)
+        return Services(SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock)
 
     def _open_ledger(self) -> Book:
         if self.kind == "sqlite":
@@ -186,6 +191,6 @@ async def _all(tasks: Sequence[Coroutine[Any, Any, object]]) -> None:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def with_limits(**limits: Any) -> Terms:
+def with_limits(**limits: Any) -> MessageSettings:
     """Return the terms with other limits."""
-    return TERMS._replace(limits=TERMS.limits._replace(**limits))
+    return MESSAGE_SETTINGS._replace(limits=MESSAGE_SETTINGS.limits._replace(**limits))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import SecretStr
 
-from handler.backup.hooks import OnCall, unheard
+from handler.backup.hooks import OnCall, noop
 from handler.errors import SettingsError
 from handler.settings import Settings
 from handler.vbs.auth.token import TokenAuth
@@ -31,7 +31,7 @@ def choose_auth(
     client: httpx.AsyncClient,
     agency: Context | None = None,
     *,
-    notify: OnCall = unheard,
+    notify: OnCall = noop,
 ) -> httpx.Auth | None:
     """Make the sign-in that the settings ask for; None is no sign-in.
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from events.outcome import Category
-from handler.backup.hooks import Call, OnCall, unheard
+from handler.backup.hooks import Call, OnCall, noop
 from handler.errors import ApiError
 from handler.vbs.fault_body import read_fault
 from handler.vbs.faults import request_id
@@ -58,7 +58,7 @@ async def sign_in(
     account: Account,
     scope: Mapping[str, object],
     timeout: float,
-    notify: OnCall = unheard,
+    notify: OnCall = noop,
 ) -> Grant:
     """Ask for a token within ``timeout`` seconds.
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import httpx
 
 from events.outcome import Category
-from handler.backup.hooks import OnCall, unheard
+from handler.backup.hooks import OnCall, noop
 from handler.errors import ApiError
 from handler.vbs.auth.async_auth import AsyncAuth
 from handler.vbs.auth.identity import Account, Grant, sign_in
@@ -54,7 +54,7 @@ class PasswordAuth(AsyncAuth):
         *,
         timeout: float = 30.0,
         clock: Clock = monotonic,
-        notify: OnCall = unheard,
+        notify: OnCall = noop,
     ) -> None:
         self._client = client
         self._account = account

@@ -109,7 +109,7 @@ class Place:
         with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
             yield connection.channel()
 
-    def bury(self, letters: Sequence[Raw]) -> None:
+    def dead_letter(self, letters: Sequence[Raw]) -> None:
         """Put dead letters into the queue, in order; on return they are there."""
         asyncio.run(self._publish(letters))
 

@@ -17,7 +17,7 @@ IN_FLIGHT = 256
 
 def replayed_under_fire(place: Place, rng: random.Random, *, count: int, kills: int, rate: float) -> int:
     """Send all back in runs that are killed, and a last one that is not. Return how many were sent twice."""
-    place.bury([(event(n), dead_headers(n)) for n in range(count)])
+    place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
     assert count == place.json("replay", "--dry-run")["would_replay"]
     for _ in range(kills):
         pace = rng.choice([("--rate", str(rate)), ("--limit", str(2 * count // kills))])

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.broker
 
 def bury_mixed(place: Place, count: int) -> None:
     """Every third is of category quota."""
-    place.bury([(event(n), dead_headers(n, "denied" if n % 3 else "quota")) for n in range(count)])
+    place.dead_letter([(event(n), dead_headers(n, "denied" if n % 3 else "quota")) for n in range(count)])
 
 
 def numbers(place: Place, queue: str) -> list[int]:

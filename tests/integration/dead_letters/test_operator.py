@@ -13,9 +13,9 @@ from tests.integration.dead_letters.place import Place, dead_headers, event
 pytestmark = pytest.mark.broker
 
 
-def bury(place: Place, count: int) -> None:
+def dead_letter(place: Place, count: int) -> None:
     """Put so many dead letters there."""
-    place.bury([(event(n), dead_headers(n)) for n in range(count)])
+    place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
 
 
 def on_terminal(place: Place, *arguments: str, answer: str) -> tuple[int, str]:
@@ -48,7 +48,7 @@ def _read(terminal: int) -> bytes:
 
 def test_it_says_what_would_go_and_asks_before_it_acts(place: Place) -> None:
     """Anything but yes leaves all where it is."""
-    bury(place, 3)
+    dead_letter(place, 3)
 
     code, shown = on_terminal(place, "replay", answer="n")
 
@@ -59,7 +59,7 @@ def test_it_says_what_would_go_and_asks_before_it_acts(place: Place) -> None:
 
 def test_a_bar_tells_how_many_were_done_are_left_and_have_failed(place: Place) -> None:
     """As long as it runs."""
-    bury(place, 30)
+    dead_letter(place, 30)
 
     code, shown = on_terminal(place, "replay", "--rate", "20", answer="y")
 
@@ -69,7 +69,7 @@ def test_a_bar_tells_how_many_were_done_are_left_and_have_failed(place: Place) -
 
 def test_ctrl_c_leaves_each_in_one_place_and_running_it_again_goes_on(place: Place) -> None:
     """What is in flight is finished, and it says what to do."""
-    bury(place, 300)
+    dead_letter(place, 300)
     with subprocess.Popen(
         place.command("replay", "--yes", "--rate", "100"),
         env=place.environment,

@@ -43,7 +43,7 @@ async def read(place: Place, count: int) -> list[str]:
 @pytest.mark.parametrize("looked_at", [0, 1, 100, 350, COUNT])
 def test_what_was_looked_at_is_where_it_was(place: Place, looked_at: int) -> None:
     """In order, with body and headers as they were, however far the look went."""
-    place.bury(letters(COUNT))
+    place.dead_letter(letters(COUNT))
 
     seen = asyncio.run(read(place, looked_at))
 
@@ -53,7 +53,7 @@ def test_what_was_looked_at_is_where_it_was(place: Place, looked_at: int) -> Non
 
 def test_looking_again_and_again_loses_nothing(place: Place) -> None:
     """More often than the 20 times after which RabbitMQ 4 drops by default."""
-    place.bury(letters(10))
+    place.dead_letter(letters(10))
 
     for _ in range(25):
         asyncio.run(read(place, 10))
@@ -65,7 +65,7 @@ def test_memory_holds_windows_of_a_bounded_size(place: Place, monkeypatch: pytes
     """The larger the bodies, the fewer of them are taken at once."""
     monkeypatch.setattr(reading_module, "FIRST_WINDOW", 2)
     monkeypatch.setattr(reading_module, "WINDOW_BYTES", 4_000)
-    place.bury([(b"x" * 1_000, {}) for _ in range(20)])
+    place.dead_letter([(b"x" * 1_000, {}) for _ in range(20)])
     sizes: list[int] = []
     fill = Window.fill
 
@@ -81,7 +81,7 @@ def test_memory_holds_windows_of_a_bounded_size(place: Place, monkeypatch: pytes
 
 def test_list_counts_and_shows_what_the_filters_choose(place: Place) -> None:
     """By category, and by the time of death."""
-    place.bury(letters(30))
+    place.dead_letter(letters(30))
 
     found = place.json("list", "--category", "quota", "--since", "2026-11-20T00:00:15")
 
@@ -103,7 +103,7 @@ def test_what_the_broker_and_others_have_put_there_is_understood(place: Place) -
         assert method is not None
         channel.basic_reject(method.delivery_tag, requeue=False)
     place.until(lambda: place.count(place.topology.dead) == 1)
-    place.bury([(b"\xff", {})])
+    place.dead_letter([(b"\xff", {})])
     place.until(lambda: place.count(place.topology.dead) == 2)
 
     first, second = place.json("list")["messages"]
@@ -138,7 +138,7 @@ def test_a_missing_queue_is_said_and_not_made(place: Place) -> None:
 
 def test_a_second_operator_waits_for_the_first(place: Place) -> None:
     """Who reads has all in hand; the other would see none, and so waits for the turn."""
-    place.bury(letters(5))
+    place.dead_letter(letters(5))
 
     async def both() -> list[str]:
         waits = asyncio.Event()

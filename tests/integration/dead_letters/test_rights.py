@@ -32,7 +32,7 @@ def user_place(own_broker: RabbitProcess, tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_ordinary_user_may_use_every_command(user_place: Place) -> None:
     """No management plugin, no policies, no names but their own."""
     place = user_place
-    place.bury([(event(n), dead_headers(n)) for n in range(6)])
+    place.dead_letter([(event(n), dead_headers(n)) for n in range(6)])
 
     listed = place.json("list")
     shown = place.run("show", listed["messages"][0]["id"], "--json")

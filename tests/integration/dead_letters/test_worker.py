@@ -31,9 +31,9 @@ def emulator(place: Place) -> Iterator[Emulator]:
         yield emulator
 
 
-def bury(place: Place, count: int) -> None:
+def dead_letter(place: Place, count: int) -> None:
     """Put so many dead letters there."""
-    place.bury([(event(n), dead_headers(n)) for n in range(count)])
+    place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
 
 
 def creates(emulator: Emulator) -> int:
@@ -48,7 +48,7 @@ def backups_per_snapshot(emulator: Emulator) -> Counter[Any]:
 
 def rounds(place: Place, emulator: Emulator, count: int) -> None:
     """Let so many die and be sent back again and again, and then have their backups."""
-    bury(place, count)
+    dead_letter(place, count)
     emulator.set_faults([BUSY])
     deaths: list[set[str]] = []
 
@@ -85,11 +85,11 @@ def test_none_is_dropped_in_three_rounds_of_ten_waits_each(place: Place, emulato
 
 def test_show_tells_what_the_ledger_and_the_api_know(place: Place, emulator: Emulator) -> None:
     """Body and headers as they lie there; and that this snapshot has its backup by now."""
-    bury(place, 1)
+    dead_letter(place, 1)
     with place.worker():
         place.json("replay", "--yes")
         place.until(lambda: len(emulator.backups()) == 1)
-    bury(place, 1)
+    dead_letter(place, 1)
     (letter,) = place.json("list")["messages"]
 
     shown = place.json("show", letter["id"])
@@ -103,7 +103,7 @@ def test_show_tells_what_the_ledger_and_the_api_know(place: Place, emulator: Emu
 
 def test_what_has_its_backup_is_told_again_without_a_call(place: Place, emulator: Emulator) -> None:
     """Sent back beside a running worker, from the queue and then from a file: one call, one backup each."""
-    bury(place, 5)
+    dead_letter(place, 5)
     place.json("export", "--out", "kept.jsonl")
     with place.channel() as channel, place.worker():
         channel.queue_declare("", exclusive=True)
@@ -122,7 +122,7 @@ def test_what_has_its_backup_is_told_again_without_a_call(place: Place, emulator
 
 def test_failures_stop_the_rest(place: Place, emulator: Emulator) -> None:
     """When what was sent back dies again for the same reason, the others stay where they are."""
-    bury(place, 200)
+    dead_letter(place, 200)
     emulator.set_faults([FORBIDDEN])
 
     with place.worker():

@@ -10,11 +10,11 @@ from events.message import Message, wrap
 from events.outcome import BackupFailed, Category
 from handler.errors import ApiError
 from tests.twins.events import PROJECT, made_up_id
-from tests.twins.world import TERMS, World
+from tests.twins.world import MESSAGE_SETTINGS, World
 
 MADE = ["backup.accepted", "backup.completed"]
 UNAVAILABLE = ApiError(Category.UNAVAILABLE, "down", status=503)
-UNTRACKED = TERMS._replace(track_backups=False)
+UNTRACKED = MESSAGE_SETTINGS._replace(track_backups=False)
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:

@@ -14,7 +14,7 @@ from handler.errors import ApiError, LedgerUnavailable
 from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
-from tests.twins.world import TERMS, World, with_limits
+from tests.twins.world import MESSAGE_SETTINGS, World, with_limits
 from tests.unit.backup.handling import MADE, UNAVAILABLE, UNTRACKED, failure, handle, run, trace, waits
 
 # -- the straight way
@@ -29,7 +29,7 @@ def test_a_snapshot_becomes_a_backup() -> None:
 
 def test_untracked_an_accepted_backup_is_the_end() -> None:
     """TRACK_BACKUPS=false asks the API nothing more."""
-    world = World(terms=UNTRACKED)
+    world = World(settings=UNTRACKED)
     assert MADE[:1] == handle(world, message(1))
     assert 0 == world.api.calls["show"]
 
@@ -145,7 +145,7 @@ def test_another_event_may_try_what_one_was_refused() -> None:
     [
         (b"{", "malformed"),
         (b'{"volume_id": "x", "snapshot_id": "y"}', "invalid"),
-        (json.dumps({"a": "x" * TERMS.max_body_bytes}).encode(), "malformed"),
+        (json.dumps({"a": "x" * MESSAGE_SETTINGS.max_body_bytes}).encode(), "malformed"),
     ],
     ids=["no JSON", "bad ids", "too large"],
 )
@@ -187,7 +187,7 @@ def test_a_dead_letter_makes_no_broker_act() -> None:
 
 def test_a_dead_letter_says_where_it_came_from() -> None:
     """Always from the queue itself, also after waits; all ids are there."""
-    world = World(terms=with_limits(max_attempts=2))
+    world = World(settings=with_limits(max_attempts=2))
     world.api.fail("create", *[ApiError(Category.CONFLICT, "busy", status=409)] * 2)
     handle(world, message(1, event_id="e"))
     reason = world.broker.dead[0].reason
@@ -241,7 +241,7 @@ def test_conflicts_run_out_of_attempts() -> None:
     world = World()
     world.api.fail("create", *[ApiError(Category.CONFLICT, "busy", status=409)] * 10)
     assert ["backup.failed"] == handle(world, message(1))
-    assert TERMS.limits.max_attempts == world.api.calls["create"]
+    assert MESSAGE_SETTINGS.limits.max_attempts == world.api.calls["create"]
 
 
 def test_an_outage_burns_no_attempt() -> None:
@@ -254,7 +254,7 @@ def test_an_outage_burns_no_attempt() -> None:
 
 def test_an_outage_ends_with_max_age() -> None:
     """Then the event has expired; it never reached the API."""
-    world = World(terms=with_limits(max_age=100.0))
+    world = World(settings=with_limits(max_age=100.0))
     world.api.fail("create", *[UNAVAILABLE] * 100)
     assert ["backup.failed"] == handle(world, message(1))
     assert Category.EXPIRED == failure(world).category
@@ -262,7 +262,7 @@ def test_an_outage_ends_with_max_age() -> None:
 
 def test_a_parked_project_does_not_call() -> None:
     """While one waits for its project's time the next does not even try."""
-    world = World(terms=UNTRACKED)
+    world = World(settings=UNTRACKED)
     world.api.fail("create", ApiError(Category.THROTTLED, "slow", status=429, retry_after=3.0))
 
     async def body() -> None:
@@ -297,7 +297,7 @@ def test_a_ledger_out_of_reach_stops_everybody(monkeypatch: pytest.MonkeyPatch) 
 
         def new_process(self, ledger: Any = None) -> Any:
             process = super().new_process(ledger)
-            claim = process._tools.ledger.claim
+            claim = process._services.ledger.claim
 
             async def refusing(*args: Any, **kwargs: Any) -> Any:
                 if self.down:
@@ -305,7 +305,7 @@ def test_a_ledger_out_of_reach_stops_everybody(monkeypatch: pytest.MonkeyPatch) 
                     raise LedgerUnavailable("locked")
                 return await claim(*args, **kwargs)
 
-            monkeypatch.setattr(process._tools.ledger, "claim", refusing)
+            monkeypatch.setattr(process._services.ledger, "claim", refusing)
             return process
 
     world = Down()
@@ -372,7 +372,7 @@ def test_a_create_that_never_finds_the_snapshot_fails() -> None:
 
 def test_a_trace_of_a_snapshot_that_hangs_expires() -> None:
     """After MAX_AGE."""
-    world = World(terms=with_limits(max_age=100.0))
+    world = World(settings=with_limits(max_age=100.0))
     snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "creating")
     world.api.snapshots[snapshot.id] = snapshot
     assert ["backup.failed"] == handle(world, trace(1))

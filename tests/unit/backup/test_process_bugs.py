@@ -17,7 +17,7 @@ from tests.twins.api import CutAfter, MemoryApi
 from tests.twins.broker import MemoryBroker
 from tests.twins.events import PROJECT, made_up_id, message
 from tests.twins.steps import Steps
-from tests.twins.world import LEASE, TERMS, World
+from tests.twins.world import LEASE, MESSAGE_SETTINGS, World
 from tests.unit.backup.handling import (
     MADE,
     failure,
@@ -110,16 +110,16 @@ def test_a_bug_outside_the_story_buries_the_message(monkeypatch: pytest.MonkeyPa
 class _BuggyBroker(MemoryBroker):
     """A broker whose client cannot publish a dead letter that carries anything of the message."""
 
-    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+    async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         if message.headers or "dl-event-id" in reason:
             raise RuntimeError("a bug")
-        await super().bury(message, reason)
+        await super().dead_letter(message, reason)
 
 
 def test_the_last_resort_dead_letters_the_raw_body() -> None:
     """Its headers are the reason alone, since those of the message may be what is wrong."""
     world = World()
-    world.broker = _BuggyBroker(world.steady, TERMS.limits.ladder)
+    world.broker = _BuggyBroker(world.steady, MESSAGE_SETTINGS.limits.ladder)
     world.start()
     handle(world, Message(b"{", None, {"own": 1}))
     [dead] = world.broker.dead
@@ -136,12 +136,12 @@ def test_a_message_that_cannot_be_delayed_ends_as_failed() -> None:
     """An event that ends in the dead letters has an outcome, however it got there."""
 
     class Buggy(MemoryBroker):
-        async def wait(self, body: bytes, *, seconds: float) -> None:
+        async def delay(self, body: bytes, *, seconds: float) -> None:
             raise RuntimeError("a bug")
 
     world = World()
     world.api.fail("create", ApiError(Category.UNAVAILABLE, "down", status=503))
-    world.broker = Buggy(world.steady, TERMS.limits.ladder)
+    world.broker = Buggy(world.steady, MESSAGE_SETTINGS.limits.ladder)
     world.start()
     assert ["backup.failed"] == handle(world, message(1))
     assert "bug" == failure(world).code
@@ -155,7 +155,7 @@ def test_a_message_is_handled_once_though_a_hook_raises() -> None:
     def notify(_: object) -> None:
         raise RuntimeError("a bug")
 
-    process = Process(tools=world.tools(), outbox=world.broker, chooser=world.chooser, notify=notify)
+    process = Process(services=world.services(), outbox=world.broker, chooser=world.chooser, notify=notify)
 
     async def body() -> None:
         assert "accepted" == (await process.handle(message(1))).kind
@@ -167,7 +167,7 @@ def test_a_message_is_handled_once_though_a_hook_raises() -> None:
 @pytest.mark.parametrize("field", ["attempts", "waits", "crashes", "looks"])
 def test_a_count_that_is_full_is_handled(field: str) -> None:
     """One more is still one that a waiting message can carry."""
-    world = World(terms=TERMS._replace(crash_limit=10_000_000))
+    world = World(settings=MESSAGE_SETTINGS._replace(crash_limit=10_000_000))
     world.api.fail("create", ApiError(Category.UNAVAILABLE, "down", status=503))
     full: dict[str, Any] = {field: 1_000_000}
     state = State(world.clock.now, **full)
@@ -176,7 +176,7 @@ def test_a_count_that_is_full_is_handled(field: str) -> None:
 
 def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
     """The broker's own delivery limit would end it without an outcome."""
-    deadly = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit})
+    deadly = message(1)._replace(headers={"x-delivery-count": MESSAGE_SETTINGS.crash_limit})
     world = World()
 
     assert ["backup.failed"] == handle(world, deadly)
@@ -191,7 +191,7 @@ def test_the_last_word_on_a_made_backup_is_the_truth() -> None:
     async def body() -> None:
         world = World()
         world.broker.publish(message(1))
-        await _lose(world, times=TERMS.crash_limit)
+        await _lose(world, times=MESSAGE_SETTINGS.crash_limit)
         assert MADE == list(await world.run())
         assert [] == world.broker.dead
         assert 1 == world.api.calls["create"]
@@ -206,7 +206,7 @@ def test_the_last_word_on_an_end_is_that_end() -> None:
         world = World()
         world.api.fail("create", ApiError(Category.REFUSED, "no", status=400))
         world.broker.publish(message(1))
-        await _lose(world, times=TERMS.crash_limit)
+        await _lose(world, times=MESSAGE_SETTINGS.crash_limit)
         assert ["backup.failed"] == list(await world.run())
         assert Category.REFUSED == failure(world).category
 
@@ -221,7 +221,7 @@ def test_a_replay_that_kills_is_not_told_the_error_before_it() -> None:
         world.api.end_in_error("the driver said no")
         await world.run(message(1))
         letter = replayed(world.broker.dead[0].message, world, "replay-1")
-        await world.run(letter._replace(headers={"x-delivery-count": TERMS.crash_limit}))
+        await world.run(letter._replace(headers={"x-delivery-count": MESSAGE_SETTINGS.crash_limit}))
         assert ["backup_error", "invalid"] == [each.reason["dl-category"] for each in world.broker.dead]
 
     run(body)
@@ -243,7 +243,7 @@ def test_a_copy_of_what_was_given_up_tells_the_same() -> None:
 
     async def body() -> None:
         world = World()
-        deadly = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit})
+        deadly = message(1)._replace(headers={"x-delivery-count": MESSAGE_SETTINGS.crash_limit})
         assert ["backup.failed"] == list(await world.run(deadly))
         await world.run(message(1))
         assert 1 == len({outcome.id for outcome in world.outcomes})
@@ -258,7 +258,7 @@ def test_the_broker_buries_what_came_back_too_often() -> None:
     async def body() -> None:
         world = World()
         world.broker.publish(message(1))
-        await _lose(world, times=TERMS.crash_limit + 1)
+        await _lose(world, times=MESSAGE_SETTINGS.crash_limit + 1)
         assert [{}] == [letter.reason for letter in world.broker.dead]
         assert [] == list(await world.run())
 
@@ -280,7 +280,7 @@ def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
         world = World(steps=Steps(deadly=step))
         assert ["backup.failed"] == list(await world.run(message(1)))
         assert "deadly" == failure(world).code
-        assert TERMS.crash_limit == len(world.crashes)
+        assert MESSAGE_SETTINGS.crash_limit == len(world.crashes)
         assert 1 == len(world.broker.dead)
         assert 1 >= len(world.api.backups)
 
@@ -289,7 +289,7 @@ def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
 
 def test_a_message_that_came_back_less_often_is_handled() -> None:
     """Innocents come back too, when the process ends for another reason."""
-    returned = message(1)._replace(headers={"x-delivery-count": TERMS.crash_limit - 1})
+    returned = message(1)._replace(headers={"x-delivery-count": MESSAGE_SETTINGS.crash_limit - 1})
 
     assert MADE == handle(World(), returned)
 

@@ -9,7 +9,7 @@ from handler.errors import ConnectionLost
 from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
-from tests.twins.world import TERMS, World, with_limits
+from tests.twins.world import MESSAGE_SETTINGS, World, with_limits
 from tests.unit.backup.handling import MADE, UNAVAILABLE, failure, handle, replayed, run, waits
 
 # -- in doubt
@@ -55,7 +55,7 @@ def test_a_look_that_fails_is_no_absence() -> None:
 def test_a_late_commit_is_found() -> None:
     """The server works on after we have gone."""
     world = World()
-    world.api.fail("create", LateCommit(TERMS.limits.settle_time))
+    world.api.fail("create", LateCommit(MESSAGE_SETTINGS.limits.settle_time))
     assert MADE == handle(world, message(1))
     assert 1 == len(world.api.backups)
 
@@ -63,7 +63,7 @@ def test_a_late_commit_is_found() -> None:
 def test_a_doubt_outlives_a_ledger_that_forgets() -> None:
     """LEDGER_URL=none and another process: the message itself tells how often it was looked for."""
     world = World(kind="none")
-    world.api.fail("create", LateCommit(TERMS.limits.settle_time))
+    world.api.fail("create", LateCommit(MESSAGE_SETTINGS.limits.settle_time))
 
     async def story() -> None:
         world.broker.publish(message(1))
@@ -78,7 +78,7 @@ def test_a_doubt_outlives_a_ledger_that_forgets() -> None:
 
 def test_a_doubt_that_never_ends_is_told_as_one() -> None:
     """Looks that fail until MAX_AGE: a backup may exist, and somebody must know."""
-    world = World(terms=with_limits(max_age=200.0))
+    world = World(settings=with_limits(max_age=200.0))
     world.api.fail("create", CutAfter())
     world.api.fail("find", *[UNAVAILABLE] * 200)
     assert ["backup.failed"] == handle(world, message(1))
@@ -217,7 +217,7 @@ def test_a_backup_that_is_being_deleted_is_watched_until_it_is_gone() -> None:
 
 def test_a_watch_ends_at_its_deadline() -> None:
     """TRACK_DEADLINE: told as expired; no second backup is ever made beside it."""
-    world = World(terms=TERMS._replace(track_deadline=600.0))
+    world = World(settings=MESSAGE_SETTINGS._replace(track_deadline=600.0))
     world.api.settle = float("inf")
     assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
     assert Category.EXPIRED == failure(world).category
@@ -253,9 +253,9 @@ def test_the_outcome_is_confirmed_before_the_wait() -> None:
     """Written down, told, kept for later, acknowledged: in this order."""
     world = World()
     handle(world, message(1))
-    order = ["after create", "before made", "after made", "before tell", "after tell"]
+    order = ["after create", "before made", "after made", "before publish_outcome", "after publish_outcome"]
     first = world.steps.names.index("after create")
-    assert [*order, "before wait", "after wait", "before ack"] == world.steps.names[first : first + 8]
+    assert [*order, "before delay", "after delay", "before ack"] == world.steps.names[first : first + 8]
 
 
 def test_an_outcome_that_nobody_is_bound_for_is_told_later() -> None:

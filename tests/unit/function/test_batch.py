@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.message import Message
-from handler.function.batch import Batch, Means
+from handler.function.batch import Batch, BatchServices
 from handler.function.deadline import Deadline
 from handler.settings import Settings
 from tests.twins.broker import MemoryBroker
 from tests.twins.events import message
-from tests.twins.world import LADDER, LEASE, TERMS, World
+from tests.twins.world import LADDER, LEASE, MESSAGE_SETTINGS, World
 
 
 class _NoDeadLetters(MemoryBroker):
     """A broker whose client has a bug in the last resort."""
 
-    async def bury(self, message: Message, reason: Mapping[str, Any]) -> None:
+    async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         raise RuntimeError("a bug")
 
 
 def test_a_message_that_cannot_be_handled_leaves_the_others_to_their_end() -> None:
     """Nine of ten are accepted; the one is returned, so that the call fails and the platform repeats it."""
-    world = World(terms=TERMS._replace(track_backups=False))
-    world.broker = _NoDeadLetters(world.steady, TERMS.limits.ladder)
+    world = World(settings=MESSAGE_SETTINGS._replace(track_backups=False))
+    world.broker = _NoDeadLetters(world.steady, MESSAGE_SETTINGS.limits.ladder)
     world.start()
     bad = Message(b"{")
 
@@ -32,8 +32,10 @@ def test_a_message_that_cannot_be_handled_leaves_the_others_to_their_end() -> No
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=LADDER)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + 60.0
-        means = Means(world.broker, lambda _outbox: world.process, world.breaker, settings, lost, world.clock)
-        batch = Batch(means, Deadline(soft=end, hard=end))
+        services = BatchServices(
+            world.broker, lambda _outbox: world.process, world.breaker, settings, lost, world.clock
+        )
+        batch = Batch(services, Deadline(soft=end, hard=end))
         assert [bad] == await batch.run([bad, *(message(number) for number in range(9))])
         assert 9 == batch.kinds["accepted"]
 

@@ -13,7 +13,7 @@ from events.outcome import Category, Failure
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.hooks import Call, Handled, Published
 from handler.backup.ports import Key
-from handler.backup.result import Kind, Reply, Wait
+from handler.backup.result import Delay, Kind, Result
 from handler.broker.topology import Topology
 from handler.errors import LedgerUnavailable
 from handler.ledger.memory import MemoryLedger
@@ -44,9 +44,9 @@ class Case:
             Sources(self.figures, self.breaker, worker, self.ledger, NAMES, lambda: 1024)
         ).page
 
-    def handled(self, kind: Kind, state: State, reply: Reply | None = None) -> None:
+    def handled(self, kind: Kind, state: State, result: Result | None = None) -> None:
         """Count a message that was handled now."""
-        self.figures.handled(Handled(kind, EventIds(), state, reply, "data"), now=self.clock())
+        self.figures.handled(Handled(kind, EventIds(), state, result, "data"), now=self.clock())
 
     def values(self, name: str) -> dict[tuple[str, ...], float]:
         """The samples of a name, by the values of their labels; zeros left out."""
@@ -65,9 +65,9 @@ def case() -> Case:
     return Case()
 
 
-def _waits(case: Case, *, accepted_at: float | None = None) -> Reply:
+def _waits(case: Case, *, accepted_at: float | None = None) -> Result:
     state = State(case.clock(), "watch" if accepted_at else "retry", backup_id="b", accepted_at=accepted_at)
-    return Reply("waiting", wait=Wait(state, 30.0))
+    return Result("waiting", delay=Delay(state, 30.0))
 
 
 def test_every_metric_is_there_from_the_start(case: Case) -> None:
@@ -88,8 +88,10 @@ def test_an_event_is_counted_once_however_often_it_returns(case: Case) -> None:
 def test_failures_are_counted_by_category(case: Case) -> None:
     """And successes without one."""
     state = State(first_seen=case.clock())
-    case.handled("failed", state, Reply("failed", bury=Failure(category=Category.QUOTA, message="full")))
-    case.handled("completed", state, Reply("completed"))
+    case.handled(
+        "failed", state, Result("failed", dead_letter=Failure(category=Category.QUOTA, message="full"))
+    )
+    case.handled("completed", state, Result("completed"))
     assert {("quota", "backup.failed"): 1.0, ("", "backup.completed"): 1.0} == case.values("outcomes_total")
 
 
@@ -104,7 +106,7 @@ def test_a_life_is_measured_to_its_end(case: Case) -> None:
     born = case.clock()
     case.handled("accepted", State(first_seen=born), _waits(case, accepted_at=born))
     case.clock.advance(250.0)
-    case.handled("completed", State(first_seen=born, waits=1), Reply("completed"))
+    case.handled("completed", State(first_seen=born, waits=1), Result("completed"))
     assert ({(): 250.0}, {(): 1.0}) == (case.values("event_seconds_sum"), case.values("event_seconds_count"))
 
 

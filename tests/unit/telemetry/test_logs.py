@@ -13,7 +13,7 @@ from events.errors import EventIds
 from events.message import State
 from events.outcome import Category, Failure
 from handler.backup.hooks import BreakerChange, Handled
-from handler.backup.result import Kind, Reply
+from handler.backup.result import Kind, Result
 from handler.telemetry.actions import ACTIONS
 from handler.telemetry.counters import Figures
 from handler.telemetry.logs import ABOUT, JsonFormatter, TextFormatter
@@ -26,8 +26,8 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def _handled(kind: Kind = "accepted") -> Handled:
-    bury = Failure(category=Category.QUOTA, message="full") if kind == "failed" else None
-    return Handled(kind, IDS, State(first_seen=1.0), Reply(kind, bury=bury), "data")
+    dead_letter = Failure(category=Category.QUOTA, message="full") if kind == "failed" else None
+    return Handled(kind, IDS, State(first_seen=1.0), Result(kind, dead_letter=dead_letter), "data")
 
 
 def _log_calls() -> Iterator[tuple[str, ast.Call, ast.Module]]:

@@ -16,7 +16,7 @@ from events.message import Message, State, unwrap, wrap
 from events.outcome import Category
 from handler.backup.hooks import Call, Published
 from handler.backup.process import Process
-from handler.backup.services import Tools
+from handler.backup.services import Services
 from handler.errors import ApiError, SettingsError
 from handler.telemetry.telemetry import Telemetry, open_telemetry, traces_wanted
 from handler.telemetry.tracing import TRACES_A_SECOND, FewASecond, Tracing
@@ -39,9 +39,9 @@ class Traced:
         self.telemetry = Telemetry(self.tracing)
         self.world = World()
         world = self.world
-        tools = Tools(world.api, world.ledger, world.breaker, world.terms, world.clock)
+        services = Services(world.api, world.ledger, world.breaker, world.settings, world.clock)
         world.process = Process(
-            tools=tools,
+            services=services,
             outbox=world.broker,
             chooser=world.chooser,
             notify=self.telemetry.handled,
