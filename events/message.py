@@ -13,7 +13,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from events.headers import headers_from_json, headers_to_json
 from events.properties import checked_properties, short_string
@@ -21,7 +21,7 @@ from events.properties import checked_properties, short_string
 WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
 
-WaitReason = Literal["retry", "look", "watch", "tell", "check", "pause"]
+WaitReason = Literal["retry", "lookup", "track", "publish", "check", "pause"]
 """Why a message waits: another try, a look for a call in doubt, the backup's end, an outcome that could not
 be told, a snapshot that is not complete yet, or everybody's trouble."""
 
@@ -86,7 +86,7 @@ class State(NamedTuple):
     accepted_at: float | None = None
     replay: str | None = None
     doubt_since: float | None = None
-    looks: int = 0
+    lookups: int = 0
     absent_since: float | None = None
     absences: int = 0
     traceparent: str | None = None
@@ -123,6 +123,14 @@ Time = Annotated[float, Field(gt=0, lt=253_402_300_800, allow_inf_nan=False)]
 """Seconds since the epoch, before the year 10000, which is as far as ``datetime`` goes."""
 
 
+_FORMER_REASONS = {"look": "lookup", "watch": "track", "tell": "publish"}
+
+
+def _reason(value: object) -> object:
+    """Translate the reasons, as they were called at first, of messages that have waited since."""
+    return _FORMER_REASONS.get(value, value) if isinstance(value, str) else value
+
+
 class _Original(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -154,7 +162,7 @@ class _Envelope(BaseModel):
     id: str
     subject: str | None = None
     firstseen: Time
-    waitreason: WaitReason
+    waitreason: Annotated[WaitReason, BeforeValidator(_reason)]
     attempts: Count
     waits: Count
     crashes: Count
@@ -162,7 +170,7 @@ class _Envelope(BaseModel):
     acceptedat: Time | None = None
     replayid: str | None = None
     doubtsince: Time | None = None
-    looks: Count = 0
+    lookups: Count = Field(default=0, validation_alias=AliasChoices("lookups", "looks"))
     absentsince: Time | None = None
     absences: Count = 0
     traceparent: str | None = Field(default=None, max_length=55)
@@ -187,7 +195,7 @@ def wrap(original: Message, state: State, *, event_id: str, subject: str | None 
         acceptedat=state.accepted_at,
         replayid=state.replay,
         doubtsince=state.doubt_since,
-        looks=_count(state.looks),
+        lookups=_count(state.lookups),
         absentsince=state.absent_since,
         absences=_count(state.absences),
         traceparent=state.traceparent,
@@ -220,7 +228,7 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
         accepted_at=envelope.acceptedat,
         replay=envelope.replayid,
         doubt_since=envelope.doubtsince,
-        looks=envelope.looks,
+        lookups=envelope.lookups,
         absent_since=envelope.absentsince,
         absences=envelope.absences,
         traceparent=envelope.traceparent,

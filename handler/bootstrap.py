@@ -11,13 +11,13 @@ from handler.backup.breaker import CircuitBreaker
 from handler.backup.policy import Limits
 from handler.backup.ports import Api, Outbox
 from handler.backup.process import Process
-from handler.backup.selection import Chooser
+from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
 from handler.broker.link import Link, Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import DELIVERY_LIMIT, Topology
 from handler.errors import SettingsError
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
 from handler.telemetry.telemetry import Telemetry, open_telemetry
@@ -71,9 +71,9 @@ class Parts(NamedTuple):
 
     settings: Settings
     api: Api
-    ledger: Book
+    ledger: StoredLedger
     breaker: CircuitBreaker
-    chooser: Chooser
+    selection: Selection
     telemetry: Telemetry
 
     def process(self, outbox: Outbox) -> Process:
@@ -82,7 +82,7 @@ class Parts(NamedTuple):
         return Process(
             services=services,
             outbox=outbox,
-            chooser=self.chooser,
+            selection=self.selection,
             notify=self.telemetry.handled,
             follow=self.telemetry.follow,
         )
@@ -129,8 +129,10 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             doubt_pause=settings.wait_ladder[0],
             notify=telemetry.breaker_changed,
         )
-        chooser = Chooser(settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings.rules_file))
-        yield Parts(settings, api, ledger, breaker, chooser, telemetry)
+        selection = Selection(
+            settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings.rules_file)
+        )
+        yield Parts(settings, api, ledger, breaker, selection, telemetry)
 
 
 def _rules(path: Path | None) -> "Sequence[Rule]":

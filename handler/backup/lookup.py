@@ -12,7 +12,7 @@ from events.message import WaitReason
 from events.outcome import AcceptedBackup, Category, Failure
 from handler.backup import result as results
 from handler.backup.policy import Decision, absence_is_certain
-from handler.backup.ports import Backup, Doubt, Ours
+from handler.backup.ports import Backup, Doubt, Granted
 from handler.backup.request import BackupRequest
 from handler.backup.result import Job, Result
 from handler.backup.services import Services
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 _COMPLETE = frozenset({"available", "backing-up"})
 
 
-class Looking:
+class Lookup:
     """Looks, and says what follows: a found backup, a reply, or None where nothing stands in the way."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    async def for_backup(self, job: Job, claim: Ours) -> AcceptedBackup | Result | None:
+    async def for_backup(self, job: Job, claim: Granted) -> AcceptedBackup | Result | None:
         """Look for a backup that may exist already. None means: there is none, and it may be sent (again)."""
         doubt, now = claim.doubt, self.services.clock()
-        if doubt and now < doubt.look_after:
+        if doubt and now < doubt.lookup_after:
             await self.services.ledger.doubt(claim, doubt)
-            return results.look_up_later(job, doubt, doubt.look_after - now)
+            return results.look_up_later(job, doubt, doubt.lookup_after - now)
         wanted = job.request
         try:
             found = await self.services.api.find(
@@ -43,15 +43,15 @@ class Looking:
         except ApiError as error:
             return await self._unknown(job, claim, error)
         self.services.breaker.record_success()
-        if backup := _best([each for each in found if not _is_spoiled(each, claim)], job):
+        if backup := _best([each for each in found if not _is_failed(each, claim)], job):
             return AcceptedBackup(id=backup.id, name=backup.detail.name)
         if doubt is None or absence_is_certain(
-            lookups=doubt.looks + 1, seconds=now - doubt.since, limits=self.services.limits
+            lookups=doubt.lookups + 1, seconds=now - doubt.since, limits=self.services.limits
         ):
             return None
         return await self._again(job, claim, doubt)
 
-    async def for_snapshot(self, job: Job, claim: Ours) -> Result | None:
+    async def for_snapshot(self, job: Job, claim: Granted) -> Result | None:
         """Ask whether a snapshot that was only requested is complete. None means: it is."""
         try:
             snapshot = await self.services.api.show_snapshot(job.project_id, job.request.snapshot_id)
@@ -67,9 +67,9 @@ class Looking:
         await self.services.ledger.release(claim)
         return results.delayed(job, "check", self.services.limits.rung(job.state.waits))
 
-    async def for_parent(self, job: Job, claim: Ours) -> BackupRequest | Result:
+    async def for_parent(self, job: Job, claim: Granted) -> BackupRequest | Result:
         """Return the request to send: incremental where that was left to the backups that there are."""
-        if not job.choice.incremental_if_possible:
+        if not job.selected.incremental_if_possible:
             return job.request
         try:
             full = await self.services.api.has_full_backup(job.project_id, job.request.volume_id)
@@ -91,14 +91,14 @@ class Looking:
             return Failure(category=Category.EXPIRED, message=message)
         return None
 
-    async def _again(self, job: Job, claim: Ours, doubt: Doubt) -> Result:
+    async def _again(self, job: Job, claim: Granted, doubt: Doubt) -> Result:
         """One absence more, which proves little yet: look again after a longer wait."""
-        seconds = self.services.limits.rung(doubt.looks + 1)
-        later = Doubt(doubt.since, doubt.looks + 1, self.services.clock() + seconds)
+        seconds = self.services.limits.rung(doubt.lookups + 1)
+        later = Doubt(doubt.since, doubt.lookups + 1, self.services.clock() + seconds)
         await self.services.ledger.doubt(claim, later)
         return results.look_up_later(job, later, seconds)
 
-    async def _unknown(self, job: Job, claim: Ours, error: ApiError) -> Result:
+    async def _unknown(self, job: Job, claim: Granted, error: ApiError) -> Result:
         """Act on a lookup that failed: the backup may exist, so nothing may be sent."""
         decision = self.services.classify(job, error)
         job = job.attempted() if decision.counted else job
@@ -117,9 +117,9 @@ def wait_reason(decision: Decision) -> WaitReason:
     return "retry" if decision.scope == "message" else "pause"
 
 
-def _is_spoiled(backup: Backup, claim: Ours) -> bool:
+def _is_failed(backup: Backup, claim: Granted) -> bool:
     """Whether a backup is one of those known to have ended in error, and still is in error."""
-    return backup.id in claim.spoiled and backup.status.startswith("error")
+    return backup.id in claim.failed_backups and backup.status.startswith("error")
 
 
 def _best(found: Sequence[Backup], job: Job) -> Backup | None:

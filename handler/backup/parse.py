@@ -14,7 +14,7 @@ from events.message import Message, State
 from events.snapshot import ForeignEvent, SnapshotEvent
 from handler.backup.request import backup_request
 from handler.backup.result import Job
-from handler.backup.selection import Chooser
+from handler.backup.selection import Selection
 from handler.backup.services import Services
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ class Opened(NamedTuple):
 class Opening:
     """Opens messages by the settings."""
 
-    def __init__(self, services: Services, chooser: Chooser) -> None:
+    def __init__(self, services: Services, selection: Selection) -> None:
         self.services = services
-        self.chooser = chooser
+        self.selection = selection
 
     def open(self, message: Message) -> Opened:
         """Read a message. Never raises."""
@@ -72,7 +72,7 @@ class Opening:
         project_id = ids.project_id
         if project_id is None:
             return InvalidEvent("no_project", "the event names no project and VBS_PROJECT_ID is not set", ids)
-        choice = self.chooser.choose(event, project_id)
+        choice = self.selection.select(event, project_id)
         try:
             request = backup_request(event.snapshot, choice.overrides)
         except ValidationError as error:

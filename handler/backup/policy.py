@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 from events.outcome import Category
 from handler.errors import ApiError
 
-Action = Literal["wait", "look", "fail"]
+Action = Literal["wait", "look_up", "fail"]
 Scope = Literal["message", "project", "service", "doubt"]
 
 _FINAL = frozenset({Category.INVALID, Category.REFUSED, Category.QUOTA})
@@ -96,10 +96,10 @@ def _family(
             end: Action = "fail" if certain else "wait"
             return Decision(end, category, "message", limits.rung(attempts + 1), counted=True)
         case Category.CONFLICT:
-            action: Action = "look" if error.busy else "wait"
+            action: Action = "look_up" if error.busy else "wait"
             return Decision(action, category, "message", max(asked, limits.rung(attempts)), counted=True)
         case Category.IN_DOUBT:
-            return Decision("look", category, "doubt", limits.rung(0), counted=others_fine)
+            return Decision("look_up", category, "doubt", limits.rung(0), counted=others_fine)
         case Category.THROTTLED:
             return Decision("wait", category, "project", calm)
         case _:
@@ -115,18 +115,18 @@ def absence_is_certain(*, lookups: int, seconds: float, limits: Limits) -> bool:
     return lookups >= LOOKUPS_UNTIL_CERTAIN and seconds >= limits.settle_time
 
 
-_WATCH_BASE = 30.0
-_WATCH_PER_GB = 20.0
-_FIRST_LOOK = 1 / 10
-_LATER_LOOKS = 1 / 4
+_TRACKING_BASE = 30.0
+_TRACKING_PER_GB = 20.0
+_FIRST_LOOKUP = 1 / 10
+_LATER_LOOKUPS = 1 / 4
 
 
-def watch_delay(*, age: float, size_gb: int | None) -> float:
+def tracking_delay(*, age: float, size_gb: int | None) -> float:
     """Return the seconds until the next look at a backup that was accepted ``age`` seconds ago.
 
     A backup takes about 30 s and 20 s per GB (what cinder-csi reckons with). The first look comes after a
     tenth of that, since incremental backups are much faster; later ones so that the end is told at most a
     quarter late. What this asks for is rounded up to a rung of the ladder.
     """
-    expected = _WATCH_BASE + _WATCH_PER_GB * (size_gb or 1)
-    return max(expected * _FIRST_LOOK, age * _LATER_LOOKS)
+    expected = _TRACKING_BASE + _TRACKING_PER_GB * (size_gb or 1)
+    return max(expected * _FIRST_LOOKUP, age * _LATER_LOOKUPS)

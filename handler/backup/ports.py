@@ -6,7 +6,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
+
+from pydantic import Field
 
 from events.message import Message
 from events.outcome import AcceptedBackup, CompletedBackup, Failure, Outcome
@@ -83,11 +85,11 @@ class Doubt:
     """
 
     since: float
-    looks: int
-    look_after: float
+    lookups: Annotated[int, Field(alias="looks")]
+    lookup_after: Annotated[float, Field(alias="look_after")]
 
 
-class Ours(NamedTuple):
+class Granted(NamedTuple):
     """The claim is ours until its lease ends; ``token`` proves it in the calls that follow.
 
     ``ask_first`` says that the API is asked before the first try: for a replay, or since this ledger
@@ -99,16 +101,16 @@ class Ours(NamedTuple):
     token: str
     doubt: Doubt | None = None
     ask_first: bool = False
-    spoiled: frozenset[str] = frozenset()
+    failed_backups: frozenset[str] = frozenset()
 
 
-class Taken(NamedTuple):
+class Busy(NamedTuple):
     """Somebody else is at it, until ``until`` (seconds since the epoch) unless they renew."""
 
     until: float
 
 
-class Made(NamedTuple):
+class Created(NamedTuple):
     """The backup was made at ``made_at`` (seconds since the epoch) and its end is not known yet."""
 
     backup: AcceptedBackup
@@ -116,7 +118,7 @@ class Made(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Finished:
     """How it ended: a completed backup after ``seconds``, or a failure of this event or of its backup."""
 
     backup: CompletedBackup | None = None
@@ -125,7 +127,7 @@ class Ended:
     attempts: int = 0
 
 
-Claim = Ours | Taken | Made | Ended
+Claim = Granted | Busy | Created | Finished
 
 
 class Ledger(Protocol):
@@ -145,34 +147,34 @@ class Ledger(Protocol):
         - ended in error: ``Ended``, but ``Ours`` for a replay with a ``cause`` that has not been tried yet
         """
 
-    async def holds(self, claim: Ours) -> bool:
+    async def holds(self, claim: Granted) -> bool:
         """Tell whether the claim's lease still holds, judged without I/O; asked right before sending."""
 
-    def abandon(self, claim: Ours) -> None:
+    def abandon(self, claim: Granted) -> None:
         """Stop renewing a claim after a bug: it lapses, and who claims next is in doubt. No I/O."""
 
-    async def release(self, claim: Ours) -> None:
+    async def release(self, claim: Granted) -> None:
         """Give the claim back: nothing was sent, or the API said «not now»."""
 
-    async def doubt(self, claim: Ours, doubt: Doubt) -> None:
+    async def doubt(self, claim: Granted, doubt: Doubt) -> None:
         """Write down that the call may have worked, and give the lease back."""
 
-    async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
+    async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
         """Write down the backup, even where the lease has meanwhile ended."""
 
-    async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
+    async def refused(self, claim: Granted, cause: str, failure: Failure, *, attempts: int) -> None:
         """Write down that this event has failed, so that a redelivery tells the same. A doubt is kept."""
 
     async def give_up(
-        self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
-    ) -> Made | Ended:
+        self, key: Key, cause: str, failure: Failure, *, attempts: int, tracked: bool, replay: bool = False
+    ) -> Created | Finished:
         """Write down, without a claim, that this event has failed, unless more is known; return what holds.
 
         More is an end, as ``claim`` would tell it, or a backup; the latter only counts for an event that is
         not ``watched`` yet, since else that its backup was made has been told.
         """
 
-    async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
+    async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
         """Write down the end of the backup ``backup_id``: completed, or in error.
 
         One that has only expired stays made: it may yet complete, so none is made beside it.

@@ -29,13 +29,13 @@ from events.snapshot import ForeignEvent
 from handler.backup import result as results
 from handler.backup.breaker import ScopedFailure
 from handler.backup.hooks import Follow, Handled, Notify
-from handler.backup.lookup import Looking, wait_reason
+from handler.backup.lookup import Lookup, wait_reason
 from handler.backup.parse import Opened, Opening
-from handler.backup.ports import Doubt, Ended, Made, Ours, Outbox, Taken
+from handler.backup.ports import Busy, Created, Doubt, Finished, Granted, Outbox
 from handler.backup.result import Job, Result
-from handler.backup.selection import Chooser
+from handler.backup.selection import Selection
 from handler.backup.services import Services
-from handler.backup.tracking import Watching
+from handler.backup.tracking import Tracking
 from handler.errors import ApiError, ConnectionLost, LedgerUnavailable, Unroutable
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Process:
         *,
         services: Services,
         outbox: Outbox,
-        chooser: Chooser,
+        selection: Selection,
         notify: Notify,
         follow: Follow = lambda _ids, traceparent: nullcontext(traceparent),
     ) -> None:
@@ -63,9 +63,9 @@ class Process:
         self._outbox = outbox
         self._notify = notify
         self._follow = follow
-        self._opening = Opening(services, chooser)
-        self._looking = Looking(services)
-        self._watching = Watching(services)
+        self._opening = Opening(services, selection)
+        self._lookup = Lookup(services)
+        self._tracking = Tracking(services)
 
     async def handle(self, message: Message) -> Handled:
         """Handle one message; on return the broker has confirmed everything that replaces it.
@@ -137,45 +137,45 @@ class Process:
     async def _work_out(self, job: Job) -> Result:
         """Find out what becomes of the case: the claim says whose it is and how far it has come."""
         services = self._services
-        if job.choice.skip:
-            return results.skipped(job, job.choice.skip)
+        if job.selected.skip:
+            return results.skipped(job, job.selected.skip)
         if job.state.crashes >= services.settings.crash_limit:
-            return await self._last_word(job)
+            return await self._final_delivery(job)
         if seconds := services.breaker.pause_left() or services.breaker.park(job.project_id):
             return results.delayed(job, "pause", seconds)
         claim = await services.ledger.claim(job.key, job.cause, replay=job.state.replay is not None)
         match claim:
-            case Ended():
+            case Finished():
                 return results.finished(job, claim)
-            case Made() if job.state.reason == "watch":
-                return await self._watching.watch(job, claim.backup.id, accepted_at=claim.made_at)
-            case Made():
-                return self._watching.accepted(job, claim.backup, made_at=claim.made_at, found=False)
-            case Taken():
+            case Created() if job.state.reason == "track":
+                return await self._tracking.track(job, claim.backup.id, accepted_at=claim.made_at)
+            case Created():
+                return self._tracking.accepted(job, claim.backup, made_at=claim.made_at, found=False)
+            case Busy():
                 return results.delayed(job, "retry", claim.until - services.clock())
-            case Ours() if job.state.reason == "watch" and job.state.backup_id:
-                return await self._watch_unremembered(job, claim, job.state.backup_id)
-            case Ours():
+            case Granted() if job.state.reason == "track" and job.state.backup_id:
+                return await self._track_unrecorded(job, claim, job.state.backup_id)
+            case Granted():
                 return await self._make_or_abandon(job, job.in_doubt(claim))
             case _:
                 assert_never(claim)
 
-    async def _last_word(self, job: Job) -> Result:
+    async def _final_delivery(self, job: Job) -> Result:
         """Tell what is known and begin nothing: at its next return the broker buries it without a word."""
         state = job.state
         known = await self._services.ledger.give_up(
             job.key,
             job.cause,
-            _deadly(state.crashes),
+            _poison(state.crashes),
             attempts=state.attempts,
-            watched=state.reason == "watch",
+            tracked=state.reason == "track",
             replay=state.replay is not None,
         )
-        if isinstance(known, Made):
-            return self._watching.accepted(job, known.backup, made_at=known.made_at, found=False)
+        if isinstance(known, Created):
+            return self._tracking.accepted(job, known.backup, made_at=known.made_at, found=False)
         return results.finished(job, known)
 
-    async def _make_or_abandon(self, job: Job, claim: Ours) -> Result:
+    async def _make_or_abandon(self, job: Job, claim: Granted) -> Result:
         """Make the backup; a claim that nobody settled lapses instead of being renewed for ever."""
         try:
             return await self._make(job, claim)
@@ -183,18 +183,18 @@ class Process:
             self._services.ledger.abandon(claim)
             raise
 
-    async def _make(self, job: Job, claim: Ours) -> Result:
+    async def _make(self, job: Job, claim: Granted) -> Result:
         """Make the backup that is ours to make, looking first wherever it may exist already."""
         services = self._services
-        if job.event.proves == "requested" and (result := await self._looking.for_snapshot(job, claim)):
+        if job.event.proves == "requested" and (result := await self._lookup.for_snapshot(job, claim)):
             return result
-        found = await self._looking.for_backup(job, claim) if claim.doubt or claim.ask_first else None
+        found = await self._lookup.for_backup(job, claim) if claim.doubt or claim.ask_first else None
         if isinstance(found, Result):
             return found
         if found:
-            await services.ledger.made(claim, found)
-            return self._watching.accepted(job, found, made_at=services.clock(), found=True)
-        wanted = await self._looking.for_parent(job, claim)
+            await services.ledger.created(claim, found)
+            return self._tracking.accepted(job, found, made_at=services.clock(), found=True)
+        wanted = await self._lookup.for_parent(job, claim)
         if isinstance(wanted, Result):
             return wanted
         if not await services.ledger.holds(claim):
@@ -205,29 +205,29 @@ class Process:
         except ApiError as error:
             return await self._not_made(job, claim, error)
         services.breaker.record_success()
-        await services.ledger.made(claim, backup)
-        return self._watching.accepted(job.attempted(), backup, made_at=services.clock(), found=False)
+        await services.ledger.created(claim, backup)
+        return self._tracking.accepted(job.attempted(), backup, made_at=services.clock(), found=False)
 
-    async def _not_made(self, job: Job, claim: Ours, error: ApiError) -> Result:
+    async def _not_made(self, job: Job, claim: Granted, error: ApiError) -> Result:
         """Act on what the policy makes of a call that gave no backup."""
         services = self._services
         decision = services.classify(job, error)
         attempted = (job.attempted() if decision.counted else job).without_crashes()
         if decision.action == "fail":
             return await services.fail(attempted, claim, results.failure(error, decision.category))
-        if decision.action == "look":
+        if decision.action == "look_up":
             now = services.clock()
-            doubt = Doubt(since=now, looks=0, look_after=now + decision.seconds)
+            doubt = Doubt(since=now, lookups=0, lookup_after=now + decision.seconds)
             await services.ledger.doubt(claim, doubt)
             return results.look_up_later(attempted, doubt, decision.seconds)
         await services.ledger.release(claim)
         return results.delayed(attempted.without_doubt(), wait_reason(decision), decision.seconds)
 
-    async def _watch_unremembered(self, job: Job, claim: Ours, backup_id: str) -> Result:
+    async def _track_unrecorded(self, job: Job, claim: Granted, backup_id: str) -> Result:
         """Watch where the ledger has forgotten, or never knew: the message itself says what was made."""
         await self._services.ledger.release(claim)
         accepted_at = job.state.accepted_at or job.state.first_seen
-        return await self._watching.watch(job, backup_id, accepted_at=accepted_at)
+        return await self._tracking.track(job, backup_id, accepted_at=accepted_at)
 
     async def _deliver(self, opened: Opened, state: State, result: Result) -> Handled:
         """Publish what replaces the message: first the outcome, then the wait or the dead letter."""
@@ -251,7 +251,7 @@ class Process:
             if result.outcome:
                 await self._outbox.publish_outcome(outcome(result.outcome, traceparent=state.traceparent))
         except Unroutable:
-            later = state._replace(reason="tell", waits=state.waits + 1)
+            later = state._replace(reason="publish", waits=state.waits + 1)
             return Result("waiting", delay=results.Delay(later, self._services.limits.rung(state.waits)))
         return result
 
@@ -273,7 +273,7 @@ class Process:
         await self._outbox.dead_letter(inert(opened.original.blanked()), headers)
 
 
-def _deadly(crashes: int) -> Failure:
+def _poison(crashes: int) -> Failure:
     """Nothing that it began is known to have been done, nor not to have been: a replay looks first."""
     message = f"{crashes} processes or connections ended with this message in hand"
-    return Failure(category=Category.INVALID, code="deadly", message=message)
+    return Failure(category=Category.INVALID, code="poison", message=message)

@@ -19,9 +19,9 @@ from events.outcome import (
     OutcomeData,
 )
 from events.snapshot import SnapshotEvent
-from handler.backup.ports import Doubt, Ended, Key, Ours
+from handler.backup.ports import Doubt, Finished, Granted, Key
 from handler.backup.request import BackupRequest
-from handler.backup.selection import Choice
+from handler.backup.selection import Selected
 from handler.errors import ApiError
 
 Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored"]
@@ -38,7 +38,7 @@ class Job(NamedTuple):
     ids: EventIds
     project_id: str
     request: BackupRequest
-    choice: Choice
+    selected: Selected
 
     @property
     def key(self) -> Key:
@@ -50,15 +50,15 @@ class Job(NamedTuple):
         """The event, and the replay that sent it back: each may try once more what has failed."""
         return f"{self.event.id}#{self.state.replay}" if self.state.replay else self.event.id
 
-    def in_doubt(self, claim: Ours) -> Ours:
+    def in_doubt(self, claim: Granted) -> Granted:
         """The claim, with the doubt that the message tells of where the ledger knows none."""
         if claim.doubt or self.state.doubt_since is None:
             return claim
-        return claim._replace(doubt=Doubt(self.state.doubt_since, self.state.looks, look_after=0.0))
+        return claim._replace(doubt=Doubt(self.state.doubt_since, self.state.lookups, lookup_after=0.0))
 
     def without_doubt(self) -> "Job":
         """The case after an answer that leaves no doubt."""
-        return self._replace(state=self.state._replace(doubt_since=None, looks=0))
+        return self._replace(state=self.state._replace(doubt_since=None, lookups=0))
 
     def without_crashes(self) -> "Job":
         """The case after a call that this process has lived through: it is not what kills."""
@@ -109,8 +109,8 @@ def _job_subject(job: Job) -> _Subject:
 
 def look_up_later(job: Job, doubt: Doubt, seconds: float) -> Result:
     """Come back to look for a call in doubt; the message tells of it too, where the ledger forgets."""
-    told = job.state._replace(doubt_since=doubt.since, looks=doubt.looks)
-    return delayed(job._replace(state=told), "look", seconds)
+    told = job.state._replace(doubt_since=doubt.since, lookups=doubt.lookups)
+    return delayed(job._replace(state=told), "lookup", seconds)
 
 
 def delayed(job: Job, reason: WaitReason, seconds: float) -> Result:
@@ -118,8 +118,8 @@ def delayed(job: Job, reason: WaitReason, seconds: float) -> Result:
 
     Crashes are still counted then: a deadly message waits after each death, until the dead one's claim ends.
     """
-    if job.state.reason == "watch" and reason == "pause":
-        reason = "watch"
+    if job.state.reason == "track" and reason == "pause":
+        reason = "track"
     state = job.state._replace(reason=reason, waits=job.state.waits + 1)
     return Result("waiting", delay=Delay(state, seconds))
 
@@ -132,7 +132,7 @@ def accepted(job: Job, backup: AcceptedBackup, *, found: bool) -> Result:
 def tracked(result: Result, job: Job, backup_id: str, *, accepted_at: float, seconds: float) -> Result:
     """Add to ``reply`` that the backup's end is watched, with the next look in ``seconds``."""
     state = job.state._replace(
-        reason="watch",
+        reason="track",
         waits=job.state.waits + 1,
         crashes=0,
         backup_id=backup_id,
@@ -157,7 +157,7 @@ def skipped(job: Job, reason: str) -> Result:
     return Result("skipped", outcome=BackupSkipped(**_job_subject(job), reason=reason))
 
 
-def finished(job: Job, end: Ended) -> Result:
+def finished(job: Job, end: Finished) -> Result:
     """Tell again how it ended."""
     told = job._replace(state=job.state._replace(attempts=end.attempts or job.state.attempts))
     if end.backup:

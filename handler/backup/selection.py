@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SYSTEM_METADATA = "__system__enableActive"
 
 
-class Choice(NamedTuple):
+class Selected(NamedTuple):
     """Why a snapshot is skipped (None: it is backed up), what is to be set in its request.
 
     ``incremental_if_possible`` leaves it to the backups that the volume has already.
@@ -27,7 +27,7 @@ class Choice(NamedTuple):
     incremental_if_possible: bool = False
 
 
-class Chooser:
+class Selection:
     """Chooses by ``SKIP_SNAPSHOTS``, ``VBS_ALLOWED_PROJECTS`` and the rules of ``RULES_FILE``."""
 
     def __init__(
@@ -37,15 +37,15 @@ class Chooser:
         self._allowed = frozenset(allowed_projects)
         self._rules = tuple(rules)
 
-    def choose(self, event: SnapshotEvent, project_id: str) -> Choice:
+    def select(self, event: SnapshotEvent, project_id: str) -> Selected:
         """Choose for one snapshot."""
         if reason := self._reason_to_skip(event, project_id):
-            return Choice(skip=reason)
+            return Selected(skip=reason)
         rule = next((rule for rule in self._rules if rule.match.fits(event, project_id)), None)
         if rule is None or rule.set is None:
-            return Choice(skip=rule.skip if rule else None)
+            return Selected(skip=rule.skip if rule else None)
         overrides = rule.set.overrides(event.snapshot)
-        return Choice(overrides=overrides, incremental_if_possible=rule.set.incremental == "auto")
+        return Selected(overrides=overrides, incremental_if_possible=rule.set.incremental == "auto")
 
     def _reason_to_skip(self, event: SnapshotEvent, project_id: str) -> str | None:
         if self._allowed and project_id not in self._allowed:

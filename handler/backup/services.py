@@ -7,7 +7,7 @@ from events.outcome import Category, Failure
 from handler.backup import result as results
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.policy import Decision, Limits, decide
-from handler.backup.ports import Api, Doubt, Ledger, Ours
+from handler.backup.ports import Api, Doubt, Granted, Ledger
 from handler.backup.result import Job, Result
 from handler.errors import ApiError
 
@@ -60,10 +60,10 @@ class Services(NamedTuple):
             self.breaker.record_failure(failure)
         return decision
 
-    async def fail(self, job: Job, claim: Ours, failure: Failure) -> Result:
+    async def fail(self, job: Job, claim: Granted, failure: Failure) -> Result:
         """Write down that this event has failed, so that a redelivery tells the same; then tell it."""
         if failure.category is Category.IN_DOUBT:
             now = self.clock()
-            await self.ledger.doubt(claim, claim.doubt or Doubt(since=now, looks=0, look_after=now))
+            await self.ledger.doubt(claim, claim.doubt or Doubt(since=now, lookups=0, lookup_after=now))
         await self.ledger.refused(claim, job.cause, failure, attempts=job.state.attempts)
         return results.failed(job, failure)

@@ -20,7 +20,7 @@ from handler.commands.common import (
     progress_console,
 )
 from handler.errors import SettingsError
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.pruning import Prunable
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
@@ -93,7 +93,7 @@ def _days(settings: Settings, older_than: float | None, *, force: bool) -> float
     return days
 
 
-def _run(settings: Settings, work: Callable[[Book], Awaitable[T]]) -> T:
+def _run(settings: Settings, work: Callable[[StoredLedger], Awaitable[T]]) -> T:
     """Open the ledger, work with it, and close it. Raises ``SettingsError`` where there is none."""
     url = settings.ledger_url.get_secret_value()
     if url == "none":

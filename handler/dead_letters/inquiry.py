@@ -13,7 +13,7 @@ from handler.backup.ports import Api, Key
 from handler.backup.request import BackupRequest, backup_request
 from handler.dead_letters.letter import Letter
 from handler.errors import ApiError, LedgerUnavailable
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.row import Row
 
 _ROW = TypeAdapter(Row)
@@ -24,7 +24,7 @@ Said = Mapping[str, Any] | str
 """Facts as JSON, or a sentence that says why there are none."""
 
 
-async def ask_ledger(ledger: Book, letter: Letter) -> Said:
+async def ask_ledger(ledger: StoredLedger, letter: Letter) -> Said:
     """Return the ledger's row, times in ISO 8601, without the lease's secret."""
     if not (letter.project_id and letter.snapshot_id):
         return "not asked: the dead letter names no project or no snapshot"

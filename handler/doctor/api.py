@@ -77,7 +77,7 @@ class _Caller:
         if response.status_code == HTTPStatus.NOT_FOUND:
             return await self._elsewhere(version, project)
         if not response.is_success:
-            return self._refused(faults.look_error(response.status_code, response.headers, body), project)
+            return self._refused(faults.lookup_error(response.status_code, response.headers, body), project)
         try:
             pages.read_page(body)
         except Unreadable as error:

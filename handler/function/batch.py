@@ -102,7 +102,7 @@ class Batch:
         if self._lost.done():
             return [*self._left, *self._cut, *todo]
         await asyncio.gather(
-            *(self._put_aside(message, "look") for message in self._cut),
+            *(self._put_aside(message, "lookup") for message in self._cut),
             *(self._put_aside(message, "pause") for message in todo),
         )
         return self._left
@@ -133,7 +133,7 @@ class Batch:
         elif isinstance(error := task.exception(), ConnectionLost):
             log.info("to be handled again: %s", error, extra={"action": "message.left"})
             self._left.append(message)
-        elif error:
+        elif isinstance(error, Exception):
             # Raised here it would cancel the others.
             log.error("a bug: please report it", exc_info=error, extra={"action": "message.bug"})
             self._left.append(message)
@@ -161,10 +161,10 @@ class Batch:
         original, state = open_message(message, now=self._clock())
         settings = self._settings
         seconds: float = settings.wait_ladder[0]
-        if reason == "look":
+        if reason == "lookup":
             seconds = settings.lease_seconds
-            state = state._replace(doubt_since=self._clock(), looks=0)
-        kept = "watch" if state.reason == "watch" else reason
+            state = state._replace(doubt_since=self._clock(), lookups=0)
+        kept = "track" if state.reason == "track" else reason
         await self._wait(original, state._replace(reason=kept, waits=state.waits + 1), seconds)
         self.kinds["waiting"] += 1
 

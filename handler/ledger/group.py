@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import Change, Figures
+from handler.ledger.ledger import Change, StoreCounters
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
 
@@ -78,7 +78,7 @@ class GroupStore:
     """A store over a backend; callers may be on several loops."""
 
     def __init__(self, backend: Backend, name: str) -> None:
-        self.figures = Figures()
+        self.figures = StoreCounters()
         self._backend = backend
         self._name = name
         self._queue: SimpleQueue[_Job | _Stop] = SimpleQueue()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from handler.backup.ports import Key, Ours
+from handler.backup.ports import Granted, Key
 
 USABLE = 0.8
 """The part of a lease in which a request may still leave; the rest is for clocks that do not run alike."""
@@ -41,7 +41,7 @@ class Leases:
         if self._is(key, token):
             self.took(key, token, asked)
 
-    def hold(self, claim: Ours) -> bool:
+    def hold(self, claim: Granted) -> bool:
         """Tell whether a request may still leave under this claim."""
         if not self._is(claim.key, claim.token):
             return False

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from events.outcome import AcceptedBackup, Failure
-from handler.backup.ports import Claim, Doubt, Ended, Key, Made, Ours
+from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
 from handler.ledger.leases import Leases
@@ -26,7 +26,7 @@ GROUP_EXPONENT = 8
 _log = logging.getLogger(__name__)
 
 
-class Figures:
+class StoreCounters:
     """What a store has done, for metrics: transactions, changes in them, and the largest group.
 
     ``sizes[n]`` counts the groups of up to 2**n changes (and more than half as many), the last one all that
@@ -58,7 +58,7 @@ class Figures:
 class Store(Protocol):
     """Where rows are kept. Every method raises ``LedgerUnavailable``; what returned is on disk."""
 
-    figures: Figures
+    figures: StoreCounters
 
     async def change(self, key: Key, change: Change[T]) -> T:
         """Load a row, change it and save it, with nobody else at this row meanwhile."""
@@ -79,7 +79,7 @@ class Store(Protocol):
         """Release everything; afterwards every method raises ``LedgerUnavailable``."""
 
 
-class Book:
+class StoredLedger:
     """``handler.backup.ports.Ledger`` over a store."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Book:
         self._claims = itertools.count()
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> StoreCounters:
         """Counters since the start of this process."""
         return self._store.figures
 
@@ -110,38 +110,38 @@ class Book:
             key,
             lambda row, now: rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease),
         )
-        if isinstance(answer, Ours):
+        if isinstance(answer, Granted):
             self._leases.took(key, token, asked)
             return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
 
-    async def holds(self, claim: Ours) -> bool:
+    async def holds(self, claim: Granted) -> bool:
         """Tell whether the claim's lease still holds, judged without I/O."""
         return self._leases.hold(claim)
 
-    def abandon(self, claim: Ours) -> None:
+    def abandon(self, claim: Granted) -> None:
         """Stop renewing a claim."""
         self._leases.drop_claim(claim.key, claim.token)
 
-    async def release(self, claim: Ours) -> None:
+    async def release(self, claim: Granted) -> None:
         """Give the claim back."""
         self._leases.drop_claim(claim.key, claim.token)
         await self._store.change(claim.key, lambda row, now: rules.release(row, claim.token, now=now))
 
-    async def doubt(self, claim: Ours, doubt: Doubt) -> None:
+    async def doubt(self, claim: Granted, doubt: Doubt) -> None:
         """Write down that the call may have worked."""
         self._leases.drop_claim(claim.key, claim.token)
         await self._store.change(claim.key, lambda row, now: rules.doubt(row, claim.token, doubt, now=now))
 
-    async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
+    async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
         """Write down the backup. Where another is known already, that one is kept and a warning is logged."""
         self._leases.drop(claim.key)
         first = await self._store.change(
-            claim.key, lambda row, now: rules.made(row, claim.token, backup, now=now)
+            claim.key, lambda row, now: rules.created(row, claim.token, backup, now=now)
         )
         _warn_of_second(claim.key, first, backup.id)
 
-    async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
+    async def refused(self, claim: Granted, cause: str, failure: Failure, *, attempts: int) -> None:
         """Write down that this event has failed."""
         self._leases.drop_claim(claim.key, claim.token)
         await self._store.change(
@@ -150,18 +150,18 @@ class Book:
         )
 
     async def give_up(
-        self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
-    ) -> Made | Ended:
+        self, key: Key, cause: str, failure: Failure, *, attempts: int, tracked: bool, replay: bool = False
+    ) -> Created | Finished:
         """Write down that this event has failed, unless more is known."""
-        end = Ended(failure=failure, attempts=attempts)
+        end = Finished(failure=failure, attempts=attempts)
         return await self._store.change(
-            key, lambda row, now: rules.give_up(row, cause, end, watched=watched, replay=replay, now=now)
+            key, lambda row, now: rules.give_up(row, cause, end, tracked=tracked, replay=replay, now=now)
         )
 
-    async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
+    async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
         """Write down the end of a backup."""
         first = await self._store.change(
-            key, lambda row, now: rules.ended(row, end, backup_id=backup_id, cause=cause, now=now)
+            key, lambda row, now: rules.finished(row, end, backup_id=backup_id, cause=cause, now=now)
         )
         _warn_of_second(key, first, backup_id)
 

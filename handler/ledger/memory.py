@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import Book, Change, Figures
+from handler.ledger.ledger import Change, StoreCounters, StoredLedger
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
 
@@ -23,7 +23,7 @@ class MemoryStore:
     """
 
     def __init__(self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE) -> None:
-        self.figures = Figures()
+        self.figures = StoreCounters()
         self._max_idle = max_idle
         self._clock = clock
         self._rows: dict[Key, Row] = {}
@@ -89,7 +89,7 @@ class MemoryStore:
         self._idle.clear()
 
 
-class MemoryLedger(Book):
+class MemoryLedger(StoredLedger):
     """A ledger without a file. ``ask_first`` says that it cannot know what others did before."""
 
     def __init__(

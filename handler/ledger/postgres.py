@@ -18,7 +18,7 @@ from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 
@@ -273,7 +273,7 @@ def _read(found: TupleRow) -> tuple[Key, Row | None]:
     return Key(project_id, snapshot_id), None if state == _PLACEHOLDER else from_columns(state, *rest)
 
 
-class PostgresLedger(Book):
+class PostgresLedger(StoredLedger):
     """A ledger in PostgreSQL."""
 
     def __init__(

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from events.outcome import AcceptedBackup
-from handler.backup.ports import Doubt, Ended
+from handler.backup.ports import Doubt, Finished
 
 
-class State(StrEnum):
+class RowState(StrEnum):
     """How far the backup of a snapshot is; a lease, a doubt and failed events lie on top of it."""
 
     OPEN = "open"
     """No backup is known."""
-    MADE = "made"
+    CREATED = "made"
     COMPLETED = "completed"
     ERROR = "error"
     """The last backup ended in error; a replay may make another."""
@@ -23,17 +26,17 @@ class State(StrEnum):
 class Row:
     """One snapshot's row. Times are seconds since the epoch."""
 
-    state: State = State.OPEN
+    state: RowState = RowState.OPEN
     token: str | None = None
     """Who holds the lease; it stays after the lease has ended, since the holder may have sent."""
     lease_until: float = 0.0
     doubt: Doubt | None = None
     backup: AcceptedBackup | None = None
     made_at: float = 0.0
-    end: Ended | None = None
-    failures: Mapping[str, Ended] = field(default_factory=dict)
+    end: Finished | None = None
+    failures: Mapping[str, Finished] = field(default_factory=dict)
     """What was told to each cause that failed, oldest first."""
-    spoiled: tuple[str, ...] = ()
+    failed_backups: Annotated[tuple[str, ...], Field(alias="spoiled")] = ()
     """Backups of this snapshot that ended in error."""
     updated_at: float = 0.0
 
@@ -45,7 +48,7 @@ class Row:
     @property
     def settled(self) -> bool:
         """Nothing is expected to happen to it any more."""
-        return self.idle and self.state is not State.MADE
+        return self.idle and self.state is not RowState.CREATED
 
     @property
     def label(self) -> str:
@@ -54,4 +57,4 @@ class Row:
             return "claimed"
         if self.doubt is not None:
             return "doubt"
-        return "refused" if self.state is State.OPEN and self.failures else self.state.value
+        return "refused" if self.state is RowState.OPEN and self.failures else self.state.value

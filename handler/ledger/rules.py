@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from events.outcome import AcceptedBackup, Category, Failure
-from handler.backup.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
-from handler.ledger.row import Row, State
+from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key
+from handler.ledger.row import Row, RowState
 
 T = TypeVar("T")
 Changed = tuple[T, Row | None]
@@ -31,24 +31,24 @@ def claim(
     if told is not None:
         return told, None
     if row.token is not None and now < row.lease_until:
-        return Taken(row.lease_until), None
+        return Busy(row.lease_until), None
     # An ended lease begins a new doubt even on top of one: the holder may have looked often enough and sent
     # again, and then the looks that were made before say nothing about that call.
-    doubt = row.doubt if row.token is None else Doubt(since=now, looks=0, look_after=now)
+    doubt = row.doubt if row.token is None else Doubt(since=now, lookups=0, lookup_after=now)
     # Before a replay the snapshot may have been backed up in a way that the ledger does not know.
-    ours = Ours(key, token, doubt=doubt, ask_first=replay, spoiled=frozenset(row.spoiled))
+    ours = Granted(key, token, doubt=doubt, ask_first=replay, failed_backups=frozenset(row.failed_backups))
     return ours, _leased(row, token, until=now + lease, doubt=doubt, now=now)
 
 
-def _told(row: Row, cause: str, *, replay: bool) -> Made | Ended | None:
+def _told(row: Row, cause: str, *, replay: bool) -> Created | Finished | None:
     """Answer from what is known already, if it is."""
     if cause in row.failures:
         return row.failures[cause]
-    if row.state is State.COMPLETED:
+    if row.state is RowState.COMPLETED:
         return row.end
-    if row.state is State.MADE and row.backup is not None:
-        return Made(row.backup, row.made_at)
-    if row.state is State.ERROR and not replay:
+    if row.state is RowState.CREATED and row.backup is not None:
+        return Created(row.backup, row.made_at)
+    if row.state is RowState.ERROR and not replay:
         return row.end
     return None
 
@@ -74,18 +74,18 @@ def doubt(row: Row | None, token: str, doubt: Doubt, *, now: float) -> Changed[N
     return None, _leased(row, None, until=0.0, doubt=doubt, now=now)
 
 
-def made(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) -> Changed[str | None]:
+def created(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) -> Changed[str | None]:
     """Note the backup, whoever holds the lease.
 
     Returns the id of the backup that was known before, where it is another one: then the first is kept.
     """
     row = row or Row()
-    if row.backup is not None and row.state in (State.MADE, State.COMPLETED):
+    if row.backup is not None and row.state in (RowState.CREATED, RowState.COMPLETED):
         first = row.backup.id
         return (None if first == backup.id else first), release(row, token, now=now)[1]
-    if row.state is State.ERROR and backup.id in row.spoiled:
+    if row.state is RowState.ERROR and backup.id in row.failed_backups:
         return None, release(row, token, now=now)[1]
-    return None, _unclaimed(row, state=State.MADE, backup=backup, made_at=now, now=now)
+    return None, _unclaimed(row, state=RowState.CREATED, backup=backup, made_at=now, now=now)
 
 
 def refused(
@@ -93,22 +93,24 @@ def refused(
 ) -> Changed[None]:
     """Note what this cause was told. What is known of the backup, and a doubt, stay as they are."""
     row = release(row, token, now=now)[1] or row or Row()
-    end = Ended(failure=failure, attempts=attempts)
+    end = Finished(failure=failure, attempts=attempts)
     return None, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
 
 
 def give_up(
-    row: Row | None, cause: str, end: Ended, *, watched: bool, replay: bool, now: float
-) -> Changed[Made | Ended]:
+    row: Row | None, cause: str, end: Finished, *, tracked: bool, replay: bool, now: float
+) -> Changed[Created | Finished]:
     """Note the end of this cause, as ``Ledger.give_up`` says; whoever has a claim keeps it."""
     row = row or Row()
     told = _told(row, cause, replay=replay)
-    if isinstance(told, Ended) or (isinstance(told, Made) and not watched):
+    if isinstance(told, Finished) or (isinstance(told, Created) and not tracked):
         return told, None
     return end, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
 
 
-def ended(row: Row | None, end: Ended, *, backup_id: str, cause: str, now: float) -> Changed[str | None]:
+def finished(
+    row: Row | None, end: Finished, *, backup_id: str, cause: str, now: float
+) -> Changed[str | None]:
     """Note the end of a backup. The first that completed is never replaced.
 
     Returns the id of the backup that was known before, where it is another one.
@@ -120,33 +122,35 @@ def ended(row: Row | None, end: Ended, *, backup_id: str, cause: str, now: float
     row = replace(row, failures=_with(row.failures, cause, end), updated_at=now)
     if end.failure.category is Category.EXPIRED:
         return other, _still_made(row, backup_id, now=now)
-    return other, _spoilt(row, end, backup_id, now=now)
+    return other, _with_failed_backup(row, end, backup_id, now=now)
 
 
-def _completed(row: Row, end: Ended, backup_id: str, *, now: float) -> Row | None:
-    if row.state is State.COMPLETED:
+def _completed(row: Row, end: Finished, backup_id: str, *, now: float) -> Row | None:
+    if row.state is RowState.COMPLETED:
         return None
     known = row.backup is not None and row.backup.id == backup_id
     backup = row.backup if known else AcceptedBackup(id=backup_id)
-    return _unclaimed(row, state=State.COMPLETED, backup=backup, made_at=row.made_at or now, end=end, now=now)
+    return _unclaimed(
+        row, state=RowState.COMPLETED, backup=backup, made_at=row.made_at or now, end=end, now=now
+    )
 
 
 def _still_made(row: Row, backup_id: str, *, now: float) -> Row:
     """Only the event has ended, waiting too long: its backup may yet complete, so none is made beside it."""
-    if row.state is not State.OPEN:
+    if row.state is not RowState.OPEN:
         return row
-    return _unclaimed(row, state=State.MADE, backup=AcceptedBackup(id=backup_id), made_at=now, now=now)
+    return _unclaimed(row, state=RowState.CREATED, backup=AcceptedBackup(id=backup_id), made_at=now, now=now)
 
 
-def _spoilt(row: Row, end: Ended, backup_id: str, *, now: float) -> Row:
+def _with_failed_backup(row: Row, end: Finished, backup_id: str, *, now: float) -> Row:
     """A backup ended in error. A late word of an older one does not disturb the one after it."""
     current = row.backup is None or row.backup.id == backup_id
-    late = backup_id in row.spoiled and row.state is not State.MADE
-    if backup_id not in row.spoiled:
-        row = replace(row, spoiled=(*row.spoiled, backup_id))
-    if row.state is State.COMPLETED or late or not current:
+    late = backup_id in row.failed_backups and row.state is not RowState.CREATED
+    if backup_id not in row.failed_backups:
+        row = replace(row, failed_backups=(*row.failed_backups, backup_id))
+    if row.state is RowState.COMPLETED or late or not current:
         return row
-    return _unclaimed(row, state=State.ERROR, backup=None, made_at=0.0, end=end, now=now)
+    return _unclaimed(row, state=RowState.ERROR, backup=None, made_at=0.0, end=end, now=now)
 
 
 def _leased(row: Row, token: str | None, *, until: float, doubt: Doubt | None, now: float) -> Row:
@@ -160,7 +164,7 @@ def _leased(row: Row, token: str | None, *, until: float, doubt: Doubt | None, n
         row.made_at,
         row.end,
         row.failures,
-        row.spoiled,
+        row.failed_backups,
         updated_at=now,
     )
 
@@ -168,17 +172,17 @@ def _leased(row: Row, token: str | None, *, until: float, doubt: Doubt | None, n
 def _unclaimed(
     row: Row,
     *,
-    state: State,
+    state: RowState,
     backup: AcceptedBackup | None,
     made_at: float,
     now: float,
-    end: Ended | None = None,
+    end: Finished | None = None,
 ) -> Row:
     """The row in a new state, which ends every lease and doubt."""
-    return Row(state, None, 0.0, None, backup, made_at, end, row.failures, row.spoiled, updated_at=now)
+    return Row(state, None, 0.0, None, backup, made_at, end, row.failures, row.failed_backups, updated_at=now)
 
 
-def _with(failures: Mapping[str, Ended], cause: str, end: Ended) -> Mapping[str, Ended]:
+def _with(failures: Mapping[str, Finished], cause: str, end: Finished) -> Mapping[str, Finished]:
     """Add what a cause was told; what it was told first stays."""
     if cause in failures:
         return failures

@@ -11,7 +11,7 @@ from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 
@@ -196,7 +196,7 @@ def _inode(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-class SqliteLedger(Book):
+class SqliteLedger(StoredLedger):
     """A ledger in a SQLite file."""
 
     def __init__(

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from handler.errors import SettingsError
 from handler.extras import install
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
 
 
-def open_ledger(url: str, *, lease_seconds: float, clock: Callable[[], float] = time.time) -> Book:
+def open_ledger(url: str, *, lease_seconds: float, clock: Callable[[], float] = time.time) -> StoredLedger:
     """Make the ledger that ``LEDGER_URL`` names, without touching it yet.
 
     ``clock`` is seconds since the epoch; PostgreSQL uses its own. Raises ``SettingsError`` for an address
@@ -29,14 +29,14 @@ def open_ledger(url: str, *, lease_seconds: float, clock: Callable[[], float] = 
             )
 
 
-def _sqlite(url: str, clock: Callable[[], float], lease_seconds: float) -> Book:
+def _sqlite(url: str, clock: Callable[[], float], lease_seconds: float) -> StoredLedger:
     # Only who has such a file waits for the import: 7 ms in a cold start.
     from handler.ledger.sqlite import SqliteLedger, sqlite_path
 
     return SqliteLedger(sqlite_path(url), clock, lease_seconds)
 
 
-def _postgres(url: str, lease_seconds: float) -> Book:
+def _postgres(url: str, lease_seconds: float) -> StoredLedger:
     # Only who uses it needs its driver, and waits for its import.
     try:
         from handler.ledger.postgres import PostgresLedger

@@ -19,7 +19,7 @@ from events.message import WaitReason
 from events.outcome import Category
 from handler.backup.breaker import BreakerState, CircuitBreaker
 from handler.broker.topology import Topology
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.status.server import Answer
 from handler.telemetry.counters import SIGN_INS, Figures, Spread
 from handler.worker.worker import Worker
@@ -74,7 +74,7 @@ class Sources:
     figures: Figures
     breaker: CircuitBreaker
     worker: Worker
-    ledger: Book
+    ledger: StoredLedger
     topology: Topology
     free_bytes: Callable[[], int | None]
 

@@ -17,7 +17,7 @@ from http import HTTPStatus
 
 from handler.backup.breaker import CircuitBreaker
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.status.server import Answer, document
 from handler.worker.worker import Worker
 
@@ -31,7 +31,7 @@ class Readiness:
 
     worker: Worker
     breaker: CircuitBreaker
-    ledger: Book
+    ledger: StoredLedger
 
     def parts(self) -> Mapping[str, str]:
         """Return a word for each part; ``ok`` where it is ready."""

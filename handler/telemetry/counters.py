@@ -75,7 +75,7 @@ class Figures:
         delay = handled.delay
         if delay:
             self.waits[delay.state.reason] += 1
-            if delay.state.reason == "watch" and delay.state.backup_id == state.backup_id:
+            if delay.state.reason == "track" and delay.state.backup_id == state.backup_id:
                 self.unfinished.count(max(0.0, now - (delay.state.accepted_at or now)))
         if handled.kind == "ignored":
             self.ignored += 1

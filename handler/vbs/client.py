@@ -130,7 +130,7 @@ class VbsClient:
         query = {"limit": str(pages.PAGE_SIZE), **cursor, "volume_id": _checked(volume_id)}
         response, body = await self._get("list", project_id, url.copy_with(params=query))
         if not response.is_success:
-            raise faults.look_error(response.status_code, response.headers, body)
+            raise faults.lookup_error(response.status_code, response.headers, body)
         return _read(response, body, pages.read_page, otherwise=Category.UNAVAILABLE)
 
     async def _show(
@@ -140,7 +140,7 @@ class VbsClient:
         if faults.says_absent(response.status_code, body):
             return None
         if not response.is_success:
-            raise faults.look_error(response.status_code, response.headers, body)
+            raise faults.lookup_error(response.status_code, response.headers, body)
         return _read(response, body, read, otherwise=Category.UNAVAILABLE)
 
     async def _get(self, route: Route, project_id: str, url: httpx.URL) -> tuple[httpx.Response, bytes]:

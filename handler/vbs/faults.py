@@ -137,7 +137,7 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
     )
 
 
-def look_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
+def lookup_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """Read a refusal of a GET: it changes nothing, so no doubt, and «not found» is no word of a list."""
     error = create_error(status, headers, body)
     if error.category in (C.IN_DOUBT, C.NOT_FOUND):

@@ -222,7 +222,7 @@ class Shift:
     async def _put_aside(self, delivery: Delivery) -> None:
         now = self._clock()
         original, state = open_message(delivery.message, now=now)
-        reason: WaitReason = "watch" if state.reason == "watch" else "pause"
+        reason: WaitReason = "track" if state.reason == "track" else "pause"
         crashes = _crashes(delivery.message, now)
         marked = state._replace(reason=reason, crashes=crashes, waits=state.waits + 1)
         await self._outbox.delay(wrap(original, marked, event_id=original.derived_id), seconds=_PARK_SECONDS)

@@ -30,8 +30,8 @@ STYLES: Final[Mapping[str, str]] = {
 }
 WAITS: Final[Mapping[str, str]] = {
     "retry": "to try again",
-    "look": "to look whether it was made",
-    "tell": "for a queue to tell it to",
+    "lookup": "to look whether it was made",
+    "publish": "for a queue to tell it to",
     "check": "for the snapshot to be complete",
     "pause": "until the API takes it",
 }

@@ -67,7 +67,7 @@ class Run:
             case {"action": "message.ignored"}:
                 self.account.ignored += 1
                 self._news.set()
-            case {"action": "message.waiting", "event_id": event_id, "reason": reason} if reason != "watch":
+            case {"action": "message.waiting", "event_id": event_id, "reason": reason} if reason != "track":
                 self._news.set()
                 if entry := self.account.entries.get(event_id):
                     self._display.show(waiting_line(self._seconds(), entry, reason))

@@ -19,12 +19,12 @@ from typing import Any
 from events.message import Message
 from events.outcome import AcceptedBackup, Outcome
 from handler.backup.breaker import CircuitBreaker
-from handler.backup.ports import Key, Ours
+from handler.backup.ports import Granted, Key
 from handler.backup.process import Process
 from handler.backup.request import BackupRequest
-from handler.backup.selection import Chooser
+from handler.backup.selection import Selection
 from handler.backup.services import Services
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
 from handler.telemetry.telemetry import Telemetry
@@ -65,7 +65,7 @@ async def story(count: int, *, track: bool) -> Row:
     process = Process(
         services=Services(InstantApi(time.time), MemoryLedger(), breaker, settings, time.time),
         outbox=InstantOutbox(),
-        chooser=Chooser(("autobk_snapshot_*",), ()),
+        selection=Selection(("autobk_snapshot_*",), ()),
         notify=telemetry.handled,
         follow=telemetry.follow,
     )
@@ -92,14 +92,14 @@ async def promises(url: str, count: int, callers: int, *, busy: float) -> Row:
     return 1e6 * (cpu / count - busy), told
 
 
-async def _caller(ledger: Book, keys: list[Key], waits: list[float], busy: float) -> None:
+async def _caller(ledger: StoredLedger, keys: list[Key], waits: list[float], busy: float) -> None:
     while keys:
         began = time.perf_counter()
         claim = await ledger.claim(keys.pop(), "cause")
         waits.append(1000 * (time.perf_counter() - began))
-        assert isinstance(claim, Ours)
+        assert isinstance(claim, Granted)
         _compute(busy / 2)
-        await ledger.made(claim, AcceptedBackup(id=claim.key.snapshot_id, name="nightly-db01"))
+        await ledger.created(claim, AcceptedBackup(id=claim.key.snapshot_id, name="nightly-db01"))
         _compute(busy / 2)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from events.outcome import AcceptedBackup
-from handler.backup.ports import Key, Ours
-from handler.ledger.ledger import Book
+from handler.backup.ports import Granted, Key
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
 from tests import postgres
 
@@ -25,12 +25,12 @@ def postgres_url() -> Iterator[str]:
         yield running.create("bench")
 
 
-async def _caller(ledger: Book, name: int, until: float) -> int:
+async def _caller(ledger: StoredLedger, name: int, until: float) -> int:
     done = 0
     while time.monotonic() < until:
         claim = await ledger.claim(Key(f"project-{name}", f"snapshot-{done}"), "cause")
-        assert isinstance(claim, Ours)
-        await ledger.made(claim, AcceptedBackup(id="b1", name="name"))
+        assert isinstance(claim, Granted)
+        await ledger.created(claim, AcceptedBackup(id="b1", name="name"))
         done += 1
     return done
 

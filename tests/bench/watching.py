@@ -15,7 +15,7 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 
-from handler.backup.policy import watch_delay
+from handler.backup.policy import tracking_delay
 from handler.broker.topology import Topology
 from infra.emulator.testing import running_emulator
 from infra.local.broker import running_broker
@@ -51,7 +51,7 @@ def planned(topology: Topology, *, settle: float, size_gb: int) -> list[float]:
     """Return the ages in seconds at which a backup is looked at, the last one after its end."""
     ages, age = [], 0.0
     while age < settle:
-        name = topology.wait_queue(watch_delay(age=age, size_gb=size_gb))
+        name = topology.wait_queue(tracking_delay(age=age, size_gb=size_gb))
         age += int(name.rpartition(".")[2].removesuffix("s"))
         ages.append(age)
     return ages

@@ -65,7 +65,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "swallow a lost connection": Bug(
         "handler/backup/process.py",
-        "            return await self._handle_one(message)\n        except ConnectionLost:\n            raise\n",
+        "            return await self._handle_one(message)\n"
+        "        except ConnectionLost:\n            raise\n",
         "            return await self._handle_one(message)\n        except ConnectionLost:\n"
         '            return Handled("waiting", EventIds(), State(first_seen=0.0))\n',
         f"{DOUBT}::test_a_lost_connection_leaves_the_message_to_the_broker",
@@ -84,7 +85,7 @@ BUGS: Mapping[str, Bug] = {
     ),
     "forget what was made": Bug(
         "handler/backup/process.py",
-        "        await services.ledger.made(claim, backup)\n",
+        "        await services.ledger.created(claim, backup)\n",
         "        await services.ledger.release(claim)\n",
         f"{PROCESS}::test_a_duplicate_makes_no_second_call",
     ),

@@ -16,12 +16,14 @@ def _t5(site: Site, *, events: int, share: float) -> None:
     site.ask(dict(many(0, events)))
     site.wait_until_told(seconds=120 + events / 10)
     stats = site.emulator.stats()
-    looks = sum(stats.get("list", {}).values())
+    lookups = sum(stats.get("list", {}).values())
     cut = stats["create"].get("none", 0)
-    tally = site.judge(f"T5 {share:.0%} of answers cut", creates=sum(stats["create"].values()), looks=looks)
+    tally = site.judge(
+        f"T5 {share:.0%} of answers cut", creates=sum(stats["create"].values()), lookups=lookups
+    )
     assert events == sum(stats["create"].values()), "something was sent twice"
     assert cut == sum(1 for each in site.sink.outcomes if each["data"]["found"])
-    assert cut <= looks
+    assert cut <= lookups
     assert events == sum(tally.counts.values())
 
 

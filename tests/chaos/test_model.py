@@ -192,7 +192,7 @@ class Promises(RuleBasedStateMachine):
             snapshot = self.asked[_event_id(letter)]
             if not letter.reason:
                 buried.add(snapshot)
-            elif letter.reason.get("dl-code") == "deadly" and not self._known(snapshot):
+            elif letter.reason.get("dl-code") == "poison" and not self._known(snapshot):
                 deadly.add(snapshot)
         return buried | deadly
 

@@ -13,7 +13,7 @@ from handler.backup.ports import Snapshot
 from handler.backup.services import MessageSettings
 from handler.broker.properties import received, to_publish
 from handler.errors import ApiError
-from handler.vbs.faults import create_error, look_error
+from handler.vbs.faults import create_error, lookup_error
 from infra.emulator.answers import FAULT_NAMES, fault_body
 from infra.emulator.testing import running_emulator
 from tests.chaos.site import Site, wait_for
@@ -134,7 +134,7 @@ def _answer(fault: Mapping[str, Any]) -> ApiError:
     status = fault["status"]
     body = fault.get("body", fault_body(status, FAULT_NAMES.get(status, "")))
     raw = body.encode() if isinstance(body, str) else _json(body)
-    read = create_error if fault["route"] == "create" else look_error
+    read = create_error if fault["route"] == "create" else lookup_error
     headers = {key.lower(): value for key, value in fault.get("headers", {}).items()}
     return read(status, headers, raw)
 

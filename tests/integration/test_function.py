@@ -75,7 +75,7 @@ def test_an_event_becomes_a_backup_that_is_watched(world: World) -> None:
     assert counts(1, accepted=1) == world.call(batch(one))
     assert [one["data"]["snapshot_id"]] == world.backups()
     assert Counter({"backup.accepted": 1}) == world.outcomes()
-    assert ["watch"] == [waiting["waitreason"] for waiting in world.waiting()]
+    assert ["track"] == [waiting["waitreason"] for waiting in world.waiting()]
 
 
 def test_a_watched_message_comes_back_and_completes(world: World) -> None:
@@ -299,7 +299,7 @@ def test_what_cannot_be_finished_in_time_is_handed_over(
 
     assert counts(3, waiting=3) == world.call(batch(*events))
     waiting = world.waiting()
-    assert ["look", "pause", "pause"] == sorted(each["waitreason"] for each in waiting)
+    assert ["lookup", "pause", "pause"] == sorted(each["waitreason"] for each in waiting)
     originals = [json.loads(base64.urlsafe_b64decode(each["data"]["body"])) for each in waiting]
     assert {each["id"] for each in events} == {each["id"] for each in originals}
 
@@ -331,7 +331,7 @@ def test_a_watch_that_could_not_be_finished_is_still_a_watch(
 
     assert counts(1, waiting=1) == world.call(batch(watched))
     assert [watched["backupid"]] == [
-        each["backupid"] for each in world.waiting() if each["waitreason"] == "watch"
+        each["backupid"] for each in world.waiting() if each["waitreason"] == "track"
     ]
 
 

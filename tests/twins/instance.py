@@ -63,4 +63,4 @@ class FunctionWorld(World):
         services = Services(
             SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock
         )
-        return Process(services=services, outbox=outbox, chooser=self.chooser, notify=self.handled.append)
+        return Process(services=services, outbox=outbox, selection=self.selection, notify=self.handled.append)

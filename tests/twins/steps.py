@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from events.outcome import AcceptedBackup, Failure
-from handler.backup.ports import Api, Backup, Claim, Doubt, Ended, Key, Ledger, Made, Ours, Snapshot
+from handler.backup.ports import Api, Backup, Claim, Created, Doubt, Finished, Granted, Key, Ledger, Snapshot
 from handler.backup.request import BackupRequest
 
 Step = Callable[[str], None]
@@ -89,47 +89,47 @@ class SteppedLedger:
         async with self.steps.around("claim"):
             return await self.ledger.claim(key, cause, replay=replay)
 
-    async def holds(self, claim: Ours) -> bool:
+    async def holds(self, claim: Granted) -> bool:
         """See ``handler.backup.ports.Ledger``; no write, so no step."""
         return await self.ledger.holds(claim)
 
-    def abandon(self, claim: Ours) -> None:
+    def abandon(self, claim: Granted) -> None:
         """See ``handler.backup.ports.Ledger``; no write, so no step."""
         self.ledger.abandon(claim)
 
-    async def release(self, claim: Ours) -> None:
+    async def release(self, claim: Granted) -> None:
         """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("release"):
             await self.ledger.release(claim)
 
-    async def doubt(self, claim: Ours, doubt: Doubt) -> None:
+    async def doubt(self, claim: Granted, doubt: Doubt) -> None:
         """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("doubt"):
             await self.ledger.doubt(claim, doubt)
 
-    async def made(self, claim: Ours, backup: AcceptedBackup) -> None:
+    async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
         """See ``handler.backup.ports.Ledger``."""
-        async with self.steps.around("made"):
-            await self.ledger.made(claim, backup)
+        async with self.steps.around("created"):
+            await self.ledger.created(claim, backup)
 
-    async def refused(self, claim: Ours, cause: str, failure: Failure, *, attempts: int) -> None:
+    async def refused(self, claim: Granted, cause: str, failure: Failure, *, attempts: int) -> None:
         """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("refused"):
             await self.ledger.refused(claim, cause, failure, attempts=attempts)
 
     async def give_up(
-        self, key: Key, cause: str, failure: Failure, *, attempts: int, watched: bool, replay: bool = False
-    ) -> Made | Ended:
+        self, key: Key, cause: str, failure: Failure, *, attempts: int, tracked: bool, replay: bool = False
+    ) -> Created | Finished:
         """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("give_up"):
             return await self.ledger.give_up(
-                key, cause, failure, attempts=attempts, watched=watched, replay=replay
+                key, cause, failure, attempts=attempts, tracked=tracked, replay=replay
             )
 
-    async def ended(self, key: Key, end: Ended, *, backup_id: str, cause: str) -> None:
+    async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
         """See ``handler.backup.ports.Ledger``."""
-        async with self.steps.around("ended"):
-            await self.ledger.ended(key, end, backup_id=backup_id, cause=cause)
+        async with self.steps.around("finished"):
+            await self.ledger.finished(key, end, backup_id=backup_id, cause=cause)
 
     async def renew(self) -> None:
         """See ``handler.backup.ports.Ledger``."""

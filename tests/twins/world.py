@@ -12,10 +12,10 @@ from handler.backup.breaker import CircuitBreaker
 from handler.backup.hooks import Handled
 from handler.backup.policy import Limits
 from handler.backup.process import Process
-from handler.backup.selection import Chooser
+from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
 from handler.errors import ConnectionLost
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger, MemoryStore
 from handler.ledger.sqlite import SqliteLedger
 from tests.twins.api import MemoryApi
@@ -53,7 +53,7 @@ class World:
     folder: Path | None = None
     settings: MessageSettings = MESSAGE_SETTINGS
     concurrency: int = 32
-    chooser: Chooser = field(default_factory=lambda: Chooser(("autobk_snapshot_*",), ()))
+    selection: Selection = field(default_factory=lambda: Selection(("autobk_snapshot_*",), ()))
     clock: Clock = field(default_factory=Clock)
     steady: Clock = field(default_factory=Clock)
     steps: Steps = field(default_factory=Steps)
@@ -74,28 +74,28 @@ class World:
         )
         self.process = self.new_process()
 
-    def new_process(self, ledger: Book | None = None) -> Process:
+    def new_process(self, ledger: StoredLedger | None = None) -> Process:
         """Make a process of the present ledger and circuit breaker, or one with another ledger."""
         return Process(
             services=self.services(ledger),
             outbox=self.broker,
-            chooser=self.chooser,
+            selection=self.selection,
             notify=self.handled.append,
         )
 
-    def services(self, ledger: Book | None = None) -> Services:
+    def services(self, ledger: StoredLedger | None = None) -> Services:
         """Return what a process works with."""
         stepped = SteppedLedger(ledger or self.ledger, self.steps)
         return Services(SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock)
 
-    def _open_ledger(self) -> Book:
+    def _open_ledger(self) -> StoredLedger:
         if self.kind == "sqlite":
             if self.folder is None:
                 raise ValueError("a ledger in a file wants a folder")
             return SqliteLedger(self.folder / "ledger.db", self.clock, LEASE, monotonic=self.steady)
         if self.kind == "none":
             return MemoryLedger(self.clock, LEASE, ask_first=True, monotonic=self.steady)
-        return Book(self.store, lease_seconds=LEASE, monotonic=self.steady)
+        return StoredLedger(self.store, lease_seconds=LEASE, monotonic=self.steady)
 
     async def restart(self) -> None:
         """End the process at once and start another."""

@@ -140,4 +140,4 @@ def test_an_event_from_elsewhere_is_yours() -> None:
 
 def test_a_wait_says_for_what() -> None:
     """The reason in the broker becomes words."""
-    assert "to look whether it was made" == waiting_line(0.0, ENTRY, "look").detail
+    assert "to look whether it was made" == waiting_line(0.0, ENTRY, "lookup").detail

@@ -108,7 +108,7 @@ tests:
   - interval: 1m
     input_series:
       - {{series: 'snapshot_backup_unroutable_total{{instance="a"}}', values: '0+1x10'}}
-      - {{series: 'snapshot_backup_waiting_total{{instance="a", reason="tell"}}', values: '{waiting}'}}
+      - {{series: 'snapshot_backup_waiting_total{{instance="a", reason="publish"}}', values: '{waiting}'}}
     alert_rule_test:
       - {{eval_time: 10m, alertname: SnapshotBackupOutcomesUnroutable, exp_alerts: [{alert}]}}
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
 from tests import postgres
@@ -15,7 +15,7 @@ from tests import postgres
 LONG = 60.0
 """A lease, in seconds, that does not end during a test."""
 
-Opener = Callable[[float], Book]
+Opener = Callable[[float], StoredLedger]
 """Opens a ledger with a lease of so many seconds."""
 
 
@@ -46,7 +46,7 @@ async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     """Opens an empty ledger of each kind."""
     async with AsyncExitStack() as stack:
 
-        def opened(lease_seconds: float) -> Book:
+        def opened(lease_seconds: float) -> StoredLedger:
             ledger = _open(request, tmp_path, lease_seconds)
             stack.push_async_callback(ledger.aclose)
             return ledger
@@ -55,12 +55,12 @@ async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-def ledger(opener: Opener) -> Book:
+def ledger(opener: Opener) -> StoredLedger:
     """An empty ledger whose leases hold throughout the test."""
     return opener(LONG)
 
 
-def _open(request: pytest.FixtureRequest, folder: Path, lease_seconds: float) -> Book:
+def _open(request: pytest.FixtureRequest, folder: Path, lease_seconds: float) -> StoredLedger:
     if request.param == "memory":
         return MemoryLedger(lease_seconds=lease_seconds)
     if request.param == "sqlite":

@@ -7,8 +7,8 @@ import asyncio
 import sys
 
 from events.outcome import AcceptedBackup
-from handler.backup.ports import Key, Ours
-from handler.ledger.ledger import Book
+from handler.backup.ports import Granted, Key
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
 
 
@@ -17,17 +17,17 @@ def say(text: object) -> None:
     print(text, flush=True)
 
 
-async def claim(ledger: Book, number: int) -> None:
+async def claim(ledger: StoredLedger, number: int) -> None:
     """Claim a snapshot, and say so if it was granted."""
-    if isinstance(await ledger.claim(Key("p", str(number)), "cause"), Ours):
+    if isinstance(await ledger.claim(Key("p", str(number)), "cause"), Granted):
         say(number)
 
 
-async def make(ledger: Book, number: int) -> None:
+async def make(ledger: StoredLedger, number: int) -> None:
     """Claim a snapshot and write a backup down; say so when both are done."""
     claim = await ledger.claim(Key("p", str(number)), "cause")
-    if isinstance(claim, Ours):
-        await ledger.made(claim, AcceptedBackup(id=str(number)))
+    if isinstance(claim, Granted):
+        await ledger.created(claim, AcceptedBackup(id=str(number)))
         say(number)
 
 

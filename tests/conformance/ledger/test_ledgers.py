@@ -9,67 +9,69 @@ from dataclasses import replace
 import pytest
 
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure, Link
-from handler.backup.ports import Claim, Doubt, Ended, Key, Made, Ours, Taken
+from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import Book
-from handler.ledger.row import Row, State
+from handler.ledger.ledger import StoredLedger
+from handler.ledger.row import Row, RowState
 from tests.conformance.ledger.conftest import Opener
 
 pytestmark = pytest.mark.anyio
 
 KEY = Key("project", "snapshot")
 BACKUP = AcceptedBackup(id="b1", name="näme ☃", links=(Link(href="https://h/b1", rel="self"),))
-DONE = Ended(backup=CompletedBackup(id="b1", status="available", size=4), seconds=5.25, attempts=2)
+DONE = Finished(backup=CompletedBackup(id="b1", status="available", size=4), seconds=5.25, attempts=2)
 NO = Failure(category=Category.REFUSED, status=400, code="X", message="no\x00\n'\"", request_id="r")
-BROKEN = Ended(failure=Failure(category=Category.BACKUP_ERROR, message="broken"), attempts=1)
+BROKEN = Finished(failure=Failure(category=Category.BACKUP_ERROR, message="broken"), attempts=1)
 SHORT = 0.2
 DAY = 86400.0
 
 
-async def ours(ledger: Book, key: Key = KEY, cause: str = "first", *, replay: bool = False) -> Ours:
+async def ours(
+    ledger: StoredLedger, key: Key = KEY, cause: str = "first", *, replay: bool = False
+) -> Granted:
     """Claim what must be free."""
     claim = await ledger.claim(key, cause, replay=replay)
-    assert isinstance(claim, Ours)
+    assert isinstance(claim, Granted)
     return claim
 
 
-async def once_free(ledger: Book) -> Ours:
+async def once_free(ledger: StoredLedger) -> Granted:
     """Claim as soon as the lease of the one before has ended."""
     deadline = time.monotonic() + 10
-    while not isinstance(claim := await ledger.claim(KEY, "first"), Ours):
+    while not isinstance(claim := await ledger.claim(KEY, "first"), Granted):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     return claim
 
 
-async def test_first_claim_is_ours(ledger: Book) -> None:
+async def test_first_claim_is_ours(ledger: StoredLedger) -> None:
     """Nobody was there before: no doubt, nothing spoiled, and the ledger need not be distrusted."""
     claim = await ours(ledger)
-    assert Ours(KEY, claim.token) == claim
+    assert Granted(KEY, claim.token) == claim
 
 
-async def test_second_claim_is_taken(ledger: Book) -> None:
+async def test_second_claim_is_taken(ledger: StoredLedger) -> None:
     """Who comes second waits, at the most for a lease."""
     await ours(ledger)
     claim = await ledger.claim(KEY, "second")
-    assert isinstance(claim, Taken)
+    assert isinstance(claim, Busy)
     assert 0 < claim.until - time.time() < 61
 
 
-async def test_keys_are_apart(ledger: Book) -> None:
+async def test_keys_are_apart(ledger: StoredLedger) -> None:
     """The same snapshot id in another project is another snapshot, and so is another id."""
     await ours(ledger)
     await ours(ledger, Key("project", "other"))
     await ours(ledger, Key("other", "snapshot"))
 
 
-async def test_one_of_many_concurrent_claims_is_ours(ledger: Book) -> None:
+async def test_one_of_many_concurrent_claims_is_ours(ledger: StoredLedger) -> None:
     """Of fifty claims on one key that arrive together, one is granted."""
     claims = await asyncio.gather(*(ledger.claim(KEY, str(number)) for number in range(50)))
-    assert Counter({Taken: 49, Ours: 1}) == Counter(type(claim) for claim in claims)
+    assert Counter({Busy: 49, Granted: 1}) == Counter(type(claim) for claim in claims)
 
 
-async def test_released_claim_is_free(ledger: Book) -> None:
+async def test_released_claim_is_free(ledger: StoredLedger) -> None:
     """What was given back is granted again, without a doubt."""
     await ledger.release(await ours(ledger))
     assert (await ours(ledger, cause="second")).doubt is None
@@ -81,7 +83,7 @@ async def test_lapsed_lease_is_in_doubt(opener: Opener) -> None:
     await ours(ledger)
     doubt = (await once_free(ledger)).doubt
     assert doubt is not None
-    assert (0, doubt.since) == (doubt.looks, doubt.look_after)
+    assert (0, doubt.since) == (doubt.lookups, doubt.lookup_after)
 
 
 async def test_lapsed_lease_forgets_looks_that_were_made_before(opener: Opener) -> None:
@@ -91,67 +93,67 @@ async def test_lapsed_lease_forgets_looks_that_were_made_before(opener: Opener) 
     assert Doubt(1.0, 9, 2.0) == (await ours(ledger)).doubt
     doubt = (await once_free(ledger)).doubt
     assert doubt is not None
-    assert doubt.looks == 0
+    assert doubt.lookups == 0
 
 
-async def test_doubt_is_handed_on(ledger: Book) -> None:
+async def test_doubt_is_handed_on(ledger: StoredLedger) -> None:
     """The next claim gets the doubt to the letter."""
-    doubt = Doubt(since=1700000000.125, looks=2, look_after=1700000030.5)
+    doubt = Doubt(since=1700000000.125, lookups=2, lookup_after=1700000030.5)
     await ledger.doubt(await ours(ledger), doubt)
     assert doubt == (await ours(ledger, cause="second")).doubt
 
 
-async def test_made_is_told(ledger: Book) -> None:
+async def test_made_is_told(ledger: StoredLedger) -> None:
     """A backup that was made is told with all its parts, and with the time."""
-    await ledger.made(await ours(ledger), BACKUP)
+    await ledger.created(await ours(ledger), BACKUP)
     claim = await ledger.claim(KEY, "second")
-    assert isinstance(claim, Made)
+    assert isinstance(claim, Created)
     assert claim.backup == BACKUP
     assert abs(claim.made_at - time.time()) < 10
 
 
-async def test_who_gives_up_is_told_the_same_again(ledger: Book) -> None:
+async def test_who_gives_up_is_told_the_same_again(ledger: StoredLedger) -> None:
     """An event that was given up has its one end; another event may still try."""
-    end = await ledger.give_up(KEY, "first", NO, attempts=2, watched=False)
-    assert Ended(failure=NO, attempts=2) == end
+    end = await ledger.give_up(KEY, "first", NO, attempts=2, tracked=False)
+    assert Finished(failure=NO, attempts=2) == end
     assert end == await ledger.claim(KEY, "first")
-    assert isinstance(await ledger.claim(KEY, "second"), Ours)
+    assert isinstance(await ledger.claim(KEY, "second"), Granted)
 
 
-async def test_giving_up_leaves_a_claim_to_its_holder(ledger: Book) -> None:
+async def test_giving_up_leaves_a_claim_to_its_holder(ledger: StoredLedger) -> None:
     """They may be about to send."""
     claim = await ours(ledger)
-    await ledger.give_up(KEY, "first", NO, attempts=0, watched=False)
-    assert isinstance(await ledger.claim(KEY, "second"), Taken)
-    await ledger.made(claim, BACKUP)
-    assert isinstance(await ledger.claim(KEY, "second"), Made)
+    await ledger.give_up(KEY, "first", NO, attempts=0, tracked=False)
+    assert isinstance(await ledger.claim(KEY, "second"), Busy)
+    await ledger.created(claim, BACKUP)
+    assert isinstance(await ledger.claim(KEY, "second"), Created)
 
 
-async def test_giving_up_keeps_a_doubt(ledger: Book) -> None:
+async def test_giving_up_keeps_a_doubt(ledger: StoredLedger) -> None:
     """Whoever tries next, a replay perhaps, must look before they send: the backup may be there."""
-    doubt = Doubt(since=1700000000.0, looks=1, look_after=1700000030.0)
+    doubt = Doubt(since=1700000000.0, lookups=1, lookup_after=1700000030.0)
     await ledger.doubt(await ours(ledger), doubt)
-    await ledger.give_up(KEY, "first", NO, attempts=1, watched=False)
+    await ledger.give_up(KEY, "first", NO, attempts=1, tracked=False)
     assert doubt == (await ours(ledger, cause="first#replay", replay=True)).doubt
 
 
-async def test_a_replay_is_given_up_for_itself(ledger: Book) -> None:
+async def test_a_replay_is_given_up_for_itself(ledger: StoredLedger) -> None:
     """Not told the end of the backup that it was to replace; others still are."""
     claim = await ours(ledger)
-    await ledger.made(claim, BACKUP)
-    await ledger.ended(KEY, BROKEN, backup_id=BACKUP.id, cause="first")
-    again = Ended(failure=NO, attempts=1)
-    assert again == await ledger.give_up(KEY, "first#r", NO, attempts=1, watched=False, replay=True)
+    await ledger.created(claim, BACKUP)
+    await ledger.finished(KEY, BROKEN, backup_id=BACKUP.id, cause="first")
+    again = Finished(failure=NO, attempts=1)
+    assert again == await ledger.give_up(KEY, "first#r", NO, attempts=1, tracked=False, replay=True)
     assert again == await ledger.claim(KEY, "first#r", replay=True)
     assert BROKEN == await ledger.claim(KEY, "second")
 
 
-async def test_what_was_made_is_not_given_up(ledger: Book) -> None:
+async def test_what_was_made_is_not_given_up(ledger: StoredLedger) -> None:
     """It is told instead; but for one that is watched, whose backup was told before."""
-    await ledger.made(await ours(ledger), BACKUP)
-    assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, watched=False), Made)
-    assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, watched=True), Ended)
-    assert isinstance(await ledger.claim(KEY, "second"), Made)
+    await ledger.created(await ours(ledger), BACKUP)
+    assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, tracked=False), Created)
+    assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, tracked=True), Finished)
+    assert isinstance(await ledger.claim(KEY, "second"), Created)
 
 
 async def test_made_after_the_lease_has_gone_to_another(opener: Opener) -> None:
@@ -159,24 +161,24 @@ async def test_made_after_the_lease_has_gone_to_another(opener: Opener) -> None:
     ledger = opener(SHORT)
     late = await ours(ledger)
     other = await once_free(ledger)
-    await ledger.made(late, BACKUP)
+    await ledger.created(late, BACKUP)
     assert not await ledger.holds(other)
-    assert isinstance(await ledger.claim(KEY, "third"), Made)
+    assert isinstance(await ledger.claim(KEY, "third"), Created)
 
 
 async def test_second_backup_is_reported(opener: Opener, caplog: pytest.LogCaptureFixture) -> None:
     """Where two backups were made the first is kept, and an operator is told of both."""
     ledger = opener(SHORT)
     late, other = await ours(ledger), await once_free(ledger)
-    await ledger.made(other, BACKUP)
+    await ledger.created(other, BACKUP)
     with caplog.at_level(logging.WARNING):
-        await ledger.made(late, AcceptedBackup(id="b2"))
+        await ledger.created(late, AcceptedBackup(id="b2"))
     [record] = caplog.records
     assert ("ledger.second_backup", "b1", "b2") == tuple(
         record.__dict__[name] for name in ("action", "first", "second")
     )
     claim = await ledger.claim(KEY, "third")
-    assert isinstance(claim, Made)
+    assert isinstance(claim, Created)
     assert claim.backup.id == "b1"
 
 
@@ -187,17 +189,17 @@ async def test_stale_claim_does_not_disturb(opener: Opener) -> None:
     await once_free(ledger)
     await ledger.release(stale)
     await ledger.doubt(stale, Doubt(1.0, 1, 1.0))
-    assert isinstance(await ledger.claim(KEY, "third"), Taken)
+    assert isinstance(await ledger.claim(KEY, "third"), Busy)
 
 
-async def test_refusal_is_told_to_its_cause(ledger: Book) -> None:
+async def test_refusal_is_told_to_its_cause(ledger: StoredLedger) -> None:
     """A redelivered event is told the same failure to the letter; another event may try again."""
     await ledger.refused(await ours(ledger), "first", NO, attempts=3)
-    assert Ended(failure=NO, attempts=3) == await ledger.claim(KEY, "first")
+    assert Finished(failure=NO, attempts=3) == await ledger.claim(KEY, "first")
     await ours(ledger, cause="second")
 
 
-async def test_refusal_in_doubt_keeps_the_doubt(ledger: Book) -> None:
+async def test_refusal_in_doubt_keeps_the_doubt(ledger: StoredLedger) -> None:
     """An event gives up in doubt: the one after it begins in that doubt."""
     doubt = Doubt(1.0, 2, 3.0)
     claim = await ours(ledger)
@@ -206,40 +208,40 @@ async def test_refusal_in_doubt_keeps_the_doubt(ledger: Book) -> None:
     assert doubt == (await ours(ledger, cause="second")).doubt
 
 
-async def test_refusal_does_not_hide_a_backup(ledger: Book) -> None:
+async def test_refusal_does_not_hide_a_backup(ledger: StoredLedger) -> None:
     """A backup that was made stays made."""
     claim = await ours(ledger)
-    await ledger.made(claim, BACKUP)
+    await ledger.created(claim, BACKUP)
     await ledger.refused(claim, "first", NO, attempts=3)
-    assert isinstance(await ledger.claim(KEY, "second"), Made)
+    assert isinstance(await ledger.claim(KEY, "second"), Created)
 
 
-async def test_completed_is_the_end(ledger: Book) -> None:
+async def test_completed_is_the_end(ledger: StoredLedger) -> None:
     """The end is told to everybody, replays too, with all its parts."""
-    await ledger.made(await ours(ledger), BACKUP)
-    await ledger.ended(KEY, DONE, backup_id="b1", cause="first")
+    await ledger.created(await ours(ledger), BACKUP)
+    await ledger.finished(KEY, DONE, backup_id="b1", cause="first")
     told: list[Claim] = [await ledger.claim(KEY, "first"), await ledger.claim(KEY, "second", replay=True)]
     assert [DONE, DONE] == told
 
 
-async def test_end_of_an_unknown_row_is_remembered(ledger: Book) -> None:
+async def test_end_of_an_unknown_row_is_remembered(ledger: StoredLedger) -> None:
     """A ledger that was lost learns from the watch on a backup."""
-    await ledger.ended(KEY, DONE, backup_id="b1", cause="first")
+    await ledger.finished(KEY, DONE, backup_id="b1", cause="first")
     assert DONE == await ledger.claim(KEY, "second")
 
 
-async def test_replay_after_an_error_begins_anew(ledger: Book) -> None:
+async def test_replay_after_an_error_begins_anew(ledger: StoredLedger) -> None:
     """After an error in the end a replay may make another backup, once for each replay."""
-    await ledger.made(await ours(ledger), BACKUP)
-    await ledger.ended(KEY, BROKEN, backup_id="b1", cause="first")
+    await ledger.created(await ours(ledger), BACKUP)
+    await ledger.finished(KEY, BROKEN, backup_id="b1", cause="first")
     assert BROKEN == await ledger.claim(KEY, "second")
     assert BROKEN == await ledger.claim(KEY, "first", replay=True)
     claim = await ours(ledger, cause="replay", replay=True)
-    assert frozenset({"b1"}) == claim.spoiled
-    await ledger.made(claim, AcceptedBackup(id="b2"))
-    await ledger.ended(KEY, BROKEN, backup_id="b2", cause="replay")
+    assert frozenset({"b1"}) == claim.failed_backups
+    await ledger.created(claim, AcceptedBackup(id="b2"))
+    await ledger.finished(KEY, BROKEN, backup_id="b2", cause="replay")
     assert BROKEN == await ledger.claim(KEY, "replay", replay=True)
-    assert frozenset({"b1", "b2"}) == (await ours(ledger, cause="again", replay=True)).spoiled
+    assert frozenset({"b1", "b2"}) == (await ours(ledger, cause="again", replay=True)).failed_backups
 
 
 async def test_renewed_lease_holds(opener: Opener) -> None:
@@ -251,7 +253,7 @@ async def test_renewed_lease_holds(opener: Opener) -> None:
         await asyncio.sleep(0.1)
         await ledger.renew()
         assert await ledger.holds(claim)
-        assert isinstance(await ledger.claim(KEY, "second"), Taken)
+        assert isinstance(await ledger.claim(KEY, "second"), Busy)
 
 
 async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
@@ -263,11 +265,11 @@ async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
     while await ledger.holds(claim):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
-    assert isinstance(await ledger.claim(KEY, "second"), Taken)
+    assert isinstance(await ledger.claim(KEY, "second"), Busy)
 
 
 @pytest.mark.parametrize("end", ["release", "doubt", "made", "refused"])
-async def test_claim_that_is_over_does_not_hold(ledger: Book, end: str) -> None:
+async def test_claim_that_is_over_does_not_hold(ledger: StoredLedger, end: str) -> None:
     """Nothing may be sent under a claim that was given back or used up; renewing does not revive it."""
     claim = await ours(ledger)
     match end:
@@ -276,20 +278,20 @@ async def test_claim_that_is_over_does_not_hold(ledger: Book, end: str) -> None:
         case "doubt":
             await ledger.doubt(claim, Doubt(1.0, 0, 1.0))
         case "made":
-            await ledger.made(claim, BACKUP)
+            await ledger.created(claim, BACKUP)
         case _:
             await ledger.refused(claim, "first", NO, attempts=1)
     await ledger.renew()
     assert not await ledger.holds(claim)
 
 
-async def test_prune_deletes_what_has_ended(ledger: Book) -> None:
+async def test_prune_deletes_what_has_ended(ledger: StoredLedger) -> None:
     """Ended rows go; what is claimed, in doubt, or made without an end stays."""
     done, claimed, doubted, made, refused = (Key("p", str(number)) for number in range(5))
-    await ledger.ended(done, DONE, backup_id="b1", cause="first")
+    await ledger.finished(done, DONE, backup_id="b1", cause="first")
     await ours(ledger, claimed)
     await ledger.doubt(await ours(ledger, doubted), Doubt(1.0, 0, 1.0))
-    await ledger.made(await ours(ledger, made), BACKUP)
+    await ledger.created(await ours(ledger, made), BACKUP)
     await ledger.refused(await ours(ledger, refused), "first", NO, attempts=1)
     assert await ledger.prune(3600) == 0
     assert await ledger.prune(0) == 2
@@ -297,14 +299,14 @@ async def test_prune_deletes_what_has_ended(ledger: Book) -> None:
     assert [None, "claimed", "doubt", "made", None] == [row and row.label for row in rows]
 
 
-async def test_prune_of_many_goes_on_to_the_end(ledger: Book) -> None:
+async def test_prune_of_many_goes_on_to_the_end(ledger: StoredLedger) -> None:
     """More rows than fit into one transaction are deleted all the same."""
-    ends = (ledger.ended(Key("p", str(n)), DONE, backup_id="b", cause="c") for n in range(1100))
+    ends = (ledger.finished(Key("p", str(n)), DONE, backup_id="b", cause="c") for n in range(1100))
     await asyncio.gather(*ends)
     assert await ledger.prune(0) == 1100
 
 
-async def aged(ledger: Book, key: Key, days: float) -> None:
+async def aged(ledger: StoredLedger, key: Key, days: float) -> None:
     """Let a row be one that was last written so many days ago."""
 
     def change(row: Row | None, now: float) -> tuple[None, Row]:
@@ -314,12 +316,12 @@ async def aged(ledger: Book, key: Key, days: float) -> None:
     await ledger._store.change(key, change)
 
 
-async def test_a_prune_deletes_as_many_rows_as_were_counted(ledger: Book) -> None:
+async def test_a_prune_deletes_as_many_rows_as_were_counted(ledger: StoredLedger) -> None:
     """Rows of each state and age are counted by the same rule by which they are deleted."""
     for days in (1, 20, 40, 100):
         done, made, doubted = (Key(str(days), name) for name in ("done", "made", "doubted"))
-        await ledger.ended(done, DONE, backup_id="b1", cause="first")
-        await ledger.made(await ours(ledger, made), BACKUP)
+        await ledger.finished(done, DONE, backup_id="b1", cause="first")
+        await ledger.created(await ours(ledger, made), BACKUP)
         await ledger.doubt(await ours(ledger, doubted), Doubt(1.0, 0, 1.0))
         for key in (done, made, doubted):
             await aged(ledger, key, days)
@@ -335,11 +337,11 @@ async def test_a_prune_deletes_as_many_rows_as_were_counted(ledger: Book) -> Non
     assert 0 == (await ledger.prunable(0)).total
 
 
-async def test_the_count_tells_the_oldest_and_the_youngest(ledger: Book) -> None:
+async def test_the_count_tells_the_oldest_and_the_youngest(ledger: StoredLedger) -> None:
     """Both are times at which a row that would be deleted was last written; none where there is no row."""
     nothing = await ledger.prunable(0)
     for days in (100, 200, 300):
-        await ledger.ended(Key("p", str(days)), DONE, backup_id="b1", cause="first")
+        await ledger.finished(Key("p", str(days)), DONE, backup_id="b1", cause="first")
         await aged(ledger, Key("p", str(days)), days)
 
     found = await ledger.prunable(150 * DAY)
@@ -350,17 +352,17 @@ async def test_the_count_tells_the_oldest_and_the_youngest(ledger: Book) -> None
     assert [300, 200] == [round((found.as_of - then) / DAY) for then in (found.oldest, found.youngest)]
 
 
-async def test_what_ends_after_the_count_is_not_pruned(ledger: Book) -> None:
+async def test_what_ends_after_the_count_is_not_pruned(ledger: StoredLedger) -> None:
     """While the operator is asked, more rows may grow old enough: they stay."""
-    await ledger.ended(KEY, DONE, backup_id="b1", cause="first")
+    await ledger.finished(KEY, DONE, backup_id="b1", cause="first")
     found = await ledger.prunable(0)
     later = Key("p", "later")
-    await ledger.ended(later, DONE, backup_id="b2", cause="second")
+    await ledger.finished(later, DONE, backup_id="b2", cause="second")
     assert await ledger.prune(0, as_of=found.as_of) == 1
     assert await ledger.look_up(later) is not None
 
 
-async def test_what_was_only_asked_for_is_not_counted(ledger: Book) -> None:
+async def test_what_was_only_asked_for_is_not_counted(ledger: StoredLedger) -> None:
     """A snapshot that was looked up, or whose claim was pruned meanwhile, is none that could be forgotten."""
     claim = await ours(ledger)
     await aged(ledger, KEY, 40)
@@ -372,31 +374,31 @@ async def test_what_was_only_asked_for_is_not_counted(ledger: Book) -> None:
     assert await ledger.prune(0) == 0
 
 
-async def test_look_up_changes_nothing(ledger: Book) -> None:
+async def test_look_up_changes_nothing(ledger: StoredLedger) -> None:
     """Operators can read what is known, and that something is not."""
     assert await ledger.look_up(KEY) is None
     await ours(ledger)
     before = await ledger.look_up(KEY)
     assert before is not None
-    assert (State.OPEN, before) == (before.state, await ledger.look_up(KEY))
+    assert (RowState.OPEN, before) == (before.state, await ledger.look_up(KEY))
 
 
-async def test_check_passes(ledger: Book) -> None:
+async def test_check_passes(ledger: StoredLedger) -> None:
     """A ledger that works says so, as often as it is asked."""
     await ledger.check()
     await ledger.check()
 
 
-async def test_unreadable_operation_harms_nobody_else(ledger: Book) -> None:
+async def test_unreadable_operation_harms_nobody_else(ledger: StoredLedger) -> None:
     """A key that a store may not be able to hold fails alone, whoever shares its transaction."""
     odd = Key("project", "\ud800")
     claims = [ledger.claim(Key("p", str(number)), "c") for number in range(20)]
     answers = await asyncio.gather(*claims[:10], ledger.claim(odd, "c"), *claims[10:], return_exceptions=True)
-    assert [Ours] * 20 == [type(answer) for number, answer in enumerate(answers) if number != 10]
-    assert isinstance(answers[10], Ours | LedgerUnavailable)
+    assert [Granted] * 20 == [type(answer) for number, answer in enumerate(answers) if number != 10]
+    assert isinstance(answers[10], Granted | LedgerUnavailable)
 
 
-async def test_closed_ledger_is_unavailable(ledger: Book) -> None:
+async def test_closed_ledger_is_unavailable(ledger: StoredLedger) -> None:
     """After its end a ledger promises nothing, and says so."""
     await ledger.check()
     await ledger.aclose()
@@ -405,7 +407,7 @@ async def test_closed_ledger_is_unavailable(ledger: Book) -> None:
         await ledger.claim(KEY, "first")
 
 
-async def test_abandoned_callers_do_not_stop_the_others(ledger: Book) -> None:
+async def test_abandoned_callers_do_not_stop_the_others(ledger: StoredLedger) -> None:
     """Callers that were cancelled while they waited leave the ledger working."""
     tasks = [asyncio.ensure_future(ledger.claim(Key("p", str(number)), "c")) for number in range(20)]
     await asyncio.sleep(0)

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from events.outcome import AcceptedBackup
-from handler.backup.ports import Key, Made, Ours
+from handler.backup.ports import Created, Granted, Key
 from handler.errors import LedgerUnavailable
 from handler.ledger import postgres, sqlite
 from handler.ledger.group import Backend, GroupStore
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 
 pytestmark = pytest.mark.anyio
 
@@ -99,8 +99,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     return Server(request.getfixturevalue("postgres_server").create(f"ledger_{uuid.uuid4().hex}"))
 
 
-def _book(database: Database, migrations: Migrations) -> Book:
-    return Book(GroupStore(database.backend(migrations), "ledger-migrated"), lease_seconds=60.0)
+def _book(database: Database, migrations: Migrations) -> StoredLedger:
+    return StoredLedger(GroupStore(database.backend(migrations), "ledger-migrated"), lease_seconds=60.0)
 
 
 def _next_release(database: Database, *more: str) -> Migrations:
@@ -117,8 +117,8 @@ async def _write_as_today(database: Database) -> None:
     """Leave what a worker of this release leaves: a backup that was made."""
     book = _book(database, database.present)
     claim = await book.claim(KEY, "cause")
-    assert isinstance(claim, Ours)
-    await book.made(claim, AcceptedBackup(id="b1"))
+    assert isinstance(claim, Granted)
+    await book.created(claim, AcceptedBackup(id="b1"))
     await book.aclose()
 
 
@@ -126,7 +126,7 @@ async def _open(database: Database, migrations: Migrations) -> None:
     book = _book(database, migrations)
     try:
         await book.check()
-        assert isinstance(await book.claim(KEY, "cause"), Made), "a promise was forgotten"
+        assert isinstance(await book.claim(KEY, "cause"), Created), "a promise was forgotten"
     finally:
         await book.aclose()
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from events.outcome import AcceptedBackup, Category, Failure
-from handler.backup.ports import Ended, Key, Made, Ours, Taken
+from handler.backup.ports import Busy, Created, Finished, Granted, Key
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger.ledger import Book
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.postgres import MIGRATIONS
 from handler.ledger.stores import open_ledger
 from tests import postgres
@@ -29,33 +29,33 @@ def url(postgres_server: postgres.Server) -> str:
 
 
 @pytest.fixture
-async def ledger(url: str) -> AsyncIterator[Book]:
+async def ledger(url: str) -> AsyncIterator[StoredLedger]:
     """A ledger in an empty database."""
     opened = open_ledger(url, lease_seconds=60)
     yield opened
     await opened.aclose()
 
 
-async def test_server_restarted(ledger: Book, postgres_server: postgres.Server) -> None:
+async def test_server_restarted(ledger: StoredLedger, postgres_server: postgres.Server) -> None:
     """A server that dies stops promises; when it is back they go on, and none is lost."""
     claim = await ledger.claim(KEY, "cause")
-    assert isinstance(claim, Ours)
-    await ledger.made(claim, AcceptedBackup(id="b1"))
+    assert isinstance(claim, Granted)
+    await ledger.created(claim, AcceptedBackup(id="b1"))
     postgres_server.stop()
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="LEDGER_URL"):
             await ledger.claim(KEY, "cause")
     postgres_server.start()
-    assert isinstance(await ledger.claim(KEY, "cause"), Made)
+    assert isinstance(await ledger.claim(KEY, "cause"), Created)
 
 
-async def test_connection_ended_by_the_server(ledger: Book, url: str) -> None:
+async def test_connection_ended_by_the_server(ledger: StoredLedger, url: str) -> None:
     """A connection that an administrator ends costs one answer, not the ledger."""
     await ledger.check()
     _end_connections(url)
     with pytest.raises(LedgerUnavailable):
         await ledger.claim(KEY, "cause")
-    assert isinstance(await ledger.claim(KEY, "cause"), Ours)
+    assert isinstance(await ledger.claim(KEY, "cause"), Granted)
 
 
 def _end_connections(url: str) -> None:
@@ -70,10 +70,10 @@ async def test_clock_is_the_databases(url: str) -> None:
     """A worker whose clock is an hour off neither steals leases nor waits an hour."""
     wrong = open_ledger(url, lease_seconds=60, clock=lambda: 4e9)
     right = open_ledger(url, lease_seconds=60)
-    assert isinstance(await wrong.claim(KEY, "one"), Ours)
+    assert isinstance(await wrong.claim(KEY, "one"), Granted)
     mine, theirs = await right.claim(KEY, "two"), await wrong.claim(KEY, "three")
     await asyncio.gather(wrong.aclose(), right.aclose())
-    assert isinstance(mine, Taken)
+    assert isinstance(mine, Busy)
     assert mine == theirs
 
 
@@ -86,13 +86,13 @@ async def test_groups_in_opposite_order_do_not_block_each_other(url: str) -> Non
             *(one.claim(key, f"1-{turn}") for key in keys),
             *(two.claim(key, f"2-{turn}") for key in keys[::-1]),
         )
-        ours = [claim for claim in claims if isinstance(claim, Ours)]
+        ours = [claim for claim in claims if isinstance(claim, Granted)]
         assert len(keys) == len(ours)
         await asyncio.gather(*((one if claim in claims[:100] else two).release(claim) for claim in ours))
     await asyncio.gather(one.aclose(), two.aclose())
 
 
-async def test_commits_are_durable_where_the_server_is_lax(ledger: Book, url: str) -> None:
+async def test_commits_are_durable_where_the_server_is_lax(ledger: StoredLedger, url: str) -> None:
     """A database set to acknowledge before it has written is overruled for the ledger."""
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
@@ -129,7 +129,7 @@ def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None
         open_ledger("postgresql://host/db", lease_seconds=60)
 
 
-async def test_newer_schema_is_refused(ledger: Book, url: str) -> None:
+async def test_newer_schema_is_refused(ledger: StoredLedger, url: str) -> None:
     """A ledger of a newer release is not touched by an older one."""
     await ledger.check()
     with psycopg.connect(url, autocommit=True) as connection:
@@ -140,22 +140,22 @@ async def test_newer_schema_is_refused(ledger: Book, url: str) -> None:
     await older.aclose()
 
 
-async def test_concurrent_claims_share_commits(ledger: Book) -> None:
+async def test_concurrent_claims_share_commits(ledger: StoredLedger) -> None:
     """Two hundred claims that arrive together need far fewer commits."""
     await asyncio.gather(*(ledger.claim(Key("p", str(number)), "c") for number in range(200)))
     assert ledger.figures.changes == 200
     assert ledger.figures.commits < 50
 
 
-async def test_a_look_up_makes_no_row(ledger: Book, url: str) -> None:
+async def test_a_look_up_makes_no_row(ledger: StoredLedger, url: str) -> None:
     """An operator who asks for a snapshot that is not known leaves nothing in the table."""
     assert await ledger.look_up(KEY) is None
     assert 0 == _rows(url)
 
 
-async def test_a_prune_deletes_rows_that_were_only_locked(ledger: Book, url: str) -> None:
+async def test_a_prune_deletes_rows_that_were_only_locked(ledger: StoredLedger, url: str) -> None:
     """The placeholder of a change that wrote nothing is deleted, and is not counted as a snapshot."""
-    await ledger.release(Ours(KEY, "unknown"))
+    await ledger.release(Granted(KEY, "unknown"))
     assert 1 == _rows(url)
     assert await ledger.prune(0) == 0
     assert 0 == _rows(url)
@@ -176,20 +176,20 @@ async def test_a_database_of_any_encoding_keeps_what_it_was_told(
     ledger = open_ledger(f"{url}?client_encoding=LATIN1", lease_seconds=60)
     failure = Failure(category=Category.REFUSED, message="Kein Platz für «快照» …")
     claim = await ledger.claim(KEY, "cause")
-    assert isinstance(claim, Ours)
+    assert isinstance(claim, Granted)
     await ledger.refused(claim, "cause", failure, attempts=1)
     told = await ledger.claim(KEY, "cause")
     await ledger.aclose()
 
-    assert isinstance(told, Ended)
+    assert isinstance(told, Finished)
     assert failure == told.failure
 
 
-async def test_locked_rows_stop_promises_for_a_while(ledger: Book, url: str) -> None:
+async def test_locked_rows_stop_promises_for_a_while(ledger: StoredLedger, url: str) -> None:
     """A row that somebody keeps locked is an outage with an end, not a wait without one."""
     await ledger.claim(KEY, "cause")
     with psycopg.connect(url) as other:
         other.execute("SELECT * FROM snapshot_backup_ledger FOR UPDATE")
         with pytest.raises(LedgerUnavailable, match="lock"):
             await ledger.claim(KEY, "cause")
-    assert isinstance(await ledger.claim(KEY, "cause"), Taken)
+    assert isinstance(await ledger.claim(KEY, "cause"), Busy)

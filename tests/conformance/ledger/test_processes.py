@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handler.backup.ports import Key
-from handler.ledger.row import State
+from handler.ledger.row import RowState
 from handler.ledger.stores import open_ledger
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +76,7 @@ async def test_killed_process_leaves_its_promises(shared_url: str) -> None:
     ledger = open_ledger(shared_url, lease_seconds=60)
     rows = [await ledger.look_up(Key("p", number)) for number in said]
     await ledger.aclose()
-    assert {State.MADE} == {row and row.state for row in rows}
+    assert {RowState.CREATED} == {row and row.state for row in rows}
 
 
 def test_processes_may_start_together(shared_url: str) -> None:

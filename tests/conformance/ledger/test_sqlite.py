@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from events.outcome import AcceptedBackup
-from handler.backup.ports import Key, Made, Ours, Taken
+from handler.backup.ports import Busy, Created, Granted, Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.group import GroupStore
 from handler.ledger.memory import MemoryLedger
@@ -76,10 +76,10 @@ def full_disk(room: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def grant(ledger: SqliteLedger, key: Key = KEY) -> Ours:
+async def grant(ledger: SqliteLedger, key: Key = KEY) -> Granted:
     """Claim what must be free."""
     claim = await ledger.claim(key, "cause")
-    assert isinstance(claim, Ours)
+    assert isinstance(claim, Granted)
     return claim
 
 
@@ -89,7 +89,7 @@ async def test_power_cut_forgets_no_promise(tmp_path: Path) -> None:
     ledger = SqliteLedger(path)
     for number in range(60):
         claim = await grant(ledger, Key("p", str(number)))
-        await ledger.made(claim, AcceptedBackup(id=str(number)))
+        await ledger.created(claim, AcceptedBackup(id=str(number)))
         sizes.append(wal.stat().st_size)
     print("seed", SEED)
     cuts = random.Random(SEED).choices(range(sizes[0], sizes[-1] + 1), k=CUTS - len(sizes)) + sizes
@@ -142,7 +142,7 @@ async def test_full_disk(ledger: SqliteLedger) -> None:
                 await ledger.claim(Key("p", str(number)), "cause")
     for number in range(3):
         await grant(ledger, Key("p", str(number)))
-    assert isinstance(await ledger.claim(KEY, "other"), Taken)
+    assert isinstance(await ledger.claim(KEY, "other"), Busy)
     assert await ledger.holds(kept)
 
 
@@ -172,7 +172,7 @@ async def test_short_lock_is_waited_for(ledger: SqliteLedger, path: Path) -> Non
         done, _ = await asyncio.wait([claim], timeout=0.2)
         assert not done
         other.execute("ROLLBACK")
-    assert isinstance(await claim, Ours)
+    assert isinstance(await claim, Granted)
 
 
 async def test_read_only_file(open_folder: Path) -> None:
@@ -187,7 +187,7 @@ async def test_read_only_file(open_folder: Path) -> None:
         with pytest.raises(LedgerUnavailable, match="cannot be written"):
             await ledger.claim(Key("p", "2"), "cause")
         path.chmod(0o600)
-        assert isinstance(await ledger.claim(KEY, "cause"), Taken)
+        assert isinstance(await ledger.claim(KEY, "cause"), Busy)
         await grant(ledger, Key("p", "2"))
         await ledger.aclose()
 
@@ -214,7 +214,7 @@ async def test_file_that_is_something_else(ledger: SqliteLedger, path: Path) -> 
 async def test_file_that_was_replaced(ledger: SqliteLedger, path: Path, tmp_path: Path) -> None:
     """A file put in the place of ours (a backup restored) is noticed, and used from then on."""
     other = SqliteLedger(tmp_path / "other.db")
-    await other.made(await grant(other), AcceptedBackup(id="b1"))
+    await other.created(await grant(other), AcceptedBackup(id="b1"))
     await other.aclose()
     await ledger.check()
     (tmp_path / "other.db").replace(path)
@@ -222,7 +222,7 @@ async def test_file_that_was_replaced(ledger: SqliteLedger, path: Path, tmp_path
         (tmp_path / name).unlink()
     with pytest.raises(LedgerUnavailable, match="moved or replaced"):
         await ledger.claim(KEY, "cause")
-    assert isinstance(await ledger.claim(KEY, "cause"), Made)
+    assert isinstance(await ledger.claim(KEY, "cause"), Created)
 
 
 async def test_files_are_private(ledger: SqliteLedger, path: Path) -> None:
@@ -245,10 +245,10 @@ async def test_newer_schema_is_refused(ledger: SqliteLedger, path: Path) -> None
 
 async def test_promises_outlive_the_process(ledger: SqliteLedger, path: Path) -> None:
     """What one ledger wrote another reads."""
-    await ledger.made(await grant(ledger), AcceptedBackup(id="b1"))
+    await ledger.created(await grant(ledger), AcceptedBackup(id="b1"))
     await ledger.aclose()
     again = SqliteLedger(path)
-    assert isinstance(await again.claim(KEY, "cause"), Made)
+    assert isinstance(await again.claim(KEY, "cause"), Created)
     await again.aclose()
 
 
@@ -262,7 +262,7 @@ async def test_concurrent_claims_share_commits(ledger: SqliteLedger) -> None:
 async def test_end_waits_for_what_was_asked(ledger: SqliteLedger) -> None:
     """A claim that was asked in the turn of the loop in which the ledger is closed is still answered."""
     claim, _ = await asyncio.gather(ledger.claim(KEY, "cause"), ledger.aclose())
-    assert isinstance(claim, Ours)
+    assert isinstance(claim, Granted)
 
 
 def test_several_loops_share_a_ledger(path: Path) -> None:
@@ -270,7 +270,7 @@ def test_several_loops_share_a_ledger(path: Path) -> None:
     ledger = SqliteLedger(path)
     claims = [asyncio.run(ledger.claim(KEY, "cause")) for _ in range(3)]
     asyncio.run(ledger.aclose())
-    assert [Ours, Taken, Taken] == [type(claim) for claim in claims]
+    assert [Granted, Busy, Busy] == [type(claim) for claim in claims]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ async def test_none_distrusts_itself() -> None:
     """Without a ledger the API is asked before each first try."""
     ledger = open_ledger("none", lease_seconds=20)
     claim = await ledger.claim(KEY, "cause")
-    assert isinstance(claim, Ours)
+    assert isinstance(claim, Granted)
     assert claim.ask_first
     await ledger.aclose()
 
@@ -309,8 +309,8 @@ async def test_unsettled_rows_outlive_a_short_retention() -> None:
     now = 0.0
     ledger = MemoryLedger(clock=lambda: now)
     claim = await ledger.claim(KEY, "cause")
-    assert isinstance(claim, Ours)
-    await ledger.made(claim, AcceptedBackup(id="b1"))
+    assert isinstance(claim, Granted)
+    await ledger.created(claim, AcceptedBackup(id="b1"))
     now = 29 * 86400.0
     assert await ledger.prune(86400) == 0
     now = 31 * 86400.0
@@ -322,7 +322,7 @@ async def test_memory_is_bounded() -> None:
     ledger = MemoryLedger(max_idle=2)
     claims = [await ledger.claim(Key("p", str(number)), "c") for number in range(5)]
     for claim in claims[:4]:
-        assert isinstance(claim, Ours)
-        await ledger.made(claim, AcceptedBackup(id="b"))
+        assert isinstance(claim, Granted)
+        await ledger.created(claim, AcceptedBackup(id="b"))
     kept = [await ledger.look_up(Key("p", str(number))) is not None for number in range(5)]
     assert kept == [False, False, True, True, True]

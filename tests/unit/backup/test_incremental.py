@@ -6,7 +6,7 @@ import pytest
 
 from events.outcome import Category
 from handler.backup.rules import Rule
-from handler.backup.selection import Chooser
+from handler.backup.selection import Selection
 from handler.errors import ApiError
 from tests.twins.api import CutBefore
 from tests.twins.events import made_up_id, message
@@ -19,7 +19,7 @@ UNAVAILABLE = ApiError(Category.UNAVAILABLE, "down", status=503)
 def world() -> World:
     """A world whose rules leave it to the backups that there are."""
     rule = Rule.model_validate({"set": {"incremental": "auto"}})
-    return World(chooser=Chooser((), (), [rule]))
+    return World(selection=Selection((), (), [rule]))
 
 
 def handle(world: World, *numbers: int) -> None:

@@ -9,7 +9,7 @@ from handler.backup.policy import (
     Limits,
     absence_is_certain,
     decide,
-    watch_delay,
+    tracking_delay,
 )
 from handler.errors import ApiError
 
@@ -70,7 +70,7 @@ def test_a_conflict_waits_longer_with_each_try(attempts: int, seconds: float) ->
 
 def test_a_busy_snapshot_is_looked_at_first() -> None:
     """Somebody is at it, perhaps a call of ours that was lost."""
-    assert Decision("look", C.CONFLICT, "message", 5.0, counted=True) == _decide(C.CONFLICT, busy=True)
+    assert Decision("look_up", C.CONFLICT, "message", 5.0, counted=True) == _decide(C.CONFLICT, busy=True)
 
 
 @pytest.mark.parametrize("category", [C.CONFLICT, C.IN_DOUBT])
@@ -127,17 +127,17 @@ def test_a_doubt_that_is_too_old_stays_a_doubt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "seconds", "expected"),
+    ("lookups", "seconds", "expected"),
     [
         (LOOKUPS_UNTIL_CERTAIN, LIMITS.settle_time, True),
         (LOOKUPS_UNTIL_CERTAIN - 1, LIMITS.settle_time * 10, False),
         (LOOKUPS_UNTIL_CERTAIN * 10, LIMITS.settle_time - 0.1, False),
     ],
-    ids=["enough of both", "too few looks", "too soon"],
+    ids=["enough of both", "too few lookups", "too soon"],
 )
-def test_sending_again_wants_several_looks_and_time(looks: int, seconds: float, expected: bool) -> None:
+def test_sending_again_wants_several_lookups_and_time(lookups: int, seconds: float, expected: bool) -> None:
     """A slow server may commit late."""
-    assert expected is absence_is_certain(lookups=looks, seconds=seconds, limits=LIMITS)
+    assert expected is absence_is_certain(lookups=lookups, seconds=seconds, limits=LIMITS)
 
 
 def test_the_last_rung_serves_all_waits_beyond() -> None:
@@ -151,7 +151,7 @@ def test_the_last_rung_serves_all_waits_beyond() -> None:
 )
 def test_watching_adapts_to_the_size(age: float, size_gb: int | None, seconds: float) -> None:
     """The first look after a tenth of 30 s + 20 s per GB, later ones at most a quarter late."""
-    assert seconds == watch_delay(age=age, size_gb=size_gb)
+    assert seconds == tracking_delay(age=age, size_gb=size_gb)
 
 
 def test_one_rung_is_a_ladder() -> None:

@@ -8,8 +8,8 @@ import pytest
 from events.message import Message
 from events.outcome import Category
 from events.republish import ORIGINAL_HEADERS
-from handler.backup.ports import Key, Ours, Snapshot
-from handler.backup.selection import Chooser
+from handler.backup.ports import Granted, Key, Snapshot
+from handler.backup.selection import Selection
 from handler.errors import ApiError, LedgerUnavailable
 from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
@@ -90,7 +90,7 @@ def test_a_skipped_snapshot_is_told_of() -> None:
 
 def test_a_project_that_is_not_allowed_is_skipped() -> None:
     """VBS_ALLOWED_PROJECTS."""
-    world = World(chooser=Chooser((), ("other",)))
+    world = World(selection=Selection((), ("other",)))
     assert ["backup.skipped"] == handle(world, message(1))
 
 
@@ -217,13 +217,13 @@ def test_a_long_error_text_is_cut() -> None:
     ("error", "reason"),
     [
         (ApiError(Category.CONFLICT, "creating", status=400), "retry"),
-        (ApiError(Category.CONFLICT, "backing-up", status=400, busy=True), "look"),
+        (ApiError(Category.CONFLICT, "backing-up", status=400, busy=True), "lookup"),
         (ApiError(Category.THROTTLED, "slow", status=429, retry_after=2.0), "pause"),
         (ApiError(Category.UNAVAILABLE, "down", status=503), "pause"),
         (ApiError(Category.DENIED, "sign in", status=401), "pause"),
-        (CutBefore(), "look"),
-        (CutAfter(), "look"),
-        (LateCommit(3.0), "look"),
+        (CutBefore(), "lookup"),
+        (CutAfter(), "lookup"),
+        (LateCommit(3.0), "lookup"),
     ],
     ids=["conflict", "busy", "throttled", "unavailable", "sign-in", "cut before", "cut after", "late commit"],
 )
@@ -282,9 +282,9 @@ def test_a_lease_of_somebody_else_is_waited_for() -> None:
 
     async def body() -> None:
         world = World()
-        assert isinstance(await world.ledger.claim(Key(PROJECT, made_up_id("snapshot", 1)), "other"), Ours)
+        assert isinstance(await world.ledger.claim(Key(PROJECT, made_up_id("snapshot", 1)), "other"), Granted)
         assert MADE == list(await world.run(message(1)))
-        assert {"retry", "look"} == set(waits(world))
+        assert {"retry", "lookup"} == set(waits(world))
 
     run(body)
 

@@ -82,7 +82,7 @@ def test_a_bug_is_tried_again_when_its_claim_has_lapsed() -> None:
         world.advance(LEASE / 2)
         await world.ledger.renew()
         assert MADE == list(await world.run())
-        assert {"retry", "look"} == set(waits(world))
+        assert {"retry", "lookup"} == set(waits(world))
 
     run(body)
 
@@ -155,7 +155,9 @@ def test_a_message_is_handled_once_though_a_hook_raises() -> None:
     def notify(_: object) -> None:
         raise RuntimeError("a bug")
 
-    process = Process(services=world.services(), outbox=world.broker, chooser=world.chooser, notify=notify)
+    process = Process(
+        services=world.services(), outbox=world.broker, selection=world.selection, notify=notify
+    )
 
     async def body() -> None:
         assert "accepted" == (await process.handle(message(1))).kind
@@ -164,7 +166,7 @@ def test_a_message_is_handled_once_though_a_hook_raises() -> None:
     assert [] == world.broker.dead
 
 
-@pytest.mark.parametrize("field", ["attempts", "waits", "crashes", "looks"])
+@pytest.mark.parametrize("field", ["attempts", "waits", "crashes", "lookups"])
 def test_a_count_that_is_full_is_handled(field: str) -> None:
     """One more is still one that a waiting message can carry."""
     world = World(settings=MESSAGE_SETTINGS._replace(crash_limit=10_000_000))
@@ -180,7 +182,7 @@ def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
     world = World()
 
     assert ["backup.failed"] == handle(world, deadly)
-    assert "deadly" == failure(world).code
+    assert "poison" == failure(world).code
     assert 0 == world.api.calls["create"]
     assert 1 == len(world.broker.dead)
 
@@ -233,7 +235,7 @@ def test_a_watch_that_kills_is_given_up() -> None:
     async def body() -> None:
         world = World(steps=Steps(deadly="before show"))
         assert ["backup.accepted", "backup.failed"] == list(await world.run(message(1)))
-        assert "deadly" == failure(world).code
+        assert "poison" == failure(world).code
 
     run(body)
 
@@ -272,14 +274,14 @@ async def _lose(world: World, *, times: int) -> None:
         await world.deliver()
 
 
-@pytest.mark.parametrize("step", ["before claim", "after claim", "before create", "before made"])
+@pytest.mark.parametrize("step", ["before claim", "after claim", "before create", "before created"])
 def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
     """Between two deaths it waits for the dead one's claim to end, which must not begin the count anew."""
 
     async def body() -> None:
         world = World(steps=Steps(deadly=step))
         assert ["backup.failed"] == list(await world.run(message(1)))
-        assert "deadly" == failure(world).code
+        assert "poison" == failure(world).code
         assert MESSAGE_SETTINGS.crash_limit == len(world.crashes)
         assert 1 == len(world.broker.dead)
         assert 1 >= len(world.api.backups)

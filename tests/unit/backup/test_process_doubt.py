@@ -253,7 +253,13 @@ def test_the_outcome_is_confirmed_before_the_wait() -> None:
     """Written down, told, kept for later, acknowledged: in this order."""
     world = World()
     handle(world, message(1))
-    order = ["after create", "before made", "after made", "before publish_outcome", "after publish_outcome"]
+    order = [
+        "after create",
+        "before created",
+        "after created",
+        "before publish_outcome",
+        "after publish_outcome",
+    ]
     first = world.steps.names.index("after create")
     assert [*order, "before delay", "after delay", "before ack"] == world.steps.names[first : first + 8]
 
@@ -268,7 +274,7 @@ def test_an_outcome_that_nobody_is_bound_for_is_told_later() -> None:
         await world.deliver()
         world.broker.bound = True
         await world.until_quiet()
-        assert ["tell"] == waits(world)
+        assert ["publish"] == waits(world)
         assert MADE == list(world.told())
         assert 1 == world.api.calls["create"]
 

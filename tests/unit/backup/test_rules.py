@@ -7,7 +7,7 @@ import pytest
 from events.snapshot import SnapshotCompleted, SnapshotEvent
 from handler.backup.request import backup_request
 from handler.backup.rules import Rule, load_rules
-from handler.backup.selection import Chooser
+from handler.backup.selection import Selection
 from handler.errors import SettingsError
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
@@ -23,9 +23,9 @@ def event(*, name: str = "nightly-db01", size: int | None = 40, **metadata: str)
     return SnapshotEvent("e1", "test", "snapshot.completed", "cloudevents", snapshot, metadata=metadata)
 
 
-def chooser(*rules: dict[str, object]) -> Chooser:
+def selection(*rules: dict[str, object]) -> Selection:
     """A chooser with these rules, as they would stand in the file."""
-    return Chooser(("autobk_snapshot_*",), (), [Rule.model_validate(rule) for rule in rules])
+    return Selection(("autobk_snapshot_*",), (), [Rule.model_validate(rule) for rule in rules])
 
 
 @pytest.mark.parametrize(
@@ -47,28 +47,28 @@ def chooser(*rules: dict[str, object]) -> Chooser:
 )
 def test_a_rule_matches_by_all_that_it_names(match: dict[str, object], fits: bool) -> None:
     """A rule applies where everything that it names is so."""
-    choice = chooser({"match": match, "skip": "chosen"}).choose(event(policy="gold"), PROJECT)
+    choice = selection({"match": match, "skip": "chosen"}).select(event(policy="gold"), PROJECT)
 
     assert ("chosen" if fits else None) == choice.skip
 
 
 def test_an_unknown_size_fits_no_limit() -> None:
     """A snapshot whose size is not known is left to other rules."""
-    choice = chooser({"match": {"min_size_gb": 0}, "skip": "big"}).choose(event(size=None), PROJECT)
+    choice = selection({"match": {"min_size_gb": 0}, "skip": "big"}).select(event(size=None), PROJECT)
 
     assert choice.skip is None
 
 
 def test_the_first_match_decides() -> None:
     """Rules are asked from top to bottom, and only one of them counts."""
-    choice = chooser({"skip": "first"}, {"skip": "second"}).choose(event(), PROJECT)
+    choice = selection({"skip": "first"}, {"skip": "second"}).select(event(), PROJECT)
 
     assert "first" == choice.skip
 
 
 def test_a_rule_goes_before_the_event() -> None:
     """What the operator sets replaces what the producer asked for, and the rest stays."""
-    choice = chooser({"set": {"description": "a year", "force": True}}).choose(event(), PROJECT)
+    choice = selection({"set": {"description": "a year", "force": True}}).select(event(), PROJECT)
     snapshot = event().snapshot.model_copy(update={"backup": None})
 
     request = backup_request(snapshot, choice.overrides)
@@ -79,7 +79,7 @@ def test_a_rule_goes_before_the_event() -> None:
 
 def test_a_name_is_filled_in_and_fits() -> None:
     """Placeholders are filled in, and the snapshot's name gives way where it is too long."""
-    choice = chooser({"set": {"name": "gold-{snapshot_name}-{snapshot_id}"}}).choose(
+    choice = selection({"set": {"name": "gold-{snapshot_name}-{snapshot_id}"}}).select(
         event(name="ä b" * 99), PROJECT
     )
 
@@ -92,7 +92,7 @@ def test_a_name_is_filled_in_and_fits() -> None:
 
 def test_auto_is_left_to_the_backups_that_there_are() -> None:
     """``incremental = "auto"`` is no field of the request but a question to the API."""
-    choice = chooser({"set": {"incremental": "auto"}}).choose(event(), PROJECT)
+    choice = selection({"set": {"incremental": "auto"}}).select(event(), PROJECT)
 
     assert choice.incremental_if_possible
     assert {} == choice.overrides
@@ -100,10 +100,10 @@ def test_auto_is_left_to_the_backups_that_there_are() -> None:
 
 def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() -> None:
     """No rule may let the service's own snapshots through: each backup would make another."""
-    rules = chooser({"set": {"force": True}})
+    rules = selection({"set": {"force": True}})
 
-    assert "SKIP_SNAPSHOTS" in str(rules.choose(event(name="autobk_snapshot_7"), PROJECT).skip)
-    assert "__system__enableActive" in str(rules.choose(event(__system__enableActive="true"), PROJECT).skip)
+    assert "SKIP_SNAPSHOTS" in str(rules.select(event(name="autobk_snapshot_7"), PROJECT).skip)
+    assert "__system__enableActive" in str(rules.select(event(__system__enableActive="true"), PROJECT).skip)
 
 
 @pytest.mark.parametrize(

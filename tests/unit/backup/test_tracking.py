@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler import bootstrap
-from handler.backup.policy import watch_delay
+from handler.backup.policy import tracking_delay
 from handler.settings import Settings
 
 SETTINGS = Settings(_env_file=None)
@@ -22,23 +22,23 @@ def rung(seconds: float) -> int:
     return int(TOPOLOGY.wait_queue(seconds).rpartition(".")[2].removesuffix("s"))
 
 
-def looks(size_gb: int | None) -> Iterator[int]:
+def lookups(size_gb: int | None) -> Iterator[int]:
     """The ages at which a backup is looked at that never ends; the last one is after the deadline."""
     age = 0
     while age <= DEADLINE:
-        age += rung(watch_delay(age=age, size_gb=size_gb))
+        age += rung(tracking_delay(age=age, size_gb=size_gb))
         yield age
 
 
 @given(size_gb=SIZES)
 def test_a_backup_that_never_ends_is_looked_at_a_bounded_number_of_times(size_gb: int | None) -> None:
     """Until TRACK_DEADLINE, whatever its size."""
-    assert len(list(looks(size_gb))) <= MOST_LOOKS
+    assert len(list(lookups(size_gb))) <= MOST_LOOKS
 
 
 @given(size_gb=SIZES, end=st.floats(0, DEADLINE))
 def test_the_end_is_seen_within_the_rung_that_the_policy_asked_for(size_gb: int | None, end: float) -> None:
     """A tenth of what is expected or a quarter of the time it took, rounded up to a rung of the ladder."""
-    seen = next(age for age in looks(size_gb) if age >= end)
+    seen = next(age for age in lookups(size_gb) if age >= end)
 
-    assert seen - end <= rung(watch_delay(age=end, size_gb=size_gb))
+    assert seen - end <= rung(tracking_delay(age=end, size_gb=size_gb))

@@ -14,7 +14,7 @@ from events.errors import EventError
 from events.message import WAITING, Message, State, WaitReason, wrap
 from events.properties import NUMBERS
 from events.properties import TEXTS as TEXT_PROPERTIES
-from tests.unit.events.forms import LIMIT, load, message
+from tests.unit.events.forms import DATA, LIMIT, load, message
 
 NOW = 1_772_590_507.25
 COUNTS = ("x-delivery-count", "x-acquired-count")
@@ -56,7 +56,7 @@ STATES = st.builds(
     accepted_at=st.none() | TIMES,
     replay=st.none() | TEXTS,
     doubt_since=st.none() | TIMES,
-    looks=st.integers(0, 1_000_000),
+    lookups=st.integers(0, 1_000_000),
     absent_since=st.none() | TIMES,
     absences=st.integers(0, 1_000_000),
 )
@@ -96,6 +96,15 @@ def test_a_time_without_a_zone_is_utc() -> None:
     waiting = Message(wrap(Message(b"", None, {"t": when}), State(NOW), event_id="e"))
 
     assert when.replace(tzinfo=UTC) == open_message(waiting, now=NOW)[0].headers["t"]
+
+
+def test_a_waiting_message_of_the_first_words_is_read() -> None:
+    """A message may wait across an upgrade: these bytes are older than the present names."""
+    lines = (DATA / "events" / "waiting-before-renaming.jsonl").read_bytes().splitlines()
+    found = [open_message(Message(line), now=NOW)[1] for line in lines]
+
+    assert ["retry", "lookup", "track", "publish", "check", "pause"] == [state.reason for state in found]
+    assert {(2, 3, 1, 2)} == {(state.attempts, state.waits, state.crashes, state.lookups) for state in found}
 
 
 def test_what_is_no_waiting_message_is_its_own_original() -> None:

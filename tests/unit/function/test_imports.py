@@ -17,7 +17,7 @@ DEPENDENCIES = "import pika, pydantic, httpx"
 ENTRY = "import handler.function"
 ALL = "import handler.function.instance"
 REPEATS = 5
-DATACLASSES = {"ApiError", "Doubt", "Ended", "EventError", "Row"}
+DATACLASSES = {"ApiError", "Doubt", "EventError", "Finished", "Row"}
 """Errors, and what the ledger keeps as JSON."""
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure
-from handler.backup.ports import Doubt, Ended, Key, Made, Ours, Taken
-from handler.ledger.ledger import Book
+from handler.backup.ports import Busy, Created, Doubt, Finished, Granted, Key
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryStore
 
 KEY = Key("project", "snapshot")
@@ -26,22 +26,24 @@ BACKUPS = st.sampled_from(["b1", "b2", "b3"])
 class LedgerModel(RuleBasedStateMachine):
     """One snapshot and two workers; the model beside them is a handful of facts."""
 
-    claims: "Bundle[Ours]" = Bundle("claims")
+    claims: "Bundle[Granted]" = Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
         self.loop = asyncio.new_event_loop()
         store = MemoryStore(lambda: self.now)
-        self.workers = [Book(store, lease_seconds=LEASE, monotonic=lambda: self.now) for _ in range(2)]
-        self.owner: dict[str, Book] = {}
-        self.granted: list[Ours] = []
+        self.workers = [
+            StoredLedger(store, lease_seconds=LEASE, monotonic=lambda: self.now) for _ in range(2)
+        ]
+        self.owner: dict[str, StoredLedger] = {}
+        self.granted: list[Granted] = []
         """Since a backup was last made or broken."""
-        self.told: dict[str, Ended] = {}
+        self.told: dict[str, Finished] = {}
         self.living: str | None = None
-        self.spoiled: set[str] = set()
-        self.completed: Ended | None = None
-        self.open: Ours | None = None
+        self.failed_backups: set[str] = set()
+        self.completed: Finished | None = None
+        self.open: Granted | None = None
         """The claim that nobody has ended yet, whether its lease holds or not."""
         self.doubted = False
 
@@ -60,25 +62,25 @@ class LedgerModel(RuleBasedStateMachine):
         elif self.completed is not None:
             assert self.completed == answer
         elif self.living is not None:
-            assert isinstance(answer, Made)
+            assert isinstance(answer, Created)
             assert self.living == answer.backup.id
-        elif isinstance(answer, Ended):
-            assert self.spoiled
+        elif isinstance(answer, Finished):
+            assert self.failed_backups
             assert not replay
-        elif isinstance(answer, Taken):
+        elif isinstance(answer, Busy):
             assert self.open is not None
         else:
             self.owner[answer.token] = self.workers[worker]
             return self._granted(answer)
         return multiple()
 
-    def _granted(self, ours: Ours) -> Ours:
+    def _granted(self, ours: Granted) -> Granted:
         """What must be true of a claim that is granted."""
-        assert self.spoiled == ours.spoiled
+        assert self.failed_backups == ours.failed_backups
         assert (self.doubted or self.open is not None) == (ours.doubt is not None)
         if self.open is not None:
             assert ours.doubt is not None
-            assert ours.doubt.looks == 0
+            assert ours.doubt.lookups == 0
             self.doubted = True
         self.open = ours
         self.granted.append(ours)
@@ -93,27 +95,27 @@ class LedgerModel(RuleBasedStateMachine):
         self.do(self.workers[worker].renew())
 
     @rule(claim=claims)
-    def release(self, claim: Ours) -> None:
+    def release(self, claim: Granted) -> None:
         self.do(self.owner[claim.token].release(claim))
         self._close(claim)
 
-    @rule(claim=claims, looks=st.integers(0, 5))
-    def doubt(self, claim: Ours, looks: int) -> None:
-        self.do(self.owner[claim.token].doubt(claim, Doubt(self.now, looks, self.now)))
+    @rule(claim=claims, lookups=st.integers(0, 5))
+    def doubt(self, claim: Granted, lookups: int) -> None:
+        self.do(self.owner[claim.token].doubt(claim, Doubt(self.now, lookups, self.now)))
         self.doubted = self.doubted or self.open is claim
         self._close(claim)
 
     @rule(claim=claims, cause=CAUSES)
-    def refused(self, claim: Ours, cause: str) -> None:
+    def refused(self, claim: Granted, cause: str) -> None:
         failure = Failure(category=Category.REFUSED, message=f"no at {self.now}")
         self.do(self.owner[claim.token].refused(claim, cause, failure, attempts=1))
-        self.told.setdefault(cause, Ended(failure=failure, attempts=1))
+        self.told.setdefault(cause, Finished(failure=failure, attempts=1))
         self._close(claim)
 
     @rule(claim=claims, backup_id=BACKUPS)
-    def made(self, claim: Ours, backup_id: str) -> None:
-        self.do(self.owner[claim.token].made(claim, AcceptedBackup(id=backup_id)))
-        if self.completed is None and self.living is None and backup_id not in self.spoiled:
+    def made(self, claim: Granted, backup_id: str) -> None:
+        self.do(self.owner[claim.token].created(claim, AcceptedBackup(id=backup_id)))
+        if self.completed is None and self.living is None and backup_id not in self.failed_backups:
             self.living = backup_id
             self._settle()
         self._close(claim)
@@ -121,23 +123,23 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(cause=CAUSES)
     def completes(self, cause: str) -> None:
         if self.living is not None:
-            end = Ended(backup=CompletedBackup(id=self.living, status="available"), seconds=self.now)
-            self.do(self.workers[0].ended(KEY, end, backup_id=self.living, cause=cause))
+            end = Finished(backup=CompletedBackup(id=self.living, status="available"), seconds=self.now)
+            self.do(self.workers[0].finished(KEY, end, backup_id=self.living, cause=cause))
             self.completed = self.completed or end
 
     @rule(cause=CAUSES, backup_id=BACKUPS)
     def breaks(self, cause: str, backup_id: str) -> None:
-        end = Ended(failure=Failure(category=Category.BACKUP_ERROR, message=f"broken at {self.now}"))
-        if self.living is None and backup_id not in self.spoiled:
+        end = Finished(failure=Failure(category=Category.BACKUP_ERROR, message=f"broken at {self.now}"))
+        if self.living is None and backup_id not in self.failed_backups:
             return  # a backup that nobody made cannot break
-        self.do(self.workers[0].ended(KEY, end, backup_id=backup_id, cause=cause))
+        self.do(self.workers[0].finished(KEY, end, backup_id=backup_id, cause=cause))
         self.told.setdefault(cause, end)
-        self.spoiled.add(backup_id)
+        self.failed_backups.add(backup_id)
         if self.living == backup_id and self.completed is None:
             self.living = None
             self._settle()
 
-    def _close(self, claim: Ours) -> None:
+    def _close(self, claim: Granted) -> None:
         if self.open is claim:
             self.open = None
 

@@ -16,14 +16,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from events.outcome import CompletedBackup
-from handler.backup.ports import Ended, Key
+from handler.backup.ports import Finished, Key
 from handler.cli import app
 from handler.ledger.stores import open_ledger
 
 ROOT = Path(__file__).parents[3]
 DAY = 86_400.0
 AGES = (0, 1, 10, 40, 100)
-DONE = Ended(backup=CompletedBackup(id="b1", status="available"))
+DONE = Finished(backup=CompletedBackup(id="b1", status="available"))
 LEAST = "2.042"
 """Days of the default MAX_AGE and TRACK_DEADLINE (a day each) and of an hour in the last wait queue."""
 
@@ -41,7 +41,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 async def complete(url: str, days: float) -> None:
     """Let a snapshot be one whose backup has completed so many days ago."""
     ledger = open_ledger(url, lease_seconds=20, clock=lambda: time.time() - days * DAY)
-    await ledger.ended(Key("p", str(days)), DONE, backup_id="b1", cause="first")
+    await ledger.finished(Key("p", str(days)), DONE, backup_id="b1", cause="first")
     await ledger.aclose()
 
 

@@ -66,7 +66,7 @@ def case() -> Case:
 
 
 def _waits(case: Case, *, accepted_at: float | None = None) -> Result:
-    state = State(case.clock(), "watch" if accepted_at else "retry", backup_id="b", accepted_at=accepted_at)
+    state = State(case.clock(), "track" if accepted_at else "retry", backup_id="b", accepted_at=accepted_at)
     return Result("waiting", delay=Delay(state, 30.0))
 
 
@@ -115,7 +115,7 @@ def test_a_backup_that_is_still_being_made_tells_its_age(case: Case) -> None:
     made = case.clock()
     case.handled("accepted", State(first_seen=made), _waits(case, accepted_at=made))
     case.clock.advance(20_000.0)
-    looked = State(first_seen=made, reason="watch", waits=1, backup_id="b", accepted_at=made)
+    looked = State(first_seen=made, reason="track", waits=1, backup_id="b", accepted_at=made)
     case.handled("waiting", looked, _waits(case, accepted_at=made))
     buckets = case.values("unfinished_backup_seconds_bucket")
     assert ({"43200.0": 1.0, "86400.0": 1.0, "+Inf": 1.0}) == {le: n for (le,), n in buckets.items()}

@@ -43,7 +43,7 @@ class Traced:
         world.process = Process(
             services=services,
             outbox=world.broker,
-            chooser=world.chooser,
+            selection=world.selection,
             notify=self.telemetry.handled,
             follow=self.telemetry.follow,
         )

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from events.outcome import Category
-from handler.vbs.faults import BUSY_CODES, CODES, STATUSES, create_error, look_error, says_absent
+from handler.vbs.faults import BUSY_CODES, CODES, STATUSES, create_error, lookup_error, says_absent
 
 C = Category
 SAMPLES = Path(__file__).parents[2] / "data" / "cinder" / "api.jsonl"
@@ -157,7 +157,7 @@ def test_a_wrong_path_names_the_settings(status: int) -> None:
 @pytest.mark.parametrize("status", [500, 502, 504, 408])
 def test_a_look_is_never_in_doubt(status: int) -> None:
     """It changes nothing, so it can only have failed."""
-    assert C.UNAVAILABLE == look_error(status, httpx.Headers(), b"").category
+    assert C.UNAVAILABLE == lookup_error(status, httpx.Headers(), b"").category
 
 
 def test_only_the_apis_own_word_is_absence() -> None:
