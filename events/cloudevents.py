@@ -12,7 +12,7 @@ from typing import Any, Final
 from events.errors import EventIds, InvalidEvent, MalformedEvent
 from events.message import WAITING
 from events.outcome import TYPES
-from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids, truncate
+from events.reading import ParsedMessage, parse_object, plain_id, snapshot_event, some_ids, truncate
 from events.snapshot import ForeignEvent, SnapshotEvent
 from events.sources import cts
 
@@ -33,19 +33,19 @@ def is_binary(headers: Mapping[str, Any]) -> bool:
     return any(f"{prefix}specversion" in headers for prefix in _PREFIXES)
 
 
-def read_structured(letter: Letter) -> SnapshotEvent | ForeignEvent:
+def read_structured(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
     """Read a CloudEvent in the JSON format. Raises ``EventError``."""
-    value = letter.value
+    value = parsed.value
     data = value.get("data")
     if data is None and isinstance(value.get("data_base64"), str):
         data = _from_base64(value["data_base64"], _ids(value, None))
-    return _read(letter, value, data, form="cloudevents")
+    return _read(parsed, value, data, form="cloudevents")
 
 
-def read_binary(letter: Letter) -> SnapshotEvent | ForeignEvent:
+def read_binary(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
     """Read a CloudEvent whose attributes are in the headers. Raises ``EventError``."""
-    attributes = {_bare_name(key): _text(value) for key, value in letter.message.headers.items()}
-    return _read(letter, attributes, letter.value, form="cloudevents-binary")
+    attributes = {_bare_name(key): _text(value) for key, value in parsed.message.headers.items()}
+    return _read(parsed, attributes, parsed.value, form="cloudevents-binary")
 
 
 def _bare_name(header: str) -> str:
@@ -71,14 +71,14 @@ def _ids(attributes: Mapping[str, Any], data: object) -> EventIds:
 
 
 def _read(
-    letter: Letter, attributes: Mapping[str, Any], data: object, *, form: str
+    parsed: ParsedMessage, attributes: Mapping[str, Any], data: object, *, form: str
 ) -> SnapshotEvent | ForeignEvent:
     _check(attributes, data)
     type_ = attributes["type"]
     if type_ == COMPLETED:
-        return _completed(letter, attributes, _object(attributes, data), form)
+        return _completed(parsed, attributes, _object(attributes, data), form)
     if _CLOUD_TRACE.fullmatch(type_):
-        trace = Letter(letter.message, _object(attributes, data))
+        trace = ParsedMessage(parsed.message, _object(attributes, data))
         return cts.read_trace(trace, form="eventgrid", carrier=attributes)
     if type_ in _OUTCOMES:
         return ForeignEvent(form, type_)
@@ -92,10 +92,10 @@ def _read(
 
 
 def _completed(
-    letter: Letter, attributes: Mapping[str, Any], data: dict[str, Any], form: str
+    parsed: ParsedMessage, attributes: Mapping[str, Any], data: dict[str, Any], form: str
 ) -> SnapshotEvent:
     return snapshot_event(
-        letter,
+        parsed,
         form=form,
         event_id=attributes["id"],
         source=attributes["source"],

@@ -10,7 +10,7 @@ from events import cloudevents
 from events.errors import EventError, EventIds, MalformedEvent
 from events.headers import MAX_DEPTH
 from events.message import WAITING, Message, State, unwrap
-from events.reading import Letter, parse_object
+from events.reading import ParsedMessage, parse_object
 from events.snapshot import ForeignEvent, SnapshotEvent
 from events.sources import cinder, cts, data, envelopes
 from events.sources.envelopes import Part
@@ -105,20 +105,20 @@ def _unpack(event: object, depth: int) -> list[Message]:
 
 
 def _decode(part: Part, depth: int) -> Event:
-    letter = Letter(part.message, parse_object(part.message.body), part.carrier_id)
-    value, headers = letter.value, part.message.headers
+    parsed = ParsedMessage(part.message, parse_object(part.message.body), part.carrier_id)
+    value, headers = parsed.value, part.message.headers
     if headers and cloudevents.is_binary(headers) and not cloudevents.is_structured(value):
-        return cloudevents.read_binary(letter)
+        return cloudevents.read_binary(parsed)
     if reader := _reader(value):
-        return reader(letter)
+        return reader(parsed)
     if opener := _opener(value):
-        return _decode(_only(opener(value), letter, depth), depth + 1)
+        return _decode(_only(opener(value), parsed, depth), depth + 1)
     if value.get("trigger_type") == "TIMER":
         return ForeignEvent("timer", "TIMER")
     raise MalformedEvent("unknown_form", "the body is a JSON object of no form that is known here")
 
 
-def _only(parts: Sequence[Part], letter: Letter, depth: int) -> Part:
+def _only(parts: Sequence[Part], parsed: ParsedMessage, depth: int) -> Part:
     """Return the one message in an envelope.
 
     Each event has one outcome and each dead letter one reason, so a queue's message with several is refused.
@@ -129,11 +129,11 @@ def _only(parts: Sequence[Part], letter: Letter, depth: int) -> Part:
         code = "several_events" if parts else "no_event"
         raise MalformedEvent(code, f"{len(parts)} events in one message; publish each alone")
     part = parts[0]
-    return Part(part.message, part.carrier_id or letter.carrier_id)
+    return Part(part.message, part.carrier_id or parsed.carrier_id)
 
 
 Opener = Callable[[Mapping[str, Any]], Sequence[Part]]
-Reader = Callable[[Letter], Event]
+Reader = Callable[[ParsedMessage], Event]
 
 
 def _reader(value: Mapping[str, Any]) -> Reader | None:

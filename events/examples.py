@@ -9,12 +9,12 @@ from events.outcome import (
     BackupAccepted,
     BackupCompleted,
     BackupFailed,
+    BackupLink,
     BackupSkipped,
     Category,
     Cause,
     CompletedBackup,
     Failure,
-    Link,
     OutcomeData,
     outcome,
 )
@@ -60,7 +60,7 @@ _OUTCOMES: Final[tuple[OutcomeData, ...]] = (
             id=_BACKUP_ID,
             name=_BACKUP_NAME,
             links=(
-                Link(
+                BackupLink(
                     href=f"https://vbs.example.com/v2/{_WHAT['project_id']}/backups/{_BACKUP_ID}", rel="self"
                 ),
             ),

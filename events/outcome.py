@@ -48,7 +48,7 @@ class Cause(_Model):
     type: str | None = None
 
 
-class Link(_Model):
+class BackupLink(_Model):
     """A link of the API's answer; its host is the API's own and is never followed."""
 
     href: str
@@ -60,7 +60,7 @@ class AcceptedBackup(_Model):
 
     id: str
     name: str | None = None
-    links: tuple[Link, ...] = ()
+    links: tuple[BackupLink, ...] = ()
 
 
 class CompletedBackup(_Model):

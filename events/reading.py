@@ -19,7 +19,7 @@ _PLAIN_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,256}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Letter(NamedTuple):
+class ParsedMessage(NamedTuple):
     """A message and its parsed body: what the sources read from.
 
     ``carrier_id`` is the id of the envelope that it came out of, for what has no id of its own.
@@ -96,7 +96,7 @@ def some_ids(event_id: object, source: object, type_: object, data: object) -> E
     )
 
 
-def told_of(
+def snapshot_fields(
     *, project_id: object, volume_id: object, snapshot_id: object, name: object, size_gb: object
 ) -> dict[str, Any]:
     """Return what a foreign form tells of a snapshot, as ``data`` of ours.
@@ -115,7 +115,7 @@ def told_of(
 
 
 def snapshot_event(
-    letter: Letter,
+    parsed: ParsedMessage,
     *,
     form: str,
     event_id: str | None,
@@ -127,7 +127,7 @@ def snapshot_event(
     trace: object = None,
 ) -> SnapshotEvent:
     """Check what a source has found and make the event of it. Raises ``InvalidEvent``."""
-    event_id = event_id or letter.fallback_id
+    event_id = event_id or parsed.fallback_id
     try:
         snapshot = SnapshotCompleted.model_validate(data)
     except ValidationError as error:
@@ -139,7 +139,7 @@ def snapshot_event(
         form=form,
         snapshot=snapshot,
         proves=proves,
-        traceparent=traceparent(trace, letter.message.headers.get("traceparent")),
+        traceparent=traceparent(trace, parsed.message.headers.get("traceparent")),
         metadata=metadata if isinstance(metadata, dict) else {},
     )
 

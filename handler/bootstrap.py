@@ -13,7 +13,7 @@ from handler.backup.ports import Api, Outbox
 from handler.backup.process import Process
 from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
-from handler.broker.link import Link, Tls, connect
+from handler.broker.connection import BrokerConnection, Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import DELIVERY_LIMIT, Topology
 from handler.errors import SettingsError
@@ -35,13 +35,13 @@ def topology(settings: Settings) -> Topology:
         queue=settings.snapshot_queue,
         snapshot_exchange=settings.snapshot_exchange,
         result_exchange=settings.result_exchange,
-        ladder=settings.wait_ladder,
+        delays=settings.wait_ladder,
         quorum=settings.queue_type == "quorum",
         foreign=settings.snapshot_bindings,
     )
 
 
-async def open_link(settings: Settings) -> Link:
+async def open_connection(settings: Settings) -> BrokerConnection:
     """Connect to the broker. Raises ``ConnectionLost``."""
     tls = Tls(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
     return await connect([url.get_secret_value() for url in settings.amqp_url], tls)
@@ -50,7 +50,7 @@ async def open_link(settings: Settings) -> Link:
 def message_settings(settings: Settings) -> MessageSettings:
     """Collect the settings that the story of a message depends on."""
     limits = Limits(
-        ladder=settings.wait_ladder,
+        delays=settings.wait_ladder,
         max_attempts=settings.max_attempts,
         max_age=settings.max_age,
         settle_time=settings.vbs_timeout,
@@ -87,13 +87,13 @@ class Parts(NamedTuple):
             follow=self.telemetry.follow,
         )
 
-    def outbox(self, link: Link) -> BrokerOutbox:
+    def outbox(self, connection: BrokerConnection) -> BrokerOutbox:
         """Make the outbox of a new connection."""
         return BrokerOutbox(
-            link,
+            connection,
             topology(self.settings),
             ignore_unroutable=self.settings.result_unroutable == "ignore",
-            figures=self.telemetry.figures,
+            counters=self.telemetry.counters,
             notify=self.telemetry.published,
         )
 

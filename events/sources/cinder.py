@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from events.errors import MalformedEvent
-from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids, told_of, truncate
+from events.reading import (
+    ParsedMessage,
+    parse_object,
+    plain_id,
+    snapshot_event,
+    snapshot_fields,
+    some_ids,
+    truncate,
+)
 from events.snapshot import ForeignEvent, SnapshotEvent
 
 CREATED: Final = "snapshot.create.end"
@@ -21,22 +29,22 @@ _TEXT = r"""(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
 _FLAT = re.compile(rf"\{{{_TEXT}: {_TEXT}(?:, {_TEXT}: {_TEXT})*+\}}")
 
 
-def read_wrapped(letter: Letter) -> SnapshotEvent | ForeignEvent:
+def read_wrapped(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
     """Read an oslo 2.x envelope, whose message is JSON text inside JSON. Raises ``EventError``."""
-    version, text = letter.value.get("oslo.version"), letter.value["oslo.message"]
+    version, text = parsed.value.get("oslo.version"), parsed.value["oslo.message"]
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise MalformedEvent("unknown_version", f"oslo.version {truncate(version)!r} is not 2.x")
     if not isinstance(text, str):
         raise MalformedEvent("bad_field", "oslo.message: must be a text")
-    return _read(letter, parse_object(text), "cinder-v2")
+    return _read(parsed, parse_object(text), "cinder-v2")
 
 
-def read_bare(letter: Letter) -> SnapshotEvent | ForeignEvent:
+def read_bare(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
     """Read a notification that is the body itself. Raises ``EventError``."""
-    return _read(letter, letter.value, "cinder")
+    return _read(parsed, parsed.value, "cinder")
 
 
-def _read(letter: Letter, notification: Mapping[str, Any], form: str) -> SnapshotEvent | ForeignEvent:
+def _read(parsed: ParsedMessage, notification: Mapping[str, Any], form: str) -> SnapshotEvent | ForeignEvent:
     event_type, payload = notification.get("event_type"), notification.get("payload")
     if isinstance(event_type, str) and event_type and event_type != CREATED:
         # Among them snapshot.create.error, of vendors' forks: a snapshot that failed has nothing to back up.
@@ -45,12 +53,12 @@ def _read(letter: Letter, notification: Mapping[str, Any], form: str) -> Snapsho
         ids = some_ids(notification.get("message_id"), notification.get("publisher_id"), event_type, payload)
         raise MalformedEvent("bad_field", "event_type must be a text, and payload an object", ids)
     return snapshot_event(
-        letter,
+        parsed,
         form=form,
         event_id=plain_id(notification.get("message_id")),
         source=truncate(notification.get("publisher_id")) or "cinder",
         type_=CREATED,
-        data=told_of(
+        data=snapshot_fields(
             project_id=payload.get("tenant_id"),
             volume_id=payload.get("volume_id"),
             snapshot_id=payload.get("snapshot_id"),

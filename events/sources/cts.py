@@ -8,28 +8,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.errors import MalformedEvent
-from events.reading import Letter, parse_object, plain_id, snapshot_event, some_ids, told_of
+from events.reading import ParsedMessage, parse_object, plain_id, snapshot_event, snapshot_fields, some_ids
 from events.snapshot import ForeignEvent, SnapshotEvent
 
 _CREATES_SNAPSHOT = re.compile(r"(?i)create\w{0,64}snapshot\w{0,64}")
 
 
-def read_envelope(letter: Letter) -> SnapshotEvent | ForeignEvent:
+def read_envelope(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
     """Read FunctionGraph's CTS trigger: one trace under the key ``cts``. Raises ``EventError``."""
-    trace = letter.value["cts"]
+    trace = parsed.value["cts"]
     if not isinstance(trace, dict):
         raise MalformedEvent("bad_field", "cts: must be an object")
-    return read_trace(Letter(letter.message, trace, letter.carrier_id), form="cts")
+    return read_trace(ParsedMessage(parsed.message, trace, parsed.carrier_id), form="cts")
 
 
 def read_trace(
-    letter: Letter, *, form: str = "trace", carrier: Mapping[str, Any] | None = None
+    parsed: ParsedMessage, *, form: str = "trace", carrier: Mapping[str, Any] | None = None
 ) -> SnapshotEvent | ForeignEvent:
     """Read a trace; all but the successful creation of an EVS snapshot is foreign.
 
     ``carrier`` holds the attributes of the CloudEvent that it came in, if it did. Raises ``EventError``.
     """
-    trace = letter.value
+    trace = parsed.value
     name = trace.get("trace_name")
     told = carrier or {"id": trace.get("trace_id"), "source": trace.get("service_type"), "type": name}
     if not isinstance(name, str):
@@ -38,7 +38,7 @@ def read_trace(
     if not _is_ours(trace, name):
         return ForeignEvent(form, name[:64])
     return snapshot_event(
-        letter,
+        parsed,
         form=form,
         event_id=plain_id(told["id"]),
         source=told["source"],
@@ -66,7 +66,7 @@ def _is_ours(trace: Mapping[str, Any], name: str) -> bool:
 def _data(trace: Mapping[str, Any]) -> dict[str, Any]:
     """Look for ids in the request, the response and the trace itself."""
     request, response = _snapshot(trace.get("request")), _snapshot(trace.get("response"))
-    return told_of(
+    return snapshot_fields(
         project_id=trace.get("project_id") or response.get("project_id"),
         volume_id=request.get("volume_id") or response.get("volume_id"),
         snapshot_id=response.get("id") or trace.get("resource_id"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from events.reading import Letter, snapshot_event
+from events.reading import ParsedMessage, snapshot_event
 from events.snapshot import SnapshotEvent
 
 
@@ -12,14 +12,14 @@ def is_data(value: Mapping[str, Any]) -> bool:
     return "snapshot_id" in value or "volume_id" in value
 
 
-def read(letter: Letter) -> SnapshotEvent:
+def read(parsed: ParsedMessage) -> SnapshotEvent:
     """Read it; it has no id, so the same bytes are the same event. Raises ``InvalidEvent``."""
     return snapshot_event(
-        letter,
+        parsed,
         form="data",
         event_id=None,
         source="data",
         type_="snapshot.completed",
-        data=letter.value,
-        metadata=letter.value.get("metadata"),
+        data=parsed.value,
+        metadata=parsed.value.get("metadata"),
     )

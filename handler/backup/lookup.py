@@ -65,7 +65,7 @@ class Lookup:
         if failure := self._never_complete(snapshot.status if snapshot else None, job):
             return await self.services.fail(job, claim, failure)
         await self.services.ledger.release(claim)
-        return results.delayed(job, "check", self.services.limits.rung(job.state.waits))
+        return results.delayed(job, "check", self.services.limits.delay(job.state.waits))
 
     async def for_parent(self, job: Job, claim: Granted) -> BackupRequest | Result:
         """Return the request to send: incremental where that was left to the backups that there are."""
@@ -93,7 +93,7 @@ class Lookup:
 
     async def _again(self, job: Job, claim: Granted, doubt: Doubt) -> Result:
         """One absence more, which proves little yet: look again after a longer wait."""
-        seconds = self.services.limits.rung(doubt.lookups + 1)
+        seconds = self.services.limits.delay(doubt.lookups + 1)
         later = Doubt(doubt.since, doubt.lookups + 1, self.services.clock() + seconds)
         await self.services.ledger.doubt(claim, later)
         return results.look_up_later(job, later, seconds)

@@ -27,7 +27,7 @@ Scope = Literal["message", "project", "service", "doubt"]
 
 _FINAL = frozenset({Category.INVALID, Category.REFUSED, Category.QUOTA})
 _FORBIDDEN = 403
-_CALM_RUNG = 2
+_LONGEST_PAUSE_STEP = 2
 
 LOOKUPS_UNTIL_CERTAIN = 3
 """A slow server may commit late, and a node of the API may read from a database that lags behind."""
@@ -36,15 +36,15 @@ LOOKUPS_UNTIL_CERTAIN = 3
 class Limits(NamedTuple):
     """The settings that bound a message: the ladder and ``max_age`` in seconds."""
 
-    ladder: Sequence[int]
+    delays: Sequence[int]
     max_attempts: int
     max_age: float
     settle_time: float
     """Seconds that a call may still be worked on after we have lost it."""
 
-    def rung(self, step: int) -> float:
+    def delay(self, step: int) -> float:
         """Return the ladder's delay for the ``step``-th wait, the last one for all beyond."""
-        return self.ladder[min(max(step, 0), len(self.ladder) - 1)]
+        return self.delays[min(max(step, 0), len(self.delays) - 1)]
 
 
 class Decision(NamedTuple):
@@ -87,23 +87,23 @@ def _family(
 ) -> Decision:
     category = error.category
     asked = error.retry_after or 0.0
-    calm = max(asked, limits.rung(min(waits, _CALM_RUNG)))
+    pause = max(asked, limits.delay(min(waits, _LONGEST_PAUSE_STEP)))
     if category in _FINAL or (category is Category.DENIED and error.status == _FORBIDDEN):
         return Decision("fail", category, "message", counted=True)
     match category:
         case Category.NOT_FOUND:
             certain = absence_is_certain(lookups=attempts + 1, seconds=age, limits=limits)
             end: Action = "fail" if certain else "wait"
-            return Decision(end, category, "message", limits.rung(attempts + 1), counted=True)
+            return Decision(end, category, "message", limits.delay(attempts + 1), counted=True)
         case Category.CONFLICT:
             action: Action = "look_up" if error.busy else "wait"
-            return Decision(action, category, "message", max(asked, limits.rung(attempts)), counted=True)
+            return Decision(action, category, "message", max(asked, limits.delay(attempts)), counted=True)
         case Category.IN_DOUBT:
-            return Decision("look_up", category, "doubt", limits.rung(0), counted=others_fine)
+            return Decision("look_up", category, "doubt", limits.delay(0), counted=others_fine)
         case Category.THROTTLED:
-            return Decision("wait", category, "project", calm)
+            return Decision("wait", category, "project", pause)
         case _:
-            return Decision("wait", category, "service", calm)
+            return Decision("wait", category, "service", pause)
 
 
 def absence_is_certain(*, lookups: int, seconds: float, limits: Limits) -> bool:

@@ -125,12 +125,12 @@ class Process:
             return await self._work_out(job)
         except LedgerUnavailable as error:
             self._services.breaker.record_failure(ScopedFailure("service", f"ledger: {error}", why="ledger"))
-            return results.delayed(job, "pause", limits.rung(0))
+            return results.delayed(job, "pause", limits.delay(0))
         except Exception as error:
             log.exception(_BUG, extra={"action": "message.bug"})
             attempted = job.attempted()
             if attempted.state.attempts < limits.max_attempts:
-                return results.delayed(attempted, "retry", limits.rung(job.state.attempts))
+                return results.delayed(attempted, "retry", limits.delay(job.state.attempts))
             message = f"{type(error).__name__} {_WITHIN}"
             return results.failed(attempted, Failure(category=Category.INVALID, code="bug", message=message))
 
@@ -199,7 +199,7 @@ class Process:
             return wanted
         if not await services.ledger.holds(claim):
             await services.ledger.release(claim)
-            return results.delayed(job, "retry", services.limits.rung(0))
+            return results.delayed(job, "retry", services.limits.delay(0))
         try:
             backup = await services.api.create(job.project_id, wanted)
         except ApiError as error:
@@ -252,7 +252,7 @@ class Process:
                 await self._outbox.publish_outcome(outcome(result.outcome, traceparent=state.traceparent))
         except Unroutable:
             later = state._replace(reason="publish", waits=state.waits + 1)
-            return Result("waiting", delay=results.Delay(later, self._services.limits.rung(state.waits)))
+            return Result("waiting", delay=results.Delay(later, self._services.limits.delay(state.waits)))
         return result
 
     async def _delay_or_dead_letter(self, opened: Opened, state: State, result: Result) -> None:

@@ -37,7 +37,7 @@ class Tracking:
         try:
             backup = await self.services.api.show(job.project_id, backup_id)
         except ApiError as error:
-            seconds = max(self.services.classify(job, error).seconds, self.services.limits.rung(0))
+            seconds = max(self.services.classify(job, error).seconds, self.services.limits.delay(0))
             return self._track_on(job, backup_id, accepted_at, seconds)
         self.services.breaker.record_success()
         if backup is None or backup.status == "deleted":
@@ -61,7 +61,7 @@ class Tracking:
             return await self._ended(
                 job, backup_id, _backup_error(_GONE.format(job.state.absences, now - since))
             )
-        return self._track_on(job, backup_id, accepted_at, limits.rung(job.state.absences))
+        return self._track_on(job, backup_id, accepted_at, limits.delay(job.state.absences))
 
     async def _ended(self, job: Job, backup_id: str, end: Finished) -> Result:
         end = replace(end, attempts=job.state.attempts)

@@ -15,7 +15,7 @@ import pika
 from pika.exceptions import AMQPError
 
 from events.message import Message
-from handler.broker.link import Channel
+from handler.broker.connection import Channel
 from handler.broker.properties import received
 
 log = logging.getLogger(__name__)

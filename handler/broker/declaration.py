@@ -7,7 +7,7 @@ to us, so that each binding that could not be made has to be named.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from handler.broker.link import ChannelClosed, Link
+from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.refusal import why_unbound
 from handler.broker.topology import Binding, Part, Topology, bind, declare
 
@@ -43,25 +43,25 @@ class Declaration(NamedTuple):
         return not any(made.problem for made in (*self.ours, *self.foreign))
 
 
-async def make(link: Link, topology: Topology) -> Declaration:
+async def make(connection: BrokerConnection, topology: Topology) -> Declaration:
     """Declare all that is ours, then bind each foreign exchange, whatever became of the others.
 
     Raises ``ConnectionLost`` where the connection is gone.
     """
-    ours = await _make_ours(link, topology)
+    ours = await _make_ours(connection, topology)
     bindings = list(topology.foreign_bindings())
     if any(made.problem for made in ours):
         return Declaration(ours, [Made(binding, NOT_TRIED) for binding in bindings])
-    return Declaration(ours, [Made(binding, await bind_foreign(link, binding)) for binding in bindings])
+    return Declaration(ours, [Made(binding, await bind_foreign(connection, binding)) for binding in bindings])
 
 
-async def bind_foreign(link: Link, binding: Binding) -> str | None:
+async def bind_foreign(connection: BrokerConnection, binding: Binding) -> str | None:
     """Bind to somebody else's exchange, which is never declared. Return why it could not be done."""
-    channel = await link.channel()
+    channel = await connection.channel()
     try:
         await bind(channel, binding)
     except ChannelClosed as error:
-        if link.closed.done():
+        if connection.closed.done():
             raise
         return why_unbound(binding, error)
     finally:
@@ -69,13 +69,13 @@ async def bind_foreign(link: Link, binding: Binding) -> str | None:
     return None
 
 
-async def _make_ours(link: Link, topology: Topology) -> Sequence[Made]:
+async def _make_ours(connection: BrokerConnection, topology: Topology) -> Sequence[Made]:
     """Declare what is ours; what follows the first that the broker refuses is not tried."""
     made: list[Made] = []
     try:
-        await declare(link, topology, notify=lambda part: made.append(Made(part)))
+        await declare(connection, topology, notify=lambda part: made.append(Made(part)))
     except ChannelClosed as error:
-        if link.closed.done():
+        if connection.closed.done():
             raise
         refused, *others = list(topology.ours())[len(made) :]
         made += [Made(refused, str(error)), *(Made(part, NOT_TRIED) for part in others)]

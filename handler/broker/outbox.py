@@ -15,13 +15,13 @@ import pika
 from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome
 from handler.backup.hooks import OnPublished, Published, PublishedKind, noop
+from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.fitting import fitting
-from handler.broker.link import ChannelClosed, Link
 from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology, declare
 from handler.errors import PublishRefused, Unroutable
-from handler.telemetry.counters import Figures
+from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +34,19 @@ class BrokerOutbox:
 
     def __init__(
         self,
-        link: Link,
+        connection: BrokerConnection,
         topology: Topology,
         *,
         ignore_unroutable: bool,
-        figures: Figures | None = None,
+        counters: Counters | None = None,
         notify: OnPublished = noop,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._topology = topology
         self._ignore_unroutable = ignore_unroutable
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
-        self._figures = figures or Figures()
+        self._counters = counters or Counters()
         self._notify = notify
 
     async def publish_outcome(self, outcome: Outcome) -> None:
@@ -62,7 +62,7 @@ class BrokerOutbox:
             exchange = self._topology.result_exchange
             await self._publish("outcome", exchange, outcome.type, outcome.body, properties)
         except Unroutable:
-            self._figures.unroutable += 1
+            self._counters.unroutable += 1
             if not self._ignore_unroutable:
                 log.warning(
                     "no queue is bound to the exchange %s for %s: bind one, or set RESULT_UNROUTABLE=ignore",
@@ -98,18 +98,18 @@ class BrokerOutbox:
             except Unroutable:
                 log.warning("the queue %s was not there", queue, extra={"action": "topology.missing"})
             await self._pause(_FIRST_WAIT)
-            await declare(self._link, self._topology)
+            await declare(self._connection, self._topology)
 
     async def _publish(
         self, kind: PublishedKind, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
         """Publish, counted and told of. Raises as ``_until_taken`` does."""
         began = time.perf_counter()
-        self._figures.unconfirmed += 1
+        self._counters.unconfirmed += 1
         try:
             await self._until_taken(exchange, key, body, properties)
         finally:
-            self._figures.unconfirmed -= 1
+            self._counters.unconfirmed -= 1
         seconds = time.perf_counter() - began
         self._notify(Published(kind, exchange, key, properties.message_id, len(body), seconds, time.time()))
 
@@ -131,15 +131,15 @@ class BrokerOutbox:
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try. Raises ``ConnectionLost`` where there can be none."""
-        await asyncio.wait({self._link.closed}, timeout=seconds)
-        if self._link.closed.done():
-            raise self._link.closed.result()
+        await asyncio.wait({self._connection.closed}, timeout=seconds)
+        if self._connection.closed.done():
+            raise self._connection.closed.result()
 
     async def _open(self) -> Publisher:
         """Return the publisher, on a new channel where the old one is gone."""
         async with self._opening:
             if self._publisher is None or self._publisher.closed:
                 if self._publisher is not None:
-                    await declare(self._link, self._topology)
-                self._publisher = await Publisher.open(await self._link.channel())
+                    await declare(self._connection, self._topology)
+                self._publisher = await Publisher.open(await self._connection.channel())
             return self._publisher

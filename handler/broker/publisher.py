@@ -11,7 +11,7 @@ import pika
 from pika.exceptions import AMQPError
 from pika.spec import Basic
 
-from handler.broker.link import Channel, ChannelClosed
+from handler.broker.connection import Channel, ChannelClosed
 from handler.errors import PublishRefused, Unroutable
 
 

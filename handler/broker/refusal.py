@@ -2,7 +2,7 @@
 
 import re
 
-from handler.broker.link import ChannelClosed
+from handler.broker.connection import ChannelClosed
 from handler.broker.topology import Binding
 
 _ACCESS_REFUSED, _NOT_FOUND = 403, 404

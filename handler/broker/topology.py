@@ -7,8 +7,8 @@ Everything is durable and nothing is ever deleted. Quorum queues dead-letter at 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from handler.broker.connection import BrokerConnection, Channel, ChannelClosed
 from handler.broker.difference import Difference, difference
-from handler.broker.link import Channel, ChannelClosed, Link
 
 SNAPSHOT_COMPLETED = "snapshot.completed"
 DELIVERY_LIMIT = 20
@@ -82,7 +82,7 @@ class Topology(NamedTuple):
     queue: str
     snapshot_exchange: str
     result_exchange: str
-    ladder: Sequence[int]
+    delays: Sequence[int]
     quorum: bool = True
     foreign: Sequence[tuple[str, str]] = ()
 
@@ -99,8 +99,8 @@ class Topology(NamedTuple):
 
     def wait_queue(self, seconds: float) -> str:
         """Return the first wait queue whose delay is not shorter; the last where none is."""
-        rung = next((rung for rung in self.ladder if rung >= seconds), self.ladder[-1])
-        return f"{self.queue}.wait.{rung}s"
+        delay = next((delay for delay in self.delays if delay >= seconds), self.delays[-1])
+        return f"{self.queue}.wait.{delay}s"
 
     def exchanges(self) -> Iterator[Exchange]:
         """Yield our exchanges."""
@@ -113,8 +113,8 @@ class Topology(NamedTuple):
         """Yield our queues."""
         limit = {"x-delivery-limit": DELIVERY_LIMIT} if self.quorum else {}
         yield Queue(self.queue, self._arguments(self.dead) | limit)
-        for rung in self.ladder:
-            yield Queue(self.wait_queue(rung), self._arguments(self.queue) | {"x-message-ttl": rung * 1000})
+        for delay in self.delays:
+            yield Queue(self.wait_queue(delay), self._arguments(self.queue) | {"x-message-ttl": delay * 1000})
         yield self.dead_queue
 
     def bindings(self) -> Iterator[Binding]:
@@ -157,12 +157,14 @@ def _noop(_part: Part) -> None:
     """Do nothing."""
 
 
-async def declare(link: Link, topology: Topology, *, notify: Callable[[Part], None] = _noop) -> None:
+async def declare(
+    connection: BrokerConnection, topology: Topology, *, notify: Callable[[Part], None] = _noop
+) -> None:
     """Declare all that is ours; ``notify`` is told of each part when it is there.
 
     Raises ``Mismatch`` that says what differs, else ``ConnectionLost``.
     """
-    channel = await link.channel()
+    channel = await connection.channel()
     try:
         for part in topology.ours():
             await _declare(channel, part)

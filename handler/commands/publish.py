@@ -103,9 +103,9 @@ async def _send(settings: Settings, bodies: Iterable[bytes]) -> int:
     properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT)
     topology = bootstrap.topology(settings)
     sent = 0
-    async with await bootstrap.open_link(settings) as link:
-        await declare(link, topology)
-        outbox = BrokerOutbox(link, topology, ignore_unroutable=False)
+    async with await bootstrap.open_connection(settings) as connection:
+        await declare(connection, topology)
+        outbox = BrokerOutbox(connection, topology, ignore_unroutable=False)
         pending: set[asyncio.Task[None]] = set()
         for body in bodies:
             task = outbox.send(topology.snapshot_exchange, SNAPSHOT_COMPLETED, body, properties)

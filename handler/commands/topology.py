@@ -57,8 +57,8 @@ def show_command(as_json: AsJson = False) -> None:
 
 
 async def _declare(settings: Settings, topology: Topology) -> Declaration:
-    async with await bootstrap.open_link(settings) as link:
-        return await make(link, topology)
+    async with await bootstrap.open_connection(settings) as connection:
+        return await make(connection, topology)
 
 
 def _problems(declaration: Declaration) -> Sequence[str]:

@@ -19,8 +19,8 @@ from events.outcome import (
     OutcomeEvent,
 )
 from handler import bootstrap
+from handler.broker.connection import BrokerConnection, Channel
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.link import Channel, Link
 from handler.commands.common import AsJson, console, failing_plainly, progress_console
 from handler.errors import BrokerError
 from handler.settings import Settings, load_settings
@@ -67,8 +67,8 @@ async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
     begun = False
     while True:
         try:
-            async with await bootstrap.open_link(settings) as link:
-                channel, deliveries = await _subscribe(link, settings.result_exchange)
+            async with await bootstrap.open_connection(settings) as connection:
+                channel, deliveries = await _subscribe(connection, settings.result_exchange)
                 begun = True
                 while True:
                     delivery = await _next(channel, deliveries)
@@ -81,8 +81,8 @@ async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def _subscribe(link: Link, exchange: str) -> tuple[Channel, asyncio.Queue[Delivery]]:
-    channel = await link.channel()
+async def _subscribe(connection: BrokerConnection, exchange: str) -> tuple[Channel, asyncio.Queue[Delivery]]:
+    channel = await connection.channel()
     raw = channel.raw
     answer = await channel.call(raw.queue_declare, queue="", exclusive=True, auto_delete=True)
     queue = answer.method.queue

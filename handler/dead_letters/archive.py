@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from events.headers import headers_from_json, headers_to_json
 from events.message import Message
 from events.properties import checked_properties
-from handler.dead_letters.letter import Letter
+from handler.dead_letters.dead_letter import DeadLetter
 from handler.errors import SnapshotBackupError
 
 
@@ -20,7 +20,7 @@ class ArchiveError(SnapshotBackupError):
     """The file cannot be written, or a line of it is no dead letter."""
 
 
-class _Line(BaseModel):
+class _Record(BaseModel):
     """What is read back; the facts beside it are made from it."""
 
     model_config = ConfigDict(extra="ignore")
@@ -43,11 +43,11 @@ class _Line(BaseModel):
         return Message(body, self.content_type, headers, checked_properties(self.properties))
 
 
-def to_line(letter: Letter) -> str:
+def to_line(dead_letter: DeadLetter) -> str:
     """Write a dead letter as one line, without its end."""
-    message = letter.message
+    message = dead_letter.message
     line = {
-        **letter.facts(),
+        **dead_letter.facts(),
         "content_type": message.content_type,
         "headers": headers_to_json(message.headers),
         "properties": dict(message.properties),
@@ -59,9 +59,9 @@ def to_line(letter: Letter) -> str:
     return json.dumps(line, ensure_ascii=False)
 
 
-def from_line(text: str) -> Letter:
+def from_line(text: str) -> DeadLetter:
     """Read a line. Raises ``ValueError``."""
-    return Letter(_Line.model_validate_json(text).message())
+    return DeadLetter(_Record.model_validate_json(text).message())
 
 
 class Kept:
@@ -76,7 +76,7 @@ class Kept:
         except (OSError, ValueError) as error:
             raise ArchiveError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
-    def __iter__(self) -> Iterator[Letter]:
+    def __iter__(self) -> Iterator[DeadLetter]:
         """Read the file from its start. Raises ``ArchiveError`` with the number of a bad line."""
         self.seen = 0
         with self._path.open(encoding="utf-8") as file:
@@ -85,7 +85,7 @@ class Kept:
                     self.seen += 1
                     yield self._read(line, number)
 
-    def _read(self, line: str, number: int) -> Letter:
+    def _read(self, line: str, number: int) -> DeadLetter:
         try:
             return from_line(line)
         except ValidationError as error:
@@ -108,10 +108,10 @@ class Archive:
         except OSError as error:
             raise ArchiveError(f"{path}: {error.strerror}") from None
 
-    def add(self, letter: Letter) -> None:
+    def add(self, dead_letter: DeadLetter) -> None:
         """Write a dead letter. Raises ``ArchiveError``."""
         try:
-            self._file.write(to_line(letter) + "\n")
+            self._file.write(to_line(dead_letter) + "\n")
         except OSError as error:
             raise ArchiveError(f"{self.path}: {error.strerror}") from None
         self.count += 1

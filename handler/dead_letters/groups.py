@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from handler.dead_letters.letter import Letter
+from handler.dead_letters.dead_letter import DeadLetter
 
 
 @dataclass(slots=True)
@@ -17,12 +17,12 @@ class Group:
     oldest: datetime | None = None
     newest: datetime | None = None
 
-    def add(self, letter: Letter) -> None:
+    def add(self, dead_letter: DeadLetter) -> None:
         """Count one more."""
         self.count += 1
-        if letter.dead_at is not None:
-            self.oldest = min(self.oldest or letter.dead_at, letter.dead_at)
-            self.newest = max(self.newest or letter.dead_at, letter.dead_at)
+        if dead_letter.dead_at is not None:
+            self.oldest = min(self.oldest or dead_letter.dead_at, dead_letter.dead_at)
+            self.newest = max(self.newest or dead_letter.dead_at, dead_letter.dead_at)
 
 
 class Groups:
@@ -32,11 +32,11 @@ class Groups:
         self._groups: dict[tuple[str, str | None], Group] = {}
         self.total = 0
 
-    def add(self, letter: Letter) -> None:
+    def add(self, dead_letter: DeadLetter) -> None:
         """Count a dead letter."""
         self.total += 1
-        key = (letter.category, letter.code)
-        self._groups.setdefault(key, Group(*key)).add(letter)
+        key = (dead_letter.category, dead_letter.code)
+        self._groups.setdefault(key, Group(*key)).add(dead_letter)
 
     def __iter__(self) -> Iterator[Group]:
         """Yield the groups, the largest first."""

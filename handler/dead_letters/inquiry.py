@@ -11,7 +11,7 @@ from events.errors import EventError
 from events.snapshot import SnapshotEvent
 from handler.backup.ports import Api, Key
 from handler.backup.request import BackupRequest, backup_request
-from handler.dead_letters.letter import Letter
+from handler.dead_letters.dead_letter import DeadLetter
 from handler.errors import ApiError, LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.row import Row
@@ -24,12 +24,12 @@ Said = Mapping[str, Any] | str
 """Facts as JSON, or a sentence that says why there are none."""
 
 
-async def ask_ledger(ledger: StoredLedger, letter: Letter) -> Said:
+async def ask_ledger(ledger: StoredLedger, dead_letter: DeadLetter) -> Said:
     """Return the ledger's row, times in ISO 8601, without the lease's secret."""
-    if not (letter.project_id and letter.snapshot_id):
+    if not (dead_letter.project_id and dead_letter.snapshot_id):
         return "not asked: the dead letter names no project or no snapshot"
     try:
-        row = await ledger.look_up(Key(letter.project_id, letter.snapshot_id))
+        row = await ledger.look_up(Key(dead_letter.project_id, dead_letter.snapshot_id))
     except LedgerUnavailable as error:
         return f"not known: {error}"
     if row is None:
@@ -40,23 +40,23 @@ async def ask_ledger(ledger: StoredLedger, letter: Letter) -> Said:
     return {"state": row.label, **facts}
 
 
-async def ask_api(api: Api, letter: Letter) -> Said:
+async def ask_api(api: Api, dead_letter: DeadLetter) -> Said:
     """Return the snapshot's status and its backups, by the calls that a worker makes."""
-    request = _request(letter)
-    if request is None or not letter.project_id:
+    request = _request(dead_letter)
+    if request is None or not dead_letter.project_id:
         return "not asked: the dead letter is no event that names project, volume and snapshot"
     try:
-        snapshot = await api.show_snapshot(letter.project_id, request.snapshot_id)
-        found = await api.find(letter.project_id, request.volume_id, request.snapshot_id, request.name)
+        snapshot = await api.show_snapshot(dead_letter.project_id, request.snapshot_id)
+        found = await api.find(dead_letter.project_id, request.volume_id, request.snapshot_id, request.name)
     except ApiError as error:
         return f"not known: {error}"
     backups = [backup.detail.model_dump(exclude_none=True) for backup in found]
     return {"snapshot": snapshot.status if snapshot else "there is none", "backups": backups}
 
 
-def _request(letter: Letter) -> BackupRequest | None:
+def _request(dead_letter: DeadLetter) -> BackupRequest | None:
     try:
-        event = decode(letter.original(), max_bytes=_MAX_BYTES)
+        event = decode(dead_letter.original(), max_bytes=_MAX_BYTES)
         return backup_request(event.snapshot) if isinstance(event, SnapshotEvent) else None
     except (EventError, ValidationError):
         return None

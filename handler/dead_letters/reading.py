@@ -34,17 +34,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from events.message import Message
+from handler.broker.connection import BrokerConnection, Channel, ChannelClosed
 from handler.broker.consumer import Delivery
-from handler.broker.link import Channel, ChannelClosed, Link
 from handler.broker.topology import Queue
-from handler.dead_letters.window import Window, count
+from handler.dead_letters.batch import Batch, count
 from handler.errors import BrokerError
 
-FIRST_WINDOW = 100
-LARGEST_WINDOW = 4_000
-MOST_WINDOWS = 1_000
+FIRST_BATCH = 100
+LARGEST_BATCH = 4_000
+MOST_BATCHES = 1_000
 """Where there are more messages than so many of the largest hold, they are larger."""
-WINDOW_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
 """What one window's bodies may take in memory, judged by the bodies of the window before."""
 
 _GROWTH = 4
@@ -61,10 +61,10 @@ class NoQueue(BrokerError):
 
 
 @dataclass(slots=True)
-class Taken:
+class HeldMessage:
     """A message in hand; where it is not taken away it goes back."""
 
-    window: Window
+    batch: Batch
     delivery: Delivery
 
     @property
@@ -74,33 +74,33 @@ class Taken:
 
     async def take_away(self) -> None:
         """Remove it for good, before the reading ends. Raises ``ChannelClosed``."""
-        await self.window.take_away(self.delivery)
+        await self.batch.take_away(self.delivery)
 
 
 class Reading:
     """One reading of the queue, from its head. ``total`` is how many messages were there at its start."""
 
-    def __init__(self, link: Link, queue: Queue, total: int) -> None:
-        self._link = link
+    def __init__(self, connection: BrokerConnection, queue: Queue, total: int) -> None:
+        self._connection = connection
         self._queue = queue
-        self._windows: list[Window] = []
-        self._ready: asyncio.Queue[Window | None] = asyncio.Queue()
+        self._batches: list[Batch] = []
+        self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_IN_MEMORY)
         self._filling: asyncio.Task[None] | None = None
         self._over = False
         self.total = total
         self.seen = 0
 
-    async def messages(self) -> AsyncIterator[Taken]:
+    async def messages(self) -> AsyncIterator[HeldMessage]:
         """Yield what was there at the start, oldest first. Memory holds two windows."""
         self._filling = asyncio.create_task(self._fill())
-        while window := await self._ready.get():
-            while batch := await window.batch():
-                for delivery in batch:
+        while batch := await self._ready.get():
+            while deliveries := await batch.arrivals():
+                for delivery in deliveries:
                     if self.seen >= self.total:
                         return
                     self.seen += 1
-                    yield Taken(window, delivery)
+                    yield HeldMessage(batch, delivery)
             self._room.release()
         await self._filling
 
@@ -110,12 +110,12 @@ class Reading:
         self._room.release()
         if self._filling:
             await asyncio.gather(self._filling, return_exceptions=True)
-        if self._link.closed.done():
+        if self._connection.closed.done():
             return
-        asking = await self._link.channel()
-        for window in self._windows:
+        asking = await self._connection.channel()
+        for batch in self._batches:
             there = await count(asking, self._queue.name)
-            back = await window.put_back()
+            back = await batch.put_back()
             await self._are_there(asking, there + back)
         await asking.close()
 
@@ -128,51 +128,51 @@ class Reading:
 
     async def _fill(self) -> None:
         """Fill one window after the other, no more of them than memory may hold."""
-        asked, size = 0, FIRST_WINDOW
+        asked, size = 0, FIRST_BATCH
         opening = asyncio.create_task(self._open())
         try:
             while asked < self.total:
-                window = await opening
+                batch = await opening
                 await self._room.acquire()
                 if self._over:
                     return
-                self._ready.put_nowait(window)
+                self._ready.put_nowait(batch)
                 wanted = min(size, self.total - asked)
                 asked += wanted
                 if asked < self.total:
                     # Before it is needed, so that the broker does not wait for us.
                     opening = asyncio.create_task(self._open())
-                if not await window.fill(wanted):
+                if not await batch.fill(wanted):
                     return
-                size = self._next_size(size, window.bytes // window.arrived)
+                size = self._next_size(size, batch.bytes // batch.arrived)
         finally:
             self._ready.put_nowait(None)
             await asyncio.gather(opening, return_exceptions=True)
 
-    async def _open(self) -> Window:
-        window = await Window.open(self._link, self._queue)
-        self._windows.append(window)
-        return window
+    async def _open(self) -> Batch:
+        batch = await Batch.open(self._connection, self._queue)
+        self._batches.append(batch)
+        return batch
 
     def _next_size(self, size: int, body: int) -> int:
         """Return the size of the next window where a body of the last one had so many bytes on average."""
-        largest = max(LARGEST_WINDOW, self.total // MOST_WINDOWS)
-        return max(1, min(largest, _MOST_PREFETCH, size * _GROWTH, WINDOW_BYTES // max(1, body)))
+        largest = max(LARGEST_BATCH, self.total // MOST_BATCHES)
+        return max(1, min(largest, _MOST_PREFETCH, size * _GROWTH, BATCH_BYTES // max(1, body)))
 
 
 @asynccontextmanager
-async def reading(link: Link, queue: Queue) -> AsyncIterator[Reading]:
+async def reading(connection: BrokerConnection, queue: Queue) -> AsyncIterator[Reading]:
     """Open a reading; at its end everything that was not acknowledged is back. Raises ``NoQueue``."""
-    found = Reading(link, queue, await check_queue(link, queue))
+    found = Reading(connection, queue, await check_queue(connection, queue))
     try:
         yield found
     finally:
         await found.put_back()
 
 
-async def check_queue(link: Link, queue: Queue) -> int:
+async def check_queue(connection: BrokerConnection, queue: Queue) -> int:
     """Return how many messages wait in the queue. Raises ``NoQueue`` where it is missing or unsafe."""
-    channel = await link.channel()
+    channel = await connection.channel()
     try:
         found = await count(channel, queue.name)
         # Declaring what exists changes nothing, and the broker says whether its arguments differ.

@@ -17,12 +17,12 @@ import pika
 
 from events.outcome import CONTENT_TYPE
 from handler.broker.outbox import BrokerOutbox
-from handler.dead_letters.choice import Choice
-from handler.dead_letters.desk import Desk, Held, chosen
-from handler.dead_letters.pace import Pace
-from handler.dead_letters.verdicts import Verdicts
+from handler.dead_letters.filters import Filters
+from handler.dead_letters.queue_session import HeldDeadLetter, QueueSession, selected
+from handler.dead_letters.rate_limiter import RateLimiter
+from handler.dead_letters.replay_outcomes import ReplayOutcomes
 
-TURN_SECONDS = 300.0
+LOCK_SECONDS = 300.0
 """How long all dead letters are in hand; then others may have them, and the rest is read anew. A broker
 closes the channel after 30 minutes."""
 
@@ -51,19 +51,19 @@ class Replay:
         *,
         outbox: BrokerOutbox,
         exchange: str,
-        pace: Pace,
-        verdicts: Verdicts,
+        rate_limiter: RateLimiter,
+        replay_outcomes: ReplayOutcomes,
         stop: asyncio.Event,
-        turn_seconds: float = TURN_SECONDS,
+        lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         self._outbox = outbox
         self._exchange = exchange
-        self._pace = pace
-        self._verdicts = verdicts
+        self._rate_limiter = rate_limiter
+        self._replay_outcomes = replay_outcomes
         self._stop = stop
-        self._turn_seconds = turn_seconds
+        self._lock_seconds = lock_seconds
         # Who waits for a pace or for answers wants each to go at once.
-        self._size = _BLOCK if pace.unlimited and verdicts.unlimited else 1
+        self._size = _BLOCK if rate_limiter.unlimited and replay_outcomes.unlimited else 1
         self._room = asyncio.Semaphore(_BLOCK * _BLOCKS_IN_FLIGHT // self._size)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -80,34 +80,34 @@ class Replay:
         """How many of them have been."""
         return self._source.seen if self._source else 0
 
-    async def from_queue(self, desk: Desk, choice: Choice, *, limit: int | None) -> End:
+    async def from_queue(self, queue_session: QueueSession, filters: Filters, *, limit: int | None) -> End:
         """Send back what is chosen of what lies there now; what dies again meanwhile is behind it."""
         there: int | None = None
         while True:
             before = self.sent
-            async with desk.open() as found:
+            async with queue_session.open() as found:
                 found.total = found.total if there is None else min(there, found.total)
                 rest = None if limit is None else limit - self.sent
                 self._source = found
-                letters = chosen(found, choice, limit=rest, stop=self._stop)
-                end = await self._send_all(letters, self._turn_seconds)
+                dead_letters = selected(found, filters, limit=rest, stop=self._stop)
+                end = await self._send_all(dead_letters, self._lock_seconds)
                 there = found.total - (self.sent - before)
             if end != "turn":
                 return end
             await asyncio.sleep(_GIVE_WAY_SECONDS)
 
-    async def from_file(self, kept: Counted, letters: AsyncIterator[Held]) -> End:
+    async def from_file(self, kept: Counted, dead_letters: AsyncIterator[HeldDeadLetter]) -> End:
         """Send back what a file has kept."""
         self._source = kept
-        return await self._send_all(letters, float("inf"))
+        return await self._send_all(dead_letters, float("inf"))
 
-    async def _send_all(self, letters: AsyncIterator[Held], seconds: float) -> End:
+    async def _send_all(self, dead_letters: AsyncIterator[HeldDeadLetter], seconds: float) -> End:
         over = time.monotonic() + seconds
-        block: list[Held] = []
+        block: list[HeldDeadLetter] = []
         try:
-            async for held in letters:
-                await self._verdicts.room(self._stop)
-                await self._pace.turn(self._stop)
+            async for held in dead_letters:
+                await self._replay_outcomes.room(self._stop)
+                await self._rate_limiter.acquire(self._stop)
                 if end := self._reason_to_end(over):
                     return end
                 block.append(held)
@@ -125,16 +125,16 @@ class Replay:
     def _reason_to_end(self, over: float) -> End | None:
         if self._stop.is_set():
             return "stopped"
-        if self._verdicts.passed:
+        if self._replay_outcomes.passed:
             return "failures"
         return "turn" if time.monotonic() > over else None
 
-    async def _start(self, block: Sequence[Held]) -> None:
+    async def _start(self, block: Sequence[HeldDeadLetter]) -> None:
         await self._room.acquire()
         if self._failure:
             raise self._failure
         for held in block:
-            self._verdicts.expect(held.letter.event_id)
+            self._replay_outcomes.expect(held.dead_letter.event_id)
         task = asyncio.create_task(self._send(block))
         self._in_flight.add(task)
         task.add_done_callback(self._done)
@@ -148,15 +148,15 @@ class Replay:
             self._failure = self._failure or task.exception()
         self._room.release()
 
-    async def _send(self, block: Sequence[Held]) -> None:
+    async def _send(self, block: Sequence[HeldDeadLetter]) -> None:
         await asyncio.gather(*(self._send_one(held) for held in block))
 
-    async def _send_one(self, held: Held) -> None:
-        letter = held.letter
+    async def _send_one(self, held: HeldDeadLetter) -> None:
+        dead_letter = held.dead_letter
         properties = pika.BasicProperties(
-            content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT, message_id=letter.replay_id
+            content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT, message_id=dead_letter.replay_id
         )
-        await self._outbox.send(self._exchange, "", letter.sent_back(now=time.time()), properties)
+        await self._outbox.send(self._exchange, "", dead_letter.sent_back(now=time.time()), properties)
         await held.take_away()
         self.sent += 1
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 from handler.backup.rules import load_rules
-from handler.broker.link import Tls
+from handler.broker.connection import Tls
 from handler.doctor.findings import Finding
 from handler.errors import SettingsError
 from handler.ledger.stores import open_ledger

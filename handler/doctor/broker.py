@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from handler import bootstrap
+from handler.broker.connection import BrokerConnection
 from handler.broker.declaration import Declaration, make
-from handler.broker.link import Link
 from handler.doctor.causes import Place, explain
 from handler.doctor.findings import Finding
 from handler.doctor.foreign import examine_foreign
@@ -27,51 +27,55 @@ _QUORUM_SINCE = (3, 10)
 async def examine_broker(settings: Settings, *, declare: bool) -> AsyncIterator[Finding]:
     """Look at each address of ``AMQP_URL``, and through the first that answers at everything else."""
     tries = await asyncio.gather(*(_try(settings, url) for url in settings.amqp_url))
-    links = [link for link in tries if isinstance(link, Link)]
+    links = [connection for connection in tries if isinstance(connection, BrokerConnection)]
     try:
-        for url, link in zip(settings.amqp_url, tries, strict=True):
-            yield _reached(url, link, others=bool(links))
+        for url, connection in zip(settings.amqp_url, tries, strict=True):
+            yield _reached(url, connection, others=bool(links))
         if links:
             async for finding in _through(links[0], settings, declare=declare):
                 yield finding
     finally:
-        await asyncio.gather(*(link.close() for link in links))
+        await asyncio.gather(*(connection.close() for connection in links))
 
 
-async def _try(settings: Settings, url: SecretStr) -> Link | ConnectionLost:
+async def _try(settings: Settings, url: SecretStr) -> BrokerConnection | ConnectionLost:
     try:
-        return await bootstrap.open_link(settings.model_copy(update={"amqp_url": (url,)}))
+        return await bootstrap.open_connection(settings.model_copy(update={"amqp_url": (url,)}))
     except ConnectionLost as error:
         return error
 
 
-def _reached(url: SecretStr, link: Link | ConnectionLost, *, others: bool) -> Finding:
+def _reached(url: SecretStr, connection: BrokerConnection | ConnectionLost, *, others: bool) -> Finding:
     parts = urlsplit(url.get_secret_value())
     what = f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}"
-    if isinstance(link, Link):
+    if isinstance(connection, BrokerConnection):
         tls = " over TLS" if parts.scheme == "amqps" else ""
-        return Finding("broker", what, "ok", f"signed in{tls}, virtual host {link.raw.params.virtual_host}")
-    text, remedy = explain(_PLACE, str(link))
+        return Finding(
+            "broker", what, "ok", f"signed in{tls}, virtual host {connection.raw.params.virtual_host}"
+        )
+    text, remedy = explain(_PLACE, str(connection))
     return Finding("broker", what, "warning" if others else "bad", text, remedy)
 
 
-async def _through(link: Link, settings: Settings, *, declare: bool) -> AsyncIterator[Finding]:
-    yield version(link.raw.server_properties or {}, quorum=settings.queue_type == "quorum")
+async def _through(
+    connection: BrokerConnection, settings: Settings, *, declare: bool
+) -> AsyncIterator[Finding]:
+    yield version(connection.raw.server_properties or {}, quorum=settings.queue_type == "quorum")
     topology = bootstrap.topology(settings)
-    declaration = await make(link, topology) if declare else None
+    declaration = await make(connection, topology) if declare else None
     if declaration:
         yield _declared(declaration)
-    async for finding in examine_queues(link, topology):
+    async for finding in examine_queues(connection, topology):
         yield finding
     if not declaration:
         text = "AMQP cannot show them; topology declare, doctor --declare and each worker at start make them"
         yield Finding("broker", "bindings", "ok", text)
     try:
-        async for finding in examine_rights(link, topology):
+        async for finding in examine_rights(connection, topology):
             yield finding
     except TimeoutError:
-        yield _takes_nothing(link)
-    async for finding in examine_foreign(link, topology, declaration):
+        yield _takes_nothing(connection)
+    async for finding in examine_foreign(connection, topology, declaration):
         yield finding
 
 
@@ -95,7 +99,7 @@ def _declared(declaration: Declaration) -> Finding:
     return Finding("broker", "declare", "ok", "every exchange, queue and binding of ours is there now")
 
 
-def _takes_nothing(link: Link) -> Finding:
-    why = "the broker blocks publishers" if link.blocked else "the broker does not confirm a message"
+def _takes_nothing(connection: BrokerConnection) -> Finding:
+    why = "the broker blocks publishers" if connection.blocked else "the broker does not confirm a message"
     remedy = "look at its alarms for memory and disk: rabbitmq-diagnostics alarms"
     return Finding("broker", "publishing", "bad", why, remedy)

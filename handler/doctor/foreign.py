@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+from handler.broker.connection import BrokerConnection
 from handler.broker.declaration import Declaration
 from handler.broker.difference import difference
-from handler.broker.link import Link
 from handler.broker.topology import Binding, Topology
 from handler.doctor.findings import Finding
 from handler.doctor.probe import INVALID_EXCHANGE, NOT_FOUND, ask, refused
@@ -17,11 +17,11 @@ _UNKNOWN = (
 
 
 async def examine_foreign(
-    link: Link, topology: Topology, declaration: Declaration | None
+    connection: BrokerConnection, topology: Topology, declaration: Declaration | None
 ) -> AsyncIterator[Finding]:
     """Look at each exchange of ``SNAPSHOT_BINDINGS``; ``declaration`` is what was bound just now, if so."""
     for name in dict.fromkeys(exchange for exchange, _ in topology.foreign):
-        found = await _exchange(link, name, bound=declaration is not None)
+        found = await _exchange(connection, name, bound=declaration is not None)
         if declaration and found.state != "bad" and (unbound := list(_unbound(name, declaration))):
             for each in unbound:
                 yield each
@@ -38,9 +38,9 @@ def _unbound(exchange: str, declaration: Declaration) -> Iterator[Finding]:
             yield Finding("broker", f"binding {binding}", "bad", text, remedy)
 
 
-async def _exchange(link: Link, name: str, *, bound: bool) -> Finding:
+async def _exchange(connection: BrokerConnection, name: str, *, bound: bool) -> Finding:
     what = f"exchange {name}"
-    answer = await ask(link, "exchange_declare", exchange=name, passive=True)
+    answer = await ask(connection, "exchange_declare", exchange=name, passive=True)
     if refused(answer, NOT_FOUND):
         return Finding(
             "broker",
@@ -52,7 +52,7 @@ async def _exchange(link: Link, name: str, *, bound: bool) -> Finding:
         )
     # Whoever may not configure it is refused before this; it would say what is unlike a durable topic.
     answer = await ask(
-        link,
+        connection,
         "exchange_declare",
         exchange=name,
         exchange_type="topic",

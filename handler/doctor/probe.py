@@ -8,7 +8,7 @@ Taking away a binding that cannot exist tells the same of the rights to write an
 import uuid
 from typing import Any
 
-from handler.broker.link import ChannelClosed, Link
+from handler.broker.connection import BrokerConnection, ChannelClosed
 
 ACCESS_REFUSED, NOT_FOUND, LOCKED, PRECONDITION_FAILED = 403, 404, 405, 406
 _ANSWERS = (ACCESS_REFUSED, NOT_FOUND, LOCKED, PRECONDITION_FAILED)
@@ -24,12 +24,12 @@ def unused_key() -> str:
     return f"snapshot-backup.doctor.{uuid.uuid4()}"
 
 
-async def ask(link: Link, method: str, **arguments: Any) -> Any:
+async def ask(connection: BrokerConnection, method: str, **arguments: Any) -> Any:
     """Call a method of pika's channel; return the broker's answer, or its «no» as ``ChannelClosed``.
 
     Raises ``ConnectionLost`` where there is no answer at all.
     """
-    channel = await link.channel()
+    channel = await connection.channel()
     try:
         return await channel.call(getattr(channel.raw, method), **arguments)
     except ChannelClosed as error:

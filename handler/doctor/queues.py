@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from handler.broker.connection import BrokerConnection
 from handler.broker.difference import Difference, difference
-from handler.broker.link import Link
 from handler.broker.topology import Exchange, Queue, Topology
 from handler.doctor.findings import Finding
 from handler.doctor.probe import INVALID_QUEUE, LOCKED, NOT_FOUND, PRECONDITION_FAILED, ask, refused
@@ -17,29 +17,29 @@ _BY_TYPE = ("x-dead-letter-strategy", "x-overflow")
 _FLAGS = ("durable", "auto_delete", "exclusive")
 
 
-async def examine_queues(link: Link, topology: Topology) -> AsyncIterator[Finding]:
+async def examine_queues(connection: BrokerConnection, topology: Topology) -> AsyncIterator[Finding]:
     """Compare everything of ours that is there; name what is not."""
     missing: list[str] = []
     others: dict[str, _Other] = {}
     for exchange in topology.exchanges():
-        if await _there(link, "exchange", exchange.name, missing):
-            _note(others, exchange.name, await _exchange_differs(link, exchange))
+        if await _there(connection, "exchange", exchange.name, missing):
+            _note(others, exchange.name, await _exchange_differs(connection, exchange))
     seen: dict[str, Traffic] = {}
     for queue in topology.queues():
-        answer = await _there(link, "queue", queue.name, missing)
+        answer = await _there(connection, "queue", queue.name, missing)
         if refused(answer, LOCKED):
             yield _exclusive(queue, str(answer))
         elif answer:
-            _note(others, queue.name, await _differences(link, queue))
+            _note(others, queue.name, await _differences(connection, queue))
             seen[queue.name] = Traffic(answer.method.message_count, answer.method.consumer_count)
     for finding in (*map(_differs, others.values()), *traffic(topology, seen)):
         yield finding
     yield _declared(missing, others)
 
 
-async def _there(link: Link, kind: str, name: str, missing: list[str]) -> Any:
+async def _there(connection: BrokerConnection, kind: str, name: str, missing: list[str]) -> Any:
     """Return the broker's answer, or None for what is not there."""
-    answer = await ask(link, f"{kind}_declare", **{kind: name, "passive": True})
+    answer = await ask(connection, f"{kind}_declare", **{kind: name, "passive": True})
     if refused(answer, NOT_FOUND):
         missing.append(name)
         return None
@@ -100,13 +100,13 @@ def _declared(missing: Sequence[str], others: Mapping[str, _Other]) -> Finding:
     return Finding("broker", "topology", "ok", "exchanges and queues are there, as wanted")
 
 
-async def _exchange_differs(link: Link, exchange: Exchange) -> list[Difference]:
+async def _exchange_differs(connection: BrokerConnection, exchange: Exchange) -> list[Difference]:
     wanted: dict[str, Any] = {"exchange": exchange.name, "exchange_type": exchange.type, "durable": True}
-    told = _told(await ask(link, "exchange_declare", **wanted))
+    told = _told(await ask(connection, "exchange_declare", **wanted))
     return [told] if told else []
 
 
-async def _differences(link: Link, queue: Queue) -> list[Difference]:
+async def _differences(connection: BrokerConnection, queue: Queue) -> list[Difference]:
     """Find all that differs; the broker names one at a time.
 
     Only the first question could make the queue, as wanted; the others carry an argument that is never valid.
@@ -115,7 +115,7 @@ async def _differences(link: Link, queue: Queue) -> list[Difference]:
     arguments = dict(queue.arguments)
     flags = {"durable": True}
     while len(found) < _MOST_DIFFERENCES:
-        answer = await ask(link, "queue_declare", queue=queue.name, arguments=arguments, **flags)
+        answer = await ask(connection, "queue_declare", queue=queue.name, arguments=arguments, **flags)
         told = _told(answer)
         if told is None or told.argument in INVALID_QUEUE or told in found:
             break

@@ -7,7 +7,7 @@ from typing import Any
 
 import pika
 
-from handler.broker.link import ChannelClosed, Link
+from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.publisher import Publisher
 from handler.broker.refusal import DENIED, denied_right
 from handler.broker.topology import Binding, Topology
@@ -26,9 +26,9 @@ from handler.errors import Unroutable
 _PUBLISH_SECONDS = 5.0
 
 
-async def examine_rights(link: Link, topology: Topology) -> AsyncIterator[Finding]:
+async def examine_rights(connection: BrokerConnection, topology: Topology) -> AsyncIterator[Finding]:
     """Yield a finding for each right that is missing, or one that says that none is."""
-    missing = [found async for found in _missing(link, topology)]
+    missing = [found async for found in _missing(connection, topology)]
     for right, thing in dict.fromkeys(missing):
         yield Finding(
             "broker",
@@ -41,19 +41,19 @@ async def examine_rights(link: Link, topology: Topology) -> AsyncIterator[Findin
         yield Finding("broker", "rights", "ok", "to configure, write and read all that a worker does")
 
 
-async def _missing(link: Link, topology: Topology) -> AsyncIterator[tuple[str, str]]:
-    async for found in _configure(link, topology):
+async def _missing(connection: BrokerConnection, topology: Topology) -> AsyncIterator[tuple[str, str]]:
+    async for found in _configure(connection, topology):
         yield found
     for binding in (*topology.bindings(), *topology.foreign_bindings()):
-        answer = await _unbind(link, binding)
+        answer = await _unbind(connection, binding)
         if refused(answer, ACCESS_REFUSED):
             yield denied_right(binding, str(answer))
     outcomes = Binding(topology.snapshot_exchange, topology.result_exchange, to_exchange=True)
-    answer = await _unbind(link, outcomes)
+    answer = await _unbind(connection, outcomes)
     if refused(answer, ACCESS_REFUSED) and denied_right(outcomes, str(answer))[0] == "write":
         yield "write", f"exchange {topology.result_exchange}"
     answer = await ask(
-        link,
+        connection,
         "basic_consume",
         queue=topology.queue,
         on_message_callback=_nothing,
@@ -61,19 +61,21 @@ async def _missing(link: Link, topology: Topology) -> AsyncIterator[tuple[str, s
     )
     if refused(answer, ACCESS_REFUSED):
         yield "read", f"queue {topology.queue}"
-    if await _default_exchange_refused(link):
+    if await _default_exchange_refused(connection):
         yield "write", "exchange amq.default (the default exchange, by which messages reach the wait queues)"
 
 
-async def _configure(link: Link, topology: Topology) -> AsyncIterator[tuple[str, str]]:
+async def _configure(connection: BrokerConnection, topology: Topology) -> AsyncIterator[tuple[str, str]]:
     for exchange in topology.exchanges():
         arguments: dict[str, Any] = {"exchange": exchange.name, "exchange_type": exchange.type}
-        answer = await ask(link, "exchange_declare", durable=True, arguments=INVALID_EXCHANGE, **arguments)
+        answer = await ask(
+            connection, "exchange_declare", durable=True, arguments=INVALID_EXCHANGE, **arguments
+        )
         if refused(answer, ACCESS_REFUSED):
             yield "configure", f"exchange {exchange.name}"
     for queue in topology.queues():
         wanted = queue.arguments | INVALID_QUEUE
-        answer = await ask(link, "queue_declare", queue=queue.name, durable=True, arguments=wanted)
+        answer = await ask(connection, "queue_declare", queue=queue.name, durable=True, arguments=wanted)
         if refused(answer, ACCESS_REFUSED):
             yield _which_of_queue(str(answer), queue.name)
 
@@ -86,18 +88,18 @@ def _which_of_queue(text: str, queue: str) -> tuple[str, str]:
     return ("read" if "read access" in text else "configure"), f"queue {queue}"
 
 
-async def _unbind(link: Link, binding: Binding) -> object:
+async def _unbind(connection: BrokerConnection, binding: Binding) -> object:
     """Take away a binding that is not there: it wants the same rights as to make one, and changes nothing."""
     if binding.to_exchange:
         names: Mapping[str, str] = {"destination": binding.destination, "source": binding.source}
-        return await ask(link, "exchange_unbind", routing_key=unused_key(), **names)
+        return await ask(connection, "exchange_unbind", routing_key=unused_key(), **names)
     names = {"queue": binding.destination, "exchange": binding.source}
-    return await ask(link, "queue_unbind", routing_key=unused_key(), **names)
+    return await ask(connection, "queue_unbind", routing_key=unused_key(), **names)
 
 
-async def _default_exchange_refused(link: Link) -> bool:
+async def _default_exchange_refused(connection: BrokerConnection) -> bool:
     """Publish to a queue that is not there; the broker gives it back. Raises ``TimeoutError``."""
-    channel = await link.channel()
+    channel = await connection.channel()
     try:
         publisher = await Publisher.open(channel)
         async with asyncio.timeout(_PUBLISH_SECONDS):

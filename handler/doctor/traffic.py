@@ -40,8 +40,10 @@ def _main(topology: Topology, held: Traffic) -> Finding:
 
 
 def _waiting(held: Mapping[str, Traffic]) -> Finding:
-    rungs = [f"{each.messages} for {name.rpartition('.')[2]}" for name, each in held.items() if each.messages]
-    text = f"{', '.join(rungs)}" if rungs else "nothing waits"
+    delays = [
+        f"{each.messages} for {name.rpartition('.')[2]}" for name, each in held.items() if each.messages
+    ]
+    text = f"{', '.join(delays)}" if delays else "nothing waits"
     return Finding("broker", "wait queues", "ok", text)
 
 

@@ -16,8 +16,8 @@ from events.decode import unpack
 from events.message import Message
 from handler.backup.ports import Ledger, Outbox
 from handler.backup.result import Kind
-from handler.bootstrap import Parts, open_link, parts
-from handler.broker.link import Link
+from handler.bootstrap import Parts, open_connection, parts
+from handler.broker.connection import BrokerConnection
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
 from handler.function.batch import Batch, BatchServices
 from handler.function.context import settings_of
@@ -56,7 +56,7 @@ class Instance:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._context: object = None
-        self._line: _Line | None = None
+        self._publishing: _Publishing | None = None
         self._resources = AsyncExitStack()
         self._runner = asyncio.Runner()
         try:
@@ -91,8 +91,8 @@ class Instance:
             self._runner.close()
 
     async def _close(self) -> None:
-        if self._line is not None:
-            await self._line.link.close()
+        if self._publishing is not None:
+            await self._publishing.connection.close()
         await self._resources.aclose()
 
     async def _within(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
@@ -108,7 +108,7 @@ class Instance:
         for _ in range(_CONNECTIONS_PER_CALL):
             if not left:
                 break
-            batch = Batch(self._services(await self._live_line()), deadline)
+            batch = Batch(self._services(await self._live_connection()), deadline)
             left = await batch.run(left)
             kinds += batch.kinds
         if left:
@@ -117,31 +117,35 @@ class Instance:
             )
         return kinds
 
-    def _services(self, line: "_Line") -> BatchServices:
+    def _services(self, publishing: "_Publishing") -> BatchServices:
         parts = self._parts
-        return BatchServices(line.outbox, parts.process, parts.breaker, parts.settings, line.link.closed)
+        return BatchServices(
+            publishing.outbox, parts.process, parts.breaker, parts.settings, publishing.connection.closed
+        )
 
-    async def _live_line(self) -> "_Line":
+    async def _live_connection(self) -> "_Publishing":
         """Return a connection that answers, with the outbox that publishes on one channel of it."""
-        if self._line is None or not await _answers(self._line.link):
-            link = await open_link(self._settings)
-            self._line = _Line(link, self._parts.outbox(link))
-            log.info("connected to RabbitMQ %s", link.server_version, extra={"action": "broker.connected"})
-        return self._line
+        if self._publishing is None or not await _answers(self._publishing.connection):
+            connection = await open_connection(self._settings)
+            self._publishing = _Publishing(connection, self._parts.outbox(connection))
+            log.info(
+                "connected to RabbitMQ %s", connection.server_version, extra={"action": "broker.connected"}
+            )
+        return self._publishing
 
 
-class _Line(NamedTuple):
-    link: Link
+class _Publishing(NamedTuple):
+    connection: BrokerConnection
     outbox: Outbox
 
 
-async def _answers(link: Link) -> bool:
+async def _answers(connection: BrokerConnection) -> bool:
     """Ask the broker for something small; drop a connection without an answer."""
     with contextlib.suppress(TimeoutError, ConnectionLost):
         async with asyncio.timeout(_PROBE_SECONDS):
-            await (await link.channel()).close()
+            await (await connection.channel()).close()
             return True
-    await link.drop()
+    await connection.drop()
     return False
 
 

@@ -78,7 +78,7 @@ class GroupStore:
     """A store over a backend; callers may be on several loops."""
 
     def __init__(self, backend: Backend, name: str) -> None:
-        self.figures = StoreCounters()
+        self.counters = StoreCounters()
         self._backend = backend
         self._name = name
         self._queue: SimpleQueue[_Job | _Stop] = SimpleQueue()
@@ -186,13 +186,13 @@ class GroupStore:
             with self._backend.transaction([job.key for job in jobs if job.key is not None]) as transaction:
                 values = [job.work(transaction) for job in jobs]
         except LedgerUnavailable as error:
-            self.figures.fail()
+            self.counters.fail()
             return [(None, LedgerUnavailable(*error.args)) for _ in jobs]
         except Exception as error:  # noqa: BLE001 - it belongs to a caller, and this thread serves all of them
             if len(jobs) > 1:
                 return self._commit_singly(jobs)
             return [(None, LedgerUnavailable(f"the ledger cannot handle {jobs[0].key}: {error!r}"))]
-        self.figures.count(len(jobs))
+        self.counters.count(len(jobs))
         return [(value, None) for value in values]
 
     def _commit_singly(self, jobs: Sequence[_Job]) -> list[_Answer]:

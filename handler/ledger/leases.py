@@ -10,7 +10,7 @@ USABLE = 0.8
 """The part of a lease in which a request may still leave; the rest is for clocks that do not run alike."""
 
 
-class _Held(NamedTuple):
+class _Lease(NamedTuple):
     token: str
     since: float
 
@@ -21,11 +21,11 @@ class Leases:
     def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self.monotonic = monotonic
-        self._held: dict[Key, _Held] = {}
+        self._held: dict[Key, _Lease] = {}
 
     def took(self, key: Key, token: str, asked: float) -> None:
         """A lease was given, by a question that left at ``asked``: it cannot have begun earlier."""
-        self._held[key] = _Held(token, asked)
+        self._held[key] = _Lease(token, asked)
 
     def drop(self, key: Key) -> None:
         """Nobody in this process holds this key any more."""

@@ -58,7 +58,7 @@ class StoreCounters:
 class Store(Protocol):
     """Where rows are kept. Every method raises ``LedgerUnavailable``; what returned is on disk."""
 
-    figures: StoreCounters
+    counters: StoreCounters
 
     async def change(self, key: Key, change: Change[T]) -> T:
         """Load a row, change it and save it, with nobody else at this row meanwhile."""
@@ -98,9 +98,9 @@ class StoredLedger:
         self._claims = itertools.count()
 
     @property
-    def figures(self) -> StoreCounters:
+    def counters(self) -> StoreCounters:
         """Counters since the start of this process."""
-        return self._store.figures
+        return self._store.counters
 
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
         """See ``handler.backup.ports.Ledger.claim``."""

@@ -23,7 +23,7 @@ class MemoryStore:
     """
 
     def __init__(self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE) -> None:
-        self.figures = StoreCounters()
+        self.counters = StoreCounters()
         self._max_idle = max_idle
         self._clock = clock
         self._rows: dict[Key, Row] = {}
@@ -36,7 +36,7 @@ class MemoryStore:
         answer, row = change(self._rows.get(key), self._clock())
         if row is not None:
             self._save(key, row)
-        self.figures.count(1)
+        self.counters.count(1)
         return answer
 
     def _save(self, key: Key, row: Row) -> None:
@@ -80,7 +80,7 @@ class MemoryStore:
         """Nothing can be in the way but the end."""
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
-        self.figures.reachable = True
+        self.counters.reachable = True
 
     async def aclose(self) -> None:
         """Forget everything."""

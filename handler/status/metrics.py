@@ -21,7 +21,7 @@ from handler.backup.breaker import BreakerState, CircuitBreaker
 from handler.broker.topology import Topology
 from handler.ledger.ledger import StoredLedger
 from handler.status.server import Answer
-from handler.telemetry.counters import SIGN_INS, Figures, Spread
+from handler.telemetry.counters import SIGN_INS, Counters, Histogram
 from handler.worker.worker import Worker
 
 _PREFIX: Final = "snapshot_backup_"
@@ -71,7 +71,7 @@ _OUTCOMES: Final[dict[tuple[str, str], int]] = dict.fromkeys(
 class Sources:
     """Where the figures are; ``free_bytes`` gives None where the ledger is no file."""
 
-    figures: Figures
+    counters: Counters
     breaker: CircuitBreaker
     worker: Worker
     ledger: StoredLedger
@@ -79,7 +79,7 @@ class Sources:
     free_bytes: Callable[[], int | None]
 
 
-class Figured(Collector):
+class CounterCollector(Collector):
     """Reads the figures at each scrape."""
 
     def __init__(self, sources: Sources) -> None:
@@ -93,47 +93,47 @@ class Figured(Collector):
         yield from self._ledger()
 
     def _messages(self) -> Iterator[Metric]:
-        figures, topology = self._sources.figures, self._sources.topology
-        yield _counters("events", ["form"], _single(figures.events))
-        yield _counter("returned", figures.returned)
-        yield _counter("ignored", figures.ignored)
-        yield _counters("outcomes", ["type", "category"], (_OUTCOMES | figures.outcomes).items())
-        yield _counters("waiting", ["reason"], _single(_WAITS | figures.waits))
-        rungs = {str(rung): figures.rungs[topology.wait_queue(rung)] for rung in topology.ladder}
-        yield _counters("waits", ["seconds"], _single(rungs))
-        yield _histogram("event_seconds", [], [((), figures.lives)])
-        yield _histogram("unfinished_backup_seconds", [], [((), figures.unfinished)])
+        counters, topology = self._sources.counters, self._sources.topology
+        yield _counters("events", ["form"], _single(counters.events))
+        yield _counter("returned", counters.returned)
+        yield _counter("ignored", counters.ignored)
+        yield _counters("outcomes", ["type", "category"], (_OUTCOMES | counters.outcomes).items())
+        yield _counters("waiting", ["reason"], _single(_WAITS | counters.waits))
+        delays = {str(delay): counters.delays[topology.wait_queue(delay)] for delay in topology.delays}
+        yield _counters("waits", ["seconds"], _single(delays))
+        yield _histogram("event_seconds", [], [((), counters.lives)])
+        yield _histogram("unfinished_backup_seconds", [], [((), counters.unfinished)])
 
     def _api(self) -> Iterator[Metric]:
-        figures = self._sources.figures
-        yield _counters("api_calls", ["route", "status"], figures.calls.items())
-        yield _histogram("api_call_seconds", ["route"], _single(figures.latencies))
-        yield _counters("sign_ins", ["result"], _single(dict.fromkeys(SIGN_INS, 0) | figures.sign_ins))
+        counters = self._sources.counters
+        yield _counters("api_calls", ["route", "status"], counters.calls.items())
+        yield _histogram("api_call_seconds", ["route"], _single(counters.latencies))
+        yield _counters("sign_ins", ["result"], _single(dict.fromkeys(SIGN_INS, 0) | counters.sign_ins))
 
     def _flow(self) -> Iterator[Metric]:
-        figures, breaker, worker = self._sources.figures, self._sources.breaker, self._sources.worker
-        shift = worker.shift
-        yield _gauge("in_hand", shift.in_hand if shift else 0)
-        yield _gauge("in_hand_oldest_seconds", shift.oldest if shift else 0.0)
-        yield _gauge("consuming", int(shift is not None and shift.consuming))
+        counters, breaker, worker = self._sources.counters, self._sources.breaker, self._sources.worker
+        session = worker.session
+        yield _gauge("in_hand", session.in_hand if session else 0)
+        yield _gauge("in_hand_oldest_seconds", session.oldest if session else 0.0)
+        yield _gauge("consuming", int(session is not None and session.consuming))
         yield _gauge("concurrency", breaker.limit)
         yield _one_of("circuit_breaker_state", "state", get_args(BreakerState), breaker.state)
         yield _one_of("circuit_breaker_reason", "why", BREAKER_REASONS, breaker.why)
-        yield _gauge("confirms_outstanding", figures.unconfirmed)
-        yield _counter("redelivered", figures.redelivered)
-        yield _counter("unroutable", figures.unroutable)
+        yield _gauge("confirms_outstanding", counters.unconfirmed)
+        yield _counter("redelivered", counters.redelivered)
+        yield _counter("unroutable", counters.unroutable)
         yield _counter("broker_connections", worker.connections)
 
     def _ledger(self) -> Iterator[Metric]:
-        figures = self._sources.ledger.figures
-        yield _counter("ledger_commits", figures.commits)
-        sizes = [(str(2**power), count) for power, count in enumerate(accumulate(figures.sizes[:-1]))]
-        buckets = [*sizes, ("+Inf", sum(figures.sizes))]
+        counters = self._sources.ledger.counters
+        yield _counter("ledger_commits", counters.commits)
+        sizes = [(str(2**power), count) for power, count in enumerate(accumulate(counters.sizes[:-1]))]
+        buckets = [*sizes, ("+Inf", sum(counters.sizes))]
         histogram = HistogramMetricFamily(f"{_PREFIX}ledger_group_size", HELP["ledger_group_size"])
-        histogram.add_metric([], buckets, figures.changes)
+        histogram.add_metric([], buckets, counters.changes)
         yield histogram
-        yield _counter("ledger_failures", figures.failures)
-        yield _gauge("ledger_reachable", int(figures.reachable is True))
+        yield _counter("ledger_failures", counters.failures)
+        yield _gauge("ledger_reachable", int(counters.reachable is True))
         if (free := self._sources.free_bytes()) is not None:
             yield _gauge("ledger_free_bytes", free)
 
@@ -169,12 +169,12 @@ def _one_of(name: str, label: str, possible: Iterable[str], present: str | None)
     return family
 
 
-def _histogram(name: str, labels: Sequence[str], spreads: Labelled[Spread]) -> HistogramMetricFamily:
+def _histogram(name: str, labels: Sequence[str], histograms: Labelled[Histogram]) -> HistogramMetricFamily:
     family = HistogramMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=labels)
-    for key, spread in spreads:
-        bounds = (*map(str, spread.bounds), "+Inf")
-        buckets = list(zip(bounds, accumulate(spread.counts), strict=True))
-        family.add_metric(key, buckets, spread.total)
+    for key, histogram in histograms:
+        bounds = (*map(str, histogram.bounds), "+Inf")
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        family.add_metric(key, buckets, histogram.total)
     return family
 
 
@@ -183,7 +183,7 @@ class Metrics:
 
     def __init__(self, sources: Sources) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(Figured(sources))
+        self._registry.register(CounterCollector(sources))
         ProcessCollector(registry=self._registry)
 
     def page(self) -> Answer:

@@ -58,7 +58,7 @@ def _metrics(parts: Parts, worker: Worker) -> Page:
         log.warning("HTTP_ADDRESS: for /metrics %s", _MISSING, extra={"action": "metrics.missing"})
         return lambda: Answer(HTTPStatus.NOT_IMPLEMENTED, f"{_MISSING}\n".encode())
     sources = Sources(
-        parts.telemetry.figures,
+        parts.telemetry.counters,
         parts.breaker,
         worker,
         parts.ledger,
@@ -83,5 +83,5 @@ async def _each_minute(parts: Parts, worker: Worker) -> None:
 
 
 def _summarise(parts: Parts, worker: Worker) -> None:
-    in_hand = worker.shift.in_hand if worker.shift else 0
-    parts.telemetry.journal.summarise(in_hand=in_hand, breaker=parts.breaker.state)
+    in_hand = worker.session.in_hand if worker.session else 0
+    parts.telemetry.outcome_log.summarise(in_hand=in_hand, breaker=parts.breaker.state)

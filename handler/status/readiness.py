@@ -47,15 +47,15 @@ class Readiness:
         return document(status, {"ready": ready, **parts, "circuit_breaker": f"{self.breaker.state}{why}"})
 
     def _broker(self) -> str:
-        shift = self.worker.shift
-        if shift is None:
+        session = self.worker.session
+        if session is None:
             return "not connected"
-        if shift.consuming or shift.in_hand or self.breaker.pause_left():
+        if session.consuming or session.in_hand or self.breaker.pause_left():
             return OK
         return "not consuming"
 
     def _ledger(self) -> str:
-        match self.ledger.figures.reachable:
+        match self.ledger.counters.reachable:
             case None:
                 return "not asked yet"
             case True:
@@ -66,7 +66,7 @@ class Readiness:
     async def keep_asking(self) -> None:
         """Ask the ledger again while it was not reached: without messages nobody else would."""
         while True:
-            if not self.ledger.figures.reachable:
+            if not self.ledger.counters.reachable:
                 with contextlib.suppress(LedgerUnavailable):
                     await self.ledger.check()
             await asyncio.sleep(_LEDGER_SECONDS)

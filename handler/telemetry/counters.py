@@ -20,7 +20,7 @@ NO_STATUS = "none"
 SIGN_INS = ("granted", "refused", "unavailable")
 
 
-class Spread:
+class Histogram:
     """How often a duration fell into each bucket, the last one without an end, and their sum in seconds."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -34,7 +34,7 @@ class Spread:
         self.total += seconds
 
 
-class Figures:
+class Counters:
     """Counters since the start of this process; the names of what is counted are few and fixed."""
 
     def __init__(self) -> None:
@@ -48,15 +48,15 @@ class Figures:
         """Messages that came back from a wait."""
         self.waits: Counter[str] = Counter()
         """Why messages were put to wait."""
-        self.rungs: Counter[str] = Counter()
+        self.delays: Counter[str] = Counter()
         """The wait queues that messages were put into."""
-        self.lives = Spread(LIFE_BOUNDS)
+        self.lives = Histogram(LIFE_BOUNDS)
         """From the first sight of an event to the outcome that ends it."""
-        self.unfinished = Spread(LIFE_BOUNDS)
+        self.unfinished = Histogram(LIFE_BOUNDS)
         """How old backups were that were looked at and found unfinished."""
         self.calls: Counter[tuple[str, str]] = Counter()
         """Calls of the API and its sign-in, by route and HTTP status."""
-        self.latencies: dict[str, Spread] = {}
+        self.latencies: dict[str, Histogram] = {}
         """How long calls took, by route."""
         self.sign_ins: Counter[str] = Counter()
         """Sign-ins with a password, by result."""
@@ -90,13 +90,13 @@ class Figures:
             self.sign_ins[_sign_in_result(call.status)] += 1
         self.calls[call.route, str(call.status or NO_STATUS)] += 1
         if call.route not in self.latencies:
-            self.latencies[call.route] = Spread(CALL_BOUNDS)
+            self.latencies[call.route] = Histogram(CALL_BOUNDS)
         self.latencies[call.route].count(call.seconds)
 
     def published(self, published: Published) -> None:
         """Count a message that the broker has taken."""
         if published.kind == "wait":
-            self.rungs[published.routing_key] += 1
+            self.delays[published.routing_key] += 1
 
 
 def _sign_in_result(status: int | None) -> str:

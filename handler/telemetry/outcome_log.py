@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from handler.backup.hooks import BreakerChange, Handled
-from handler.telemetry.counters import Figures
+from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class _Allowance:
         return self.told <= LINES_A_SECOND
 
 
-class _Taken(NamedTuple):
+class _Totals(NamedTuple):
     """The figures at the time of the last summary."""
 
     at: float
@@ -57,21 +57,21 @@ class _Taken(NamedTuple):
     waits: Counter[str]
 
 
-class Journal:
+class OutcomeLog:
     """Writes the lines. ``clock`` is monotonic seconds."""
 
-    def __init__(self, figures: Figures, clock: Callable[[], float] = time.monotonic) -> None:
-        self._figures = figures
+    def __init__(self, counters: Counters, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counters = counters
         self._clock = clock
         self._allowances = {True: _Allowance(), False: _Allowance()}
-        self._last = _Taken(clock(), 0, Counter(), Counter())
-        self._untold = 0
+        self._last = _Totals(clock(), 0, Counter(), Counter())
+        self._left_out = 0
 
     def handled(self, handled: Handled) -> None:
         """Tell of one message, as the level and the rate allow; called while its ids are in the context."""
         level = _LEVELS.get(handled.kind, logging.INFO)
         if level > logging.DEBUG and not self._allowances[handled.kind == "failed"].take(self._clock()):
-            level, self._untold = logging.DEBUG, self._untold + 1
+            level, self._left_out = logging.DEBUG, self._left_out + 1
         if not log.isEnabledFor(level):
             return
         extra = {
@@ -99,11 +99,13 @@ class Journal:
 
     def summarise(self, *, in_hand: int, breaker: str) -> None:
         """Tell what was done since the last time; nothing where nothing was."""
-        figures, last = self._figures, self._last
-        now = _Taken(self._clock(), figures.events.total(), Counter(figures.outcomes), Counter(figures.waits))
+        counters, last = self._counters, self._last
+        now = _Totals(
+            self._clock(), counters.events.total(), Counter(counters.outcomes), Counter(counters.waits)
+        )
         outcomes, waits = now.outcomes - last.outcomes, now.waits - last.waits
-        events, untold = now.events - last.events, self._untold
-        self._last, self._untold = now, 0
+        events, left_out = now.events - last.events, self._left_out
+        self._last, self._left_out = now, 0
         if not (events or outcomes or waits or breaker != "closed"):
             return
         counts = {" ".join(filter(None, key)): count for key, count in sorted(outcomes.items())}
@@ -121,7 +123,7 @@ class Journal:
             "rate": round(rate, 1),
             "in_hand": in_hand,
             "circuit_breaker": breaker,
-            "lines_left_out": untold,
+            "lines_left_out": left_out,
         }
         log.info("%s", text, extra=extra)
 

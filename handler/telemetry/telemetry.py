@@ -12,9 +12,9 @@ from events.errors import EventIds
 from handler.backup.hooks import BreakerChange, Call, Handled, Published
 from handler.errors import SettingsError
 from handler.extras import install
-from handler.telemetry.counters import Figures
+from handler.telemetry.counters import Counters
 from handler.telemetry.logs import ABOUT
-from handler.telemetry.outcome_log import Journal
+from handler.telemetry.outcome_log import OutcomeLog
 
 if TYPE_CHECKING:
     from handler.telemetry.tracing import Tracing
@@ -28,8 +28,8 @@ class Telemetry:
     """Every hook of the program in one object."""
 
     def __init__(self, tracing: "Tracing | None" = None) -> None:
-        self.figures = Figures()
-        self.journal = Journal(self.figures)
+        self.counters = Counters()
+        self.outcome_log = OutcomeLog(self.counters)
         self._tracing = tracing
 
     def follow(self, ids: EventIds, traceparent: str | None) -> AbstractContextManager[str | None]:
@@ -39,26 +39,26 @@ class Telemetry:
 
     def handled(self, handled: Handled) -> None:
         """Hear of a message that was handled."""
-        self.figures.handled(handled, now=time.time())
-        self.journal.handled(handled)
+        self.counters.handled(handled, now=time.time())
+        self.outcome_log.handled(handled)
         if self._tracing:
             self._tracing.handled(handled)
 
     def called(self, call: Call) -> None:
         """Hear of a call of the API."""
-        self.figures.called(call)
+        self.counters.called(call)
         if self._tracing:
             self._tracing.called(call)
 
     def published(self, published: Published) -> None:
         """Hear of a message that the broker has taken."""
-        self.figures.published(published)
+        self.counters.published(published)
         if self._tracing:
             self._tracing.published(published)
 
     def breaker_changed(self, change: BreakerChange) -> None:
         """Hear that ionsuming was paused, or goes on."""
-        self.journal.breaker_changed(change)
+        self.outcome_log.breaker_changed(change)
 
     def close(self) -> None:
         """Export what is left of traces; blocks meanwhile."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from events.outcome import AcceptedBackup, CompletedBackup, Link
+from events.outcome import AcceptedBackup, BackupLink, CompletedBackup
 from handler.backup.ports import Backup, Snapshot
 from handler.vbs.transport.body import Unreadable, parse_json
 
@@ -100,11 +100,11 @@ def _metadata_snapshot(raw: Object) -> str | None:
     return value if isinstance(value, str) and is_uuid(value) else None
 
 
-def _links(raw: Object) -> tuple[Link, ...]:
+def _links(raw: Object) -> tuple[BackupLink, ...]:
     links = raw.get("links")
     found = links[:_LINKS_LIMIT] if isinstance(links, list) else []
     pairs = [(_text(link, "href"), _text(link, "rel")) for link in found if isinstance(link, dict)]
-    return tuple(Link(href=href, rel=rel) for href, rel in pairs if href and rel)
+    return tuple(BackupLink(href=href, rel=rel) for href, rel in pairs if href and rel)
 
 
 def _status(raw: Object) -> str:

@@ -23,11 +23,11 @@ from events.message import Message, WaitReason, wrap
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
+from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.link import ChannelClosed, Link
 from handler.broker.topology import Topology, declare
 from handler.errors import ConnectionLost
-from handler.telemetry.counters import Figures
+from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -37,26 +37,26 @@ _PARK_SECONDS = 1.0
 _CANCEL_SECONDS = 2.0
 
 
-class Shift:
+class ConsumerSession:
     """Consumes over one connection until it is lost or ``stop`` is set."""
 
     def __init__(
         self,
         *,
-        link: Link,
+        connection: BrokerConnection,
         topology: Topology,
         process: Process,
         outbox: Outbox,
         breaker: CircuitBreaker,
-        figures: Figures,
+        counters: Counters,
         clock: Callable[[], float],
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._topology = topology
         self._process = process
         self._outbox = outbox
         self._breaker = breaker
-        self._figures = figures
+        self._counters = counters
         self._clock = clock
         self._careful = True
         self._suspects: deque[Delivery] = deque()
@@ -85,7 +85,7 @@ class Shift:
         """Consume. Returns when ``stop`` is set; raises ``ConnectionLost`` when the connection is gone."""
         stopping = asyncio.ensure_future(stop.wait())
         work = asyncio.ensure_future(self._work())
-        ends: set[asyncio.Future[Any]] = {work, stopping, self._link.closed}
+        ends: set[asyncio.Future[Any]] = {work, stopping, self._connection.closed}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -94,8 +94,8 @@ class Shift:
             stopping.cancel()
             work.cancel()
             await asyncio.wait({work, stopping})
-        if self._link.closed.done():
-            raise self._link.closed.result()
+        if self._connection.closed.done():
+            raise self._connection.closed.result()
         if not work.cancelled():
             work.result()
 
@@ -139,13 +139,13 @@ class Shift:
     async def _declare_again(self) -> None:
         """Make what somebody has deleted; where that is refused, the next look at it says so again."""
         with contextlib.suppress(ChannelClosed):
-            await declare(self._link, self._topology)
+            await declare(self._connection, self._topology)
         self._changed.set()
 
     async def _open_consumer(self) -> Consumer:
         if self._consumer is None or self._consumer.closed:
             self._consumer = Consumer(
-                await self._link.channel(), self._topology.queue, self._on_delivery, self._changed.set
+                await self._connection.channel(), self._topology.queue, self._on_delivery, self._changed.set
             )
         return self._consumer
 
@@ -163,7 +163,7 @@ class Shift:
     def _on_delivery(self, delivery: Delivery) -> None:
         if self._ended:
             return
-        self._figures.redelivered += delivery.redelivered
+        self._counters.redelivered += delivery.redelivered
         if _crashes(delivery.message, self._clock()) and not self._alone():
             self._suspects.append(delivery)
             self._changed.set()

@@ -2,9 +2,9 @@
 
 import time
 
-from handler.bootstrap import Parts, open_link, topology
-from handler.broker.link import Link
-from handler.worker.session import Shift
+from handler.bootstrap import Parts, open_connection, topology
+from handler.broker.connection import BrokerConnection
+from handler.worker.session import ConsumerSession
 from handler.worker.worker import Worker, WorkerServices
 
 
@@ -13,8 +13,8 @@ def make_worker(parts: Parts) -> Worker:
     settings = parts.settings
     return Worker(
         WorkerServices(
-            connect=lambda: open_link(settings),
-            make_shift=lambda link: _shift(parts, link),
+            connect=lambda: open_connection(settings),
+            make_session=lambda connection: _session(parts, connection),
             topology=topology(settings),
             ledger=parts.ledger,
             lease_seconds=settings.lease_seconds,
@@ -24,14 +24,14 @@ def make_worker(parts: Parts) -> Worker:
     )
 
 
-def _shift(parts: Parts, link: Link) -> Shift:
-    outbox = parts.outbox(link)
-    return Shift(
-        link=link,
+def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSession:
+    outbox = parts.outbox(connection)
+    return ConsumerSession(
+        connection=connection,
         topology=topology(parts.settings),
         process=parts.process(outbox),
         outbox=outbox,
         breaker=parts.breaker,
-        figures=parts.telemetry.figures,
+        counters=parts.telemetry.counters,
         clock=time.time,
     )

@@ -10,11 +10,11 @@ from random import Random
 from typing import Any, TypeVar
 
 from handler.backup.ports import Ledger
+from handler.broker.connection import BrokerConnection
 from handler.broker.declaration import bind_foreign
-from handler.broker.link import Link
 from handler.broker.topology import Binding, Mismatch, Topology, declare
 from handler.errors import BrokerError, LedgerUnavailable, SettingsError
-from handler.worker.session import Shift
+from handler.worker.session import ConsumerSession
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,8 +37,8 @@ _GIVE_UP_SECONDS = 2.0
 class WorkerServices:
     """What a worker needs; durations in seconds, ``retention`` in days."""
 
-    connect: Callable[[], Awaitable[Link]]
-    make_shift: Callable[[Link], Shift]
+    connect: Callable[[], Awaitable[BrokerConnection]]
+    make_session: Callable[[BrokerConnection], ConsumerSession]
     topology: Topology
     ledger: Ledger
     lease_seconds: float
@@ -52,7 +52,7 @@ class Worker:
     def __init__(self, services: WorkerServices, *, rng: Random | None = None) -> None:
         self._services = services
         self._rng = rng or Random()  # noqa: S311 - spreads reconnects, keeps no secret
-        self.shift: Shift | None = None
+        self.session: ConsumerSession | None = None
         self._declared = False
         self.connections = 0
 
@@ -69,12 +69,12 @@ class Worker:
         try:
             while not stop.is_set():
                 try:
-                    unfinished = await self._one_shift(stop)
+                    unfinished = await self._one_session(stop)
                     wait = _FIRST_WAIT
                 except BrokerError as error:
                     log.warning("no broker: %s", error, extra={"action": "broker.lost"})
-                    wait = _FIRST_WAIT if self.shift is not None else min(wait * 2, _LONGEST_WAIT)
-                    self.shift = None
+                    wait = _FIRST_WAIT if self.session is not None else min(wait * 2, _LONGEST_WAIT)
+                    self.session = None
                     await _sleep_or(stop, wait * self._rng.uniform(0.5, 1.0))
         finally:
             for chore in chores:
@@ -82,53 +82,53 @@ class Worker:
             await asyncio.gather(*chores, return_exceptions=True)
         return unfinished
 
-    async def _one_shift(self, stop: asyncio.Event) -> int:
-        link = await _unless(stop, self._open())
-        if link is None:
+    async def _one_session(self, stop: asyncio.Event) -> int:
+        connection = await _unless(stop, self._open())
+        if connection is None:
             return 0
-        async with link:
+        async with connection:
             self.connections += 1
             log.info(
                 "connected to RabbitMQ %s, consuming %s",
-                link.server_version,
+                connection.server_version,
                 self._services.topology.queue,
                 extra={"action": "broker.connected"},
             )
-            upkeep = asyncio.create_task(self._keep_bindings(link))
-            self.shift = shift = self._services.make_shift(link)
+            upkeep = asyncio.create_task(self._keep_bindings(connection))
+            self.session = session = self._services.make_session(connection)
             try:
-                await shift.run(stop)
-                return await shift.drain(self._services.drain_seconds)
+                await session.run(stop)
+                return await session.drain(self._services.drain_seconds)
             finally:
                 upkeep.cancel()
                 await asyncio.gather(upkeep, return_exceptions=True)
 
-    async def _open(self) -> Link:
+    async def _open(self) -> BrokerConnection:
         """Connect, and declare what is ours."""
-        link = await self._services.connect()
+        connection = await self._services.connect()
         try:
-            await self._declare(link)
+            await self._declare(connection)
         except BaseException:
-            await link.close()
+            await connection.close()
             raise
-        return link
+        return connection
 
-    async def _declare(self, link: Link) -> None:
+    async def _declare(self, connection: BrokerConnection) -> None:
         """Declare the topology. A mismatch is a wrong setting at start, and somebody else's doing later."""
         try:
-            await declare(link, self._services.topology)
+            await declare(connection, self._services.topology)
         except Mismatch as error:
             if self._declared:
                 raise
             raise SettingsError(str(error)) from error
         self._declared = True
 
-    async def _keep_bindings(self, link: Link) -> None:
+    async def _keep_bindings(self, connection: BrokerConnection) -> None:
         """Make the bindings to other people's exchanges, and again when such an exchange comes back."""
         failing: set[Binding] = set()
         while True:
             for binding in self._services.topology.foreign_bindings():
-                problem = await bind_foreign(link, binding)
+                problem = await bind_foreign(connection, binding)
                 if problem and binding not in failing:
                     _warn_of_unbound(binding, problem)
                 (failing.add if problem else failing.discard)(binding)

@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 import pika
 
 from handler import bootstrap
+from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.link import ChannelClosed, Link
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import SNAPSHOT_COMPLETED, Binding, Topology, bind, declare
 from handler.settings import Settings
@@ -41,7 +41,7 @@ class Depths:
 class Bus:
     """One connection to the broker."""
 
-    def __init__(self, link: Link, topology: Topology) -> None:
+    def __init__(self, link: BrokerConnection, topology: Topology) -> None:
         self.link = link
         self.topology = topology
         self._outbox = BrokerOutbox(link, topology, ignore_unroutable=False)
@@ -50,7 +50,7 @@ class Bus:
     @classmethod
     async def open(cls, settings: Settings) -> Self:
         """Connect. Raises `ConnectionLost`."""
-        return cls(await bootstrap.open_link(settings), bootstrap.topology(settings))
+        return cls(await bootstrap.open_connection(settings), bootstrap.topology(settings))
 
     async def require_unused(self) -> None:
         """Return if nobody uses the queue: a given broker may be one that people rely on.
@@ -98,7 +98,7 @@ class Bus:
 
     async def depths(self) -> Depths:
         """Count what is in the queues."""
-        waits = {self.topology.wait_queue(seconds) for seconds in self.topology.ladder}
+        waits = {self.topology.wait_queue(seconds) for seconds in self.topology.delays}
         ready, _ = await self._look(self.topology.queue)
         waiting = [await self._look(name) for name in sorted(waits)]
         dead, _ = await self._look(self.topology.dead)

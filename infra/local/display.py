@@ -49,7 +49,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Figures:
+class Counters:
     """All counts by name, in the order in which they are shown."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Display(Protocol):
     def pin(self, text: str) -> None:
         """Show lines that stay in sight."""
 
-    def update(self, figures: Figures) -> None:
+    def update(self, counters: Counters) -> None:
         """Show new counts."""
 
 
@@ -118,13 +118,13 @@ class Plain:
         """Print them."""
         self.say(text)
 
-    def update(self, figures: Figures) -> None:
+    def update(self, counters: Counters) -> None:
         """Print the counts of many events every two seconds, where they have changed."""
-        if not self._many or self._clock() < self._next or figures.counts == self._shown:
+        if not self._many or self._clock() < self._next or counters.counts == self._shown:
             return
         self._next = self._clock() + PROGRESS_SECONDS
-        self._shown = dict(figures.counts)
-        self.say(", ".join(f"{name} {count}" for name, count in figures.counts.items()))
+        self._shown = dict(counters.counts)
+        self.say(", ".join(f"{name} {count}" for name, count in counters.counts.items()))
 
 
 class Page:
@@ -133,7 +133,7 @@ class Page:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._lines: deque[Line] = deque(maxlen=200)
-        self._figures = Figures()
+        self._counters = Counters()
         self._pinned = ""
 
     def say(self, text: str) -> None:
@@ -148,25 +148,25 @@ class Page:
         """Keep them below the events."""
         self._pinned = text
 
-    def update(self, figures: Figures) -> None:
+    def update(self, counters: Counters) -> None:
         """Replace the counts."""
-        self._figures = figures
+        self._counters = counters
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it in the height there is."""
         room = max(3, options.size.height - AROUND - len(self._pinned.splitlines()))
         last = list(self._lines)[-room:]
-        yield Group(Text(), _counts(self._figures), Text(), _events(last), Text())
+        yield Group(Text(), _counts(self._counters), Text(), _events(last), Text())
         if self._pinned:
             yield Text(self._pinned, no_wrap=True)
-        yield Text(f"{self._figures.state} ({self._figures.rate:.1f} ends/s)", no_wrap=True)
+        yield Text(f"{self._counters.state} ({self._counters.rate:.1f} ends/s)", no_wrap=True)
 
 
-def _counts(figures: Figures) -> Table:
+def _counts(counters: Counters) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, pad_edge=False, header_style="dim")
-    for name in figures.counts:
+    for name in counters.counts:
         table.add_column(name, justify="right")
-    table.add_row(*(Text(str(count), style=STYLES.get(n, "bold")) for n, count in figures.counts.items()))
+    table.add_row(*(Text(str(count), style=STYLES.get(n, "bold")) for n, count in counters.counts.items()))
     return table
 
 

@@ -14,7 +14,7 @@ from handler.errors import BrokerError
 from infra.emulator.testing import Emulator
 from infra.local.account import ACCEPTED, Account, Summary
 from infra.local.bus import Bus, Depths
-from infra.local.display import Display, Figures, Rate, outcome_line, waiting_line
+from infra.local.display import Counters, Display, Rate, outcome_line, waiting_line
 from infra.local.samples import Sample
 
 PATIENCE: Final = 30.0
@@ -141,7 +141,7 @@ class Run:
         while True:
             begun = time.monotonic()
             await self.count()
-            self._display.update(self.figures())
+            self._display.update(self.counters())
             await asyncio.sleep(max(COUNT_SECONDS, COUNTING_SHARE * (time.monotonic() - begun)))
 
     async def count(self) -> None:
@@ -151,7 +151,7 @@ class Run:
         with suppress(httpx.HTTPError):
             self._backups = await asyncio.to_thread(self._emulator.backups)
 
-    def figures(self) -> Figures:
+    def counters(self) -> Counters:
         """Give what is shown."""
         summary = self.summary()
         counts = {
@@ -165,7 +165,7 @@ class Run:
             "dead": summary.dead,
             "waiting": summary.waiting,
         }
-        return Figures(counts, self._rate.now(), self.state)
+        return Counters(counts, self._rate.now(), self.state)
 
     def summary(self) -> Summary:
         """Give the figures of the last count."""

@@ -182,7 +182,7 @@ class _Session:
         await self.run.count()
         problems += self.run.problems()
         result = self._told(problems)
-        self.display.update(self.run.figures())
+        self.display.update(self.run.counters())
         return result
 
     def _told(self, problems: Sequence[str]) -> Result:
@@ -206,7 +206,7 @@ class _Session:
 
     async def _stay(self, stop: "asyncio.Task[Any]", result: Result) -> Result:
         self.run.state = f"{ACCOUNTED}; Ctrl-C ends all of this"
-        self.display.update(self.run.figures())
+        self.display.update(self.run.counters())
         self.display.pin(self.hints)
         await self._any_of(stop)
         if problems := self._broken():

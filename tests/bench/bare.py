@@ -11,7 +11,7 @@ import sys
 import pika
 
 from handler import bootstrap
-from handler.broker import link as links
+from handler.broker import connection as links
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.publisher import Publisher
 from handler.settings import load_settings
@@ -26,8 +26,8 @@ async def run() -> None:
     names = bootstrap.topology(settings)
     url = f"{settings.vbs_endpoint}/v2/p/backups"
     tasks: set[asyncio.Task[None]] = set()
-    async with http_client(settings) as client, await bootstrap.open_link(settings) as link:
-        publisher = await Publisher.open(await link.channel())
+    async with http_client(settings) as client, await bootstrap.open_connection(settings) as connection:
+        publisher = await Publisher.open(await connection.channel())
 
         async def handle(delivery: Delivery) -> None:
             answer = await client.post(url, json=REQUEST)
@@ -41,9 +41,9 @@ async def run() -> None:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        consumer = Consumer(await link.channel(), names.queue, on_delivery, lambda: None)
+        consumer = Consumer(await connection.channel(), names.queue, on_delivery, lambda: None)
         await consumer.set_prefetch(settings.concurrency)
-        await link.closed
+        await connection.closed
 
 
 def main(*, lean: bool) -> None:

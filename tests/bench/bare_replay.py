@@ -12,9 +12,9 @@ from typing import Any
 import pika
 
 from handler import bootstrap
-from handler.broker.link import Link
+from handler.broker.connection import BrokerConnection
 from handler.broker.publisher import Publisher
-from handler.dead_letters.reading import LARGEST_WINDOW
+from handler.dead_letters.reading import LARGEST_BATCH
 from handler.settings import load_settings
 
 
@@ -22,17 +22,24 @@ async def run(count: int, category: str) -> None:
     settings = load_settings()
     names = bootstrap.topology(settings)
     properties = pika.BasicProperties(content_type="application/json", delivery_mode=2)
-    async with await bootstrap.open_link(settings) as link:
-        publisher = await Publisher.open(await link.channel())
-        for start in range(0, count, LARGEST_WINDOW):
-            await move(link, publisher, names.queue, category, min(LARGEST_WINDOW, count - start), properties)
+    async with await bootstrap.open_connection(settings) as connection:
+        publisher = await Publisher.open(await connection.channel())
+        for start in range(0, count, LARGEST_BATCH):
+            await move(
+                connection, publisher, names.queue, category, min(LARGEST_BATCH, count - start), properties
+            )
 
 
 async def move(
-    link: Link, publisher: Publisher, queue: str, category: str, wanted: int, properties: Any
+    connection: BrokerConnection,
+    publisher: Publisher,
+    queue: str,
+    category: str,
+    wanted: int,
+    properties: Any,
 ) -> None:
-    channel = await link.channel()
-    chosen: list[tuple[int, bytes]] = []
+    channel = await connection.channel()
+    selected: list[tuple[int, bytes]] = []
     full = asyncio.Event()
     arrived = 0
 
@@ -40,7 +47,7 @@ async def move(
         nonlocal arrived
         arrived += 1
         if found.headers and found.headers.get("dl-category") == category:
-            chosen.append((method.delivery_tag, body))
+            selected.append((method.delivery_tag, body))
         if arrived == wanted:
             full.set()
 
@@ -50,8 +57,8 @@ async def move(
     )
     await full.wait()
     await channel.call(channel.raw.basic_cancel, consumer_tag=consuming.method.consumer_tag)
-    await asyncio.gather(*(publisher.publish(queue, "", body, properties) for _, body in chosen))
-    for tag, _ in chosen:
+    await asyncio.gather(*(publisher.publish(queue, "", body, properties) for _, body in selected))
+    for tag, _ in selected:
         channel.raw.basic_ack(tag)
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from handler.broker.link import Tls, connect
+from handler.broker.connection import Tls, connect
 from handler.broker.topology import Topology, declare
 from infra.local.broker import running_broker
 from tests.bench.throughput import cpu_seconds, peak_memory
@@ -48,7 +48,7 @@ class Row:
     """What was measured with so many messages, of which so many were chosen."""
 
     messages: int
-    chosen: int
+    selected: int
     listed: Run
     filtered: Run
     bare: Run
@@ -56,7 +56,7 @@ class Row:
     rest_unchanged: bool
 
 
-def letter(number: int, every: int) -> Raw:
+def dead_letter(number: int, every: int) -> Raw:
     """The numbered dead letter; one in ``every`` is chosen."""
     return event(number), dead_headers(number, OTHER if number % every else CHOSEN)
 
@@ -79,8 +79,8 @@ def place(url: str, *, quorum: bool, folder: Path) -> Iterator[Place]:
 
 
 async def declared(url: str, names: Topology) -> None:
-    async with await connect([url], Tls()) as link:
-        await declare(link, names)
+    async with await connect([url], Tls()) as connection:
+        await declare(connection, names)
 
 
 def fill(place: Place, messages: int, every: int) -> None:
@@ -89,7 +89,9 @@ def fill(place: Place, messages: int, every: int) -> None:
         channel.queue_purge(place.topology.dead)
         channel.queue_purge(place.topology.queue)
     for start in range(0, messages, BATCH):
-        place.dead_letter([letter(number, every) for number in range(start, min(start + BATCH, messages))])
+        place.dead_letter(
+            [dead_letter(number, every) for number in range(start, min(start + BATCH, messages))]
+        )
 
 
 def run(place: Place, *command: str) -> Run:
@@ -110,7 +112,7 @@ def run(place: Place, *command: str) -> Run:
 
 def unchanged(place: Place, messages: int, every: int) -> bool:
     """Take out what is left; tell whether it is what was not chosen, as it was, and whether all else went."""
-    left = (letter(number, every) for number in range(messages) if number % every)
+    left = (dead_letter(number, every) for number in range(messages) if number % every)
     same = all(found == expected for found, expected in zip_longest(taken(place, place.topology.dead), left))
     sent = [json.loads(body)["id"] for body, _ in taken(place, place.topology.queue)]
     return same and [f"event-{number}" for number in range(0, messages, every)] == sent
@@ -130,7 +132,7 @@ def taken(place: Place, queue: str) -> Iterator[Raw]:
 
 def measure(place: Place, messages: int, every: int) -> Row:
     dead_letters, replay = ("handler", "dead-letters"), ("replay", "--yes", "--category", CHOSEN)
-    chosen = len(range(0, messages, every))
+    selected = len(range(0, messages, every))
     fill(place, messages, every)
     listed = run(place, *dead_letters, "list")
     filtered = run(place, *dead_letters, *replay)
@@ -140,7 +142,7 @@ def measure(place: Place, messages: int, every: int) -> Row:
     bare = run(place, "tests.bench.bare_replay", str(messages), CHOSEN)
     fill(place, messages, every)
     everything = run(place, *dead_letters, "replay", "--yes")
-    return Row(messages, chosen, listed, filtered, bare, everything, rest_unchanged)
+    return Row(messages, selected, listed, filtered, bare, everything, rest_unchanged)
 
 
 def report(rows: list[Row]) -> None:
@@ -153,7 +155,7 @@ def report(rows: list[Row]) -> None:
         print(
             f"{row.messages:>10,} {row.listed.seconds:>6.1f} {row.listed.memory:>5.0f}"
             f" {row.filtered.seconds:>6.1f} {row.filtered.cpu:>6.1f}"
-            f" {row.chosen / row.filtered.seconds:>8,.0f} {row.filtered.memory:>5.0f}"
+            f" {row.selected / row.filtered.seconds:>8,.0f} {row.filtered.memory:>5.0f}"
             f" {row.bare.seconds / row.filtered.seconds:>8.2f}"
             f" {'unchanged' if row.rest_unchanged else 'CHANGED':>9}"
             f" {row.messages / row.everything.seconds:>8,.0f} {row.everything.memory:>5.0f}"

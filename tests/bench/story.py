@@ -81,10 +81,10 @@ async def promises(url: str, count: int, callers: int, *, busy: float) -> Row:
     await ledger.check()
     keys = [Key(PROJECT, str(uuid.uuid4())) for _ in range(count)]
     waits: list[float] = []
-    commits, cpu, began = ledger.figures.commits, time.process_time(), time.perf_counter()
+    commits, cpu, began = ledger.counters.commits, time.process_time(), time.perf_counter()
     await asyncio.gather(*(_caller(ledger, keys, waits, busy) for _ in range(callers)))
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
-    shared = 2 * count / (ledger.figures.commits - commits)
+    shared = 2 * count / (ledger.counters.commits - commits)
     await ledger.aclose()
     told = (
         f"{count / seconds:7.0f} events/s, {shared:5.1f} changes/commit, {statistics.median(waits):6.1f} ms"

@@ -38,12 +38,12 @@ async def _caller(ledger: StoredLedger, name: int, until: float) -> int:
 async def _measure(url: str, callers: int) -> str:
     ledger = open_ledger(url, lease_seconds=60)
     await ledger.check()
-    began, cpu, before = time.monotonic(), time.process_time(), ledger.figures.commits
+    began, cpu, before = time.monotonic(), time.process_time(), ledger.counters.commits
     counts = await asyncio.gather(
         *(_caller(ledger, callers * 1000 + n, began + SECONDS) for n in range(callers))
     )
     seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-    events, commits = sum(counts), ledger.figures.commits - before
+    events, commits = sum(counts), ledger.counters.commits - before
     await ledger.aclose()
     per_commit, per_event = 2 * events / commits, 1000 * cpu / events
     return f"{events / seconds:8.0f} events/s, {per_commit:5.1f} changes/commit, {per_event:.3f} ms CPU/event"

@@ -24,7 +24,7 @@ from pathlib import Path
 import pika
 
 from handler import bootstrap
-from handler.broker.link import Link
+from handler.broker.connection import BrokerConnection
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import SNAPSHOT_COMPLETED, declare
 from handler.settings import Settings, load_settings
@@ -85,13 +85,13 @@ def fast_api(latency: float) -> Iterator[str]:
             process.terminate()
 
 
-async def preload(link: Link, settings: Settings, results: str, count: int) -> None:
+async def preload(connection: BrokerConnection, settings: Settings, results: str, count: int) -> None:
     names = bootstrap.topology(settings)
-    await declare(link, names)
-    channel = await link.channel()
+    await declare(connection, names)
+    channel = await connection.channel()
     await channel.call(channel.raw.queue_declare, queue=results, durable=True)
     await channel.call(channel.raw.queue_bind, queue=results, exchange=names.result_exchange, routing_key="#")
-    outbox = BrokerOutbox(link, names, ignore_unroutable=False)
+    outbox = BrokerOutbox(connection, names, ignore_unroutable=False)
     properties = pika.BasicProperties(delivery_mode=2)
     for start in range(0, count, 500):
         sends = [
@@ -102,8 +102,8 @@ async def preload(link: Link, settings: Settings, results: str, count: int) -> N
     await channel.close()
 
 
-async def counted(link: Link, queue: str) -> int:
-    channel = await link.channel()
+async def counted(connection: BrokerConnection, queue: str) -> int:
+    channel = await connection.channel()
     frame = await channel.call(channel.raw.queue_declare, queue=queue, passive=True)
     await channel.close()
     return int(frame.method.message_count)
@@ -133,16 +133,16 @@ async def measure(program: str, count: int, in_flight: int, endpoint: str) -> Ro
         }
         os.environ.update(environment)
         settings = load_settings()
-        async with await bootstrap.open_link(settings) as link:
-            await preload(link, settings, f"{name}.results", count)
+        async with await bootstrap.open_connection(settings) as connection:
+            await preload(connection, settings, f"{name}.results", count)
             async with watching(program) as extra:
                 started = subprocess.Popen([sys.executable, *PROGRAMS[program]], env={**os.environ, **extra})
                 with started as process:
                     try:
-                        return await _timed(program, link, process.pid, f"{name}.results", count)
+                        return await _timed(program, connection, process.pid, f"{name}.results", count)
                     finally:
                         process.kill()
-                        await _remove(link, settings, f"{name}.results")
+                        await _remove(connection, settings, f"{name}.results")
 
 
 @asynccontextmanager
@@ -182,27 +182,27 @@ async def _collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
-async def _timed(program: str, link: Link, pid: int, results: str, count: int) -> Row:
-    first = await _reached(link, results, count // 20)
+async def _timed(program: str, connection: BrokerConnection, pid: int, results: str, count: int) -> Row:
+    first = await _reached(connection, results, count // 20)
     began, cpu = time.perf_counter(), cpu_seconds(pid)
-    last = await _reached(link, results, count)
+    last = await _reached(connection, results, count)
     seconds = time.perf_counter() - began
     used = cpu_seconds(pid) - cpu
     return Row(program, (last - first) / seconds, 1000 * used / (last - first), peak_memory(pid))
 
 
-async def _reached(link: Link, queue: str, count: int) -> int:
+async def _reached(connection: BrokerConnection, queue: str, count: int) -> int:
     deadline = time.monotonic() + 300
-    while (there := await counted(link, queue)) < count:
+    while (there := await counted(connection, queue)) < count:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{there} of {count} outcomes after 300 s")
         await asyncio.sleep(0.02)
     return there
 
 
-async def _remove(link: Link, settings: Settings, results: str) -> None:
+async def _remove(connection: BrokerConnection, settings: Settings, results: str) -> None:
     names = bootstrap.topology(settings)
-    channel = await link.channel()
+    channel = await connection.channel()
     for queue in (results, *(queue.name for queue in names.queues())):
         await channel.call(channel.raw.queue_delete, queue=queue)
     for exchange in names.exchanges():

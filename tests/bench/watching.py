@@ -57,13 +57,13 @@ def planned(topology: Topology, *, settle: float, size_gb: int) -> list[float]:
     return ages
 
 
-def measure(url: str, *, backups: int, settle: float, size_gb: int, ladder: list[int], folder: Path) -> None:
+def measure(url: str, *, backups: int, settle: float, size_gb: int, delays: list[int], folder: Path) -> None:
     """Let that many backups be made at once, watch them to their end, and print what it took."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     settings = {"TRACK_BACKUPS": "true", "LOG_LEVEL": "INFO"}
     with (
         running_emulator(process=True, settle=settle) as emulator,
-        Site(url, emulator, folder, name, settings, ladder) as site,
+        Site(url, emulator, folder, name, settings, delays) as site,
     ):
         worker = site.start_worker()
         wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
@@ -80,7 +80,7 @@ def report(site: Site, memory: Memory, *, idle: float, settle: float, size_gb: i
     """Print the figures."""
     accepted = times(site, "backup.accepted")
     completed = times(site, "backup.completed")
-    names = Topology(site.name, "", "", site.ladder)
+    names = Topology(site.name, "", "", site.delays)
     plan = planned(names, settle=settle, size_gb=size_gb)
     shows = site.emulator.stats()["show"]
     late = sorted(
@@ -89,7 +89,7 @@ def report(site: Site, memory: Memory, *, idle: float, settle: float, size_gb: i
         if outcome["type"] == "backup.completed"
     )
     watched = memory.between(max(accepted), min(completed)) or [memory.samples[max(memory.samples)]]
-    print(f"backups: {len(completed)} completed, {settle:g} s each in creating, ladder {site.ladder}")
+    print(f"backups: {len(completed)} completed, {settle:g} s each in creating, ladder {site.delays}")
     print(f"accepted within {max(accepted) - min(accepted):.1f} s")
     print(
         f"looks: {sum(shows.values())} ({shows}), planned at most {len(plan) * len(completed)}"
@@ -124,7 +124,7 @@ def main() -> None:
             backups=arguments.backups,
             settle=arguments.settle,
             size_gb=arguments.size_gb,
-            ladder=arguments.ladder,
+            delays=arguments.delays,
             folder=Path(folder),
         )
 

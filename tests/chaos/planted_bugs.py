@@ -35,7 +35,7 @@ BUGS: Mapping[str, Bug] = {
         "handler/worker/session.py",
         "            await self._process.handle(delivery.message)\n",
         "            delivery.ack()\n            await self._process.handle(delivery.message)\n",
-        "tests/chaos/test_link.py::test_a_call_that_outlasts_the_drain_is_left_in_doubt",
+        "tests/chaos/test_connection.py::test_a_call_that_outlasts_the_drain_is_left_in_doubt",
     ),
     "skip the look-up": Bug(
         "handler/backup/process.py",
@@ -61,7 +61,7 @@ BUGS: Mapping[str, Bug] = {
         "handler/broker/publisher.py",
         "    if refused:\n",
         "    if refused and not pending:\n",
-        "tests/chaos/test_link.py::TestOwnBroker::test_a_refused_confirm_is_tried_again",
+        "tests/chaos/test_connection.py::TestOwnBroker::test_a_refused_confirm_is_tried_again",
     ),
     "swallow a lost connection": Bug(
         "handler/backup/process.py",
@@ -110,8 +110,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "count attempts in an outage": Bug(
         "handler/backup/policy.py",
-        'return Decision("wait", category, "service", calm)',
-        'return Decision("wait", category, "service", calm, counted=True)',
+        'return Decision("wait", category, "service", pause)',
+        'return Decision("wait", category, "service", pause, counted=True)',
         f"{PROCESS}::test_an_outage_burns_no_attempt",
     ),
     "begin the count of crashes anew at each wait": Bug(

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from events.message import Message
-from handler.broker.link import Tls, connect
+from handler.broker.connection import Tls, connect
 from handler.broker.topology import Topology, declare
 from infra.emulator.testing import Emulator
 from tests.chaos.rabbit import Rabbit, Sink, delete
@@ -23,7 +23,7 @@ from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
 from tests.twins.events import made_up_id, message
 
 ROOT = Path(__file__).parents[2]
-LADDER = (1, 2, 4)
+DELAYS = (1, 2, 4)
 EXIT_SECONDS = 30.0
 QUICK = {
     "LEASE_SECONDS": "2",
@@ -44,7 +44,7 @@ class Site:
     folder: Path
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    ladder: Sequence[int] = LADDER
+    delays: Sequence[int] = DELAYS
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
     logs: dict[int, Path] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Site:
     @property
     def queues(self) -> Sequence[str]:
         """All queues of the program, the first is the one it consumes."""
-        waits = [f"{self.name}.wait.{rung}s" for rung in self.ladder]
+        waits = [f"{self.name}.wait.{delay}s" for delay in self.delays]
         return [self.name, *waits, f"{self.name}.dead"]
 
     @property
@@ -66,7 +66,7 @@ class Site:
         """The settings of a worker."""
         return {
             **QUICK,
-            "WAIT_LADDER": ",".join(map(str, self.ladder)),
+            "WAIT_LADDER": ",".join(map(str, self.delays)),
             "AMQP_URL": self.amqp_url,
             "SNAPSHOT_QUEUE": self.name,
             "SNAPSHOT_EXCHANGE": f"{self.name}.in",
@@ -97,9 +97,9 @@ class Site:
 
     async def _declare(self) -> None:
         """Make the program's side of the broker, so that events may be published before a worker is up."""
-        names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.ladder)
-        async with await connect([self.amqp_url], Tls()) as link:
-            await declare(link, names)
+        names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays)
+        async with await connect([self.amqp_url], Tls()) as connection:
+            await declare(connection, names)
 
     def start_worker(self, *, python: Sequence[str] = (), **settings: str) -> subprocess.Popen[bytes]:
         """Start a worker; its log is in the folder. ``python`` are paths before the project's own."""

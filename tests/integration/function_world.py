@@ -18,7 +18,7 @@ from infra.emulator.testing import Emulator
 from tests.twins.context import FakeContext
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
-LADDER = (1, 600, 3600)
+DELAYS = (1, 600, 3600)
 
 
 def event(**data: object) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class World:
             "SNAPSHOT_QUEUE": self.name,
             "RESULT_EXCHANGE": f"{self.name}.out",
             "VBS_ENDPOINT": self.emulator.url,
-            "WAIT_LADDER": ",".join(map(str, LADDER)),
+            "WAIT_LADDER": ",".join(map(str, DELAYS)),
             "QUEUE_TYPE": "classic",
         }
         self.context.user_data = self.settings
@@ -72,7 +72,7 @@ class World:
     @property
     def queues(self) -> list[str]:
         """Every queue of ours, and the one that collects outcomes."""
-        return [self.name, f"{self.name}.dead", f"{self.name}.outcomes", *map(self.wait_queue, LADDER)]
+        return [self.name, f"{self.name}.dead", f"{self.name}.outcomes", *map(self.wait_queue, DELAYS)]
 
     def wait_queue(self, seconds: int) -> str:
         """The wait queue of a rung."""
@@ -96,7 +96,7 @@ class World:
 
     def waiting(self) -> list[dict[str, Any]]:
         """Take all that waits, on whatever rung, or has come back from there."""
-        queues = [*map(self.wait_queue, LADDER), self.name]
+        queues = [*map(self.wait_queue, DELAYS), self.name]
         return [json.loads(body) for queue in queues for body, _ in self.take(queue)]
 
     def take(self, queue: str) -> list[tuple[bytes, dict[str, Any]]]:

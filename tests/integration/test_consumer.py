@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pika
 import pytest
 
+from handler.broker.connection import BrokerConnection, Tls, connect
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.link import Link, Tls, connect
 from handler.broker.publisher import Publisher
 
 pytestmark = pytest.mark.broker
@@ -17,18 +17,18 @@ MESSAGES = 2000
 
 
 @asynccontextmanager
-async def _filled(url: str, queue: str) -> AsyncIterator[Link]:
+async def _filled(url: str, queue: str) -> AsyncIterator[BrokerConnection]:
     """A quorum queue with messages enough that some are always on their way."""
-    async with await connect([url], Tls()) as link:
-        channel = await link.channel()
+    async with await connect([url], Tls()) as connection:
+        channel = await connection.channel()
         await channel.call(
             channel.raw.queue_declare, queue=queue, durable=True, arguments={"x-queue-type": "quorum"}
         )
-        publisher = await Publisher.open(await link.channel())
+        publisher = await Publisher.open(await connection.channel())
         properties = pika.BasicProperties(delivery_mode=2)
         await asyncio.gather(*(publisher.publish("", queue, b"%d" % n, properties) for n in range(MESSAGES)))
         try:
-            yield link
+            yield connection
         finally:
             await channel.call(channel.raw.queue_delete, queue=queue)
 
@@ -38,7 +38,7 @@ def _seen(url: str, queue: str, change: Callable[[Consumer], Awaitable[None]]) -
     seen: list[Delivery] = []
 
     async def run() -> None:
-        async with _filled(url, queue) as link:
+        async with _filled(url, queue) as connection:
             everything = asyncio.Event()
 
             def on_delivery(delivery: Delivery) -> None:
@@ -47,7 +47,7 @@ def _seen(url: str, queue: str, change: Callable[[Consumer], Awaitable[None]]) -
                 if len({each.message.body for each in seen}) == MESSAGES:
                     everything.set()
 
-            consumer = Consumer(await link.channel(), queue, on_delivery, lambda: None)
+            consumer = Consumer(await connection.channel(), queue, on_delivery, lambda: None)
             await change(consumer)
             await asyncio.wait_for(everything.wait(), 60)
 
@@ -82,7 +82,7 @@ def test_a_prefetch_is_never_exceeded(amqp_url: str, unique: str) -> None:
     """Grown step by step, as many are in hand as the last step says, and no more."""
 
     async def run() -> tuple[int, int]:
-        async with _filled(amqp_url, unique) as link:
+        async with _filled(amqp_url, unique) as connection:
             in_hand: list[Delivery] = []
             enough = asyncio.Event()
 
@@ -91,7 +91,7 @@ def test_a_prefetch_is_never_exceeded(amqp_url: str, unique: str) -> None:
                 if len(in_hand) == 20:
                     enough.set()
 
-            consumer = Consumer(await link.channel(), unique, on_delivery, lambda: None)
+            consumer = Consumer(await connection.channel(), unique, on_delivery, lambda: None)
             for prefetch in (1, 5, 20):
                 await consumer.set_prefetch(prefetch)
             await asyncio.wait_for(enough.wait(), 60)

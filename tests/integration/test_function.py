@@ -194,10 +194,10 @@ def test_warm_calls_use_one_channel(world: World) -> None:
     """A connection holds some two thousand, so an instance that took one more for each call would run out."""
     for _ in range(3):
         world.call(batch(event()))
-    line = entry._warm[0]._line
+    line = entry._warm[0]._publishing
 
     assert line is not None
-    assert 1 == len(line.link.raw._channels)
+    assert 1 == len(line.connection.raw._channels)
 
 
 def test_a_connection_cut_while_the_instance_was_frozen_is_made_anew(world: World, proxy: TcpProxy) -> None:

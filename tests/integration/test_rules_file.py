@@ -28,7 +28,7 @@ def test_backups_are_incremental_where_they_can_be(amqp_url: str, unique: str, t
     volume = made_up_id("volume", 0)
     with (
         running_emulator(rules="cinder", settle=0.1) as emulator,
-        Site(amqp_url, emulator, tmp_path, unique, settings, ladder=(1,)) as site,
+        Site(amqp_url, emulator, tmp_path, unique, settings, delays=(1,)) as site,
     ):
         site.start_worker()
         for number in (1, 2):

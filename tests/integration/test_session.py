@@ -10,11 +10,11 @@ from events.message import Message
 from handler.backup.breaker import FIRST_PAUSE, CircuitBreaker, ScopedFailure
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
-from handler.broker.link import Tls, connect
+from handler.broker.connection import Tls, connect
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
-from handler.telemetry.counters import Figures
-from handler.worker.session import Shift
+from handler.telemetry.counters import Counters
+from handler.worker.session import ConsumerSession
 
 pytestmark = pytest.mark.broker
 
@@ -59,33 +59,33 @@ def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads:
     """Whichever look at the clock finds it over: what waits in the broker is fetched again."""
 
     async def run() -> None:
-        async with await connect([amqp_url], Tls()) as link:
-            channel = await link.channel()
+        async with await connect([amqp_url], Tls()) as connection:
+            channel = await connection.channel()
             await channel.call(channel.raw.queue_declare, queue=unique, durable=True)
-            publisher = await Publisher.open(await link.channel())
+            publisher = await Publisher.open(await connection.channel())
             for body in (b"one", b"two"):
                 await publisher.publish("", unique, body, pika.BasicProperties(delivery_mode=2))
             clock = Clock()
             breaker = CircuitBreaker(1, clock, doubt_pause=1.0)
             story = Story(breaker, clock, reads)
-            shift = Shift(
-                link=link,
+            session = ConsumerSession(
+                connection=connection,
                 topology=cast("Topology", _Queue(unique)),
                 process=cast("Process", story),
                 outbox=cast("Outbox", None),
                 breaker=breaker,
-                figures=Figures(),
+                counters=Counters(),
                 clock=clock,
             )
             stop = asyncio.Event()
-            work = asyncio.create_task(shift.run(stop))
+            work = asyncio.create_task(session.run(stop))
             try:
                 async with asyncio.timeout(10):
                     await story.over.wait()
             finally:
                 stop.set()
                 await work
-                await shift.drain(1.0)
+                await session.drain(1.0)
                 await channel.call(channel.raw.queue_delete, queue=unique)
 
     asyncio.run(run())

@@ -91,8 +91,8 @@ def settings(amqp_url: str, unique: str, tmp_path: Path) -> Settings:
 
 
 async def _publish(settings: Settings, number: int) -> None:
-    async with await bootstrap.open_link(settings) as link:
-        outbox = BrokerOutbox(link, bootstrap.topology(settings), ignore_unroutable=False)
+    async with await bootstrap.open_connection(settings) as connection:
+        outbox = BrokerOutbox(connection, bootstrap.topology(settings), ignore_unroutable=False)
         body = json.dumps(cloud_event(number)).encode()
         properties = pika.BasicProperties(content_type=CONTENT_TYPE)
         await outbox.send(settings.snapshot_exchange, "snapshot.completed", body, properties)
@@ -200,7 +200,7 @@ async def _fail(settings: Settings) -> str:
                 seen += [(await asyncio.to_thread(_get, port, path))[1] for path in ("/metrics", "/readyz")]
     seen += [repr(broker.outcomes), repr(broker.dead), repr(broker.waiting)]
     try:
-        await bootstrap.open_link(settings)
+        await bootstrap.open_connection(settings)
     except ConnectionLost:
         seen.append(traceback.format_exc())
     return "\n".join(seen)

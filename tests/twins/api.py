@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from events.outcome import AcceptedBackup, Category, CompletedBackup, Link
+from events.outcome import AcceptedBackup, BackupLink, Category, CompletedBackup
 from handler.backup.ports import Backup, Snapshot
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
@@ -103,7 +103,7 @@ class MemoryApi:
                 raise _in_doubt()
         made = self._make(project_id, request, at=self.clock())
         href = f"http://api.invalid/v2/{project_id}/backups/{made.id}"
-        return AcceptedBackup(id=made.id, name=request.name, links=(Link(href=href, rel="self"),))
+        return AcceptedBackup(id=made.id, name=request.name, links=(BackupLink(href=href, rel="self"),))
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
         """Return the snapshot's backups that have been committed by now, oldest first."""

@@ -43,7 +43,7 @@ class MemoryBroker:
     """
 
     clock: Callable[[], float]
-    ladder: Sequence[int]
+    delays: Sequence[int]
     steps: Steps = field(default_factory=Steps)
     ready: deque[Message] = field(default_factory=deque)
     in_hand: list[Message] = field(default_factory=list)
@@ -97,8 +97,8 @@ class MemoryBroker:
     async def delay(self, body: bytes, *, seconds: float) -> None:
         """See ``handler.backup.ports.Outbox``."""
         with self._confirmed("delay"):
-            rung = next((rung for rung in self.ladder if rung >= seconds), self.ladder[-1])
-            self.waiting.append(Waiting(self.clock() + rung, rung, body))
+            delay = next((delay for delay in self.delays if delay >= seconds), self.delays[-1])
+            self.waiting.append(Waiting(self.clock() + delay, delay, body))
 
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """See ``handler.backup.ports.Outbox``."""

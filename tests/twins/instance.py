@@ -17,7 +17,7 @@ from handler.function.deadline import Deadline
 from handler.function.instance import messages_of
 from handler.settings import Settings
 from tests.twins.steps import Crash, SteppedApi, SteppedLedger
-from tests.twins.world import LADDER, LEASE, World
+from tests.twins.world import DELAYS, LEASE, World
 
 PLENTY = 60.0
 """Seconds, real ones, that a call has; none of these needs them."""
@@ -52,7 +52,7 @@ class FunctionWorld(World):
             await self.call(taken)
 
     def _batch(self) -> Batch:
-        settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=LADDER)
+        settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=DELAYS)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + PLENTY
         services = BatchServices(self.broker, self._process_for, self.breaker, settings, lost, self.clock)

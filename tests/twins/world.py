@@ -26,10 +26,10 @@ from tests.twins.steps import Crash, SteppedApi, SteppedLedger, Steps
 
 LedgerKind = Literal["sqlite", "memory", "none"]
 
-LADDER = (1, 2, 4, 60)
+DELAYS = (1, 2, 4, 60)
 LEASE = 20.0
 MESSAGE_SETTINGS = MessageSettings(
-    limits=Limits(ladder=LADDER, max_attempts=4, max_age=3600.0, settle_time=5.0),
+    limits=Limits(delays=DELAYS, max_attempts=4, max_age=3600.0, settle_time=5.0),
     default_project=PROJECT,
     max_body_bytes=65_536,
     track_backups=True,
@@ -62,7 +62,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.api = MemoryApi(self.steady)
-        self.broker = MemoryBroker(self.steady, self.settings.limits.ladder, self.steps)
+        self.broker = MemoryBroker(self.steady, self.settings.limits.delays, self.steps)
         self.store = MemoryStore(self.clock)
         self.start()
 
@@ -70,7 +70,7 @@ class World:
         """Start a process: what it knew before is what the ledger and the broker know."""
         self.ledger = self._open_ledger()
         self.breaker = CircuitBreaker(
-            self.concurrency, self.steady, doubt_pause=self.settings.limits.ladder[0]
+            self.concurrency, self.steady, doubt_pause=self.settings.limits.delays[0]
         )
         self.process = self.new_process()
 
@@ -118,7 +118,7 @@ class World:
         """What was told, in order."""
         return self.broker.outcomes
 
-    def told(self) -> Sequence[str]:
+    def published(self) -> Sequence[str]:
         """The types of what was told, in order."""
         return [outcome.type for outcome in self.broker.outcomes]
 
@@ -155,7 +155,7 @@ class World:
         for message in messages:
             self.broker.publish(message)
         await self.until_quiet()
-        return self.told()
+        return self.published()
 
     async def _one(self, message: Message) -> None:
         if await self._handle(message):

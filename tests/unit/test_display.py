@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from infra.local.account import Entry
-from infra.local.display import Figures, Line, Page, Plain, Rate, outcome_line, waiting_line
+from infra.local.display import Counters, Line, Page, Plain, Rate, outcome_line, waiting_line
 
 ENTRY = Entry("a nightly snapshot", "cinder")
 
@@ -58,12 +58,12 @@ def test_progress_of_many_events_comes_every_two_seconds_where_it_changed() -> N
     """Neither a flood nor silence."""
     out, now = io.StringIO(), [0.0]
     plain = Plain(out, many=True, clock=lambda: now[0])
-    plain.update(Figures({"sent": 1}))
+    plain.update(Counters({"sent": 1}))
     assert "" == out.getvalue()
     now[0] = 2.0
-    plain.update(Figures({"sent": 1}))
+    plain.update(Counters({"sent": 1}))
     now[0] = 4.0
-    plain.update(Figures({"sent": 1}))
+    plain.update(Counters({"sent": 1}))
     assert "sent 1\n" == out.getvalue()
 
 
@@ -71,7 +71,7 @@ def test_progress_of_many_events_comes_every_two_seconds_where_it_changed() -> N
 def test_a_page_fits_its_terminal(width: int, height: int) -> None:
     """However much has happened, it is no higher and no wider than the terminal."""
     page, console = a_page(width=width, height=height)
-    page.update(Figures({"sent": 1000, "completed": 900}, 12.5, "sending"))
+    page.update(Counters({"sent": 1000, "completed": 900}, 12.5, "sending"))
     page.pin("\n".join(f"  line {n}" for n in range(8)))
     for _ in range(100):
         page.show(line())

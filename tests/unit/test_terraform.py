@@ -311,7 +311,7 @@ def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Pa
     declared = topology(Settings(_env_file=tmp_path / ".env"))
 
     assert topology(parse(given["settings"])) == declared
-    assert ("q", (7, 70)) == (declared.queue, declared.ladder)
+    assert ("q", (7, 70)) == (declared.queue, declared.delays)
     assert (("openstack", "notifications.info"),) == declared.foreign
 
 

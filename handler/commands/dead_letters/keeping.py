@@ -12,8 +12,8 @@ from handler.commands.common import AsJson, DryRun, Yes, confirm, console
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import count, groups_json
 from handler.dead_letters.archive import Archive
-from handler.dead_letters.choice import Choice
-from handler.dead_letters.desk import Held, chosen
+from handler.dead_letters.filters import Filters
+from handler.dead_letters.queue_session import HeldDeadLetter, selected
 from handler.dead_letters.reading import Reading
 from handler.settings import Settings
 
@@ -38,14 +38,14 @@ def export_command(
 
     `replay --from FILE` sends them back from there. The file holds whole messages: keep it as you keep those.
     """
-    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
+    filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
 
     async def work(settings: Settings) -> int:
-        async with options.desk(settings) as desk:
+        async with options.queue_session(settings) as queue_session:
             with Archive(out) as archive:
-                async with desk.open() as found:
-                    async for held in chosen(found, choice, limit=limit):
-                        archive.add(held.letter)
+                async with queue_session.open() as found:
+                    async for held in selected(found, filters, limit=limit):
+                        archive.add(held.dead_letter)
                 archive.save()
                 return archive.count
 
@@ -77,22 +77,22 @@ def drop_command(
 
     Asks before it acts. Without a filter it means all of them.
     """
-    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
+    filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
     path = None if no_export else out or Path(f"dead-letters-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
 
     async def work(settings: Settings) -> int:
-        async with options.desk(settings) as desk:
+        async with options.queue_session(settings) as queue_session:
             if dry_run or not yes:
-                groups, _ = await count(desk, choice, keep=0, limit=limit)
+                groups, _ = await count(queue_session, filters, keep=0, limit=limit)
                 if dry_run and as_json:
                     print(json.dumps({"would_drop": groups.total, "groups": groups_json(groups)}))
                 else:
-                    view.out().print(view.groups_table(groups, desk.topology.dead))
+                    view.out().print(view.groups_table(groups, queue_session.topology.dead))
                 if dry_run or not groups.total:
                     return 0
                 confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
-            async with desk.open() as found:
-                return await _drop(found, choice, limit, path)
+            async with queue_session.open() as found:
+                return await _drop(found, filters, limit, path)
 
     dropped = options.run(work)
     if dry_run:
@@ -104,12 +104,12 @@ def drop_command(
         console().print(f"dropped {view.counted(dropped)}{kept}")
 
 
-async def _drop(found: Reading, choice: Choice, limit: int | None, path: Path | None) -> int:
+async def _drop(found: Reading, filters: Filters, limit: int | None, path: Path | None) -> int:
     """Take the letters away; each is on disk first where a copy is wanted."""
-    dropped, batch = 0, list[Held]()
+    dropped, batch = 0, list[HeldDeadLetter]()
     archive = Archive(path) if path else None
     try:
-        async for held in chosen(found, choice, limit=limit):
+        async for held in selected(found, filters, limit=limit):
             batch.append(held)
             if len(batch) == _BATCH:
                 dropped += await _take_away(batch, archive)
@@ -120,11 +120,11 @@ async def _drop(found: Reading, choice: Choice, limit: int | None, path: Path | 
     return dropped
 
 
-async def _take_away(batch: list[Held], archive: Archive | None) -> int:
+async def _take_away(batch: list[HeldDeadLetter], archive: Archive | None) -> int:
     """Take these away and empty the list; return how many they were."""
     if archive and batch:
         for held in batch:
-            archive.add(held.letter)
+            archive.add(held.dead_letter)
         archive.save()
     await asyncio.gather(*(held.take_away() for held in batch))
     taken = len(batch)

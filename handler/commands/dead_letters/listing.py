@@ -11,11 +11,11 @@ from events.headers import headers_to_json
 from handler import bootstrap
 from handler.commands.common import AsJson, fail
 from handler.commands.dead_letters import options, view
-from handler.dead_letters.choice import Choice
-from handler.dead_letters.desk import Desk, chosen
+from handler.dead_letters.dead_letter import DeadLetter
+from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
 from handler.dead_letters.inquiry import Said, ask_api, ask_ledger
-from handler.dead_letters.letter import Letter
+from handler.dead_letters.queue_session import QueueSession, selected
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
@@ -38,54 +38,56 @@ def list_command(
 
     Nothing is taken away or moved. With --json every chosen message is told, within --limit.
     """
-    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
+    filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
 
     async def work(settings: Settings) -> None:
-        async with options.desk(settings) as desk:
+        async with options.queue_session(settings) as queue_session:
             if as_json:
-                await _print_json(desk, choice, limit)
+                await _print_json(queue_session, filters, limit)
             else:
-                groups, letters = await count(desk, choice, keep=SHOWN if limit is None else limit)
-                _print(groups, letters, desk.topology.dead)
+                groups, dead_letters = await count(
+                    queue_session, filters, keep=SHOWN if limit is None else limit
+                )
+                _print(groups, dead_letters, queue_session.topology.dead)
 
     options.run(work)
 
 
 async def count(
-    desk: Desk, choice: Choice, *, keep: int, limit: int | None = None
-) -> tuple[Groups, list[Letter]]:
+    queue_session: QueueSession, filters: Filters, *, keep: int, limit: int | None = None
+) -> tuple[Groups, list[DeadLetter]]:
     """Count what is chosen, within ``limit``, and keep the first few."""
-    groups, letters = Groups(), list[Letter]()
-    async with desk.open() as found:
-        async for held in chosen(found, choice, limit=limit):
-            groups.add(held.letter)
-            if len(letters) < keep:
-                letters.append(held.letter)
-    return groups, letters
+    groups, dead_letters = Groups(), list[DeadLetter]()
+    async with queue_session.open() as found:
+        async for held in selected(found, filters, limit=limit):
+            groups.add(held.dead_letter)
+            if len(dead_letters) < keep:
+                dead_letters.append(held.dead_letter)
+    return groups, dead_letters
 
 
-def _print(groups: Groups, letters: list[Letter], queue: str) -> None:
+def _print(groups: Groups, dead_letters: list[DeadLetter], queue: str) -> None:
     out = view.out()
     if not groups.total:
         out.print(f"{queue}: no such dead letters")
         return
     out.print(view.groups_table(groups, queue))
-    if letters:
-        out.print(view.letters_table(letters))
-    if len(letters) < groups.total:
+    if dead_letters:
+        out.print(view.dead_letters_table(dead_letters))
+    if len(dead_letters) < groups.total:
         out.print(
-            f"{len(letters)} of {groups.total:,} shown; --limit N shows more, `show ID` tells all of one"
+            f"{len(dead_letters)} of {groups.total:,} shown; --limit N shows more, `show ID` tells all of one"
         )
 
 
-async def _print_json(desk: Desk, choice: Choice, limit: int | None) -> None:
+async def _print_json(queue_session: QueueSession, filters: Filters, limit: int | None) -> None:
     """Print one document as it is read, so that memory does not grow with the queue."""
     groups, between = Groups(), ""
     print('{"messages": [', end="")
-    async with desk.open() as found:
-        async for held in chosen(found, choice, limit=limit):
-            groups.add(held.letter)
-            print(between, json.dumps(held.letter.facts(), ensure_ascii=False), sep="", end="")
+    async with queue_session.open() as found:
+        async for held in selected(found, filters, limit=limit):
+            groups.add(held.dead_letter)
+            print(between, json.dumps(held.dead_letter.facts(), ensure_ascii=False), sep="", end="")
             between = ",\n"
     print(f'], "groups": {json.dumps(groups_json(groups))}, "total": {groups.total}}}')
 
@@ -111,33 +113,33 @@ def show_command(
     """Show all of one: reason, headers, the original, and what the ledger and the API say now."""
 
     async def work(settings: Settings) -> None:
-        letter = await _find(settings, id_)
-        original = letter.original()
+        dead_letter = await _find(settings, id_)
+        original = dead_letter.original()
         document = {
-            **letter.facts(),
-            "headers": headers_to_json(letter.message.headers),
-            "content_type": letter.message.content_type,
+            **dead_letter.facts(),
+            "headers": headers_to_json(dead_letter.message.headers),
+            "content_type": dead_letter.message.content_type,
             "original": {
                 "content_type": original.content_type,
                 "headers": headers_to_json(original.headers),
                 "properties": dict(original.properties),
             },
             "body": _body(original.body),
-            "ledger": await _ledger(settings, letter),
-            "api": await _api(settings, letter),
+            "ledger": await _ledger(settings, dead_letter),
+            "api": await _api(settings, dead_letter),
         }
         if as_json:
             print(json.dumps(document, ensure_ascii=False))
         else:
-            _print_all(letter, document)
+            _print_all(dead_letter, document)
 
     options.run(work)
 
 
-async def _find(settings: Settings, id_: str) -> Letter:
-    async with options.desk(settings) as desk, desk.open() as found:
-        async for held in chosen(found, Choice(ids=frozenset({id_})), limit=1):
-            return held.letter
+async def _find(settings: Settings, id_: str) -> DeadLetter:
+    async with options.queue_session(settings) as queue_session, queue_session.open() as found:
+        async for held in selected(found, Filters(ids=frozenset({id_})), limit=1):
+            return held.dead_letter
     raise fail(f"there is no dead letter {id_}; `dead-letters list` shows their IDs")
 
 
@@ -152,7 +154,7 @@ def _body(body: bytes) -> Any:
         return text
 
 
-async def _ledger(settings: Settings, letter: Letter) -> Said:
+async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Said:
     url = settings.ledger_url.get_secret_value()
     if url == "none":
         return "LEDGER_URL is none: nothing is kept"
@@ -160,19 +162,19 @@ async def _ledger(settings: Settings, letter: Letter) -> Said:
         return f"not asked: LEDGER_URL names {Path(path)}, which is not on this machine"
     ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
     try:
-        return await ask_ledger(ledger, letter)
+        return await ask_ledger(ledger, dead_letter)
     finally:
         await ledger.aclose()
 
 
-async def _api(settings: Settings, letter: Letter) -> Said:
+async def _api(settings: Settings, dead_letter: DeadLetter) -> Said:
     if not settings.vbs_endpoint:
         return "not asked: VBS_ENDPOINT is not set"
     async with bootstrap.parts(settings) as parts:
-        return await ask_api(parts.api, letter)
+        return await ask_api(parts.api, dead_letter)
 
 
-def _print_all(letter: Letter, document: dict[str, Any]) -> None:
+def _print_all(dead_letter: DeadLetter, document: dict[str, Any]) -> None:
     out = view.out()
     parts = ("headers", "original", "body", "ledger", "api")
     for name, value in document.items():
@@ -182,4 +184,4 @@ def _print_all(letter: Letter, document: dict[str, Any]) -> None:
         value = document[name]
         out.print(f"\n[bold]{name}[/bold]")
         out.print(view.pretty(value) if isinstance(value, dict | list) else view.plain(str(value)))
-    out.print(f"\nSend it back: snapshot-backup dead-letters replay --id {letter.id}")
+    out.print(f"\nSend it back: snapshot-backup dead-letters replay --id {dead_letter.id}")

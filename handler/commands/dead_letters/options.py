@@ -11,8 +11,8 @@ import typer
 
 from handler import bootstrap
 from handler.commands.common import fail, failing_plainly
-from handler.dead_letters.choice import Choice, moment
-from handler.dead_letters.desk import Desk
+from handler.dead_letters.filters import Filters, moment
+from handler.dead_letters.queue_session import QueueSession
 from handler.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ Until = Annotated[str | None, typer.Option(help="Died before; written as --since
 Limit = Annotated[int | None, typer.Option(min=0, help="At most so many, the oldest first.")]
 
 
-def choice(
+def filters(
     ids: list[str] | None,
     categories: list[str] | None,
     codes: list[str] | None,
@@ -39,9 +39,9 @@ def choice(
     snapshots: list[str] | None,
     since: str | None,
     until: str | None,
-) -> Choice:
+) -> Filters:
     """Make the filters of the options; a bad time exits 2."""
-    return Choice(
+    return Filters(
         ids=frozenset(ids or ()),
         categories=frozenset(categories or ()),
         codes=frozenset(codes or ()),
@@ -66,10 +66,10 @@ def run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
 
 
 @asynccontextmanager
-async def desk(settings: Settings) -> AsyncIterator[Desk]:
+async def queue_session(settings: Settings) -> AsyncIterator[QueueSession]:
     """Connect, and sit down at the dead letters."""
-    async with await bootstrap.open_link(settings) as link:
-        yield Desk(link, bootstrap.topology(settings), _say_waiting)
+    async with await bootstrap.open_connection(settings) as connection:
+        yield QueueSession(connection, bootstrap.topology(settings), _say_waiting)
 
 
 def _say_waiting() -> None:

@@ -18,13 +18,13 @@ from handler.commands.common import AsJson, DryRun, Yes, confirm, console, fail,
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import SHOWN, count, groups_json
 from handler.dead_letters.archive import Kept
-from handler.dead_letters.choice import Choice
-from handler.dead_letters.desk import Desk, Held
+from handler.dead_letters.dead_letter import DeadLetter
+from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
-from handler.dead_letters.letter import Letter
-from handler.dead_letters.pace import Pace
+from handler.dead_letters.queue_session import HeldDeadLetter, QueueSession
+from handler.dead_letters.rate_limiter import RateLimiter
+from handler.dead_letters.replay_outcomes import ReplayOutcomes, listening
 from handler.dead_letters.replaying import End, Replay
-from handler.dead_letters.verdicts import Verdicts, listening
 from handler.settings import Settings
 from handler.worker.worker import stop_on_signals
 
@@ -40,7 +40,7 @@ _ENDS: dict[End, str] = {
 class Order:
     """What to send back, from where, and how."""
 
-    choice: Choice
+    filters: Filters
     limit: int | None
     file: Path | None
     rate: float | None
@@ -83,18 +83,20 @@ def replay_command(
     place: run it again to go on. A snapshot that has its backup by now gets no second one: the worker asks
     its ledger and tells the outcome again.
     """
-    choice = options.choice(ids, categories, codes, projects, snapshots, since, until)
-    order = Order(choice, limit, file, rate, _share(stop_at))
+    filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
+    order = Order(filters, limit, file, rate, _share(stop_at))
 
     async def work(settings: Settings) -> Summary | None:
-        async with options.desk(settings) as desk:
+        async with options.queue_session(settings) as queue_session:
             if dry_run or not yes:
-                groups, letters = await _look(desk, order)
-                _print_plan(groups, letters, order, desk.topology.dead, as_json=as_json and dry_run)
+                groups, dead_letters = await _look(queue_session, order)
+                _print_plan(
+                    groups, dead_letters, order, queue_session.topology.dead, as_json=as_json and dry_run
+                )
                 if dry_run or not groups.total:
                     return None
                 confirm(f"Send back {view.counted(groups.total)}?", yes=yes)
-            return await _replay(desk, order)
+            return await _replay(queue_session, order)
 
     summary = options.run(work)
     if summary:
@@ -112,56 +114,59 @@ def _share(text: str | None) -> float | None:
     return float(found[1]) / 100
 
 
-async def _look(desk: Desk, order: Order) -> tuple[Groups, list[Letter]]:
+async def _look(queue_session: QueueSession, order: Order) -> tuple[Groups, list[DeadLetter]]:
     """Count what would go, and keep the first few."""
     if order.file is None:
-        return await count(desk, order.choice, keep=SHOWN, limit=order.limit)
-    groups, letters = Groups(), list[Letter]()
+        return await count(queue_session, order.filters, keep=SHOWN, limit=order.limit)
+    groups, dead_letters = Groups(), list[DeadLetter]()
     async for held in _from_file(Kept(order.file), order):
-        groups.add(held.letter)
-        if len(letters) < SHOWN:
-            letters.append(held.letter)
-    return groups, letters
+        groups.add(held.dead_letter)
+        if len(dead_letters) < SHOWN:
+            dead_letters.append(held.dead_letter)
+    return groups, dead_letters
 
 
-async def _from_file(kept: Kept, order: Order) -> AsyncIterator[Held]:
+async def _from_file(kept: Kept, order: Order) -> AsyncIterator[HeldDeadLetter]:
     sent = 0
-    for letter in kept:
+    for dead_letter in kept:
         if sent == order.limit:
             return
-        if order.choice.takes(letter):
+        if order.filters.takes(dead_letter):
             sent += 1
-            yield Held(letter, _stay)
+            yield HeldDeadLetter(dead_letter, _stay)
 
 
 async def _stay() -> None:
     """Leave a file's letter in its file."""
 
 
-async def _replay(desk: Desk, order: Order) -> Summary:
-    stop, verdicts = asyncio.Event(), Verdicts(order.stop_at)
+async def _replay(queue_session: QueueSession, order: Order) -> Summary:
+    stop, replay_outcomes = asyncio.Event(), ReplayOutcomes(order.stop_at)
     kept = Kept(order.file) if order.file else None
-    await declare(desk.link, desk.topology)
+    await declare(queue_session.connection, queue_session.topology)
     replay = Replay(
-        outbox=BrokerOutbox(desk.link, desk.topology, ignore_unroutable=False),
-        exchange=desk.topology.queue,
-        pace=Pace(order.rate),
-        verdicts=verdicts,
+        outbox=BrokerOutbox(queue_session.connection, queue_session.topology, ignore_unroutable=False),
+        exchange=queue_session.topology.queue,
+        rate_limiter=RateLimiter(order.rate),
+        replay_outcomes=replay_outcomes,
         stop=stop,
     )
     with stop_on_signals(stop):
-        async with listening(desk.link, desk.topology, verdicts), _bar(replay, verdicts):
+        async with (
+            listening(queue_session.connection, queue_session.topology, replay_outcomes),
+            _bar(replay, replay_outcomes),
+        ):
             if kept:
                 end = await replay.from_file(kept, _from_file(kept, order))
             else:
-                end = await replay.from_queue(desk, order.choice, limit=order.limit)
+                end = await replay.from_queue(queue_session, order.filters, limit=order.limit)
             if end == "done" and order.stop_at is not None:
-                await verdicts.settled(stop)
-    return Summary(end, replay.sent, verdicts.good, verdicts.failed)
+                await replay_outcomes.settled(stop)
+    return Summary(end, replay.sent, replay_outcomes.good, replay_outcomes.failed)
 
 
 @asynccontextmanager
-async def _bar(replay: Replay, verdicts: Verdicts) -> AsyncIterator[None]:
+async def _bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> AsyncIterator[None]:
     """Show on a terminal how far it is."""
     err = progress_console()
     bar = Progress(
@@ -176,7 +181,7 @@ async def _bar(replay: Replay, verdicts: Verdicts) -> AsyncIterator[None]:
         transient=True,
     )
     with bar if err.is_terminal else nullcontext():
-        task = asyncio.create_task(_keep_up(bar, replay, verdicts))
+        task = asyncio.create_task(_keep_up(bar, replay, replay_outcomes))
         try:
             yield
         finally:
@@ -185,7 +190,7 @@ async def _bar(replay: Replay, verdicts: Verdicts) -> AsyncIterator[None]:
                 await task
 
 
-async def _keep_up(bar: Progress, replay: Replay, verdicts: Verdicts) -> None:
+async def _keep_up(bar: Progress, replay: Replay, replay_outcomes: ReplayOutcomes) -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
     task = bar.add_task("", total=None, left=0, sent=0, rate=0.0, failed=0)
@@ -198,13 +203,15 @@ async def _keep_up(bar: Progress, replay: Replay, verdicts: Verdicts) -> None:
             left=replay.total - replay.seen,
             sent=replay.sent,
             rate=replay.sent / (loop.time() - start),
-            failed=verdicts.failed,
+            failed=replay_outcomes.failed,
         )
 
 
-def _print_plan(groups: Groups, letters: list[Letter], order: Order, queue: str, *, as_json: bool) -> None:
+def _print_plan(
+    groups: Groups, dead_letters: list[DeadLetter], order: Order, queue: str, *, as_json: bool
+) -> None:
     if as_json:
-        facts = [letter.facts() for letter in letters]
+        facts = [dead_letter.facts() for dead_letter in dead_letters]
         print(json.dumps({"would_replay": groups.total, "groups": groups_json(groups), "messages": facts}))
         return
     out = view.out()
@@ -212,7 +219,7 @@ def _print_plan(groups: Groups, letters: list[Letter], order: Order, queue: str,
         out.print(f"{order.file or queue}: no such dead letters")
         return
     out.print(view.groups_table(groups, str(order.file or queue)))
-    out.print(view.letters_table(letters))
+    out.print(view.dead_letters_table(dead_letters))
 
 
 def _print(summary: Summary, *, as_json: bool) -> None:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.groups import Groups
-from handler.dead_letters.letter import Letter
 
 _REASON = 48
 _WIDE = 180
@@ -64,28 +64,28 @@ def groups_table(groups: Groups, queue: str) -> Table:
     return table
 
 
-def letters_table(letters: Iterable[Letter]) -> Table:
+def dead_letters_table(dead_letters: Iterable[DeadLetter]) -> Table:
     """Return the messages, a line each."""
     table = Table()
     for column in ("id", "age", "tries"):
         table.add_column(column, no_wrap=True)
     for column in ("reason", "snapshot", "project"):
         table.add_column(column, overflow="fold")
-    for letter in letters:
+    for dead_letter in dead_letters:
         table.add_row(
-            letter.id,
-            age(letter.dead_at),
-            str(letter.attempts),
-            plain(reason(letter)),
-            plain(letter.snapshot_id or "-"),
-            plain(letter.project_id or "-"),
+            dead_letter.id,
+            age(dead_letter.dead_at),
+            str(dead_letter.attempts),
+            plain(reason(dead_letter)),
+            plain(dead_letter.snapshot_id or "-"),
+            plain(dead_letter.project_id or "-"),
         )
     return table
 
 
-def reason(letter: Letter) -> str:
+def reason(dead_letter: DeadLetter) -> str:
     """Return category and sentence, cut to a line."""
-    text = f"{letter.category}: {letter.reason}" if letter.reason else letter.category
+    text = f"{dead_letter.category}: {dead_letter.reason}" if dead_letter.reason else dead_letter.category
     return text if len(text) <= _REASON else text[: _REASON - 1] + "…"
 
 

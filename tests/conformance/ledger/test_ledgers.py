@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure, Link
+from events.outcome import AcceptedBackup, BackupLink, Category, CompletedBackup, Failure
 from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key
 from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
@@ -18,7 +18,7 @@ from tests.conformance.ledger.conftest import Opener
 pytestmark = pytest.mark.anyio
 
 KEY = Key("project", "snapshot")
-BACKUP = AcceptedBackup(id="b1", name="näme ☃", links=(Link(href="https://h/b1", rel="self"),))
+BACKUP = AcceptedBackup(id="b1", name="näme ☃", links=(BackupLink(href="https://h/b1", rel="self"),))
 DONE = Finished(backup=CompletedBackup(id="b1", status="available", size=4), seconds=5.25, attempts=2)
 NO = Failure(category=Category.REFUSED, status=400, code="X", message="no\x00\n'\"", request_id="r")
 BROKEN = Finished(failure=Failure(category=Category.BACKUP_ERROR, message="broken"), attempts=1)
@@ -268,7 +268,7 @@ async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
     assert isinstance(await ledger.claim(KEY, "second"), Busy)
 
 
-@pytest.mark.parametrize("end", ["release", "doubt", "made", "refused"])
+@pytest.mark.parametrize("end", ["release", "doubt", "created", "refused"])
 async def test_claim_that_is_over_does_not_hold(ledger: StoredLedger, end: str) -> None:
     """Nothing may be sent under a claim that was given back or used up; renewing does not revive it."""
     claim = await ours(ledger)

@@ -143,8 +143,8 @@ async def test_newer_schema_is_refused(ledger: StoredLedger, url: str) -> None:
 async def test_concurrent_claims_share_commits(ledger: StoredLedger) -> None:
     """Two hundred claims that arrive together need far fewer commits."""
     await asyncio.gather(*(ledger.claim(Key("p", str(number)), "c") for number in range(200)))
-    assert ledger.figures.changes == 200
-    assert ledger.figures.commits < 50
+    assert ledger.counters.changes == 200
+    assert ledger.counters.commits < 50
 
 
 async def test_a_look_up_makes_no_row(ledger: StoredLedger, url: str) -> None:

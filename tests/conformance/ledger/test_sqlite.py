@@ -255,8 +255,8 @@ async def test_promises_outlive_the_process(ledger: SqliteLedger, path: Path) ->
 async def test_concurrent_claims_share_commits(ledger: SqliteLedger) -> None:
     """Two hundred claims that arrive together need far fewer commits."""
     await asyncio.gather(*(ledger.claim(Key("p", str(number)), "c") for number in range(200)))
-    assert ledger.figures.changes == 200
-    assert ledger.figures.commits < 50
+    assert ledger.counters.changes == 200
+    assert ledger.counters.commits < 50
 
 
 async def test_end_waits_for_what_was_asked(ledger: SqliteLedger) -> None:

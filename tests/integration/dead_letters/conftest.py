@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.broker.link import Tls, connect
+from handler.broker.connection import Tls, connect
 from handler.broker.topology import Topology, declare
 from tests.integration.dead_letters.place import Place
 
@@ -25,7 +25,7 @@ def place(
         queue=unique,
         snapshot_exchange=f"{unique}.in",
         result_exchange=f"{unique}.out",
-        ladder=(1, 2),
+        delays=(1, 2),
         quorum=request.param == "quorum",
     )
     asyncio.run(declared(amqp_url, topology))
@@ -40,5 +40,5 @@ def place(
 
 async def declared(url: str, topology: Topology) -> None:
     """Declare everything."""
-    async with await connect([url], Tls()) as link:
-        await declare(link, topology)
+    async with await connect([url], Tls()) as connection:
+        await declare(connection, topology)

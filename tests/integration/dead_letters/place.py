@@ -18,7 +18,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from typer.testing import CliRunner, Result
 
-from handler.broker.link import Tls, connect
+from handler.broker.connection import Tls, connect
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.cli import app
@@ -97,7 +97,7 @@ class Place:
             "SNAPSHOT_QUEUE": topology.queue,
             "SNAPSHOT_EXCHANGE": topology.snapshot_exchange,
             "RESULT_EXCHANGE": topology.result_exchange,
-            "WAIT_LADDER": ",".join(map(str, topology.ladder)),
+            "WAIT_LADDER": ",".join(map(str, topology.delays)),
             "QUEUE_TYPE": "quorum" if topology.quorum else "classic",
             "LEDGER_URL": f"sqlite:///{self.folder}/ledger.db",
             **self.settings,
@@ -109,18 +109,18 @@ class Place:
         with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
             yield connection.channel()
 
-    def dead_letter(self, letters: Sequence[Raw]) -> None:
+    def dead_letter(self, dead_letters: Sequence[Raw]) -> None:
         """Put dead letters into the queue, in order; on return they are there."""
-        asyncio.run(self._publish(letters))
+        asyncio.run(self._publish(dead_letters))
 
-    async def _publish(self, letters: Sequence[Raw]) -> None:
-        async with await connect([self.url], Tls()) as link:
-            publisher = await Publisher.open(await link.channel())
-            for start in range(0, len(letters), 1000):
+    async def _publish(self, dead_letters: Sequence[Raw]) -> None:
+        async with await connect([self.url], Tls()) as connection:
+            publisher = await Publisher.open(await connection.channel())
+            for start in range(0, len(dead_letters), 1000):
                 await asyncio.gather(
                     *(
                         publisher.publish("", self.topology.dead, body, _properties(headers))
-                        for body, headers in letters[start : start + 1000]
+                        for body, headers in dead_letters[start : start + 1000]
                     )
                 )
 

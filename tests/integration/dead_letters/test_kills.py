@@ -20,8 +20,8 @@ def replayed_under_fire(place: Place, rng: random.Random, *, count: int, kills: 
     place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
     assert count == place.json("replay", "--dry-run")["would_replay"]
     for _ in range(kills):
-        pace = rng.choice([("--rate", str(rate)), ("--limit", str(2 * count // kills))])
-        _kill_one(place, rng.uniform(0.0, 20 / rate), *pace)
+        rate_limiter = rng.choice([("--rate", str(rate)), ("--limit", str(2 * count // kills))])
+        _kill_one(place, rng.uniform(0.0, 20 / rate), *rate_limiter)
     place.json("replay", "--yes")
     sent = place.take(place.topology.queue)
     seen = Counter(json.loads(body)["id"] for body, _ in sent)
@@ -35,13 +35,13 @@ def replayed_under_fire(place: Place, rng: random.Random, *, count: int, kills: 
     return twice
 
 
-def _kill_one(place: Place, moment: float, *pace: str) -> None:
+def _kill_one(place: Place, moment: float, *rate_limiter: str) -> None:
     """Kill a run so long after its first message; the moment is the experiment, nothing is awaited.
 
     At a rate messages go one by one, without one in blocks.
     """
     before = place.count(place.topology.queue)
-    process = place.start("replay", "--yes", *pace)
+    process = place.start("replay", "--yes", *rate_limiter)
     place.until(lambda: process.poll() is not None or place.count(place.topology.queue) > before)
     time.sleep(moment)
     process.send_signal(signal.SIGKILL)

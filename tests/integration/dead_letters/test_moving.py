@@ -10,13 +10,13 @@ import pytest
 
 from events.decode import open_message
 from events.message import Message
-from handler.broker.link import Tls, connect
+from handler.broker.connection import Tls, connect
 from handler.broker.outbox import BrokerOutbox
-from handler.dead_letters.choice import Choice
-from handler.dead_letters.desk import Desk
-from handler.dead_letters.pace import Pace
+from handler.dead_letters.filters import Filters
+from handler.dead_letters.queue_session import QueueSession
+from handler.dead_letters.rate_limiter import RateLimiter
+from handler.dead_letters.replay_outcomes import ReplayOutcomes
 from handler.dead_letters.replaying import Replay
-from handler.dead_letters.verdicts import Verdicts
 from tests.integration.dead_letters.place import PROJECT, Place, dead_headers, event, snapshot_id
 
 pytestmark = pytest.mark.broker
@@ -136,17 +136,19 @@ def test_a_rate_holds_within_five_percent(place: Place) -> None:
     bury_mixed(place, 251)
 
     async def run() -> tuple[float, int]:
-        async with await connect([place.url], Tls()) as link:
-            outbox = Noting(link, place.topology, ignore_unroutable=False)
+        async with await connect([place.url], Tls()) as connection:
+            outbox = Noting(connection, place.topology, ignore_unroutable=False)
             outbox.times = []
             replay = Replay(
                 outbox=outbox,
                 exchange=place.topology.queue,
-                pace=Pace(100),
-                verdicts=Verdicts(),
+                rate_limiter=RateLimiter(100),
+                replay_outcomes=ReplayOutcomes(),
                 stop=asyncio.Event(),
             )
-            await replay.from_queue(Desk(link, place.topology, lambda: None), Choice(), limit=None)
+            await replay.from_queue(
+                QueueSession(connection, place.topology, lambda: None), Filters(), limit=None
+            )
             return outbox.times[-1] - outbox.times[0], replay.sent
 
     seconds, sent = asyncio.run(run())
@@ -160,17 +162,17 @@ def test_a_long_replay_gives_others_their_turn_and_goes_on(place: Place) -> None
     bury_mixed(place, 60)
 
     async def run() -> int:
-        async with await connect([place.url], Tls()) as link:
+        async with await connect([place.url], Tls()) as connection:
             replay = Replay(
-                outbox=BrokerOutbox(link, place.topology, ignore_unroutable=False),
+                outbox=BrokerOutbox(connection, place.topology, ignore_unroutable=False),
                 exchange=place.topology.queue,
-                pace=Pace(20),
-                verdicts=Verdicts(),
+                rate_limiter=RateLimiter(20),
+                replay_outcomes=ReplayOutcomes(),
                 stop=asyncio.Event(),
-                turn_seconds=0.4,
+                lock_seconds=0.4,
             )
-            desk = Desk(link, place.topology, lambda: None)
-            await replay.from_queue(desk, Choice(categories=frozenset({"quota"})), limit=None)
+            queue_session = QueueSession(connection, place.topology, lambda: None)
+            await replay.from_queue(queue_session, Filters(categories=frozenset({"quota"})), limit=None)
             return replay.sent
 
     assert 20 == asyncio.run(run())
@@ -183,18 +185,18 @@ def test_who_is_stopped_looks_no_further(place: Place) -> None:
     bury_mixed(place, 30)
 
     async def run() -> tuple[str, int, int]:
-        async with await connect([place.url], Tls()) as link:
+        async with await connect([place.url], Tls()) as connection:
             stop = asyncio.Event()
             stop.set()
             replay = Replay(
-                outbox=BrokerOutbox(link, place.topology, ignore_unroutable=False),
+                outbox=BrokerOutbox(connection, place.topology, ignore_unroutable=False),
                 exchange=place.topology.queue,
-                pace=Pace(None),
-                verdicts=Verdicts(),
+                rate_limiter=RateLimiter(None),
+                replay_outcomes=ReplayOutcomes(),
                 stop=stop,
             )
-            desk = Desk(link, place.topology, lambda: None)
-            end = await replay.from_queue(desk, Choice(categories=frozenset({"none"})), limit=None)
+            queue_session = QueueSession(connection, place.topology, lambda: None)
+            end = await replay.from_queue(queue_session, Filters(categories=frozenset({"none"})), limit=None)
             return end, replay.seen, replay.sent
 
     assert ("stopped", 1, 0) == asyncio.run(run())

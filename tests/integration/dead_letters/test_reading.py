@@ -5,20 +5,20 @@ import asyncio
 import pika
 import pytest
 
-from handler.broker.link import Tls, connect
+from handler.broker.connection import Tls, connect
 from handler.broker.topology import Queue
 from handler.dead_letters import reading as reading_module
-from handler.dead_letters.choice import Choice
-from handler.dead_letters.desk import Desk, chosen
+from handler.dead_letters.batch import Batch
+from handler.dead_letters.filters import Filters
+from handler.dead_letters.queue_session import QueueSession, selected
 from handler.dead_letters.reading import NoQueue, check_queue
-from handler.dead_letters.window import Window
 from tests.integration.dead_letters.place import Place, Raw, dead_headers, event
 
 COUNT = 650  # three windows: 100, 400 and a part of the next
 pytestmark = pytest.mark.broker
 
 
-def letters(count: int) -> list[Raw]:
+def dead_letters(count: int) -> list[Raw]:
     """Dead letters for three reasons."""
     return [(event(n), dead_headers(n, ("quota", "denied", "malformed")[n % 3])) for n in range(count)]
 
@@ -34,46 +34,46 @@ def unmarked(found: list[Raw]) -> list[Raw]:
 async def read(place: Place, count: int) -> list[str]:
     """Look at the first few, and return their event ids."""
     async with (
-        await connect([place.url], Tls()) as link,
-        Desk(link, place.topology, lambda: None).open() as found,
+        await connect([place.url], Tls()) as connection,
+        QueueSession(connection, place.topology, lambda: None).open() as found,
     ):
-        return [held.letter.event_id async for held in chosen(found, Choice(), limit=count)]
+        return [held.dead_letter.event_id async for held in selected(found, Filters(), limit=count)]
 
 
 @pytest.mark.parametrize("looked_at", [0, 1, 100, 350, COUNT])
 def test_what_was_looked_at_is_where_it_was(place: Place, looked_at: int) -> None:
     """In order, with body and headers as they were, however far the look went."""
-    place.dead_letter(letters(COUNT))
+    place.dead_letter(dead_letters(COUNT))
 
     seen = asyncio.run(read(place, looked_at))
 
     assert [f"event-{number}" for number in range(looked_at)] == seen
-    assert letters(COUNT) == unmarked(place.take(place.topology.dead))
+    assert dead_letters(COUNT) == unmarked(place.take(place.topology.dead))
 
 
 def test_looking_again_and_again_loses_nothing(place: Place) -> None:
     """More often than the 20 times after which RabbitMQ 4 drops by default."""
-    place.dead_letter(letters(10))
+    place.dead_letter(dead_letters(10))
 
     for _ in range(25):
         asyncio.run(read(place, 10))
 
-    assert letters(10) == unmarked(place.take(place.topology.dead))
+    assert dead_letters(10) == unmarked(place.take(place.topology.dead))
 
 
 def test_memory_holds_windows_of_a_bounded_size(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The larger the bodies, the fewer of them are taken at once."""
-    monkeypatch.setattr(reading_module, "FIRST_WINDOW", 2)
-    monkeypatch.setattr(reading_module, "WINDOW_BYTES", 4_000)
+    monkeypatch.setattr(reading_module, "FIRST_BATCH", 2)
+    monkeypatch.setattr(reading_module, "BATCH_BYTES", 4_000)
     place.dead_letter([(b"x" * 1_000, {}) for _ in range(20)])
     sizes: list[int] = []
-    fill = Window.fill
+    fill = Batch.fill
 
-    async def noted(self: Window, wanted: int) -> bool:
+    async def noted(self: Batch, wanted: int) -> bool:
         sizes.append(wanted)
         return await fill(self, wanted)
 
-    monkeypatch.setattr(Window, "fill", noted)
+    monkeypatch.setattr(Batch, "fill", noted)
     asyncio.run(read(place, 20))
 
     assert [2, 4, 4, 4, 4, 2] == sizes
@@ -81,7 +81,7 @@ def test_memory_holds_windows_of_a_bounded_size(place: Place, monkeypatch: pytes
 
 def test_list_counts_and_shows_what_the_filters_choose(place: Place) -> None:
     """By category, and by the time of death."""
-    place.dead_letter(letters(30))
+    place.dead_letter(dead_letters(30))
 
     found = place.json("list", "--category", "quota", "--since", "2026-11-20T00:00:15")
 
@@ -119,8 +119,8 @@ def test_a_queue_with_a_delivery_limit_of_its_own_is_not_read(place: Place) -> N
     name = f"{place.topology.queue}.wait.1s"  # any queue that was declared otherwise
 
     async def check() -> None:
-        async with await connect([place.url], Tls()) as link:
-            await check_queue(link, Queue(name, place.topology.dead_queue.arguments))
+        async with await connect([place.url], Tls()) as connection:
+            await check_queue(connection, Queue(name, place.topology.dead_queue.arguments))
 
     with pytest.raises(NoQueue, match="could lose messages"):
         asyncio.run(check())
@@ -138,20 +138,20 @@ def test_a_missing_queue_is_said_and_not_made(place: Place) -> None:
 
 def test_a_second_operator_waits_for_the_first(place: Place) -> None:
     """Who reads has all in hand; the other would see none, and so waits for the turn."""
-    place.dead_letter(letters(5))
+    place.dead_letter(dead_letters(5))
 
     async def both() -> list[str]:
         waits = asyncio.Event()
         async with await connect([place.url], Tls()) as one, await connect([place.url], Tls()) as two:
-            async with Desk(one, place.topology, lambda: None).open() as found:
-                _ = [held async for held in chosen(found, Choice())]
-                second = asyncio.create_task(_all(Desk(two, place.topology, waits.set)))
+            async with QueueSession(one, place.topology, lambda: None).open() as found:
+                _ = [held async for held in selected(found, Filters())]
+                second = asyncio.create_task(_all(QueueSession(two, place.topology, waits.set)))
                 await waits.wait()
             return await second
 
     assert [f"event-{number}" for number in range(5)] == asyncio.run(both())
 
 
-async def _all(desk: Desk) -> list[str]:
-    async with desk.open() as found:
-        return [held.letter.event_id async for held in chosen(found, Choice())]
+async def _all(queue_session: QueueSession) -> list[str]:
+    async with queue_session.open() as found:
+        return [held.dead_letter.event_id async for held in selected(found, Filters())]

@@ -23,7 +23,7 @@ def user_place(own_broker: RabbitProcess, tmp_path: Path, monkeypatch: pytest.Mo
     own_broker.ctl("set_permissions", "ordinary", f"^{QUEUE}", f"^({QUEUE}.*|amq\\.default)$", f"^{QUEUE}")
     url = own_broker.url.replace("guest:guest", "ordinary:password")
     topology = Topology(
-        queue=QUEUE, snapshot_exchange=f"{QUEUE}.in", result_exchange=f"{QUEUE}.out", ladder=(1, 2)
+        queue=QUEUE, snapshot_exchange=f"{QUEUE}.in", result_exchange=f"{QUEUE}.out", delays=(1, 2)
     )
     asyncio.run(declared(url, topology))
     return Place(url, topology, tmp_path)

@@ -31,7 +31,7 @@ def emulator(place: Place) -> Iterator[Emulator]:
         yield emulator
 
 
-def dead_letter(place: Place, count: int) -> None:
+def fill(place: Place, count: int) -> None:
     """Put so many dead letters there."""
     place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
 
@@ -48,7 +48,7 @@ def backups_per_snapshot(emulator: Emulator) -> Counter[Any]:
 
 def rounds(place: Place, emulator: Emulator, count: int) -> None:
     """Let so many die and be sent back again and again, and then have their backups."""
-    dead_letter(place, count)
+    fill(place, count)
     emulator.set_faults([BUSY])
     deaths: list[set[str]] = []
 
@@ -67,7 +67,7 @@ def rounds(place: Place, emulator: Emulator, count: int) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_none_is_dropped_in_three_rounds_of_ladder_dead_letters_and_replay(
+def test_none_is_dropped_in_three_rounds_of_waits_dead_letters_and_replay(
     place: Place, emulator: Emulator
 ) -> None:
     """T17: the broker's cycle detection sees nothing of it, and each death is a new one."""
@@ -85,25 +85,25 @@ def test_none_is_dropped_in_three_rounds_of_ten_waits_each(place: Place, emulato
 
 def test_show_tells_what_the_ledger_and_the_api_know(place: Place, emulator: Emulator) -> None:
     """Body and headers as they lie there; and that this snapshot has its backup by now."""
-    dead_letter(place, 1)
+    fill(place, 1)
     with place.worker():
         place.json("replay", "--yes")
         place.until(lambda: len(emulator.backups()) == 1)
-    dead_letter(place, 1)
-    (letter,) = place.json("list")["messages"]
+    fill(place, 1)
+    (listed,) = place.json("list")["messages"]
 
-    shown = place.json("show", letter["id"])
-    text = place.run("show", letter["id"])
+    shown = place.json("show", listed["id"])
+    text = place.run("show", listed["id"])
 
     assert (json.loads(event(0)), "quota") == (shown["body"], shown["headers"]["dl-category"])
     assert datetime.fromisoformat(shown["ledger"]["made_at"]) <= datetime.now(UTC)
     assert [shown["ledger"]["backup"]["id"]] == [backup["id"] for backup in shown["api"]["backups"]]
-    assert f"replay --id {letter['id']}" in text.stdout
+    assert f"replay --id {listed['id']}" in text.stdout
 
 
 def test_what_has_its_backup_is_told_again_without_a_call(place: Place, emulator: Emulator) -> None:
     """Sent back beside a running worker, from the queue and then from a file: one call, one backup each."""
-    dead_letter(place, 5)
+    fill(place, 5)
     place.json("export", "--out", "kept.jsonl")
     with place.channel() as channel, place.worker():
         channel.queue_declare("", exclusive=True)
@@ -122,7 +122,7 @@ def test_what_has_its_backup_is_told_again_without_a_call(place: Place, emulator
 
 def test_failures_stop_the_rest(place: Place, emulator: Emulator) -> None:
     """When what was sent back dies again for the same reason, the others stay where they are."""
-    dead_letter(place, 200)
+    fill(place, 200)
     emulator.set_faults([FORBIDDEN])
 
     with place.worker():

@@ -15,10 +15,10 @@ def look(monkeypatch: pytest.MonkeyPatch, **changed: str) -> Report:
     return run()
 
 
-@pytest.mark.parametrize("ladder", ["nonsense", "30,5", "0,5", "5,99999999"])
-def test_a_wait_ladder_that_is_none(monkeypatch: pytest.MonkeyPatch, ladder: str) -> None:
+@pytest.mark.parametrize("delays", ["nonsense", "30,5", "0,5", "5,99999999"])
+def test_a_wait_ladder_that_is_none(monkeypatch: pytest.MonkeyPatch, delays: str) -> None:
     """It must grow, and RabbitMQ knows no longer wait than 32 bits of milliseconds."""
-    report = look(monkeypatch, WAIT_LADDER=ladder)
+    report = look(monkeypatch, WAIT_LADDER=delays)
 
     report.one("settings", "bad", "WAIT_LADDER")
     assert 2 == report.exit

@@ -37,8 +37,10 @@ def handle(world: World, *messages: Message) -> list[str]:
 
 def failure(world: World) -> Any:
     """The ``error`` of the one failure that was told."""
-    [told] = {each.id: each.data for each in world.outcomes if isinstance(each.data, BackupFailed)}.values()
-    return told.error
+    [published] = {
+        each.id: each.data for each in world.outcomes if isinstance(each.data, BackupFailed)
+    }.values()
+    return published.error
 
 
 def waits(world: World) -> list[str | None]:

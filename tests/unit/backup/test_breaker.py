@@ -166,8 +166,8 @@ def test_a_clock_set_back_makes_no_negative_pause(breaker: CircuitBreaker, clock
 
 def test_who_listens_hears_of_each_change(clock: Clock) -> None:
     """Paused, the first good answer, and all again; each once, with the reason and how long it was."""
-    told: list[BreakerChange] = []
-    breaker = CircuitBreaker(4, clock, doubt_pause=DOUBT_PAUSE, notify=told.append)
+    published: list[BreakerChange] = []
+    breaker = CircuitBreaker(4, clock, doubt_pause=DOUBT_PAUSE, notify=published.append)
     breaker.record_failure(OUTAGE)
     breaker.record_failure(OUTAGE)
     clock.advance(FIRST_PAUSE)
@@ -177,7 +177,7 @@ def test_who_listens_hears_of_each_change(clock: Clock) -> None:
         BreakerChange("open", "unavailable", "503 down", FIRST_PAUSE),
         BreakerChange("half_open", "unavailable", "", FIRST_PAUSE),
         BreakerChange("closed", "unavailable", "", FIRST_PAUSE),
-    ] == told
+    ] == published
 
 
 def test_a_circuit_breaker_for_one_closes_too(clock: Clock) -> None:

@@ -14,7 +14,7 @@ from handler.backup.policy import (
 from handler.errors import ApiError
 
 C = Category
-LIMITS = Limits(ladder=(5, 30, 120, 600), max_attempts=3, max_age=1000.0, settle_time=30.0)
+LIMITS = Limits(delays=(5, 30, 120, 600), max_attempts=3, max_age=1000.0, settle_time=30.0)
 
 
 def _decide(
@@ -142,7 +142,7 @@ def test_sending_again_wants_several_lookups_and_time(lookups: int, seconds: flo
 
 def test_the_last_rung_serves_all_waits_beyond() -> None:
     """The ladder has no end to fall off."""
-    assert [5, 600, 600] == [LIMITS.rung(step) for step in (-1, 3, 99)]
+    assert [5, 600, 600] == [LIMITS.delay(step) for step in (-1, 3, 99)]
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_watching_adapts_to_the_size(age: float, size_gb: int | None, seconds: f
 
 def test_one_rung_is_a_ladder() -> None:
     """A ladder may be as short as one."""
-    assert 7 == LIMITS._replace(ladder=(7,)).rung(5)
+    assert 7 == LIMITS._replace(delays=(7,)).delay(5)

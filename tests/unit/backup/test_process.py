@@ -128,7 +128,7 @@ def test_a_redelivery_of_what_failed_tells_the_same() -> None:
     world = World()
     world.api.fail("create", ApiError(Category.REFUSED, "no", status=400))
     handle(world, *copies(message(1), 2))
-    assert ["backup.failed"] * 2 == list(world.told())
+    assert ["backup.failed"] * 2 == list(world.published())
     assert 1 == len({outcome.id for outcome in world.outcomes})
 
 
@@ -326,7 +326,7 @@ def test_a_trace_waits_until_its_snapshot_is_complete() -> None:
         world.api.snapshots[snapshot.id] = snapshot._replace(status="available")
         await world.until_quiet()
         assert ["check"] == waits(world)
-        assert MADE == list(world.told())
+        assert MADE == list(world.published())
 
     run(body)
 

@@ -42,7 +42,7 @@ def test_a_clock_that_is_set_in_between_makes_no_second_call(jump: float) -> Non
         await world.deliver()
         world.clock.advance(jump)
         await world.until_quiet()
-        assert MADE == list(world.told())
+        assert MADE == list(world.published())
         assert 1 == len(world.api.backups)
 
     run(body)
@@ -119,7 +119,7 @@ class _BuggyBroker(MemoryBroker):
 def test_the_last_resort_dead_letters_the_raw_body() -> None:
     """Its headers are the reason alone, since those of the message may be what is wrong."""
     world = World()
-    world.broker = _BuggyBroker(world.steady, MESSAGE_SETTINGS.limits.ladder)
+    world.broker = _BuggyBroker(world.steady, MESSAGE_SETTINGS.limits.delays)
     world.start()
     handle(world, Message(b"{", None, {"own": 1}))
     [dead] = world.broker.dead
@@ -129,7 +129,7 @@ def test_the_last_resort_dead_letters_the_raw_body() -> None:
         dead.reason["dl-source-queue"],
     )
     assert ["failed"] == [each.kind for each in world.handled]
-    assert ["backup.failed"] == list(world.told())
+    assert ["backup.failed"] == list(world.published())
 
 
 def test_a_message_that_cannot_be_delayed_ends_as_failed() -> None:
@@ -141,7 +141,7 @@ def test_a_message_that_cannot_be_delayed_ends_as_failed() -> None:
 
     world = World()
     world.api.fail("create", ApiError(Category.UNAVAILABLE, "down", status=503))
-    world.broker = Buggy(world.steady, MESSAGE_SETTINGS.limits.ladder)
+    world.broker = Buggy(world.steady, MESSAGE_SETTINGS.limits.delays)
     world.start()
     assert ["backup.failed"] == handle(world, message(1))
     assert "bug" == failure(world).code

@@ -72,7 +72,7 @@ def test_a_doubt_outlives_a_ledger_that_forgets() -> None:
         await world.until_quiet()
 
     run(story)
-    assert MADE == world.told()
+    assert MADE == world.published()
     assert 1 == len(world.api.backups)
 
 
@@ -143,7 +143,7 @@ def test_a_replay_after_an_error_makes_a_second_backup_once() -> None:
 
     run(body)
     assert 2 == len(world.api.backups)
-    assert "backup.completed" == world.told()[-1]
+    assert "backup.completed" == world.published()[-1]
 
 
 def test_a_replay_after_success_makes_none() -> None:
@@ -196,7 +196,7 @@ def test_a_replay_of_a_backup_that_seemed_gone_makes_no_second_one() -> None:
 
     run(body)
     assert 1 == len(world.api.backups)
-    assert "backup.completed" == world.told()[-1]
+    assert "backup.completed" == world.published()[-1]
 
 
 def test_a_backup_that_is_being_deleted_is_watched_until_it_is_gone() -> None:
@@ -210,7 +210,7 @@ def test_a_backup_that_is_being_deleted_is_watched_until_it_is_gone() -> None:
             await world.deliver()
             world.advance(60.0)
             world.broker.expire()
-        assert ["backup.accepted"] == list(world.told())
+        assert ["backup.accepted"] == list(world.published())
 
     run(body)
 
@@ -240,7 +240,7 @@ def test_an_unremembered_watch_goes_on_from_the_message() -> None:
         await world.deliver()
         await world.restart()
         await world.until_quiet()
-        assert MADE == list(world.told())
+        assert MADE == list(world.published())
         assert (1, 1) == (world.api.calls["create"], world.api.calls["find"])
 
     run(body)
@@ -275,7 +275,7 @@ def test_an_outcome_that_nobody_is_bound_for_is_told_later() -> None:
         world.broker.bound = True
         await world.until_quiet()
         assert ["publish"] == waits(world)
-        assert MADE == list(world.told())
+        assert MADE == list(world.published())
         assert 1 == world.api.calls["create"]
 
     run(body)

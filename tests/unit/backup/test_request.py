@@ -33,13 +33,13 @@ def snapshot(name: str | None = None, backup: dict[str, object] | None = None) -
 @given(name=NAMES, snapshot_id=st.uuids().map(str))
 def test_whatever_a_snapshot_is_called_its_backups_name_is_valid(name: str | None, snapshot_id: str) -> None:
     """At most 64 characters of the page's alphabet, never starting with auto, and the id whole at the end."""
-    told = SnapshotCompleted(volume_id=VOLUME, snapshot_id=snapshot_id, snapshot_name=name)
+    published = SnapshotCompleted(volume_id=VOLUME, snapshot_id=snapshot_id, snapshot_name=name)
 
-    request = backup_request(told)
+    request = backup_request(published)
 
     assert PAGE_NAME.fullmatch(request.name)
     assert request.name.endswith(f"-{snapshot_id}")
-    assert request.body() == backup_request(told).body()
+    assert request.body() == backup_request(published).body()
 
 
 @pytest.mark.parametrize(

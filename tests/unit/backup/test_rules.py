@@ -107,7 +107,7 @@ def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() ->
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "published"),
     [
         ("[[rule]]\nskip = 'x'\n\n[[rule]]\nset = { name = 'auto-x' }\n", "rule at line 4: set"),
         ("[[rule]]\nset = { nmae = 'x' }\n", "rule at line 1: set.nmae: "),
@@ -119,7 +119,7 @@ def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() ->
         ("[[rule]]\nset = { description = '<b>' }\n", "rule at line 1: set"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, published: str) -> None:
     """What is wrong with the rules is said at start, with the place."""
     file = tmp_path / "rules.toml"
     file.write_text(text)
@@ -127,7 +127,7 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, told: str
     with pytest.raises(SettingsError, match="RULES_FILE") as raised:
         load_rules(file)
 
-    assert told in str(raised.value)
+    assert published in str(raised.value)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

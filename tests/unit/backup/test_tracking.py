@@ -17,7 +17,7 @@ MOST_LOOKS = 40
 SIZES = st.integers(1, 10_000) | st.none()
 
 
-def rung(seconds: float) -> int:
+def delay(seconds: float) -> int:
     """The seconds that a wait really takes."""
     return int(TOPOLOGY.wait_queue(seconds).rpartition(".")[2].removesuffix("s"))
 
@@ -26,7 +26,7 @@ def lookups(size_gb: int | None) -> Iterator[int]:
     """The ages at which a backup is looked at that never ends; the last one is after the deadline."""
     age = 0
     while age <= DEADLINE:
-        age += rung(tracking_delay(age=age, size_gb=size_gb))
+        age += delay(tracking_delay(age=age, size_gb=size_gb))
         yield age
 
 
@@ -41,4 +41,4 @@ def test_the_end_is_seen_within_the_rung_that_the_policy_asked_for(size_gb: int 
     """A tenth of what is expected or a quarter of the time it took, rounded up to a rung of the ladder."""
     seen = next(age for age in lookups(size_gb) if age >= end)
 
-    assert seen - end <= rung(tracking_delay(age=end, size_gb=size_gb))
+    assert seen - end <= delay(tracking_delay(age=end, size_gb=size_gb))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.broker.link import Channel
+from handler.broker.connection import Channel
 
 
 def test_a_call_that_is_answered_and_cancelled_at_once_is_cancelled() -> None:

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pika
 
+from handler.broker.connection import Channel
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.link import Channel
 
 
 def test_short_strings_that_are_no_text_become_text() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from events.message import Message
 from handler.dead_letters.archive import Archive, ArchiveError, Kept, from_line, to_line
-from handler.dead_letters.letter import Letter
+from handler.dead_letters.dead_letter import DeadLetter
 from tests.unit.dead_letters.samples import BROKERS, DATA, ours
 
 
@@ -16,27 +16,27 @@ from tests.unit.dead_letters.samples import BROKERS, DATA, ours
 )
 def test_a_letter_comes_out_as_it_went_in(message: Message) -> None:
     """Body, headers and identity, whoever buried it."""
-    letter = Letter(message)
+    dead_letter = DeadLetter(message)
 
-    assert letter == from_line(to_line(letter))
+    assert dead_letter == from_line(to_line(dead_letter))
 
 
 def test_a_line_is_a_line() -> None:
     """Whatever is in the body."""
-    assert "\n" not in to_line(Letter(Message("a\nb\u2028c".encode())))
+    assert "\n" not in to_line(DeadLetter(Message("a\nb\u2028c".encode())))
 
 
 def test_a_file_gives_its_letters_and_how_many_there_are(tmp_path: Path) -> None:
     """The number is known before they are read."""
     with Archive(tmp_path / "a.jsonl") as archive:
-        archive.add(Letter(ours()))
-        archive.add(Letter(ours(event_id="event-2")))
+        archive.add(DeadLetter(ours()))
+        archive.add(DeadLetter(ours(event_id="event-2")))
         archive.save()
 
     kept = Kept(tmp_path / "a.jsonl")
 
     assert 2 == kept.total
-    assert ["event-1", "event-2"] == [letter.event_id for letter in kept]
+    assert ["event-1", "event-2"] == [dead_letter.event_id for dead_letter in kept]
 
 
 def test_a_file_is_its_owners_only(tmp_path: Path) -> None:

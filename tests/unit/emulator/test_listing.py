@@ -37,7 +37,11 @@ def test_following_the_links_gives_each_backup_once_newest_first(query: str, exp
         body = world.call("GET", path).json()
         seen += [backup["id"] for backup in body["backups"]]
         path = next(
-            (f"{BACKUPS}?{urlsplit(link['href']).query}" for link in body.get("backups_links", [])), ""
+            (
+                f"{BACKUPS}?{urlsplit(connection['href']).query}"
+                for connection in body.get("backups_links", [])
+            ),
+            "",
         )
     assert [*expected] == seen
 

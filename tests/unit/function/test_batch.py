@@ -11,7 +11,7 @@ from handler.function.deadline import Deadline
 from handler.settings import Settings
 from tests.twins.broker import MemoryBroker
 from tests.twins.events import message
-from tests.twins.world import LADDER, LEASE, MESSAGE_SETTINGS, World
+from tests.twins.world import DELAYS, LEASE, MESSAGE_SETTINGS, World
 
 
 class _NoDeadLetters(MemoryBroker):
@@ -24,12 +24,12 @@ class _NoDeadLetters(MemoryBroker):
 def test_a_message_that_cannot_be_handled_leaves_the_others_to_their_end() -> None:
     """Nine of ten are accepted; the one is returned, so that the call fails and the platform repeats it."""
     world = World(settings=MESSAGE_SETTINGS._replace(track_backups=False))
-    world.broker = _NoDeadLetters(world.steady, MESSAGE_SETTINGS.limits.ladder)
+    world.broker = _NoDeadLetters(world.steady, MESSAGE_SETTINGS.limits.delays)
     world.start()
     bad = Message(b"{")
 
     async def body() -> None:
-        settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=LADDER)
+        settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=DELAYS)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + 60.0
         services = BatchServices(

@@ -18,7 +18,7 @@ from handler.broker.topology import Topology
 from handler.errors import LedgerUnavailable
 from handler.ledger.memory import MemoryLedger
 from handler.status.metrics import HELP, Metrics, Sources
-from handler.telemetry.counters import Figures
+from handler.telemetry.counters import Counters
 from handler.worker.worker import Worker
 from tests.twins.clock import Clock
 
@@ -27,7 +27,7 @@ NAMES = Topology("q", "snapshots", "backups", (5, 30))
 
 @dataclass
 class _Worker:
-    shift: None = None
+    session: None = None
     connections: int = 2
 
 
@@ -36,17 +36,17 @@ class Case:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.figures = Figures()
+        self.counters = Counters()
         self.breaker = CircuitBreaker(8, self.clock, doubt_pause=5.0)
         self.ledger = MemoryLedger(self.clock)
         worker = cast("Worker", _Worker())
         self.page = Metrics(
-            Sources(self.figures, self.breaker, worker, self.ledger, NAMES, lambda: 1024)
+            Sources(self.counters, self.breaker, worker, self.ledger, NAMES, lambda: 1024)
         ).page
 
     def handled(self, kind: Kind, state: State, result: Result | None = None) -> None:
         """Count a message that was handled now."""
-        self.figures.handled(Handled(kind, EventIds(), state, result, "data"), now=self.clock())
+        self.counters.handled(Handled(kind, EventIds(), state, result, "data"), now=self.clock())
 
     def values(self, name: str) -> dict[tuple[str, ...], float]:
         """The samples of a name, by the values of their labels; zeros left out."""
@@ -123,14 +123,14 @@ def test_a_backup_that_is_still_being_made_tells_its_age(case: Case) -> None:
 
 def test_waits_are_counted_by_rung(case: Case) -> None:
     """By the wait queue that they were put into, named by its seconds."""
-    case.figures.published(Published("wait", "", "q.wait.30s", None, 9, 0.1, 1.0))
+    case.counters.published(Published("wait", "", "q.wait.30s", None, 9, 0.1, 1.0))
     assert {("30",): 1.0} == case.values("waits_total")
 
 
 def test_calls_are_counted_by_route_and_status(case: Case) -> None:
     """No answer is a status too."""
     for status in (202, 202, None):
-        case.figures.called(Call("create", "POST", "api", status, 0.02, 1.0))
+        case.counters.called(Call("create", "POST", "api", status, 0.02, 1.0))
     assert {("create", "202"): 2.0, ("create", "none"): 1.0} == case.values("api_calls_total")
     assert {("create",): 3.0} == case.values("api_call_seconds_count")
 
@@ -140,7 +140,7 @@ def test_calls_are_counted_by_route_and_status(case: Case) -> None:
 )
 def test_sign_ins_are_counted_by_result(case: Case, status: int | None, result: str) -> None:
     """Each call for a token is one."""
-    case.figures.called(Call("token", "POST", "iam", status, 0.02, 1.0))
+    case.counters.called(Call("token", "POST", "iam", status, 0.02, 1.0))
     assert {(result,): 1.0} == case.values("sign_ins_total")
 
 
@@ -157,7 +157,7 @@ def test_a_pause_says_why(case: Case) -> None:
 def test_the_ledger_s_groups_are_counted_by_size(case: Case) -> None:
     """Each bucket holds the groups that are no larger."""
     for size in (1, 2, 3, 256, 300):
-        case.ledger.figures.count(size)
+        case.ledger.counters.count(size)
     buckets = case.values("ledger_group_size_bucket")
     assert [1.0, 2.0, 3.0, 4.0, 5.0] == [buckets[(le,)] for le in ("1", "2", "4", "256", "+Inf")]
     assert {(): 562.0} == case.values("ledger_group_size_sum")
@@ -165,7 +165,7 @@ def test_the_ledger_s_groups_are_counted_by_size(case: Case) -> None:
 
 def test_a_ledger_that_fails_is_out_of_reach(case: Case) -> None:
     """Until its next use succeeds."""
-    case.ledger.figures.fail()
+    case.ledger.counters.fail()
     failed = case.values("ledger_failures_total"), case.values("ledger_reachable")
 
     async def use() -> None:
@@ -187,4 +187,4 @@ def test_a_failing_store_counts_its_failures(tmp_path_factory: pytest.TempPathFa
         await ledger.aclose()
 
     asyncio.run(use())
-    assert (1, False) == (ledger.figures.failures, ledger.figures.reachable)
+    assert (1, False) == (ledger.counters.failures, ledger.counters.reachable)

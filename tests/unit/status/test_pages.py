@@ -96,7 +96,7 @@ class _Shift:
 
 @dataclass
 class _Worker:
-    shift: _Shift | None = field(default_factory=_Shift)
+    session: _Shift | None = field(default_factory=_Shift)
 
 
 class Case:
@@ -107,7 +107,7 @@ class Case:
         self.breaker = CircuitBreaker(8, self.clock, doubt_pause=5.0)
         self.worker = _Worker()
         self.ledger = MemoryLedger(self.clock)
-        self.ledger.figures.count(1)
+        self.ledger.counters.count(1)
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Ask /readyz."""
@@ -131,19 +131,19 @@ def test_a_worker_that_consumes_is_ready(case: Case) -> None:
 
 def test_without_a_connection_it_is_not_ready(case: Case) -> None:
     """And says so."""
-    case.worker.shift = None
+    case.worker.session = None
     assert (503, READY | {"ready": False, "broker": "not connected"}) == case.ask()
 
 
 def test_without_a_consumer_it_is_not_ready(case: Case) -> None:
     """The broker has ended the consumer, say."""
-    case.worker.shift = _Shift(consuming=False)
+    case.worker.session = _Shift(consuming=False)
     assert (503, READY | {"ready": False, "broker": "not consuming"}) == case.ask()
 
 
 def test_a_pause_for_the_api_is_ready(case: Case) -> None:
     """Nothing is consumed on purpose, and no restart would help."""
-    case.worker.shift = _Shift(consuming=False)
+    case.worker.session = _Shift(consuming=False)
     case.breaker.record_failure(ScopedFailure("service", "503", why="unavailable"))
     assert (200, READY | {"circuit_breaker": "open (unavailable)"}) == case.ask()
 
@@ -159,13 +159,13 @@ def test_a_refused_sign_in_is_not_ready(case: Case) -> None:
 
 def test_a_ledger_out_of_reach_is_not_ready(case: Case) -> None:
     """By its latest use; nobody is asked now."""
-    case.ledger.figures.fail()
+    case.ledger.counters.fail()
     assert (503, READY | {"ready": False, "ledger": "out of reach"}) == case.ask()
 
 
 def test_a_ledger_that_nobody_has_used_is_asked(case: Case) -> None:
     """Without messages nobody else would."""
-    case.ledger.figures.reachable = None
+    case.ledger.counters.reachable = None
 
     async def run() -> None:
         readiness = Readiness(cast("Worker", case.worker), case.breaker, case.ledger)
@@ -174,4 +174,4 @@ def test_a_ledger_that_nobody_has_used_is_asked(case: Case) -> None:
         asking.cancel()
 
     asyncio.run(run())
-    assert True is case.ledger.figures.reachable
+    assert True is case.ledger.counters.reachable

@@ -15,9 +15,9 @@ from events.outcome import Category, Failure
 from handler.backup.hooks import BreakerChange, Handled
 from handler.backup.result import Kind, Result
 from handler.telemetry.actions import ACTIONS
-from handler.telemetry.counters import Figures
+from handler.telemetry.counters import Counters
 from handler.telemetry.logs import ABOUT, JsonFormatter, TextFormatter
-from handler.telemetry.outcome_log import LINES_A_SECOND, Journal
+from handler.telemetry.outcome_log import LINES_A_SECOND, OutcomeLog
 from tests.twins.clock import Clock
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
@@ -149,78 +149,82 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def journal(clock: Clock, caplog: pytest.LogCaptureFixture) -> Journal:
+def outcome_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> OutcomeLog:
     """A journal at level INFO."""
     caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
-    return Journal(Figures(), clock)
+    return OutcomeLog(Counters(), clock)
 
 
 def _written(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [str(record.__dict__["action"]) for record in caplog.records]
 
 
-def test_while_it_is_calm_each_outcome_is_a_line(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+def test_while_it_is_calm_each_outcome_is_a_line(
+    outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
+) -> None:
     """And what only waits, or is not for us, is none."""
     for kind in ("accepted", "waiting", "ignored", "completed"):
-        journal.handled(_handled(kind))
+        outcome_log.handled(_handled(kind))
     assert ["message.accepted", "message.completed"] == _written(caplog)
 
 
 def test_when_it_is_busy_lines_are_left_out(
-    journal: Journal, clock: Clock, caplog: pytest.LogCaptureFixture
+    outcome_log: OutcomeLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """So many a second, and the next second has room again."""
     for _ in range(5 * LINES_A_SECOND):
-        journal.handled(_handled())
+        outcome_log.handled(_handled())
     busy = len(caplog.records)
     clock.advance(1.0)
-    journal.handled(_handled())
+    outcome_log.handled(_handled())
     assert (LINES_A_SECOND, LINES_A_SECOND + 1) == (busy, len(caplog.records))
 
 
-def test_a_failure_is_not_hidden_by_successes(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_not_hidden_by_successes(
+    outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
+) -> None:
     """Failures have lines of their own, as warnings."""
     for kind in ("accepted",) * 3 * LINES_A_SECOND + ("failed",):
-        journal.handled(_handled(kind))  # type: ignore[arg-type] # the literals of a product of tuples
+        outcome_log.handled(_handled(kind))  # type: ignore[arg-type] # the literals of a product of tuples
     last = caplog.records[-1]
     assert ("WARNING", "failed, dead letter: quota: full") == (last.levelname, last.message)
 
 
-def test_at_debug_every_message_is_a_line(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+def test_at_debug_every_message_is_a_line(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
     """However busy it is."""
     caplog.set_level(logging.DEBUG, "handler.telemetry.outcome_log")
     for _ in range(3 * LINES_A_SECOND):
-        journal.handled(_handled("waiting"))
-        journal.handled(_handled())
+        outcome_log.handled(_handled("waiting"))
+        outcome_log.handled(_handled())
     assert 6 * LINES_A_SECOND == len(caplog.records)
 
 
 def test_the_summary_counts_since_the_last_one(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """Events, outcomes by type and category, their rate, and how many lines were left out."""
     caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
-    figures = Figures()
-    journal = Journal(figures, clock)
+    counters = Counters()
+    outcome_log = OutcomeLog(counters, clock)
     for kind in ("accepted",) * 28 + ("failed", "failed"):
-        figures.handled(_handled(kind), now=2.0)
-        journal.handled(_handled(kind))
+        counters.handled(_handled(kind), now=2.0)
+        outcome_log.handled(_handled(kind))
     clock.advance(60.0)
-    journal.summarise(in_hand=3, breaker="closed")
+    outcome_log.summarise(in_hand=3, breaker="closed")
     last = vars(caplog.records[-1])
     assert "30 events in, 28 accepted, 2 failed quota (0.5/s), 3 in hand" == last["message"]
     assert 18 == last["lines_left_out"]
 
 
 def test_where_nothing_was_done_nothing_is_summarised(
-    journal: Journal, caplog: pytest.LogCaptureFixture
+    outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An idle worker is silent."""
-    journal.summarise(in_hand=0, breaker="closed")
+    outcome_log.summarise(in_hand=0, breaker="closed")
     assert [] == caplog.records
 
 
-def test_a_pause_is_told_with_its_reason(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pause_is_told_with_its_reason(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
     """And for how long it will be."""
-    journal.breaker_changed(BreakerChange("open", "denied", "401 no", 120.0))
+    outcome_log.breaker_changed(BreakerChange("open", "denied", "401 no", 120.0))
     last = caplog.records[-1]
     assert ("breaker.open", "denied", "nothing is fetched for 120 s: 401 no") == (
         last.__dict__["action"],

@@ -111,7 +111,7 @@ def test_the_span_is_named_and_described_by_the_conventions(traced: Traced) -> N
         "messaging.message.id": cloud_event(1)["id"],
     }
     assert expected == {key: value for key, value in (span.attributes or {}).items() if key in expected}
-    assert [PRODUCER] == [f"{link.context.span_id:016x}" for link in span.links]
+    assert [PRODUCER] == [f"{connection.context.span_id:016x}" for connection in span.links]
 
 
 def test_calls_and_publishes_are_children(traced: Traced) -> None:

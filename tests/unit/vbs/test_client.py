@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from events.outcome import AcceptedBackup, Category, Link
+from events.outcome import AcceptedBackup, BackupLink, Category
 from handler.backup.ports import Api
 from handler.vbs.client import VbsClient
 from handler.vbs.pages import PAGE_SIZE
@@ -69,9 +69,9 @@ def test_a_create_is_sent_to_the_letter(version: str) -> None:
 
 def test_the_example_of_the_page_is_accepted() -> None:
     """Id, name and links come back as they are."""
-    link = {"href": "https://volume.example.com/v2/p/backups/b", "rel": "self"}
-    server = always(202, {"backup": {"id": BACKUP, "name": "backup1", "links": [link]}})
-    expected = AcceptedBackup(id=BACKUP, name="backup1", links=(Link(**link),))
+    connection = {"href": "https://volume.example.com/v2/p/backups/b", "rel": "self"}
+    server = always(202, {"backup": {"id": BACKUP, "name": "backup1", "links": [connection]}})
+    expected = AcceptedBackup(id=BACKUP, name="backup1", links=(BackupLink(**connection),))
     assert expected == server.call(lambda api: api.create(PROJECT, REQUEST))
 
 

@@ -9,7 +9,7 @@ _CATCH_UP = 1.0
 """Seconds of delay that are made up for; more would be a burst."""
 
 
-class Pace:
+class RateLimiter:
     """Gives out turns, ``rate`` a second; None is as fast as it goes. ``clock`` is monotonic seconds."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,7 +22,7 @@ class Pace:
         """Whether nobody ever waits for a turn."""
         return not self._step
 
-    async def turn(self, stop: asyncio.Event) -> None:
+    async def acquire(self, stop: asyncio.Event) -> None:
         """Return when it is time for the next, or ``stop`` is set."""
         if not self._step:
             return

@@ -4,14 +4,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from handler.dead_letters.letter import Letter
+from handler.dead_letters.dead_letter import DeadLetter
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Filters:
     """Filters; one with several values takes any of them, an empty one takes all. Times are of the death."""
 
     ids: frozenset[str] = frozenset()
@@ -22,22 +22,22 @@ class Choice:
     since: datetime | None = None
     until: datetime | None = None
 
-    def takes(self, letter: Letter) -> bool:
+    def takes(self, dead_letter: DeadLetter) -> bool:
         """Tell whether a dead letter is meant. One without a time of death is in no span of time."""
         # Cheapest first, and nothing is read that no filter asks for: most messages are but passed over.
         return (
-            (not self.categories or letter.category in self.categories)
-            and (not self.codes or letter.code in self.codes)
-            and self._in_time(letter)
-            and (not self.projects or letter.project_id in self.projects)
-            and (not self.snapshots or letter.snapshot_id in self.snapshots)
-            and (not self.ids or letter.id in self.ids)
+            (not self.categories or dead_letter.category in self.categories)
+            and (not self.codes or dead_letter.code in self.codes)
+            and self._in_time(dead_letter)
+            and (not self.projects or dead_letter.project_id in self.projects)
+            and (not self.snapshots or dead_letter.snapshot_id in self.snapshots)
+            and (not self.ids or dead_letter.id in self.ids)
         )
 
-    def _in_time(self, letter: Letter) -> bool:
+    def _in_time(self, dead_letter: DeadLetter) -> bool:
         if self.since is None and self.until is None:
             return True
-        if (dead_at := letter.dead_at) is None:
+        if (dead_at := dead_letter.dead_at) is None:
             return False
         return (self.since is None or self.since <= dead_at) and (self.until is None or dead_at < self.until)
 

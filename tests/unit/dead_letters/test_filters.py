@@ -5,66 +5,66 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from events.message import Message
-from handler.dead_letters.choice import Choice, moment
+from handler.dead_letters.dead_letter import DeadLetter
+from handler.dead_letters.filters import Filters, moment
 from handler.dead_letters.groups import Groups
-from handler.dead_letters.letter import Letter
 from tests.unit.dead_letters.samples import DIED, PROJECT, SNAPSHOT, ours
 
-LETTER = Letter(ours())
+LETTER = DeadLetter(ours())
 SECOND = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
-    "choice",
+    "filters",
     [
-        Choice(),
-        Choice(ids=frozenset({LETTER.id})),
-        Choice(categories=frozenset({"denied", "quota"})),
-        Choice(codes=frozenset({"VolumeBackup.0061"})),
-        Choice(projects=frozenset({PROJECT})),
-        Choice(snapshots=frozenset({SNAPSHOT})),
-        Choice(since=DIED),
-        Choice(until=DIED + SECOND),
-        Choice(categories=frozenset({"quota"}), since=DIED - SECOND, until=DIED + SECOND),
+        Filters(),
+        Filters(ids=frozenset({LETTER.id})),
+        Filters(categories=frozenset({"denied", "quota"})),
+        Filters(codes=frozenset({"VolumeBackup.0061"})),
+        Filters(projects=frozenset({PROJECT})),
+        Filters(snapshots=frozenset({SNAPSHOT})),
+        Filters(since=DIED),
+        Filters(until=DIED + SECOND),
+        Filters(categories=frozenset({"quota"}), since=DIED - SECOND, until=DIED + SECOND),
     ],
 )
-def test_a_filter_takes_what_it_names(choice: Choice) -> None:
+def test_a_filter_takes_what_it_names(filters: Filters) -> None:
     """Several values are any of them, several filters all of them."""
-    assert choice.takes(LETTER)
+    assert filters.takes(LETTER)
 
 
 @pytest.mark.parametrize(
-    "choice",
+    "filters",
     [
-        Choice(ids=frozenset({"another"})),
-        Choice(categories=frozenset({"denied"})),
-        Choice(codes=frozenset({"403"})),
-        Choice(projects=frozenset({"other"})),
-        Choice(snapshots=frozenset({"other"})),
-        Choice(since=DIED + SECOND),
-        Choice(until=DIED),
-        Choice(categories=frozenset({"quota"}), projects=frozenset({"other"})),
+        Filters(ids=frozenset({"another"})),
+        Filters(categories=frozenset({"denied"})),
+        Filters(codes=frozenset({"403"})),
+        Filters(projects=frozenset({"other"})),
+        Filters(snapshots=frozenset({"other"})),
+        Filters(since=DIED + SECOND),
+        Filters(until=DIED),
+        Filters(categories=frozenset({"quota"}), projects=frozenset({"other"})),
     ],
 )
-def test_a_filter_leaves_what_it_does_not_name(choice: Choice) -> None:
+def test_a_filter_leaves_what_it_does_not_name(filters: Filters) -> None:
     """One filter that does not fit is enough."""
-    assert not choice.takes(LETTER)
+    assert not filters.takes(LETTER)
 
 
 def test_what_is_passed_over_is_read_no_further_than_the_filter_asks() -> None:
     """Of 100,000 most are: neither body nor identity are looked into."""
-    letter = Letter(ours(category="quota"))
+    dead_letter = DeadLetter(ours(category="quota"))
 
-    assert not Choice(ids=frozenset({"some"}), categories=frozenset({"denied"})).takes(letter)
-    assert {"delivered", "death"} == set(vars(letter))
+    assert not Filters(ids=frozenset({"some"}), categories=frozenset({"denied"})).takes(dead_letter)
+    assert {"delivered", "death"} == set(vars(dead_letter))
 
 
 def test_without_a_time_of_death_none_is_in_a_span_of_time() -> None:
     """Nobody should send back what only may have died in that night."""
-    undated = Letter(Message(b"{}"))
+    undated = DeadLetter(Message(b"{}"))
 
-    assert Choice().takes(undated)
-    assert not Choice(since=datetime(1970, 1, 1, tzinfo=UTC)).takes(undated)
+    assert Filters().takes(undated)
+    assert not Filters(since=datetime(1970, 1, 1, tzinfo=UTC)).takes(undated)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_groups_count_by_category_and_code_and_know_the_first_and_last_death() -
     """The largest group comes first."""
     groups = Groups()
     for message in (ours(category="denied"), ours(), ours(dead_at="2026-11-20T05:00:00+00:00")):
-        groups.add(Letter(message))
+        groups.add(DeadLetter(message))
 
     first, second = groups
 

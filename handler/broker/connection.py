@@ -120,7 +120,7 @@ class Channel:
                 call.set_exception(lost)
 
 
-class Link:
+class BrokerConnection:
     """A connection to the broker. ``closed`` holds the reason once it is gone."""
 
     def __init__(self, raw: AsyncioConnection, closed: asyncio.Future[ConnectionLost]) -> None:
@@ -181,7 +181,7 @@ class Link:
         )
 
 
-async def connect(urls: Sequence[str], tls: Tls) -> Link:
+async def connect(urls: Sequence[str], tls: Tls) -> BrokerConnection:
     """Connect to the first of ``urls`` that answers. Raises ``ConnectionLost``, without any password."""
     lost: ConnectionLost | None = None
     for url in urls:
@@ -192,7 +192,7 @@ async def connect(urls: Sequence[str], tls: Tls) -> Link:
     raise lost or ConnectionLost("AMQP_URL names no broker")
 
 
-async def _connect_one(params: pika.URLParameters) -> Link:
+async def _connect_one(params: pika.URLParameters) -> BrokerConnection:
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[None] = loop.create_future()
     closed: asyncio.Future[ConnectionLost] = loop.create_future()
@@ -222,7 +222,7 @@ async def _connect_one(params: pika.URLParameters) -> Link:
         if not (raw.is_open or raw.is_closed or raw.is_closing):
             raw.close()
             await asyncio.wait({closed}, timeout=_GIVE_UP_TIMEOUT)
-    return Link(raw, closed)
+    return BrokerConnection(raw, closed)
 
 
 def _plain(reason: object) -> str:

@@ -30,7 +30,7 @@ _MAX_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
-class Letter:
+class DeadLetter:
     """One dead letter, read only as far as it is asked for: most are but counted, or passed over.
 
     ``delivered`` is the message as the broker handed it over. Nothing here raises, whatever is in it.

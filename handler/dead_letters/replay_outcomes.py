@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from events.message import Message
+from handler.broker.connection import BrokerConnection
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.link import Link
 from handler.broker.topology import Topology
 
 AHEAD = 50
@@ -27,7 +27,7 @@ _PREFETCH = 500
 _FAILED = "backup.failed"
 
 
-class Verdicts:
+class ReplayOutcomes:
     """Counts answers to what was sent back; memory is bounded however much is sent."""
 
     def __init__(self, threshold: float | None = None) -> None:
@@ -95,9 +95,11 @@ class Verdicts:
 
 
 @asynccontextmanager
-async def listening(link: Link, topology: Topology, verdicts: Verdicts) -> AsyncIterator[None]:
+async def listening(
+    connection: BrokerConnection, topology: Topology, replay_outcomes: ReplayOutcomes
+) -> AsyncIterator[None]:
     """Let ``verdicts`` hear every outcome, through a queue that the broker removes with the connection."""
-    channel = await link.channel()
+    channel = await connection.channel()
     name = f"{topology.dead}.verdicts.{secrets.token_hex(4)}"
     await channel.call(
         channel.raw.queue_declare, queue=name, exclusive=True, arguments={"x-queue-type": "classic"}
@@ -106,7 +108,7 @@ async def listening(link: Link, topology: Topology, verdicts: Verdicts) -> Async
 
     def hear(delivery: Delivery) -> None:
         delivery.ack()
-        verdicts.hear(*_answer(delivery.message))
+        replay_outcomes.hear(*_answer(delivery.message))
 
     await Consumer(channel, name, hear, lambda: None).set_prefetch(_PREFETCH)
     try:

@@ -16,14 +16,14 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
+from handler.broker.connection import BrokerConnection, Channel
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.link import Channel, Link
 from handler.broker.topology import Queue
 
 _QUIET_SECONDS = 0.2
 
 
-class Window:
+class Batch:
     """Messages in hand. ``arrived`` and ``bytes`` say how many have come, and how large their bodies are."""
 
     def __init__(self, channel: Channel, queue: Queue) -> None:
@@ -43,9 +43,9 @@ class Window:
         self.bytes = 0
 
     @classmethod
-    async def open(cls, link: Link, queue: Queue) -> "Window":
+    async def open(cls, connection: BrokerConnection, queue: Queue) -> "Batch":
         """Make one that is still empty. Raises ``ConnectionLost``."""
-        channel = await link.channel()
+        channel = await connection.channel()
         if queue.quorum:
             await channel.call(channel.raw.tx_select)
         return cls(channel, queue)
@@ -64,13 +64,13 @@ class Window:
             self._filled.set()
             self._stirred.set()
 
-    async def batch(self) -> Sequence[Delivery]:
+    async def arrivals(self) -> Sequence[Delivery]:
         """Return what has come since the last time, waiting for some; nothing where no more will come."""
         while not self._waiting and not self._filled.is_set():
             self._stirred.clear()
             await self._stirred.wait()
-        batch, self._waiting = self._waiting, []
-        return batch
+        arrivals, self._waiting = self._waiting, []
+        return arrivals
 
     async def take_away(self, delivery: Delivery) -> None:
         """Remove a message for good, in one go with others that leave now. Raises ``ChannelClosed``."""

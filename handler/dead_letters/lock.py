@@ -7,21 +7,23 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from handler.broker.link import Channel, ChannelClosed, Link
+from handler.broker.connection import BrokerConnection, Channel, ChannelClosed
 
 _LOCKED = 405
 _ASK_SECONDS = 0.25
 
 
 @asynccontextmanager
-async def turn(link: Link, dead: str, *, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+async def locked(
+    connection: BrokerConnection, dead: str, *, on_wait: Callable[[], None]
+) -> AsyncIterator[None]:
     """Wait until it is our turn and keep it for the block; ``on_wait`` hears once that another has it."""
-    channel = await _take(link, f"{dead}.turn")
+    channel = await _take(connection, f"{dead}.turn")
     if channel is None:
         on_wait()
     while channel is None:
         await asyncio.sleep(_ASK_SECONDS)
-        channel = await _take(link, f"{dead}.turn")
+        channel = await _take(connection, f"{dead}.turn")
     try:
         yield
     finally:
@@ -30,8 +32,8 @@ async def turn(link: Link, dead: str, *, on_wait: Callable[[], None]) -> AsyncIt
             await channel.close()
 
 
-async def _take(link: Link, name: str) -> Channel | None:
-    channel = await link.channel()
+async def _take(connection: BrokerConnection, name: str) -> Channel | None:
+    channel = await connection.channel()
     try:
         await channel.call(
             channel.raw.queue_declare, queue=name, exclusive=True, arguments={"x-queue-type": "classic"}
