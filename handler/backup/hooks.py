@@ -9,46 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple
 
 from events.errors import EventIds
-from events.message import State
-from handler.backup.result import Delay, Kind, Result
+from handler.backup.result import Result
 
 Route = Literal["create", "list", "show", "snapshot", "token"]
 PublishedKind = Literal["outcome", "wait", "dead_letter", "other"]
-
-
-class Handled(NamedTuple):
-    """How a message was handled; nothing is left to do but to acknowledge it.
-
-    ``state`` is what was known of it when it came, ``reply`` what replaces it; ``form`` the form that it came
-    in, where that could be read.
-    """
-
-    kind: Kind
-    ids: EventIds
-    state: State
-    result: Result | None = None
-    form: str | None = None
-
-    @property
-    def category(self) -> str | None:
-        """The category of a failure."""
-        return self.result.dead_letter.category.value if self.result and self.result.dead_letter else None
-
-    @property
-    def delay(self) -> Delay | None:
-        """Until when and why it waits, if it does."""
-        return self.result.delay if self.result else None
-
-    @property
-    def reason(self) -> str | None:
-        """The category of a failure, or why the message waits."""
-        return self.category or (self.delay.state.reason if self.delay else None)
-
-    @property
-    def backup_id(self) -> str | None:
-        """The backup that was made of the snapshot, as far as it is known."""
-        backup = getattr(self.result.outcome, "backup", None) if self.result else None
-        return backup.id if backup else self.state.backup_id
 
 
 class Call(NamedTuple):
@@ -93,7 +57,7 @@ class BreakerChange(NamedTuple):
     seconds: float
 
 
-Notify = Callable[[Handled], None]
+Notify = Callable[[Result], None]
 OnCall = Callable[[Call], None]
 OnPublished = Callable[[Published], None]
 OnBreakerChange = Callable[[BreakerChange], None]

@@ -1,10 +1,13 @@
-"""What replaces a message: an outcome to tell, a wait, a dead letter. Data only; ``process`` acts on it."""
+"""Results: what replaces a message, as data. ``process`` publishes it.
+
+A result is an outcome to publish, a delay, a dead letter, some of them together, or none (``ignored``).
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from events.errors import EventError, EventIds
+from events.errors import EventError, EventIds, InvalidEvent
 from events.message import Message, State, WaitReason
 from events.outcome import (
     AcceptedBackup,
@@ -18,8 +21,9 @@ from events.outcome import (
     Failure,
     OutcomeData,
 )
-from events.snapshot import SnapshotEvent
+from events.snapshot import ForeignEvent, SnapshotEvent
 from handler.backup.ports import Doubt, Finished, Granted, Key
+from handler.backup.received import Received
 from handler.backup.request import BackupRequest
 from handler.backup.selection import Selected
 from handler.errors import ApiError
@@ -29,8 +33,58 @@ Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored
 _MESSAGE_LIMIT = 1024
 
 
+class Delay(NamedTuple):
+    """A delay of the message: the state that it comes back with, and in how many seconds."""
+
+    state: State
+    seconds: float
+
+
+class Result(NamedTuple):
+    """What becomes of a message. The outcome is published first, then the delay or the dead letter.
+
+    ``state`` is what was known of the message when it was received, and ``form`` the form of its event, where
+    that could be read.
+    """
+
+    kind: Kind
+    original: Message
+    state: State
+    ids: EventIds
+    form: str | None = None
+    outcome: OutcomeData | None = None
+    delay: Delay | None = None
+    dead_letter: Failure | None = None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context of the process that handled the message last."""
+        return self.state.traceparent
+
+    @property
+    def event_id(self) -> str:
+        """The event's id, or the one derived from its bytes."""
+        return self.ids.event_id or self.original.derived_id
+
+    @property
+    def category(self) -> str | None:
+        """The category of a failure."""
+        return self.dead_letter.category.value if self.dead_letter else None
+
+    @property
+    def reason(self) -> str | None:
+        """The category of a failure, or why the message waits."""
+        return self.category or (self.delay.state.reason if self.delay else None)
+
+    @property
+    def backup_id(self) -> str | None:
+        """The backup of the snapshot, as far as it is known."""
+        backup = getattr(self.outcome, "backup", None)
+        return backup.id if backup else self.state.backup_id
+
+
 class Job(NamedTuple):
-    """A message that is for us, with what has been worked out about it."""
+    """A message that asks for a backup, with what was worked out about it."""
 
     original: Message
     state: State
@@ -39,6 +93,11 @@ class Job(NamedTuple):
     project_id: str
     request: BackupRequest
     selected: Selected
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context of the process that handled the message last, or else of the producer."""
+        return self.state.traceparent or self.event.traceparent
 
     @property
     def key(self) -> Key:
@@ -50,39 +109,27 @@ class Job(NamedTuple):
         """The event, and the replay that sent it back: each may try once more what has failed."""
         return f"{self.event.id}#{self.state.replay}" if self.state.replay else self.event.id
 
+    def result(self, kind: Kind, outcome: OutcomeData | None = None) -> Result:
+        """Return a result of this job."""
+        return Result(kind, self.original, self.state, self.ids, self.event.form, outcome)
+
     def in_doubt(self, claim: Granted) -> Granted:
-        """The claim, with the doubt that the message tells of where the ledger knows none."""
+        """Return the claim, with the doubt that the message carries where the ledger knows none."""
         if claim.doubt or self.state.doubt_since is None:
             return claim
         return claim._replace(doubt=Doubt(self.state.doubt_since, self.state.lookups, lookup_after=0.0))
 
     def without_doubt(self) -> "Job":
-        """The case after an answer that leaves no doubt."""
+        """Return the job after an answer that leaves no doubt."""
         return self._replace(state=self.state._replace(doubt_since=None, lookups=0))
 
     def without_crashes(self) -> "Job":
-        """The case after a call that this process has lived through: it is not what kills."""
+        """Return the job after a call that this process has survived: the message is no poison."""
         return self._replace(state=self.state._replace(crashes=0))
 
     def attempted(self) -> "Job":
-        """The case after one more counted try."""
+        """Return the job after one more counted attempt."""
         return self._replace(state=self.state._replace(attempts=self.state.attempts + 1))
-
-
-class Delay(NamedTuple):
-    """What is kept for later: the state to come back with, and in how many seconds."""
-
-    state: State
-    seconds: float
-
-
-class Result(NamedTuple):
-    """What replaces a message. Told first; then it waits or is buried, or that was all."""
-
-    kind: Kind
-    outcome: OutcomeData | None = None
-    delay: Delay | None = None
-    dead_letter: Failure | None = None
 
 
 class _Subject(TypedDict):
@@ -107,30 +154,49 @@ def _job_subject(job: Job) -> _Subject:
     return _subject(job.ids, event_id=job.event.id, attempts=job.state.attempts)
 
 
+def ignored(received: Received, event: ForeignEvent) -> Result:
+    """Ignore a notification of another thing: it is counted and acknowledged, without an outcome."""
+    return Result("ignored", received.original, received.state, EventIds(type=event.type), event.form)
+
+
+def rejected(received: Received, error: EventError) -> Result:
+    """Fail an event that is wrong in itself, and dead-letter the message."""
+    failure = Failure(category=Category(error.category), code=error.code, message=truncate(error.message))
+    original = received.original
+    subject = _subject(error.ids, event_id=error.ids.event_id or original.derived_id, attempts=0)
+    outcome = BackupFailed(**subject, error=failure, dead_lettered=True)
+    return Result("failed", original, received.state, error.ids, outcome=outcome, dead_letter=failure)
+
+
+def bug(error: Exception, ids: EventIds) -> InvalidEvent:
+    """Return the error of an event whose handling failed by a bug of this program."""
+    return InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup", ids)
+
+
 def look_up_later(job: Job, doubt: Doubt, seconds: float) -> Result:
-    """Come back to look for a call in doubt; the message tells of it too, where the ledger forgets."""
-    told = job.state._replace(doubt_since=doubt.since, lookups=doubt.lookups)
-    return delayed(job._replace(state=told), "lookup", seconds)
+    """Delay the next lookup of a call in doubt. The message carries the doubt, for a ledger that forgets."""
+    state = job.state._replace(doubt_since=doubt.since, lookups=doubt.lookups)
+    return delayed(job._replace(state=state), "lookup", seconds)
 
 
 def delayed(job: Job, reason: WaitReason, seconds: float) -> Result:
-    """Come back later for ``reason``; a watch that everybody's trouble interrupts stays a watch.
+    """Delay the message. One that tracks a backup goes on tracking it after a pause.
 
-    Crashes are still counted then: a deadly message waits after each death, until the dead one's claim ends.
+    Crashes stay counted: after each crash a poison message waits until the claim of the dead process ends.
     """
     if job.state.reason == "track" and reason == "pause":
         reason = "track"
     state = job.state._replace(reason=reason, waits=job.state.waits + 1)
-    return Result("waiting", delay=Delay(state, seconds))
+    return job.result("waiting")._replace(delay=Delay(state, seconds))
 
 
 def accepted(job: Job, backup: AcceptedBackup, *, found: bool) -> Result:
-    """Tell that the backup is being made."""
-    return Result("accepted", outcome=BackupAccepted(**_job_subject(job), backup=backup, found=found))
+    """Publish that the API makes the backup, or that one was found."""
+    return job.result("accepted", BackupAccepted(**_job_subject(job), backup=backup, found=found))
 
 
 def tracked(result: Result, job: Job, backup_id: str, *, accepted_at: float, seconds: float) -> Result:
-    """Add to ``reply`` that the backup's end is watched, with the next look in ``seconds``."""
+    """Add to ``result`` that the message tracks the backup; the next lookup comes after ``seconds``."""
     state = job.state._replace(
         reason="track",
         waits=job.state.waits + 1,
@@ -142,36 +208,27 @@ def tracked(result: Result, job: Job, backup_id: str, *, accepted_at: float, sec
 
 
 def completed(job: Job, backup: CompletedBackup, *, seconds: float) -> Result:
-    """Tell that the backup is available."""
-    return Result("completed", outcome=BackupCompleted(**_job_subject(job), backup=backup, seconds=seconds))
+    """Publish that the backup is available."""
+    return job.result("completed", BackupCompleted(**_job_subject(job), backup=backup, seconds=seconds))
 
 
 def failed(job: Job, failure: Failure) -> Result:
-    """Tell that it failed, and keep the message among the dead letters."""
-    data = BackupFailed(**_job_subject(job), error=failure, dead_lettered=True)
-    return Result("failed", outcome=data, dead_letter=failure)
+    """Publish the failure, and dead-letter the message."""
+    outcome = BackupFailed(**_job_subject(job), error=failure, dead_lettered=True)
+    return job.result("failed", outcome)._replace(dead_letter=failure)
 
 
 def skipped(job: Job, reason: str) -> Result:
-    """Tell that the snapshot is deliberately left alone."""
-    return Result("skipped", outcome=BackupSkipped(**_job_subject(job), reason=reason))
+    """Publish that the snapshot is deliberately not backed up."""
+    return job.result("skipped", BackupSkipped(**_job_subject(job), reason=reason))
 
 
 def finished(job: Job, end: Finished) -> Result:
-    """Tell again how it ended."""
-    told = job._replace(state=job.state._replace(attempts=end.attempts or job.state.attempts))
+    """Publish again how it ended."""
+    job = job._replace(state=job.state._replace(attempts=end.attempts or job.state.attempts))
     if end.backup:
-        return completed(told, end.backup, seconds=end.seconds)
-    return failed(told, end.failure or Failure(category=Category.BACKUP_ERROR, message="no reason was kept"))
-
-
-def rejected(error: EventError, original: Message) -> Result:
-    """Tell that the event itself is wrong, and keep it among the dead letters."""
-    failure = Failure(category=Category(error.category), code=error.code, message=truncate(error.message))
-    subject = _subject(error.ids, event_id=error.ids.event_id or original.derived_id, attempts=0)
-    return Result(
-        "failed", outcome=BackupFailed(**subject, error=failure, dead_lettered=True), dead_letter=failure
-    )
+        return completed(job, end.backup, seconds=end.seconds)
+    return failed(job, end.failure or Failure(category=Category.BACKUP_ERROR, message="no reason was kept"))
 
 
 def failure(error: ApiError, category: Category) -> Failure:
@@ -190,34 +247,33 @@ def truncate(text: str) -> str:
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 
-def dead_letter_headers(
-    reason: Failure, ids: EventIds, original: Message, state: State, *, now: float, queue: str
-) -> Mapping[str, Any]:
-    """Return the ``dl-`` headers that say why a message was buried; unknown ones are left out."""
+def dead_letter_headers(result: Result, failure: Failure, *, now: float, queue: str) -> Mapping[str, Any]:
+    """Return the ``dl-`` headers that say why a message is dead-lettered; unknown ones are left out."""
+    ids = result.ids
     headers = {
-        "dl-category": reason.category.value,
-        "dl-code": reason.code,
-        "dl-status": reason.status,
-        "dl-message": reason.message,
-        "dl-attempts": state.attempts,
-        "dl-event-id": ids.event_id or original.derived_id,
+        "dl-category": failure.category.value,
+        "dl-code": failure.code,
+        "dl-status": failure.status,
+        "dl-message": failure.message,
+        "dl-attempts": result.outcome.attempts if result.outcome else result.state.attempts,
+        "dl-event-id": result.event_id,
         "dl-project-id": ids.project_id,
         "dl-volume-id": ids.volume_id,
         "dl-snapshot-id": ids.snapshot_id,
-        "dl-first-seen": _time(state.first_seen),
+        "dl-first-seen": _time(result.state.first_seen),
         "dl-dead-at": _time(now),
         "dl-source-queue": queue,
-        "dl-dropped-headers": ", ".join(original.bad_headers)[:_MESSAGE_LIMIT] or None,
+        "dl-dropped-headers": ", ".join(result.original.bad_headers)[:_MESSAGE_LIMIT] or None,
     }
     return {key: value for key, value in headers.items() if value is not None}
 
 
-def minimal_headers(message: str, *, now: float, queue: str) -> Mapping[str, Any]:
-    """Return the ``dl-`` headers of a message of which nothing could be read."""
+def minimal_headers(error: InvalidEvent, *, now: float, queue: str) -> Mapping[str, Any]:
+    """Return the ``dl-`` headers of a message whose handling failed; nothing of the message is read."""
     return {
-        "dl-category": Category.INVALID.value,
-        "dl-code": "bug",
-        "dl-message": message,
+        "dl-category": error.category,
+        "dl-code": error.code,
+        "dl-message": error.message,
         "dl-dead-at": _time(now),
         "dl-source-queue": queue,
     }

@@ -69,7 +69,9 @@ class Tracking:
         return results.finished(job, end)
 
     def _track_on(self, job: Job, backup_id: str, accepted_at: float, seconds: float) -> Result:
-        return results.tracked(Result("waiting"), job, backup_id, accepted_at=accepted_at, seconds=seconds)
+        return results.tracked(
+            job.result("waiting"), job, backup_id, accepted_at=accepted_at, seconds=seconds
+        )
 
 
 def _end(backup: Backup, age: float, *, deadline: float) -> Finished | None:

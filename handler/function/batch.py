@@ -15,14 +15,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from events.decode import open_message
-from events.message import Message, State, WaitReason, wrap
+from events.message import Message
 from events.outcome import Outcome
 from handler.backup.breaker import CircuitBreaker
-from handler.backup.hooks import Handled
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
-from handler.backup.result import Kind
+from handler.backup.received import Received
+from handler.backup.result import Kind, Result
 from handler.errors import ConnectionLost
 from handler.function.deadline import Deadline
 from handler.settings import Settings
@@ -78,12 +77,12 @@ class Batch:
         self._deadline = deadline
         self._outbox = MarkedOutbox(services.outbox)
         self._process = services.process(self._outbox)
-        self._running: dict[asyncio.Task[Handled], Message] = {}
-        self._left: list[Message] = []
-        self._cut: list[Message] = []
+        self._running: dict[asyncio.Task[Result], Received] = {}
+        self._left: list[Received] = []
+        self._cut_off: list[Received] = []
         self.kinds: Counter[Kind] = Counter()
 
-    async def run(self, messages: Iterable[Message]) -> Sequence[Message]:
+    async def run(self, messages: Iterable[Received]) -> Sequence[Received]:
         """Handle the messages; return those that nothing replaces yet, since the connection was lost.
 
         Raises:
@@ -100,10 +99,10 @@ class Batch:
         finally:
             await self._cancel(self._running)
         if self._lost.done():
-            return [*self._left, *self._cut, *todo]
+            return [*self._left, *self._cut_off, *todo]
         await asyncio.gather(
-            *(self._put_aside(message, "lookup") for message in self._cut),
-            *(self._put_aside(message, "pause") for message in todo),
+            *(self._park_cut_off(received) for received in self._cut_off),
+            *(self._park(received.parked(), self._settings.wait_ladder[0]) for received in todo),
         )
         return self._left
 
@@ -111,11 +110,11 @@ class Batch:
         return self._lost.done() or time.monotonic() >= self._deadline.soft
 
     def _room(self) -> int:
-        """How many may be in hand; while ionsuming pauses the process only puts them aside."""
+        """How many may be in hand; while the circuit breaker is open, messages are only delayed."""
         return self._settings.concurrency if self._breaker.pause_left() else self._breaker.limit
 
-    def _start(self, message: Message) -> None:
-        self._running[asyncio.create_task(self._process.handle(message))] = message
+    def _start(self, received: Received) -> None:
+        self._running[asyncio.create_task(self._process.handle(received))] = received
 
     async def _progress(self, *, until: float) -> None:
         """Wait until one is done, the connection is lost, or time is up."""
@@ -125,18 +124,18 @@ class Batch:
         for task in [task for task in self._running if task in done]:
             self._settle(task)
 
-    def _settle(self, task: asyncio.Task[Handled]) -> None:
+    def _settle(self, task: asyncio.Task[Result]) -> None:
         """Note how a message ended that was in hand."""
-        message = self._running.pop(task)
+        received = self._running.pop(task)
         if task.cancelled():
-            self._cut.append(message)
+            self._cut_off.append(received)
         elif isinstance(error := task.exception(), ConnectionLost):
             log.info("to be handled again: %s", error, extra={"action": "message.left"})
-            self._left.append(message)
+            self._left.append(received)
         elif isinstance(error, Exception):
             # Raised here it would cancel the others.
             log.error("a bug: please report it", exc_info=error, extra={"action": "message.bug"})
-            self._left.append(message)
+            self._left.append(received)
         else:
             self.kinds[task.result().kind] += 1
 
@@ -150,24 +149,17 @@ class Batch:
         for task in list(self._running):
             self._settle(task)
 
-    async def _cancel(self, tasks: Iterable[asyncio.Task[Handled]]) -> None:
+    async def _cancel(self, tasks: Iterable[asyncio.Task[Result]]) -> None:
         tasks = list(tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _put_aside(self, message: Message, reason: WaitReason) -> None:
-        """Hand a message over as it is; one that was cut off comes back when its claim has ended."""
-        original, state = open_message(message, now=self._clock())
-        settings = self._settings
-        seconds: float = settings.wait_ladder[0]
-        if reason == "lookup":
-            seconds = settings.lease_seconds
-            state = state._replace(doubt_since=self._clock(), lookups=0)
-        kept = "track" if state.reason == "track" else reason
-        await self._wait(original, state._replace(reason=kept, waits=state.waits + 1), seconds)
-        self.kinds["waiting"] += 1
+    async def _park_cut_off(self, received: Received) -> None:
+        """Park a message whose handling was cut off until its claim has ended."""
+        body = received.in_doubt(self._clock()).parked("lookup")
+        await self._park(body, self._settings.lease_seconds)
 
-    async def _wait(self, original: Message, state: State, seconds: float) -> None:
-        body = wrap(original, state, event_id=original.derived_id)
+    async def _park(self, body: bytes, seconds: float) -> None:
         await self._outbox.delay(body, seconds=seconds)
+        self.kinds["waiting"] += 1

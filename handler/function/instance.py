@@ -7,14 +7,15 @@ firewall forgets the connection; it is asked before each use, and made anew wher
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from events.decode import unpack
-from events.message import Message
 from handler.backup.ports import Ledger, Outbox
+from handler.backup.received import Received, receive
 from handler.backup.result import Kind
 from handler.bootstrap import Parts, open_connection, parts
 from handler.broker.connection import BrokerConnection
@@ -43,11 +44,11 @@ def new_instance(context: Any) -> "Instance":
     return Instance(settings)
 
 
-def messages_of(event: object) -> list[Message]:
+def messages_of(event: object, *, now: float) -> list[Received]:
     """Take a call apart; a timer's tick only keeps the instance warm. Never raises."""
     if isinstance(event, dict) and event.get("trigger_type") == "TIMER":
         return []
-    return unpack(event)
+    return [receive(message, now=now) for message in unpack(event)]
 
 
 class Instance:
@@ -75,7 +76,7 @@ class Instance:
             BrokerError: the broker is out of reach, so that some messages are neither done nor put aside.
 
         """
-        messages = messages_of(event)
+        messages = messages_of(event, now=time.time())
         self._context = context
         try:
             kinds = self._runner.run(self._within(messages, deadline))
@@ -95,14 +96,14 @@ class Instance:
             await self._publishing.connection.close()
         await self._resources.aclose()
 
-    async def _within(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
+    async def _within(self, messages: Sequence[Received], deadline: Deadline) -> Counter[Kind]:
         try:
             async with asyncio.timeout_at(deadline.hard), _renewed(self._parts.ledger, self._settings):
                 return await self._handle(messages, deadline)
         except TimeoutError:
             raise BrokerError("the broker has not confirmed everything in time") from None
 
-    async def _handle(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
+    async def _handle(self, messages: Sequence[Received], deadline: Deadline) -> Counter[Kind]:
         kinds: Counter[Kind] = Counter()
         left = messages
         for _ in range(_CONNECTIONS_PER_CALL):

@@ -8,7 +8,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
-from handler.backup.hooks import Call, Handled, Published
+from handler.backup.hooks import Call, Published
+from handler.backup.result import Result
 
 CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds: from an API next door to twice the default of ``VBS_TIMEOUT``."""
@@ -65,22 +66,22 @@ class Counters:
         self.unconfirmed = 0
         """Messages handed to the broker that it has not confirmed yet."""
 
-    def handled(self, handled: Handled, *, now: float) -> None:
+    def handled(self, result: Result, *, now: float) -> None:
         """Count a message; ``now`` is in seconds since the epoch."""
-        state = handled.state
+        state = result.state
         if state.waits:
             self.returned += 1
         else:
-            self.events[handled.form or "unreadable"] += 1
-        delay = handled.delay
+            self.events[result.form or "unreadable"] += 1
+        delay = result.delay
         if delay:
             self.waits[delay.state.reason] += 1
             if delay.state.reason == "track" and delay.state.backup_id == state.backup_id:
                 self.unfinished.count(max(0.0, now - (delay.state.accepted_at or now)))
-        if handled.kind == "ignored":
+        if result.kind == "ignored":
             self.ignored += 1
-        elif handled.kind != "waiting":
-            self.outcomes[f"backup.{handled.kind}", handled.category or ""] += 1
+        elif result.kind != "waiting":
+            self.outcomes[f"backup.{result.kind}", result.category or ""] += 1
             if not delay:
                 self.lives.count(max(0.0, now - state.first_seen))
 

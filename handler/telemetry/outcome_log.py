@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from handler.backup.hooks import BreakerChange, Handled
+from handler.backup.hooks import BreakerChange
+from handler.backup.result import Result
 from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
@@ -67,21 +68,21 @@ class OutcomeLog:
         self._last = _Totals(clock(), 0, Counter(), Counter())
         self._left_out = 0
 
-    def handled(self, handled: Handled) -> None:
+    def handled(self, result: Result) -> None:
         """Tell of one message, as the level and the rate allow; called while its ids are in the context."""
-        level = _LEVELS.get(handled.kind, logging.INFO)
-        if level > logging.DEBUG and not self._allowances[handled.kind == "failed"].take(self._clock()):
+        level = _LEVELS.get(result.kind, logging.INFO)
+        if level > logging.DEBUG and not self._allowances[result.kind == "failed"].take(self._clock()):
             level, self._left_out = logging.DEBUG, self._left_out + 1
         if not log.isEnabledFor(level):
             return
         extra = {
-            "action": _ACTIONS[handled.kind],
-            "backup_id": handled.backup_id,
-            "reason": handled.reason,
-            "form": handled.form,
-            "seconds": handled.delay.seconds if handled.delay else None,
+            "action": _ACTIONS[result.kind],
+            "backup_id": result.backup_id,
+            "reason": result.reason,
+            "form": result.form,
+            "seconds": result.delay.seconds if result.delay else None,
         }
-        log.log(level, "%s", _sentence(handled), extra=extra)
+        log.log(level, "%s", _sentence(result), extra=extra)
 
     def breaker_changed(self, change: BreakerChange) -> None:
         """Tell that ionsuming was paused, or goes on."""
@@ -132,10 +133,9 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what.removeprefix('backup.')}" for what, count in counts.items())
 
 
-def _sentence(handled: Handled) -> str:
-    failure = handled.result.dead_letter if handled.result else None
-    if failure:
+def _sentence(result: Result) -> str:
+    if failure := result.dead_letter:
         return f"failed, dead letter: {failure.category.value}: {failure.message}"
-    if handled.delay and handled.kind == "waiting":
-        return f"waits {handled.delay.seconds:.0f} s ({handled.reason})"
-    return handled.kind
+    if result.delay and result.kind == "waiting":
+        return f"waits {result.delay.seconds:.0f} s ({result.reason})"
+    return result.kind

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from events.errors import EventIds
-from handler.backup.hooks import BreakerChange, Call, Handled, Published
+from handler.backup.hooks import BreakerChange, Call, Published
+from handler.backup.result import Result
 from handler.errors import SettingsError
 from handler.extras import install
 from handler.telemetry.counters import Counters
@@ -37,12 +38,12 @@ class Telemetry:
         span = self._tracing.follow(ids, traceparent) if self._tracing else None
         return _Following(ids, traceparent, span)
 
-    def handled(self, handled: Handled) -> None:
+    def handled(self, result: Result) -> None:
         """Hear of a message that was handled."""
-        self.counters.handled(handled, now=time.time())
-        self.outcome_log.handled(handled)
+        self.counters.handled(result, now=time.time())
+        self.outcome_log.handled(result)
         if self._tracing:
-            self._tracing.handled(handled)
+            self._tracing.handled(result)
 
     def called(self, call: Call) -> None:
         """Hear of a call of the API."""

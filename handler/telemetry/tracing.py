@@ -36,7 +36,8 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes
 
 from events.errors import EventIds
-from handler.backup.hooks import Call, Handled, Published
+from handler.backup.hooks import Call, Published
+from handler.backup.result import Result
 from handler.errors import SettingsError
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.36.0"
@@ -72,23 +73,23 @@ class Tracing:
             span.set_attributes(_known({"messaging.message.id": ids.event_id, **_subject(ids)}))
         return _Following(span)
 
-    def handled(self, handled: Handled) -> None:
+    def handled(self, result: Result) -> None:
         """Say on the message's span what became of it."""
         span = trace.get_current_span()
         if not span.is_recording():
             return
         told = {
-            "snapshot_backup.result": handled.kind,
-            "snapshot_backup.reason": handled.reason,
-            "snapshot_backup.form": handled.form,
-            "snapshot_backup.backup_id": handled.backup_id,
-            "snapshot_backup.attempts": handled.state.attempts,
-            "snapshot_backup.waits": handled.state.waits,
-            "snapshot_backup.wait_seconds": handled.delay.seconds if handled.delay else None,
-            "error.type": handled.category,
+            "snapshot_backup.result": result.kind,
+            "snapshot_backup.reason": result.reason,
+            "snapshot_backup.form": result.form,
+            "snapshot_backup.backup_id": result.backup_id,
+            "snapshot_backup.attempts": result.state.attempts,
+            "snapshot_backup.waits": result.state.waits,
+            "snapshot_backup.wait_seconds": result.delay.seconds if result.delay else None,
+            "error.type": result.category,
         }
         span.set_attributes(_known(told))
-        if handled.category:
+        if result.category:
             span.set_status(StatusCode.ERROR)
 
     def called(self, call: Call) -> None:

@@ -1,14 +1,14 @@
-"""One connection's worth of consuming: how many messages are in hand, and which of them must be alone.
+"""A consumer session: consuming over one connection, with as many messages in hand as there may be.
 
-A message that came back from a vanished consumer (a *suspect*) may be the reason why it vanished. It is
-handled with nothing else in hand, so that its neighbours are not counted down with it toward the broker's
-delivery limit. Each connection therefore starts with a prefetch of one, until a message comes that never
-came back.
+A message that was redelivered after a crash is possible poison: it may be the reason of the crash. It is
+handled isolated, with nothing else in hand, so that no other message is redelivered with it toward the
+broker's delivery limit. Each connection therefore starts with a prefetch of one, until a message comes that
+was never redelivered.
 
 Dangers:
-- Nothing is ever given back: each return of a quorum queue counts toward the delivery limit.
-- A message in hand when the connection is lost goes on to its end; what it did is in the ledger, and the
-  redelivery tells it.
+- No message is returned with ``nack``: each return of a quorum queue counts toward the delivery limit.
+- A message in hand when the connection is lost is handled to its end. The decision is in the ledger, and the
+  redelivery publishes it.
 """
 
 import asyncio
@@ -16,13 +16,12 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from events.decode import open_message
-from events.message import Message, WaitReason, wrap
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
+from handler.backup.received import Received, receive
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.topology import Topology, declare
@@ -31,10 +30,16 @@ from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
-_WAITING_PREFIX = b'{"specversion":"1.0","type":"snapshot-backup.waiting"'
 _RETRY_CONSUME = 1.0
 _PARK_SECONDS = 1.0
 _CANCEL_SECONDS = 2.0
+
+
+class InHand(NamedTuple):
+    """A message in hand: its delivery, to acknowledge, and what was received."""
+
+    delivery: Delivery
+    received: Received
 
 
 class ConsumerSession:
@@ -58,8 +63,8 @@ class ConsumerSession:
         self._breaker = breaker
         self._counters = counters
         self._clock = clock
-        self._careful = True
-        self._suspects: deque[Delivery] = deque()
+        self._isolated = True
+        self._possible_poison: deque[InHand] = deque()
         self._in_hand: dict[asyncio.Task[None], float] = {}
         self._changed = asyncio.Event()
         self._consumer: Consumer | None = None
@@ -101,7 +106,7 @@ class ConsumerSession:
 
     async def _work(self) -> None:
         while True:
-            # Read before the limit is: a pause that ends in between would be slept through without an end.
+            # Read the pause first; if it expired between both reads, we would wait forever.
             pause = self._breaker.pause_left()
             await self._adjust()
             await self._change(seconds=pause or None)
@@ -124,11 +129,11 @@ class ConsumerSession:
         """Bring the number of messages in hand to what it should be now."""
         self._changed.clear()
         try:
-            if self._suspects:
-                await self._clear_suspects()
+            if self._possible_poison:
+                await self._handle_possible_poison()
             consumer = await self._open_consumer()
             limit = self._breaker.limit
-            await consumer.set_prefetch(min(limit, 1) if self._careful else limit)
+            await consumer.set_prefetch(min(limit, 1) if self._isolated else limit)
         except ChannelClosed as error:
             log.warning("not consuming: %s", error, extra={"action": "consume.refused"})
             self._consumer = None
@@ -164,23 +169,25 @@ class ConsumerSession:
         if self._ended:
             return
         self._counters.redelivered += delivery.redelivered
-        if _crashes(delivery.message, self._clock()) and not self._alone():
-            self._suspects.append(delivery)
+        message = InHand(delivery, receive(delivery.message, now=self._clock()))
+        if message.received.crashes and not self._alone():
+            self._possible_poison.append(message)
             self._changed.set()
             return
-        self._start(delivery)
+        self._start(message)
 
     def _alone(self) -> bool:
-        return self._careful and not self._in_hand
+        return self._isolated and not self._in_hand
 
-    def _start(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._handle(delivery))
+    def _start(self, message: InHand) -> None:
+        task = asyncio.create_task(self._handle(message))
         self._in_hand[task] = self._clock()
         task.add_done_callback(self._in_hand.pop)
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _handle(self, message: InHand) -> None:
+        delivery, received = message
         try:
-            await self._process.handle(delivery.message)
+            await self._process.handle(received)
         except ConnectionLost as error:
             log.info("left for redelivery: %s", error, extra={"action": "message.left"})
             return
@@ -189,49 +196,33 @@ class ConsumerSession:
             return
         if not self._breaker.limit:
             await self._stop_consuming()
-            self._changed.set()  # the work may sleep on without an end; now it is to end with the pause
+            self._changed.set()  # ends a wait without an end: the next one ends with the pause
         delivery.ack()
-        if self._careful and not _crashes(delivery.message, self._clock()):
-            self._careful = False
+        if self._isolated and not received.crashes:
+            self._isolated = False
             self._changed.set()
         elif self._consumer is not None and self._consumer.prefetch != self._breaker.limit:
             self._changed.set()
 
     async def _stop_consuming(self) -> None:
-        """Let no more come. Before an acknowledgement, which asks for the next: see ``consumer``."""
+        """Stop consuming before an acknowledgement, which asks for the next message: see ``consumer``."""
         with contextlib.suppress(ConnectionLost):
             if self._consumer is not None:
                 await self._consumer.set_prefetch(0)
 
-    async def _clear_suspects(self) -> None:
-        """Handle one suspect alone; the others wait in the broker meanwhile, marked as suspects."""
+    async def _handle_possible_poison(self) -> None:
+        """Handle one possible poison message isolated; park the others, with their crash counts."""
         if self._consumer is not None:
             await self._consumer.set_prefetch(0)
         await self._hands_empty()
-        first, *others = self._suspects
-        self._suspects.clear()
-        for delivery in others:
-            await self._put_aside(delivery)
-        self._careful = True
+        first, *others = self._possible_poison
+        self._possible_poison.clear()
+        for message in others:
+            await self._outbox.delay(message.received.parked(), seconds=_PARK_SECONDS)
+            message.delivery.ack()
+        self._isolated = True
         if self._consumer is not None:
-            # Or else this one takes its neighbours along, whose acknowledgements are still on their way.
+            # If this message crashes the process, acknowledgements not flushed yet would be redelivered.
             await self._consumer.settled()
         self._start(first)
         await self._hands_empty()
-
-    async def _put_aside(self, delivery: Delivery) -> None:
-        now = self._clock()
-        original, state = open_message(delivery.message, now=now)
-        reason: WaitReason = "track" if state.reason == "track" else "pause"
-        crashes = _crashes(delivery.message, now)
-        marked = state._replace(reason=reason, crashes=crashes, waits=state.waits + 1)
-        await self._outbox.delay(wrap(original, marked, event_id=original.derived_id), seconds=_PARK_SECONDS)
-        delivery.ack()
-
-
-def _crashes(message: Message, now: float) -> int:
-    """How many processes ended with this message in hand, as far as the broker and we have counted."""
-    if not message.body.startswith(_WAITING_PREFIX):
-        return message.delivery_count
-    _original, state = open_message(message, now=now)
-    return message.delivery_count + state.crashes

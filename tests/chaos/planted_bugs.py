@@ -33,8 +33,8 @@ class Bug:
 BUGS: Mapping[str, Bug] = {
     "acknowledge early": Bug(
         "handler/worker/session.py",
-        "            await self._process.handle(delivery.message)\n",
-        "            delivery.ack()\n            await self._process.handle(delivery.message)\n",
+        "            await self._process.handle(received)\n",
+        "            delivery.ack()\n            await self._process.handle(received)\n",
         "tests/chaos/test_connection.py::test_a_call_that_outlasts_the_drain_is_left_in_doubt",
     ),
     "skip the look-up": Bug(
@@ -65,10 +65,10 @@ BUGS: Mapping[str, Bug] = {
     ),
     "swallow a lost connection": Bug(
         "handler/backup/process.py",
-        "            return await self._handle_one(message)\n"
+        "            return await self._handle(received)\n"
         "        except ConnectionLost:\n            raise\n",
-        "            return await self._handle_one(message)\n        except ConnectionLost:\n"
-        '            return Handled("waiting", EventIds(), State(first_seen=0.0))\n',
+        "            return await self._handle(received)\n        except ConnectionLost:\n"
+        '            return Result("waiting", received.original, received.state, EventIds())\n',
         f"{DOUBT}::test_a_lost_connection_leaves_the_message_to_the_broker",
     ),
     "never renew a lease": Bug(
@@ -91,9 +91,9 @@ BUGS: Mapping[str, Bug] = {
     ),
     "wait before the outcome is told": Bug(
         "handler/backup/process.py",
-        "            result = await self._publish_outcome(result, state)\n",
-        "            await self._delay_or_dead_letter(opened, state, result._replace(dead_letter=None))\n"
-        "            result = await self._publish_outcome(result, state)\n",
+        "            result = await self._publish_outcome(result)\n",
+        "            await self._delay_or_dead_letter(result._replace(dead_letter=None))\n"
+        "            result = await self._publish_outcome(result)\n",
         f"{DOUBT}::test_the_outcome_is_confirmed_before_the_wait",
     ),
     "keep x-death": Bug(
@@ -104,8 +104,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "leave tokens in dead letters": Bug(
         "handler/backup/process.py",
-        "await self._outbox.dead_letter(inert(opened.original.blanked()), headers)",
-        "await self._outbox.dead_letter(inert(opened.original), headers)",
+        "await self._outbox.dead_letter(inert(result.original.blanked()), headers)",
+        "await self._outbox.dead_letter(inert(result.original), headers)",
         f"{PROCESS}::test_tokens_of_old_notifications_are_blanked_in_a_dead_letter",
     ),
     "count attempts in an outage": Bug(

@@ -34,7 +34,9 @@ class FunctionWorld(World):
         }
         while True:
             try:
-                assert [] == await self._batch().run(messages_of(json.loads(json.dumps(event))))
+                assert [] == await self._batch().run(
+                    messages_of(json.loads(json.dumps(event)), now=self.clock())
+                )
             except Crash as crash:
                 self.crashes.append(str(crash))
                 await self.restart()

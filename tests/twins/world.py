@@ -9,9 +9,10 @@ from typing import Any, Literal
 from events.message import Message
 from events.outcome import Outcome
 from handler.backup.breaker import CircuitBreaker
-from handler.backup.hooks import Handled
 from handler.backup.policy import Limits
 from handler.backup.process import Process
+from handler.backup.received import receive
+from handler.backup.result import Result
 from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
 from handler.errors import ConnectionLost
@@ -58,7 +59,7 @@ class World:
     steady: Clock = field(default_factory=Clock)
     steps: Steps = field(default_factory=Steps)
     crashes: list[str] = field(default_factory=list)
-    handled: list[Handled] = field(default_factory=list)
+    handled: list[Result] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.api = MemoryApi(self.steady)
@@ -163,7 +164,7 @@ class World:
 
     async def _handle(self, message: Message) -> bool:
         try:
-            await self.process.handle(message)
+            await self.process.handle(receive(message, now=self.clock()))
         except ConnectionLost:
             return False
         return True

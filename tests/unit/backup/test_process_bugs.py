@@ -11,6 +11,7 @@ from events.message import Message, State, wrap
 from events.outcome import Category
 from handler.backup.ports import Backup
 from handler.backup.process import Process
+from handler.backup.received import receive
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
 from tests.twins.api import CutAfter, MemoryApi
@@ -160,7 +161,7 @@ def test_a_message_is_handled_once_though_a_hook_raises() -> None:
     )
 
     async def body() -> None:
-        assert "accepted" == (await process.handle(message(1))).kind
+        assert "accepted" == (await process.handle(receive(message(1), now=world.clock()))).kind
 
     run(body)
     assert [] == world.broker.dead
@@ -311,7 +312,7 @@ def test_a_cancelled_message_keeps_its_doubt() -> None:
 
         world.api = Hanging(world.steady)
         world.start()
-        task = asyncio.create_task(world.process.handle(message(1)))
+        task = asyncio.create_task(world.process.handle(receive(message(1), now=world.clock())))
         await started.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -4,6 +4,7 @@ import pytest
 
 from events.message import Message
 from events.outcome import BackupAccepted, Category
+from handler.backup.received import receive
 from handler.backup.request import BackupRequest
 from handler.errors import ConnectionLost
 from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
@@ -304,6 +305,6 @@ def test_a_lost_connection_leaves_the_message_to_the_broker() -> None:
         world = World()
         world.broker.lost = True
         with pytest.raises(ConnectionLost):
-            await world.process.handle(message(1))
+            await world.process.handle(receive(message(1), now=world.clock()))
 
     run(body)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.message import Message
+from handler.backup.received import receive
 from handler.function.batch import Batch, BatchServices
 from handler.function.deadline import Deadline
 from handler.settings import Settings
@@ -36,7 +37,9 @@ def test_a_message_that_cannot_be_handled_leaves_the_others_to_their_end() -> No
             world.broker, lambda _outbox: world.process, world.breaker, settings, lost, world.clock
         )
         batch = Batch(services, Deadline(soft=end, hard=end))
-        assert [bad] == await batch.run([bad, *(message(number) for number in range(9))])
+        messages = [bad, *(message(number) for number in range(9))]
+        left = await batch.run([receive(each, now=world.clock()) for each in messages])
+        assert [bad] == [received.original for received in left]
         assert 9 == batch.kinds["accepted"]
 
     asyncio.run(body())

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from events.errors import EventIds
-from events.message import State
+from events.message import Message, State
 from events.outcome import Category, Failure
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
-from handler.backup.hooks import Call, Handled, Published
+from handler.backup.hooks import Call, Published
 from handler.backup.ports import Key
 from handler.backup.result import Delay, Kind, Result
 from handler.broker.topology import Topology
@@ -44,9 +44,12 @@ class Case:
             Sources(self.counters, self.breaker, worker, self.ledger, NAMES, lambda: 1024)
         ).page
 
-    def handled(self, kind: Kind, state: State, result: Result | None = None) -> None:
+    def handled(
+        self, kind: Kind, state: State, *, delay: Delay | None = None, dead_letter: Failure | None = None
+    ) -> None:
         """Count a message that was handled now."""
-        self.counters.handled(Handled(kind, EventIds(), state, result, "data"), now=self.clock())
+        result = Result(kind, Message(b""), state, EventIds(), "data", delay=delay, dead_letter=dead_letter)
+        self.counters.handled(result, now=self.clock())
 
     def values(self, name: str) -> dict[tuple[str, ...], float]:
         """The samples of a name, by the values of their labels; zeros left out."""
@@ -65,9 +68,9 @@ def case() -> Case:
     return Case()
 
 
-def _waits(case: Case, *, accepted_at: float | None = None) -> Result:
+def _waits(case: Case, *, accepted_at: float | None = None) -> Delay:
     state = State(case.clock(), "track" if accepted_at else "retry", backup_id="b", accepted_at=accepted_at)
-    return Result("waiting", delay=Delay(state, 30.0))
+    return Delay(state, 30.0)
 
 
 def test_every_metric_is_there_from_the_start(case: Case) -> None:
@@ -80,18 +83,16 @@ def test_every_metric_is_there_from_the_start(case: Case) -> None:
 
 def test_an_event_is_counted_once_however_often_it_returns(case: Case) -> None:
     """By its form; its returns are counted apart."""
-    case.handled("waiting", State(first_seen=case.clock()), _waits(case))
-    case.handled("waiting", State(first_seen=case.clock(), waits=1), _waits(case))
+    case.handled("waiting", State(first_seen=case.clock()), delay=_waits(case))
+    case.handled("waiting", State(first_seen=case.clock(), waits=1), delay=_waits(case))
     assert ({("data",): 1.0}, {(): 1.0}) == (case.values("events_total"), case.values("returned_total"))
 
 
 def test_failures_are_counted_by_category(case: Case) -> None:
     """And successes without one."""
     state = State(first_seen=case.clock())
-    case.handled(
-        "failed", state, Result("failed", dead_letter=Failure(category=Category.QUOTA, message="full"))
-    )
-    case.handled("completed", state, Result("completed"))
+    case.handled("failed", state, dead_letter=Failure(category=Category.QUOTA, message="full"))
+    case.handled("completed", state)
     assert {("quota", "backup.failed"): 1.0, ("", "backup.completed"): 1.0} == case.values("outcomes_total")
 
 
@@ -104,19 +105,19 @@ def test_what_is_not_for_us_is_no_outcome(case: Case) -> None:
 def test_a_life_is_measured_to_its_end(case: Case) -> None:
     """Accepted and watched is not the end."""
     born = case.clock()
-    case.handled("accepted", State(first_seen=born), _waits(case, accepted_at=born))
+    case.handled("accepted", State(first_seen=born), delay=_waits(case, accepted_at=born))
     case.clock.advance(250.0)
-    case.handled("completed", State(first_seen=born, waits=1), Result("completed"))
+    case.handled("completed", State(first_seen=born, waits=1))
     assert ({(): 250.0}, {(): 1.0}) == (case.values("event_seconds_sum"), case.values("event_seconds_count"))
 
 
 def test_a_backup_that_is_still_being_made_tells_its_age(case: Case) -> None:
     """At each look that finds it unfinished; the acceptance itself is no look."""
     made = case.clock()
-    case.handled("accepted", State(first_seen=made), _waits(case, accepted_at=made))
+    case.handled("accepted", State(first_seen=made), delay=_waits(case, accepted_at=made))
     case.clock.advance(20_000.0)
     looked = State(first_seen=made, reason="track", waits=1, backup_id="b", accepted_at=made)
-    case.handled("waiting", looked, _waits(case, accepted_at=made))
+    case.handled("waiting", looked, delay=_waits(case, accepted_at=made))
     buckets = case.values("unfinished_backup_seconds_bucket")
     assert ({"43200.0": 1.0, "86400.0": 1.0, "+Inf": 1.0}) == {le: n for (le,), n in buckets.items()}
 

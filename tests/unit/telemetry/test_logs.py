@@ -10,9 +10,9 @@ import pytest
 
 import handler
 from events.errors import EventIds
-from events.message import State
+from events.message import Message, State
 from events.outcome import Category, Failure
-from handler.backup.hooks import BreakerChange, Handled
+from handler.backup.hooks import BreakerChange
 from handler.backup.result import Kind, Result
 from handler.telemetry.actions import ACTIONS
 from handler.telemetry.counters import Counters
@@ -25,9 +25,9 @@ IDS = EventIds("event-1", "/tests", "snapshot.completed", "project-1", "volume-1
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def _handled(kind: Kind = "accepted") -> Handled:
+def _handled(kind: Kind = "accepted") -> Result:
     dead_letter = Failure(category=Category.QUOTA, message="full") if kind == "failed" else None
-    return Handled(kind, IDS, State(first_seen=1.0), Result(kind, dead_letter=dead_letter), "data")
+    return Result(kind, Message(b""), State(first_seen=1.0), IDS, "data", dead_letter=dead_letter)
 
 
 def _log_calls() -> Iterator[tuple[str, ast.Call, ast.Module]]:
