@@ -79,6 +79,11 @@ _CAUSES: Sequence[_Cause] = (
     ),
     # the way there
     _Cause(
+        r"through the proxy of (?:HTTPS?_PROXY|ALL_PROXY|https?_proxy|all_proxy)",
+        "the proxy made no connection",
+        "check that proxy and its login, or name the host in NO_PROXY if it is reached without one",
+    ),
+    _Cause(
         r"Name or service not known|nodename nor servname|Temporary failure in name|No address associated"
         r"|could not translate host name|Domain name not found|Could not contact DNS|failed to resolve host",
         "the host's name is not known",

@@ -47,10 +47,10 @@ async def examine(*, make: bool = False, limit: float = LIMIT_SECONDS) -> list[F
 
 _NEEDS: dict[Area, tuple[str, ...]] = {
     "broker": ("AMQP_",),
-    "api": ("VBS_", "OS_", "HUAWEICLOUD_"),
+    "api": ("VBS_", "OS_", "HUAWEICLOUD_", "_PROXY", "_proxy"),
     "ledger": ("LEDGER_",),
 }
-"""The settings, by the beginning of their names, without which an area cannot be looked at."""
+"""The settings, by a part of their names, without which an area cannot be looked at."""
 
 
 async def _within(limit: float, area: Area, checks: AsyncIterator[Finding]) -> list[Finding]:

@@ -214,7 +214,9 @@ def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:
         raise SettingsError(f"OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf, not {protocol!r}")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter()
+    from handler.telemetry.collector import session
+
+    return OTLPSpanExporter(session=session(environment))
 
 
 def _span_context(traceparent: str | None) -> SpanContext | None:

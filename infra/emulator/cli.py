@@ -1,6 +1,5 @@
 """The command: `python -m infra.emulator`, and `snapshot-backup emulator`."""
 
-import ipaddress
 import os
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from handler.commands.common import failing_plainly
 from handler.extras import needing
+from handler.loopback import is_loopback
 from infra.emulator.settings import Auth, Rules, Settings
 
 
@@ -77,9 +77,5 @@ def command(
 
 
 def _warn_beyond_loopback(host: str) -> None:
-    try:
-        inside = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        inside = host == "localhost"
-    if not inside:
+    if not is_loopback(host):
         typer.echo(f"warning: {host} is reachable from other machines; this is a test tool", err=True)

@@ -16,7 +16,8 @@ MAY_KNOW = {"events": {"events"}, "handler": {"events", "handler"}, "infra": {"e
 TIERS: Sequence[frozenset[str]] = (
     frozenset({"events"}),
     frozenset({"handler.errors"}),
-    frozenset({"handler.extras"}),
+    frozenset({"handler.extras", "handler.loopback"}),
+    frozenset({"handler.proxies"}),
     frozenset({"handler.backup", "handler.settings"}),
     frozenset({"handler.telemetry"}),
     frozenset({"handler.broker", "handler.ledger", "handler.vbs.transport"}),
@@ -44,6 +45,7 @@ DRIVERS: Mapping[str, set[str]] = {
     "pika": {"handler.broker", "handler.commands", "handler.dead_letters", "handler.doctor"},
     "prometheus_client": {"handler.status"},
     "psycopg": {"handler.ledger"},
+    "requests": {"handler.telemetry"},
     "rich": {"handler.commands", "handler.commands.dead_letters"},
     "sqlite3": {"handler.ledger"},
     "typer": {"handler.cli", "handler.commands", "handler.commands.dead_letters"},

@@ -8,7 +8,6 @@ credentials, else ``none``.
 A sign-in's module is imported where the settings ask for it: each takes about 2 ms of a cold start.
 """
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 
 from handler.backup.hooks import OnCall, noop
 from handler.errors import SettingsError
+from handler.loopback import is_loopback
 from handler.settings import Settings
 from handler.vbs.auth.token import TokenAuth
 
@@ -146,12 +146,5 @@ def _sendable(variable: str, value: str) -> str:
 def _check_encrypted(variable: str, url: str | None) -> None:
     """Credentials travel encrypted, or do not leave the machine."""
     parts = urlsplit(url or "")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise SettingsError(f"{variable}: must be https, since credentials are sent there")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -1,17 +1,20 @@
 """The HTTP client, behind one seam: which transport carries the requests.
 
 ``pool`` where its parser is installed (the extra ``fast``), else httpx's own, which does for the function: it
-has one batch in flight.
+has one batch in flight. What goes through a proxy goes over httpx's own in both cases. The environment's
+proxies are found by ``handler.proxies``, never by httpx.
 """
 
+import contextlib
 import ssl
 from typing import Any
-from urllib.request import getproxies
 
 import httpx
 
 from handler.errors import SettingsError
+from handler.proxies import Proxy, any_proxy
 from handler.settings import Settings
+from handler.vbs.transport.proxied import ProxiedTransport
 
 try:
     from handler.vbs.transport.pool import Pool
@@ -32,7 +35,7 @@ class LeanClient(httpx.AsyncClient):
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, timeout: httpx.Timeout) -> None:
-        super().__init__(transport=transport, timeout=timeout)
+        super().__init__(transport=transport, timeout=timeout, trust_env=False)
         self._carry = transport.handle_async_request
 
     async def send(  # noqa: D102 - as the class it extends
@@ -67,18 +70,50 @@ class LeanClient(httpx.AsyncClient):
 
 
 def http_client(settings: Settings) -> httpx.AsyncClient:
-    """Return the client for the API and its sign-in. Raises ``SettingsError`` for a bad ``VBS_CA_FILE``."""
+    """Return the client for the API and its sign-in.
+
+    Raises:
+        SettingsError: ``VBS_CA_FILE`` cannot be read, or a proxy's variable cannot be used for the settings'
+            own URLs.
+
+    """
     context = _context(settings)
     timeout = httpx.Timeout(settings.vbs_timeout)
+    transport = _transport(settings, context)
+    if _fast:
+        return LeanClient(transport, timeout)
+    return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+
+
+def _transport(settings: Settings, context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
     limits = httpx.Limits(
         max_connections=settings.concurrency,
         max_keepalive_connections=settings.concurrency,
         keepalive_expiry=_KEEP_ALIVE,
     )
-    if not _fast or getproxies():
-        # Proxies from the environment are httpx's own transport's business.
-        return httpx.AsyncClient(verify=context, timeout=timeout, limits=limits)
-    return LeanClient(Pool(context, limit=settings.concurrency, keep_alive=_KEEP_ALIVE), timeout)
+    direct: httpx.AsyncBaseTransport
+    if _fast:
+        direct = Pool(context, limit=settings.concurrency, keep_alive=_KEEP_ALIVE)
+    else:
+        direct = httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+    if not any_proxy():
+        return direct
+    proxied = ProxiedTransport(direct, lambda proxy: _through(proxy, context, limits))
+    for url in filter(None, (settings.vbs_endpoint, settings.os_auth_url)):
+        with contextlib.suppress(httpx.InvalidURL):  # the sign-in refuses such an OS_AUTH_URL, if it is used
+            proxied.prepare(httpx.URL(url))
+    return proxied
+
+
+def _through(proxy: Proxy, context: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    url = httpx.URL(proxy.url.get_secret_value())
+    server = httpx.Proxy(url, ssl_context=context if url.scheme == "https" else None)
+    try:
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=server, trust_env=False)
+    except ImportError:
+        raise SettingsError(
+            f"{proxy.variable}: a SOCKS proxy needs the package socksio: pip install 'httpx[socks]'"
+        ) from None
 
 
 def _context(settings: Settings) -> ssl.SSLContext:

@@ -1,0 +1,125 @@
+"""``worker`` and ``doctor`` under whatever the proxy variables of a shell hold."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.emulator.testing import running_emulator
+from infra.local.server import free_ports
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60.0
+PASSWORD = "s3cr3t"
+PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+ODD = [
+    "fd00::/8",
+    "[::1]",
+    "::1/128",
+    "[fd00::1]:443,, fe80::1%eth0 ,*.example.com:99",
+    "*",
+    "[::1",
+    "a/8 x:y",
+]
+UNUSABLE = [
+    ({"HTTPS_PROXY": f"http://u:{PASSWORD}#@h:1"}, "HTTPS_PROXY"),
+    ({"https_proxy": f"http://u:{PASSWORD}@h:99999"}, "https_proxy"),
+    ({"ALL_PROXY": f"ftp://u:{PASSWORD}@h"}, "ALL_PROXY"),
+    ({"ALL_PROXY": f"http://u:{PASSWORD}@h", "NO_PROXY": "fd00::/999"}, "NO_PROXY"),
+    ({"ALL_PROXY": "http://h", "no_proxy": f"http://u:{PASSWORD}@h"}, "no_proxy"),
+]
+
+
+def command(tmp_path: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+    """Start the console command with these settings; the broker is down."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    ours = {
+        "PYTHONPATH": str(ROOT),
+        "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}/",
+        "LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
+        "VBS_PROJECT_ID": PROJECT,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "handler", *arguments],
+        env={**kept, **ours, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def done(tmp_path: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Run it to its end: exit code, standard output, standard error."""
+    with command(tmp_path, *arguments, **settings) as process:
+        out, error = process.communicate(timeout=SECONDS)
+    return process.returncode, out, error
+
+
+@pytest.mark.parametrize("no_proxy", ODD)
+def test_a_worker_starts_whatever_no_proxy_holds(tmp_path: Path, no_proxy: str) -> None:
+    """No proxy is set, so no entry matters."""
+    with command(tmp_path, "worker", NO_PROXY=no_proxy, VBS_ENDPOINT="https://vbs.example.com") as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=SECONDS)
+
+    assert json.loads(line)["action"] == "worker.started"
+    assert (0, "Traceback" in rest) == (process.returncode, False)
+
+
+@pytest.mark.parametrize(("settings", "named"), UNUSABLE)
+def test_a_worker_with_a_proxy_that_cannot_be_used_ends_with_one_line(
+    tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    """It names the variable, shows no password, and the exit code is 2."""
+    code, out, error = done(tmp_path, "worker", VBS_ENDPOINT="https://vbs.example.com", **settings)
+
+    assert (2, "", 1) == (code, out, len(error.splitlines())), error
+    assert error.startswith(f"settings: {named}: ")
+    assert PASSWORD not in error
+
+
+@pytest.mark.parametrize("no_proxy", ODD)
+def test_doctor_reaches_an_api_on_loopback_whatever_the_variables_hold(tmp_path: Path, no_proxy: str) -> None:
+    """Loopback needs no proxy, so nothing of them is used; that the broker is down is the one fault."""
+    proxies = {"ALL_PROXY": f"ftp://u:{PASSWORD}@h", "NO_PROXY": no_proxy}
+    with running_emulator() as emulator:
+        code, out, error = done(tmp_path, "doctor", "--json", VBS_ENDPOINT=emulator.url, **proxies)
+
+    findings = json.loads(out)["findings"]
+    assert (1, "") == (code, error)
+    assert ["broker"] == [each["area"] for each in findings if each["state"] == "bad"]
+    assert "ok" in [each["state"] for each in findings if each["area"] == "api"]
+
+
+@pytest.mark.parametrize(("settings", "named"), UNUSABLE)
+def test_doctor_names_the_variable_that_cannot_be_used(
+    tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    """It is a fault of the settings; the API cannot be looked at."""
+    code, out, error = done(tmp_path, "doctor", "--json", VBS_ENDPOINT="https://vbs.example.com", **settings)
+
+    findings = json.loads(out)["findings"]
+    assert (2, "") == (code, error)
+    assert [named] == [
+        each["what"] for each in findings if (each["area"], each["state"]) == ("settings", "bad")
+    ]
+    assert ["warning"] == [each["state"] for each in findings if each["area"] == "api"]
+    assert PASSWORD not in out
+
+
+def test_doctor_says_that_it_is_the_proxy_that_is_down(tmp_path: Path) -> None:
+    """The address of the API is not to blame."""
+    proxy = f"http://u:{PASSWORD}@127.0.0.1:{free_ports(1)[0]}"
+    _, out, _ = done(tmp_path, "doctor", "--json", VBS_ENDPOINT="https://vbs.example.com", HTTPS_PROXY=proxy)
+
+    [found] = [each for each in json.loads(out)["findings"] if each["area"] == "api"]
+    assert "bad" == found["state"]
+    assert "through the proxy of HTTPS_PROXY" in found["text"]
+    assert "NO_PROXY" in found["remedy"]
+    assert PASSWORD not in out
