@@ -1,1 +1,1 @@
-"""The VBS API (and OpenStack Cinder, which speaks the same): client, faults, sign-in."""
+"""The client of the VBS API (and of OpenStack Cinder, which has the same API): calls, faults, sign-in."""

@@ -1,4 +1,7 @@
-"""The API's objects → ours. What is left out, null or odd beside the point is absent, never an error."""
+"""Parse the API's JSON objects into backups and snapshots.
+
+An optional field that is missing, null or of a wrong type becomes None; it does not fail the answer.
+"""
 
 import re
 from collections.abc import Mapping
@@ -17,23 +20,23 @@ Object = Mapping[str, Any]
 
 
 def is_uuid(value: object) -> bool:
-    """Tell whether it is a UUID, with or without dashes."""
+    """Return whether a value is a UUID, with or without dashes."""
     return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
 def plain(value: str) -> str:
-    """Return an id, or a text that holds one, without dashes and in lower case, for comparing."""
+    """Return an id, or a text that contains one, without dashes and in lower case, to compare it."""
     return value.replace("-", "").lower()
 
 
 def accepted(body: bytes) -> AcceptedBackup:
-    """Read the answer of the create call. Raises ``Unreadable`` where no backup's id is in it."""
+    """Parse the answer to the create call. Raises ``Unreadable`` if it has no backup id."""
     backup = member(parse_json(body), "backup")
     return AcceptedBackup(id=identity(backup), name=_text(backup, "name"), links=_links(backup))
 
 
 def backup(raw: Object) -> Backup:
-    """Read a backup as the show and detail calls give it. Raises ``Unreadable`` without id or status."""
+    """Parse a backup of the show or detail call. Raises ``Unreadable`` if id or status is missing."""
     detail = CompletedBackup(
         id=identity(raw),
         name=_text(raw, "name"),
@@ -56,10 +59,10 @@ def backup(raw: Object) -> Backup:
 
 
 def snapshot(raw: Object) -> Snapshot:
-    """Read a snapshot. Raises ``Unreadable`` without id, volume or status."""
+    """Parse a snapshot. Raises ``Unreadable`` if id, volume or status is missing."""
     volume_id = raw.get("volume_id")
     if not isinstance(volume_id, str) or not is_uuid(volume_id):
-        raise Unreadable("a snapshot without its volume")
+        raise Unreadable("the snapshot has no usable volume_id")
     metadata = raw.get("metadata")
     return Snapshot(
         id=identity(raw),
@@ -72,23 +75,26 @@ def snapshot(raw: Object) -> Snapshot:
 
 
 def member(document: object, name: str) -> Object:
-    """Return the object that is the document's one content. Raises ``Unreadable``."""
+    """Return the object that the document holds under ``name``. Raises ``Unreadable``."""
     inner = document.get(name) if isinstance(document, dict) else None
     if not isinstance(inner, dict):
-        raise Unreadable(f"the answer has no {name}")
+        raise Unreadable(f"the answer has no object {name!r}")
     return inner
 
 
 def identity(raw: Object) -> str:
-    """Return the object's id. Raises ``Unreadable`` where it is not a UUID."""
+    """Return the object's id. Raises ``Unreadable`` if it is not a UUID."""
     value = raw.get("id")
     if not isinstance(value, str) or not is_uuid(value):
-        raise Unreadable("the answer has no usable id")
+        raise Unreadable("the id in the answer is not a UUID")
     return value
 
 
 def _metadata_snapshot(raw: Object) -> str | None:
-    """VBS v2 leaves some snapshot ids out but keeps them, undashed, in ``service_metadata``: JSON text."""
+    """Return the snapshot id from ``service_metadata`` (JSON text).
+
+    VBS v2 omits some snapshot ids from the backup and keeps them there, without dashes.
+    """
     text = raw.get("service_metadata")
     if not isinstance(text, str):
         return None
@@ -119,7 +125,7 @@ def _text(raw: Object, name: str) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     text = value[:_TEXT_LIMIT]
-    # JSON can spell lone surrogates, which no event can carry.
+    # JSON can contain lone surrogates; an event cannot.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -134,7 +140,7 @@ def _flag(raw: Object, name: str) -> bool | None:
 
 
 def _time(raw: Object, name: str) -> str | None:
-    """Return a time in RFC 3339; the API gives none of its times a zone and means UTC."""
+    """Return a time in RFC 3339; the API's times have no zone and are in UTC."""
     value = raw.get(name)
     if not isinstance(value, str):
         return None

@@ -1,7 +1,7 @@
-"""The VBS API over httpx: create, find, show.
+"""The client of the VBS API over httpx: create, find and show backups, show snapshots.
 
-Requests are built by hand and sent with ``client.send``: with ``client.post`` httpx works out anew at each
-call what never differs (``python -m tests.bench.transports`` measures both).
+Requests are built here and sent with ``client.send``. ``client.post`` would compute headers and URLs anew for
+each call although they do not change (``python -m tests.bench.transports`` measures both).
 """
 
 import time
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 class VbsClient:
-    """``handler.backup.ports.Api`` over one ``httpx.AsyncClient``, which ``aclose`` closes.
+    """Implements ``handler.backup.ports.Api`` over one ``httpx.AsyncClient``, which ``aclose`` closes.
 
-    ``timeout`` is seconds for each step of a call (connect, write, read); a whole call, its sign-in and body
-    included, may take twice as long. Redirects are errors, and links of answers are never followed.
+    ``timeout`` is the limit in seconds for each step of a call (connect, write, read). A whole call, with its
+    sign-in and body, may take twice as long. Redirects are errors; links in answers are never followed.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class VbsClient:
         self._project = lru_cache(maxsize=1024)(self._project_url)
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
-        """Ask for a backup. An ``ApiError`` of category ``in_doubt`` means that it may have been made."""
+        """Request a backup. An ``ApiError`` of category ``in_doubt`` means that the backup may exist."""
         post = self._post(project_id, request.body())
         response, body = await self._exchange("create", post, lost=Category.IN_DOUBT)
         if not response.is_success:
@@ -66,42 +66,43 @@ class VbsClient:
         return _read(response, body, answers.accepted, otherwise=Category.IN_DOUBT)
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
-        """Return all backups of this snapshot, oldest first; all pages are read.
+        """Return all backups of this snapshot from all pages, oldest first.
 
-        ``snapshot_id`` is no filter of the API: old ones ignore it, new ones refuse it. So the volume's
-        backups are listed and compared here.
+        The API has no filter ``snapshot_id``: old releases ignore it, new ones refuse it. So this lists the
+        volume's backups and compares them here.
         """
         backups = await self._backups_of(project_id, volume_id)
         return sorted((b for b in backups if pages.belongs(b, snapshot_id, name)), key=pages.age)
 
     async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """Tell whether the volume has a full backup that is available."""
+        """Return whether the volume has a full backup that is available."""
         backups = await self._backups_of(project_id, volume_id)
         return any(pages.is_parent(b, volume_id) for b in backups)
 
     async def _backups_of(self, project_id: str, volume_id: str) -> Iterable[Backup]:
-        """Return all backups of a volume; all pages are read."""
+        """Return all backups of a volume, from all pages."""
         found: dict[str, Backup] = {}
         seen: list[pages.Cursor] = []
         cursor: pages.Cursor | None = {}
         while cursor is not None:
             if cursor in seen or len(seen) == _MAX_PAGES:
                 raise ApiError(
-                    Category.UNAVAILABLE, f"the list of backups has no end after {len(seen)} pages"
+                    Category.UNAVAILABLE,
+                    f"the list of backups repeats or does not end: {len(seen)} pages read",
                 )
             seen.append(cursor)
             page = await self._page(project_id, volume_id, cursor)
             found.update((b.id, b) for b in page.backups)
-            cursor = page.following
+            cursor = page.next
         return found.values()
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
-        """Return the backup, or None where the API itself says that there is none."""
+        """Return the backup, or None if the API itself answers that there is none."""
         url = self._project(project_id, "/backups/").join(_checked(backup_id))
         return await self._show("show", project_id, url, lambda body: answers.backup(_inner(body, "backup")))
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
-        """Return the snapshot, or None where the API itself says that there is none."""
+        """Return the snapshot, or None if the API itself answers that there is none."""
         url = self._project(project_id, "/snapshots/").join(_checked(snapshot_id))
         return await self._show(
             "snapshot", project_id, url, lambda body: answers.snapshot(_inner(body, "snapshot"))
@@ -112,7 +113,7 @@ class VbsClient:
         await self._client.aclose()
 
     def _post(self, project_id: str, body: bytes) -> httpx.Request:
-        """Make the create call's request; with ``content=`` httpx would work out anew what never differs."""
+        """Build the create call's request; with ``content=`` httpx would compute constant headers anew."""
         headers = httpx.Headers(self._post_headers)
         headers["Content-Length"] = str(len(body))
         post = httpx.Request(
@@ -150,7 +151,10 @@ class VbsClient:
     async def _exchange(
         self, route: Route, request: httpx.Request, *, lost: Category
     ) -> tuple[httpx.Response, bytes]:
-        """Send and read the whole answer; ``lost`` is what it means when the request left and none came."""
+        """Send a request and read the whole answer.
+
+        ``lost`` is the error's category if the request may have left and no usable answer came.
+        """
         status = None
         began = time.perf_counter()
         request.headers.encoding = "ascii"
@@ -166,7 +170,7 @@ class VbsClient:
                 except Unreadable:
                     if not _refused(status):
                         raise
-                    return response, b""  # too long, or compressed: then the status alone decides
+                    return response, b""  # too long or compressed: the status alone decides
         except NO_ANSWER as error:
             nothing_made = never_left(error) or request.extensions.get(SIGNING_IN) or _refused(status)
             category = Category.UNAVAILABLE if nothing_made else lost
@@ -177,26 +181,29 @@ class VbsClient:
             self._notify(Call(route, request.method, request.url.host, status, seconds, time.time()))
 
     def _extensions(self, project_id: str) -> dict[str, object]:
-        """``project_id`` tells the sign-in whose token is wanted."""
+        """Return the request's extensions; the sign-in uses the token of ``project_id``."""
         return {"timeout": self._timeout, "project_id": project_id}
 
     def _project_url(self, project_id: str, path: str) -> httpx.URL:
-        """Make the URL once per project and path; the project id is not to leave its segment."""
+        """Build the URL of a project and a path; the project id must be one path segment."""
         try:
             segment = _PROJECT_ID.validate_python(project_id)
         except ValidationError:
-            raise ApiError(Category.INVALID, "the project id cannot stand in a URL") from None
+            raise ApiError(
+                Category.INVALID,
+                "the project id cannot be part of a URL: it must be 1 to 64 letters, digits, _ or -",
+            ) from None
         return self._root.copy_with(path=f"{self._root.path}/{segment}{path}")
 
 
 def _refused(status: int | None) -> bool:
-    """Tell whether a status whose body was lost says by itself that nothing was made."""
+    """Return whether this status alone proves that no backup was made, whatever the lost body said."""
     return status is not None and status >= 300 and faults.by_status(status) is not Category.IN_DOUBT
 
 
 def _checked(resource_id: str) -> str:
     if not answers.is_uuid(resource_id):
-        raise ApiError(Category.INVALID, "the id cannot stand in a URL: it is not a UUID")
+        raise ApiError(Category.INVALID, "the id cannot be part of a URL: it is not a UUID")
     return resource_id
 
 

@@ -1,10 +1,10 @@
-"""The body of a refusal, in any shape that the API, its gateway, its sign-in or a proxy gives it.
+"""Parse the body of an error answer, in each shape that the API, its gateway, IAM or a proxy sends.
 
-1. ``{"badRequest": {"code": 400, "message": "…"}}``: Cinder; the name follows the HTTP status
+1. ``{"badRequest": {"code": 400, "message": "…"}}``: Cinder; the name depends on the HTTP status
 2. ``{"error": {"code": "VolumeBackup.0012", "message": "…"}}``: VBS and EVS; with a title, Keystone and IAM
 3. ``{"error_code": "APIGW.0301", "error_msg": "…", "request_id": "…"}``: gateway and IAM v3.0
 4. ``{"message": "…<br />", "code": "413 Request Entity Too Large", "title": "…"}``: Cinder's outer layers
-5. HTML, an empty body, JSON that is no object, cut JSON: proxies
+5. HTML, an empty body, JSON that is not an object, truncated JSON: proxies
 """
 
 import re
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from handler.vbs.transport.body import Unreadable, parse_json
 
 TEXT_LIMIT = 1000
-"""Characters of the API's text that are kept: it goes into events and into headers that share one frame."""
+"""How many characters of the API's text are kept: it goes into events and headers that share one frame."""
 
-# Compiled when they are used: a function that meets no refusal does not wait for them.
+# Compiled on first use: the cold start of a function does not wait for them.
 _HIDDEN = r"(?is)<(script|style|head)\b.*?</\1\s*>"
 _TAG = r"</?[a-zA-Z!][^<>]*>"
 _UNPRINTABLE = r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]+"
@@ -25,7 +25,7 @@ _SHORT = 120
 
 
 class Fault(NamedTuple):
-    """What a body says; ``name`` is the fault's name (``itemNotFound``) where the shape has one."""
+    """The content of an error body; ``name`` is the fault's name (``itemNotFound``) if the shape has one."""
 
     name: str | None = None
     code: str | None = None
@@ -35,7 +35,7 @@ class Fault(NamedTuple):
 
 
 def read_fault(body: bytes) -> Fault:
-    """Read a body of any shape; what is no fault becomes its bounded text."""
+    """Parse a body of any shape; of an unknown shape the truncated text is the message."""
     try:
         document = parse_json(body)
     except Unreadable:
@@ -73,11 +73,11 @@ def _short(text: str | None) -> str | None:
 def clean(text: str) -> str:
     """Return one printable line of at most ``TEXT_LIMIT`` characters.
 
-    Markup is removed, and what is long enough to be a token: some gateways quote what they were sent.
+    Removes markup, and words that are long enough to be a token: some gateways quote the request.
     """
     text = re.sub(_TAG, " ", re.sub(_HIDDEN, " ", text))
     if "&" in text:
-        # Only who meets such a text waits for the import of all the names in HTML: 1 ms in a cold start.
+        # Imported only where a text needs it: the table of HTML names takes 1 ms of a cold start.
         from html import unescape
 
         text = unescape(text)

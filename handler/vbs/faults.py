@@ -1,7 +1,8 @@
-"""A refusal → ``ApiError``: the HTTP status decides, then the code, then the text.
+"""Classify an error answer of the API: HTTP status, error code and text become an ``ApiError``.
 
-The tables are to be read against the create call's page (its status codes), VBS's and the gateway's lists of
-error codes, and Cinder's own texts. They are written for the create call; ``look_error`` reads them for GET.
+A known code decides first, then a known text, then the status. Sources of the tables: the status codes on the
+create call's page, the lists of error codes of VBS and of the gateway, and Cinder's own texts. They classify
+the create call; ``lookup_error`` adapts them to GET.
 """
 
 import re
@@ -22,23 +23,23 @@ STATUSES: Mapping[int, Category] = {
     401: C.DENIED,
     402: C.DENIED,  # arrears
     403: C.DENIED,
-    404: C.NOT_FOUND,  # only where the API itself says so; see _wrong_path
+    404: C.NOT_FOUND,  # only if the API itself says so; see _wrong_path
     405: C.REFUSED,
     406: C.REFUSED,
-    407: C.DENIED,  # a proxy wants a sign-in
-    408: C.IN_DOUBT,  # who timed out, the reader of the request or something behind it, is not told
+    407: C.DENIED,  # a proxy requires authentication
+    408: C.IN_DOUBT,  # the server or something behind it timed out; the answer does not say which
     409: C.CONFLICT,
     413: C.QUOTA,  # Cinder's overLimit
     414: C.INVALID,
     415: C.REFUSED,
     425: C.UNAVAILABLE,
     429: C.THROTTLED,
-    431: C.DENIED,  # the only long header is the token
-    494: C.DENIED,  # the same, in nginx's number
+    431: C.DENIED,  # the token is the only long header
+    494: C.DENIED,  # nginx's number for 431
     500: C.IN_DOUBT,
     501: C.REFUSED,
     502: C.IN_DOUBT,
-    503: C.UNAVAILABLE,  # says that nobody took the request
+    503: C.UNAVAILABLE,  # the API did not take the request
     504: C.IN_DOUBT,
 }
 
@@ -57,18 +58,18 @@ CODES: Mapping[str, Category] = dict(
         # VBS: the request breaks a rule
         *_volume_backup(C.INVALID, "0002", "0003", "0004", "0005", "0006", "0007", "0010", "0011"),
         *_volume_backup(C.INVALID, "0026", "0049", "0050"),
-        # VBS: rights, then «no» for good
+        # VBS: rights, then permanent refusals
         *_volume_backup(C.DENIED, "0041", "0042", "0044"),
         *_volume_backup(C.NOT_FOUND, "0021"),
         *_volume_backup(C.REFUSED, "0053", "0062"),
-        # VBS: the disk is in another state, another backup of it is under way, its snapshot is not there yet
+        # VBS: the disk is in another state or has a backup in progress, or its snapshot does not exist yet
         *_volume_backup(C.CONFLICT, "0012", "0013", "0020", "0205", "0206"),
-        # VBS: a step at this disk failed before its backup; other disks need not wait for it
+        # VBS: a step failed for this disk before its backup began; other disks are not affected
         *_volume_backup(C.CONFLICT, "0014", "0017", "0018", "0019", "0022", "0023", "0024", "0025"),
         *_volume_backup(C.CONFLICT, "0037", "0038", "0063"),
-        # VBS: the service itself is in trouble
+        # VBS: the service itself fails
         *_volume_backup(C.UNAVAILABLE, "0008", "0009", "0035", "0036", "0043", "0070", "0900"),
-        # VBS: the backup itself was begun; whether it is there, only a look can tell
+        # VBS: the backup was begun; only a lookup shows whether it exists
         *_volume_backup(C.IN_DOUBT, "0027", "0028", "0029", "0030", "0039", "0064"),
         # VBS: 20 backups of the disk; counts and capacities
         *_volume_backup(C.QUOTA, "0040", *(f"00{number}" for number in range(71, 85))),
@@ -78,7 +79,7 @@ CODES: Mapping[str, Category] = dict(
         ("EVS.5404", C.NOT_FOUND),
         ("EVS.5413", C.QUOTA),
         ("EVS.2043", C.CONFLICT),
-        # gateway: its own trouble, before the API was asked
+        # gateway: its own failure, before it called the API
         *_gateway(C.UNAVAILABLE, "0101", "0103", "0104", "0105", "0204", "0605", "0606", "0607"),
         *_gateway(C.UNAVAILABLE, "0608", "0609", "0610", "0611", "0612", "0613", "0615", "0616"),
         *_gateway(C.DENIED, "0205", "0301", "0302", "0303", "0304", "0305", "0306", "0307", "0310"),
@@ -88,11 +89,11 @@ CODES: Mapping[str, Category] = dict(
 )
 
 BUSY_CODES = frozenset({"VolumeBackup.0013", "VolumeBackup.0206"})
-"""A backup of this disk is under way."""
+"""Codes that mean: a backup of this disk is in progress."""
 
 
 class TextRule(NamedTuple):
-    """Where Cinder uses one status for many things, only its text tells them apart."""
+    """Classifies by Cinder's text, where Cinder uses one status for several errors."""
 
     status: int
     pattern: str
@@ -118,14 +119,14 @@ TEXTS: tuple[TextRule, ...] = (
 
 
 def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-    """Read a refusal of the create call. ``headers`` are looked up by lower-case names."""
+    """Classify an error answer to the create call. ``headers`` are looked up by lower-case names."""
     fault = read_fault(body)
     wait = retry_after(headers, fault.retry_after, fault.message)
     category, busy = _classify(status, fault, wait)
     message = fault.message or _phrase(status)
     if 300 <= status < 400 or _wrong_path(status, fault):
         category = C.UNAVAILABLE
-        message = clean(f"{message} (is it the API? check VBS_ENDPOINT and VBS_API_VERSION)")
+        message = clean(f"{message} (this may not be the API: check VBS_ENDPOINT and VBS_API_VERSION)")
     return ApiError(
         category,
         message,
@@ -138,7 +139,10 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
 
 
 def lookup_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-    """Read a refusal of a GET: it changes nothing, so no doubt, and «not found» is no word of a list."""
+    """Classify an error answer to a GET.
+
+    A GET changes nothing, so it is never in doubt. A list that is "not found" proves no absence.
+    """
     error = create_error(status, headers, body)
     if error.category in (C.IN_DOUBT, C.NOT_FOUND):
         return replace(error, category=C.UNAVAILABLE)
@@ -146,7 +150,7 @@ def lookup_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
 
 
 def says_absent(status: int, body: bytes) -> bool:
-    """Tell whether the API itself says that there is no such thing; a wrong path is a 404 as well."""
+    """Return whether the API itself says that the object does not exist; a wrong path is a 404 as well."""
     return status == HTTPStatus.NOT_FOUND and not _wrong_path(status, read_fault(body))
 
 
@@ -168,14 +172,17 @@ def _classify(status: int, fault: Fault, wait: float | None) -> tuple[Category, 
 
 
 def _over_limit(fault: Fault, wait: float | None) -> Category:
-    """413 without a word of quota: older throttling says when to come back, Cinder's quota says 0."""
+    """Classify a 413 whose text does not mention a quota.
+
+    Old throttling gives a time to wait; Cinder's quota error gives 0.
+    """
     if fault.name == "overLimitFault" or wait:
         return C.THROTTLED
     return C.QUOTA if fault.name else C.INVALID
 
 
 def by_status(status: int) -> Category:
-    """Return what a status means by itself; also those that nobody has written down."""
+    """Return the category of a status alone; statuses that are not in the table have one by their class."""
     if status in STATUSES:
         return STATUSES[status]
     if 300 <= status < 400:
@@ -187,11 +194,11 @@ def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "no reason given"
+        return "the answer has no reason"
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id under which the API's operators find the call."""
+    """Return the request id by which the operators of the API find the call."""
     for name in ("x-openstack-request-id", "x-request-id", "x-compute-request-id"):
         if value := headers.get(name):
             return clean(value)[:120]

@@ -1,4 +1,4 @@
-"""The detailed list: where its next page is, and which of its backups are a snapshot's."""
+"""Pages of the list of backups: parse one, find the next one, select the backups of a snapshot."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,33 +10,33 @@ from handler.vbs.answers import is_uuid, plain
 from handler.vbs.transport.body import Unreadable, parse_json
 
 PAGE_SIZE = 100
-"""Backups per page that we ask for: Cinder gives 1,000 at most, VBS keeps 20 of a volume."""
+"""Backups requested per page: Cinder returns at most 1,000, VBS keeps 20 of a volume."""
 
 Cursor = Mapping[str, str]
-"""``marker`` and ``offset``, as far as the API uses them."""
+"""``marker`` and ``offset`` of a page, if the API uses them."""
 
 
 class Page(NamedTuple):
-    """One page, and the cursor of the one that follows."""
+    """One page, and the cursor of the next one."""
 
     backups: Sequence[Backup]
-    following: Cursor | None
+    next: Cursor | None
 
 
 def read_page(body: bytes) -> Page:
-    """Read a page. Raises ``Unreadable`` where anything in it is no backup: absence must be certain."""
+    """Parse a page. Raises ``Unreadable`` if any item is not a backup: an absence must be certain."""
     document = parse_json(body)
     raws = document.get("backups") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(raws, list):
-        raise Unreadable("the answer has no backups")
+        raise Unreadable("the answer has no list of backups")
     if not all(isinstance(raw, dict) for raw in raws):
-        raise Unreadable("the list of backups holds something else")
+        raise Unreadable("the list of backups has an item that is not an object")
     backups = [answers.backup(raw) for raw in raws]
-    return Page(backups, _linked(document.get("backups_links")) or _assumed(backups))
+    return Page(backups, _cursor_of_link(document.get("backups_links")) or _cursor_of_full_page(backups))
 
 
-def _linked(links: object) -> Cursor | None:
-    """Take the cursor from the link's query; the rest of the link names hosts that are not ours to call."""
+def _cursor_of_link(links: object) -> Cursor | None:
+    """Return the cursor in the query of the next link; its host is ignored, since it may be any host."""
     for link in links if isinstance(links, list) else ():
         if isinstance(link, dict) and link.get("rel") == "next":
             return _cursor(link.get("href"))
@@ -59,24 +59,24 @@ def _usable(name: str, value: str) -> bool:
     return is_offset or (name == "marker" and is_uuid(value))
 
 
-def _assumed(backups: Sequence[Backup]) -> Cursor | None:
-    """Ask on after a page that is exactly full although no link says so: a backup missed is made twice."""
+def _cursor_of_full_page(backups: Sequence[Backup]) -> Cursor | None:
+    """Assume a next page after a full page without a link: a backup that is missed would be made twice."""
     return {"marker": backups[-1].id} if len(backups) == PAGE_SIZE else None
 
 
 def belongs(backup: Backup, snapshot_id: str, name: str) -> bool:
-    """Tell whether a backup is of this snapshot: by the id it shows, else by our deterministic name."""
+    """Return whether a backup is of this snapshot: by its snapshot id, else by our deterministic name."""
     if backup.snapshot_id is not None:
         return plain(backup.snapshot_id) == plain(snapshot_id)
     return backup.detail.name == name and plain(snapshot_id) in plain(name)
 
 
 def is_parent(backup: Backup, volume_id: str) -> bool:
-    """Tell whether an incremental backup of the volume can build on this one."""
+    """Return whether an incremental backup of the volume can build on this backup."""
     full = backup.detail.is_incremental is False and backup.status == "available"
     return full and backup.volume_id is not None and plain(backup.volume_id) == plain(volume_id)
 
 
 def age(backup: Backup) -> tuple[bool, str, str]:
-    """Sort key, oldest first; one without a time comes last, since it may be the newest."""
+    """Return the sort key, oldest first; a backup without a time is last, since it may be the newest."""
     return backup.detail.created_at is None, backup.detail.created_at or "", backup.id

@@ -1,4 +1,4 @@
-"""How long the API asks us to wait: ``Retry-After``, ``retryAfter`` of the body, or a throttling text."""
+"""How long the API asks to wait: ``Retry-After``, the body's ``retryAfter``, or a throttling text."""
 
 import math
 import re
@@ -7,22 +7,22 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST = 3600.0
-"""Seconds; who asks for more is asked again after this."""
+"""Seconds; a longer time is reduced to this."""
 
 _LIMIT = r"(?i)limit:\s*\d{1,9},\s*time:\s*(\d{1,6})\s*(second|minute|hour|day)"
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_LOOKS_PER_WINDOW = 10
+_RETRIES_PER_WINDOW = 10
 _LOCKED = r"(?i)account is locked"
 _LOCKED_SECONDS = 900.0
 
 
-def retry_after(headers: Mapping[str, str], told: str | None, text: str) -> float | None:
-    """Return seconds in 0 to ``LONGEST``, or None where nothing readable is said.
+def retry_after(headers: Mapping[str, str], from_body: str | None, text: str) -> float | None:
+    """Return seconds from 0 to ``LONGEST``, or None if no source is readable.
 
-    The header counts before the body's ``told``, both before the ``text``. A date is taken relative to the
-    answer's own ``Date``, so that a wrong clock on either side does no harm.
+    The header precedes the body's value, and both precede the ``text``. A date is relative to the answer's
+    own ``Date``, so that a wrong clock on either side does no harm.
     """
-    for value in (headers.get("retry-after"), told):
+    for value in (headers.get("retry-after"), from_body):
         seconds = _seconds(value, headers.get("date")) if value else None
         if seconds is not None:
             return seconds
@@ -58,11 +58,11 @@ def _bounded(seconds: float) -> float:
 
 
 def _from_text(text: str) -> float | None:
-    """A throttling text tells the window, not when it ends: a tenth of it, from 1 s to 60 s.
+    """Return a tenth of a throttling text's window, from 1 s to 60 s; for a locked IAM account 15 minutes.
 
-    ``…policy user over ratelimit,limit:200,time:5 minute`` makes 30 s: at most ten more refusals per window,
-    while a whole window's wait would on average waste half of it. A locked IAM account is locked for 15
-    minutes.
+    The text gives the length of the window, not its end. ``…policy user over ratelimit,limit:200,time:5
+    minute`` becomes 30 s: at most ten more refusals per window. Waiting for a whole window would waste half
+    of it on average.
     """
     if re.search(_LOCKED, text):
         return _LOCKED_SECONDS
@@ -70,4 +70,4 @@ def _from_text(text: str) -> float | None:
     if found is None:
         return None
     window = int(found[1]) * _SECONDS[found[2].lower()]
-    return min(max(window / _LOOKS_PER_WINDOW, 1.0), 60.0)
+    return min(max(window / _RETRIES_PER_WINDOW, 1.0), 60.0)

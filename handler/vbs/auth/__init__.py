@@ -1,1 +1,1 @@
-"""Sign-in to the API: one module for each way, and ``choose``, which takes the one that is set."""
+"""Sign-in to the API: one module for each method, and ``choose``, which selects by the settings."""

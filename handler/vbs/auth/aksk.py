@@ -1,4 +1,4 @@
-"""Sign-in with an access key: each request is signed."""
+"""Sign-in with an access key (AK/SK): sign each request."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,12 +17,12 @@ from handler.vbs.auth.signer import canonical_query, sign
 
 _FIRST_PAUSE = 60.0
 _LONGEST_PAUSE = 300.0
-"""Seconds: more than five failed checks in a row lock the key pair for as long."""
+"""Seconds. The gateway locks a key pair for ``_LONGEST_PAUSE`` after more than five failures in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """An access key; a temporary one comes with its security token, and the three belong together."""
+    """An access key and its secret; a temporary key also has a security token and needs all three."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -30,7 +30,7 @@ class Keys:
 
 
 def sign_request(request: httpx.Request, keys: Keys, now: datetime) -> None:
-    """Add ``Authorization`` and the headers it covers. ``request`` has been read."""
+    """Add ``Authorization`` and the headers that it covers. The body of ``request`` must be in memory."""
     query = request.url.params.multi_items()
     if query:
         request.url = request.url.copy_with(query=canonical_query(query).encode())
@@ -57,37 +57,37 @@ def sign_request(request: httpx.Request, keys: Keys, now: datetime) -> None:
 class AkSkAuth(AsyncAuth):
     """Signs each request with the same keys.
 
-    After a 401 no request leaves for a while (``ApiError`` of category ``denied``), growing from one minute
-    to five: the gateway locks a key pair that fails more than five times in a row. So until a signature has
-    been accepted, and again after a refusal, requests go one at a time.
+    The gateway locks a key pair that fails more than five times in a row. So after a 401 no request is sent
+    for one minute, growing to five, and each call fails with ``denied``. Requests are sent one at a time
+    until the API accepts a signature, and again after a refusal.
     """
 
     def __init__(self, keys: Keys, clock: Clock = monotonic) -> None:
         self._keys = keys
         self._pause = Pause(_FIRST_PAUSE, _LONGEST_PAUSE, clock)
         self._accepted = False
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Sign; raises ``ApiError`` while a refusal is remembered."""
+        """Sign the request. Raises ``ApiError`` during the pause after a refusal."""
         await request.aread()
-        async with self._turn():
+        async with self._one_until_accepted():
             self._pause.check()
             sign_request(request, self._keys, datetime.now(UTC))
             response = yield request
-            self._learn(accepted=response.status_code != HTTPStatus.UNAUTHORIZED)
+            self._record(accepted=response.status_code != HTTPStatus.UNAUTHORIZED)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait for the turn to try, which nobody needs any more once a signature has been accepted."""
+    async def _one_until_accepted(self) -> AsyncIterator[None]:
+        """Let one request at a time through until the API has accepted a signature."""
         if not self._accepted:
-            async with self._one_at_a_time:
+            async with self._lock:
                 if not self._accepted:
                     yield
                     return
         yield
 
-    def _learn(self, *, accepted: bool) -> None:
+    def _record(self, *, accepted: bool) -> None:
         self._accepted = accepted
         if accepted:
             self._pause.clear()
@@ -96,5 +96,6 @@ class AkSkAuth(AsyncAuth):
 
 
 _REFUSED = (
-    "the API refused the signature a moment ago; check HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and the clock"
+    "the API refused the signature, so no request is sent for a few minutes; "
+    "check HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and this machine's clock"
 )

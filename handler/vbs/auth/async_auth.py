@@ -1,4 +1,4 @@
-"""What our sign-ins share: they wait for others, so they work with ``httpx.AsyncClient`` only."""
+"""The base class of all sign-ins; they use asyncio, so they need ``httpx.AsyncClient``."""
 
 from collections.abc import Generator
 
@@ -6,8 +6,8 @@ import httpx
 
 
 class AsyncAuth(httpx.Auth):
-    """An ``httpx.Auth`` that refuses to let a blocking client go out without its sign-in."""
+    """An ``httpx.Auth`` for asynchronous clients only."""
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Raise ``RuntimeError``; httpx's own would send the request as it is."""
+        """Raise ``RuntimeError``; the inherited method would send the request without a sign-in."""
         raise RuntimeError(f"{type(self).__name__} signs in asynchronously: use httpx.AsyncClient")

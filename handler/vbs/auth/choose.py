@@ -1,11 +1,11 @@
-"""Which sign-in the settings ask for.
+"""Select the sign-in method from the settings.
 
-``VBS_AUTH=auto`` takes the first way whose variables are all set: ``password``, ``aksk``, ``token``: what can
-renew itself goes before what cannot, and a signature before a token that ends. Where none is complete but one
-was begun, that is an error. Where nothing is set it is ``agency`` inside FunctionGraph, if the call has
-credentials, else ``none``.
+``VBS_AUTH=auto`` takes the first method whose variables are all set: ``password`` (which renews its tokens),
+``aksk``, ``token`` (which expires). If no method is complete but some variables of one are set, that is an
+error. If nothing is set, it is ``agency`` inside FunctionGraph (where the call has credentials), else
+``none``.
 
-A sign-in's module is imported where the settings ask for it: each takes about 2 ms of a cold start.
+Each sign-in's module is imported only if it is selected: an import takes about 2 ms of a cold start.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from handler.settings import Settings
 from handler.vbs.auth.token import TokenAuth
 
 Context = Callable[[], object]
-"""Returns the FunctionGraph context of the call that is running."""
+"""A function that returns the FunctionGraph context of the running call."""
 
 _PROJECT = "OS_PROJECT_ID or OS_PROJECT_NAME"
 
@@ -33,25 +33,28 @@ def choose_auth(
     *,
     notify: OnCall = noop,
 ) -> httpx.Auth | None:
-    """Make the sign-in that the settings ask for; None is no sign-in.
+    """Create the sign-in that the settings select; None means no sign-in.
 
-    ``client`` is what ``password`` asks IAM with, and ``notify`` hears of that. Raises ``SettingsError``
-    naming what is missing or wrong.
+    ``password`` calls IAM over ``client`` and reports each call to ``notify``. Raises ``SettingsError`` that
+    names the missing or wrong variable.
     """
-    way = settings.vbs_auth if settings.vbs_auth != "auto" else _automatic(settings, agency)
-    if way == "none":
+    method = settings.vbs_auth if settings.vbs_auth != "auto" else _automatic(settings, agency)
+    if method == "none":
         return None
     _check_encrypted("VBS_ENDPOINT", settings.vbs_endpoint)
-    if way == "agency":
+    if method == "agency":
         return _agency(agency, required=settings.vbs_auth == "agency")
-    missing = [name for name, value in _variables(settings)[way].items() if not value]
+    missing = [name for name, value in _variables(settings)[method].items() if not value]
     if missing:
-        raise SettingsError(f"{', '.join(missing)}: missing for VBS_AUTH={way}")
-    return _BUILDERS[way](settings, client, notify)
+        raise SettingsError(
+            f"{', '.join(missing)}: required by VBS_AUTH={method}, but not set; "
+            "set each, or select another sign-in, for example VBS_AUTH=none"
+        )
+    return _BUILDERS[method](settings, client, notify)
 
 
 def _variables(settings: Settings) -> Mapping[str, Mapping[str, object]]:
-    """What each way needs; in the order in which ``auto`` prefers them."""
+    """Return the variables that each method needs, in the order in which ``auto`` prefers the methods."""
     return {
         "password": {
             "OS_AUTH_URL": settings.os_auth_url,
@@ -68,16 +71,16 @@ def _variables(settings: Settings) -> Mapping[str, Mapping[str, object]]:
 
 
 def _automatic(settings: Settings, agency: Context | None) -> str:
-    ways = _variables(settings)
-    for complete in (way for way, variables in ways.items() if all(variables.values())):
+    methods = _variables(settings)
+    for complete in (method for method, variables in methods.items() if all(variables.values())):
         return complete
-    for begun in (way for way, variables in ways.items() if _begun(variables)):
-        return begun
+    for partial in (method for method, variables in methods.items() if _partly_set(variables)):
+        return partial
     return "agency" if agency is not None else "none"
 
 
-def _begun(variables: Mapping[str, object]) -> bool:
-    """A project alone begins nothing: other tools of OpenStack set it too."""
+def _partly_set(variables: Mapping[str, object]) -> bool:
+    """Return whether any variable is set besides the project, which other OpenStack tools set too."""
     return any(value for name, value in variables.items() if name != _PROJECT)
 
 
@@ -88,7 +91,7 @@ def _password(settings: Settings, client: httpx.AsyncClient, notify: OnCall) -> 
     auth_url = settings.os_auth_url or ""
     parts = urlsplit(auth_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("OS_AUTH_URL: must be a URL such as https://iam.region.example.com/v3")
+        raise SettingsError("OS_AUTH_URL: must be a URL, for example https://iam.region.example.com/v3")
     _check_encrypted("OS_AUTH_URL", auth_url)
     account = Account(
         auth_url=auth_url,
@@ -107,15 +110,15 @@ def _aksk(settings: Settings, _client: httpx.AsyncClient, _notify: OnCall) -> ht
     security_token = settings.huaweicloud_sdk_security_token
     return AkSkAuth(
         Keys(
-            _sendable("HUAWEICLOUD_SDK_AK", settings.huaweicloud_sdk_ak or ""),
+            _header_value("HUAWEICLOUD_SDK_AK", settings.huaweicloud_sdk_ak or ""),
             _secret(settings.huaweicloud_sdk_sk),
-            _sendable("HUAWEICLOUD_SDK_SECURITY_TOKEN", _secret(security_token)) or None,
+            _header_value("HUAWEICLOUD_SDK_SECURITY_TOKEN", _secret(security_token)) or None,
         )
     )
 
 
 def _token(settings: Settings, _client: httpx.AsyncClient, _notify: OnCall) -> httpx.Auth:
-    return TokenAuth(_sendable("OS_TOKEN", _secret(settings.os_token)))
+    return TokenAuth(_header_value("OS_TOKEN", _secret(settings.os_token)))
 
 
 _BUILDERS: Mapping[str, Callable[[Settings, httpx.AsyncClient, OnCall], httpx.Auth]] = {
@@ -127,7 +130,9 @@ _BUILDERS: Mapping[str, Callable[[Settings, httpx.AsyncClient, OnCall], httpx.Au
 
 def _agency(agency: Context | None, *, required: bool) -> httpx.Auth:
     if agency is None:
-        raise SettingsError("VBS_AUTH: agency works inside FunctionGraph only")
+        raise SettingsError(
+            "VBS_AUTH: agency works only inside FunctionGraph; elsewhere set for example VBS_AUTH=password"
+        )
     from handler.vbs.auth.agency import AgencyAuth
 
     return AgencyAuth(agency, required=required)
@@ -137,9 +142,12 @@ def _secret(value: SecretStr | None) -> str:
     return value.get_secret_value().strip() if value is not None else ""
 
 
-def _sendable(variable: str, value: str) -> str:
+def _header_value(variable: str, value: str) -> str:
     if not value.isascii() or not value.isprintable():
-        raise SettingsError(f"{variable}: holds characters that no header can carry")
+        raise SettingsError(
+            f"{variable}: has characters that an HTTP header cannot carry; use printable ASCII, "
+            "for example gAAAAABl-x7"
+        )
     return value
 
 

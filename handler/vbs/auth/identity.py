@@ -1,4 +1,4 @@
-"""The token call of IAM and Keystone: ``POST {OS_AUTH_URL}/auth/tokens``."""
+"""The token request to IAM or Keystone: ``POST {OS_AUTH_URL}/auth/tokens``."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ from handler.vbs.transport.unanswered import NO_ANSWER, describe
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 _REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-_UNTOLD_LIFETIME = 600.0
+_DEFAULT_LIFETIME = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who signs in, and the project that ``OS_PROJECT_ID`` or ``OS_PROJECT_NAME`` name."""
+    """The user who signs in, and the project of ``OS_PROJECT_ID`` or ``OS_PROJECT_NAME``."""
 
     auth_url: str
     username: str
@@ -46,7 +46,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token, the seconds it lives from now on, and its project."""
+    """A token, how many seconds it is valid from now on, and its project."""
 
     token: str = field(repr=False)
     lifetime: float
@@ -60,9 +60,9 @@ async def sign_in(
     timeout: float,
     notify: OnCall = noop,
 ) -> Grant:
-    """Ask for a token within ``timeout`` seconds.
+    """Request a token within ``timeout`` seconds.
 
-    Raises ``ApiError``: ``denied`` where the account or its scope is refused, else ``unavailable``.
+    Raises ``ApiError``: ``denied`` if IAM refuses the account or its scope, else ``unavailable``.
     """
     status = None
     began = time.perf_counter()
@@ -71,7 +71,7 @@ async def sign_in(
             response, body = await _post(client, account, scope)
         status = response.status_code
     except NO_ANSWER as error:
-        raise _unavailable(f"no usable answer: {describe(error)}") from None
+        raise _unavailable(f"no usable answer from IAM: {describe(error)}") from None
     finally:
         host = httpx.URL(account.auth_url).host
         notify(Call("token", "POST", host, status, time.perf_counter() - began, time.time()))
@@ -96,7 +96,7 @@ async def _post(
 
 
 def token_url(auth_url: str) -> str:
-    """Return the call's URL for an ``OS_AUTH_URL`` with or without its ``/v3``."""
+    """Return the URL of the token request; ``OS_AUTH_URL`` may end in ``/v3`` or not."""
     base = auth_url.rstrip("/").removesuffix("/auth/tokens")
     return f"{base}/auth/tokens" if base.endswith("/v3") else f"{base}/v3/auth/tokens"
 
@@ -108,7 +108,10 @@ def _document(account: Account, scope: Mapping[str, object]) -> Mapping[str, obj
 
 
 def _refusal(response: httpx.Response, body: bytes) -> ApiError:
-    """403 would be read as one message's lack of rights; what IAM refuses is the account, everybody's."""
+    """Turn IAM's refusal into an ``ApiError``, as 401 even where IAM answered 400 or 403.
+
+    A 403 would count as one project's missing rights; IAM refuses the account, which all messages use.
+    """
     fault = read_fault(body)
     denied = response.status_code in _REFUSALS
     hint = "OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and the project" if denied else "OS_AUTH_URL"
@@ -125,23 +128,23 @@ def _refusal(response: httpx.Response, body: bytes) -> ApiError:
 def _grant(response: httpx.Response, body: bytes) -> Grant:
     token = response.headers.get("X-Subject-Token")
     if not token:
-        raise _unavailable("the answer has no token")
+        raise _unavailable("the answer of IAM has no token")
     try:
         document = parse_json(body)
     except Unreadable:
         document = {}
-    told = document.get("token") if isinstance(document, dict) else None
-    fields = told if isinstance(told, dict) else {}
+    details = document.get("token") if isinstance(document, dict) else None
+    fields = details if isinstance(details, dict) else {}
     project = fields.get("project")
     project_id = project.get("id") if isinstance(project, dict) else None
     return Grant(token, _lifetime(fields, response), project_id if isinstance(project_id, str) else None)
 
 
 def _lifetime(fields: Mapping[str, Any], response: httpx.Response) -> float:
-    """Measure by the server's clock alone, so that ours may be wrong."""
+    """Return how many seconds the token is valid, by the server's clock, since ours may be wrong."""
     end = _moment(fields.get("expires_at"))
     start = _date(response.headers.get("Date")) or _moment(fields.get("issued_at")) or datetime.now(UTC)
-    return (end - start).total_seconds() if end else _UNTOLD_LIFETIME
+    return (end - start).total_seconds() if end else _DEFAULT_LIFETIME
 
 
 def _moment(value: object) -> datetime | None:

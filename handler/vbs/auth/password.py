@@ -1,4 +1,4 @@
-"""Sign-in with name and password: one token per project, renewed before it ends, by one call at a time."""
+"""Sign-in with user name and password: one token per project, renewed early and by one call at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -18,16 +18,16 @@ from handler.vbs.transport.body import bound
 from handler.vbs.transport.unanswered import SIGNING_IN
 
 _MARGIN = 120.0
-"""Seconds before its end that a token is renewed, as keystoneauth does; a fifth of a short life."""
+"""Seconds before expiry at which a token is renewed, as in keystoneauth; at most a fifth of its lifetime."""
 
 _REFUSED_FIRST, _REFUSED_LONGEST = 120.0, 900.0
-"""Seconds between refused sign-ins: four in 15 minutes at most, since IAM locks accounts after five."""
+"""Seconds between refused sign-ins: at most four in 15 minutes, since IAM locks an account after five."""
 
 _FAILED_FIRST, _FAILED_LONGEST = 1.0, 30.0
-"""Seconds between sign-ins while IAM cannot be asked."""
+"""Seconds between sign-ins while IAM is unavailable."""
 
-_FRUITLESS = 30.0
-"""Seconds between renewals while the API refuses even new tokens."""
+_REJECTED_PAUSE = 30.0
+"""Seconds between renewals while the API refuses new tokens too."""
 
 _MAX_PROJECTS = 1024
 
@@ -42,9 +42,9 @@ class _Token:
 class PasswordAuth(AsyncAuth):
     """Sends a token of the request's project (``request.extensions["project_id"]``).
 
-    A 401 renews the token once and repeats the request once; a 401 of a token that has been replaced
-    meanwhile repeats it only. Raises ``ApiError``: ``denied`` where the sign-in is refused (and then for a
-    growing while without asking), ``unavailable`` where it cannot be asked.
+    After a 401 the token is renewed once and the request is repeated once. If another call has replaced the
+    token meanwhile, the request is only repeated. Raises ``ApiError``: ``denied`` if IAM refuses the sign-in,
+    and again without asking IAM during a growing pause; ``unavailable`` if IAM gives no usable answer.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class PasswordAuth(AsyncAuth):
         self._clock = clock
         self._notify = notify
         self._home = account.project_id
-        self._proven = False
-        self._gate = asyncio.Lock()
+        self._verified = False
+        self._lock = asyncio.Lock()
         self._pause = Pause(_REFUSED_FIRST, _REFUSED_LONGEST, clock)
         self._sessions: dict[str | None, _Session] = {}
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Add the token; renew it at most once."""
+        """Add the token; renew it at most once for this request."""
         session = self._session(request.extensions.get("project_id"))
         request.extensions[SIGNING_IN] = True
         token = await session.current()
@@ -78,11 +78,11 @@ class PasswordAuth(AsyncAuth):
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             session.accepted()
             return
-        # Read before waiting: the sign-in may need the connection that this answer holds.
+        # Read the answer first: the sign-in may need the connection that this answer occupies.
         bound(response)
         await response.aread()
         request.extensions[SIGNING_IN] = True
-        newer = await session.instead_of(token)
+        newer = await session.replacement_of(token)
         request.extensions[SIGNING_IN] = False
         if newer is not None:
             request.headers[TOKEN_HEADER] = newer.value
@@ -99,36 +99,39 @@ class PasswordAuth(AsyncAuth):
         return session
 
     async def ask(self, project_id: str | None) -> Grant:
-        """Sign in for a project; until one sign-in has worked, one at a time, and none after a refusal."""
-        if self._proven:
-            return await self._later(project_id)
-        async with self._gate:
-            return await self._first(project_id)
+        """Sign in for a project. Before the first success: one at a time, and none during a pause."""
+        if self._verified:
+            return await self._sign_in_verified(project_id)
+        async with self._lock:
+            return await self._sign_in_unverified(project_id)
 
-    async def _later(self, project_id: str | None) -> Grant:
-        """Tell a refused project, one message's trouble, from a refused account, everybody's."""
+    async def _sign_in_verified(self, project_id: str | None) -> Grant:
+        """Sign in; on a refusal, find out whether IAM refuses the project (403) or the account (401)."""
         try:
-            return await self._scoped(project_id)
+            return await self._sign_in_for(project_id)
         except ApiError as error:
             if error.category is not Category.DENIED or project_id in (None, self._home):
                 raise
             await self._sign_in(self._account.home())
             raise replace(error, status=HTTPStatus.FORBIDDEN.value) from None
 
-    async def _first(self, project_id: str | None) -> Grant:
+    async def _sign_in_unverified(self, project_id: str | None) -> Grant:
         self._pause.check()
         try:
-            grant = await self._scoped(project_id)
+            grant = await self._sign_in_for(project_id)
         except ApiError as error:
-            if error.category is Category.DENIED and not self._proven:
+            if error.category is Category.DENIED and not self._verified:
                 self._pause.begin(error)
             raise
-        self._proven = True
+        self._verified = True
         self._pause.clear()
         return grant
 
-    async def _scoped(self, project_id: str | None) -> Grant:
-        """Use the configured project where it is the wanted one; a name's id is known after a sign-in."""
+    async def _sign_in_for(self, project_id: str | None) -> Grant:
+        """Sign in for one project.
+
+        The configured project may be known only by its name; the first sign-in returns its id.
+        """
         if project_id is None or self._home in (None, project_id):
             grant = await self._sign_in(self._account.home())
             self._home = self._home or grant.project_id
@@ -141,7 +144,7 @@ class PasswordAuth(AsyncAuth):
 
 
 class _Session:
-    """The token of one project, and at most one sign-in for it under way."""
+    """The token of one project, with at most one sign-in for it in progress."""
 
     def __init__(self, auth: PasswordAuth, project_id: str | None, clock: Clock) -> None:
         self._auth = auth
@@ -151,10 +154,10 @@ class _Session:
         self._renewal: asyncio.Task[_Token] | None = None
         self._refused = Pause(_REFUSED_FIRST, _REFUSED_LONGEST, clock)
         self._failed = Pause(_FAILED_FIRST, _FAILED_LONGEST, clock)
-        self._fruitless_since: float | None = None
+        self._rejected_since: float | None = None
 
     async def current(self) -> _Token:
-        """Return a token that will last, or one that still lasts while no other can be had."""
+        """Return a token: renewed if it expires soon, or the old one while it is valid and renewal fails."""
         token = self._token
         if token is not None and self._clock() < token.renew_at:
             return token
@@ -165,22 +168,22 @@ class _Session:
                 return token
             raise
 
-    async def instead_of(self, refused: _Token) -> _Token | None:
-        """Return another token than the one that the API has refused, or None where none may be asked for."""
+    async def replacement_of(self, refused: _Token) -> _Token | None:
+        """Return another token than the refused one, or None while no renewal is allowed."""
         if self._token is not None and self._token is not refused:
             return self._token
         if self._renewal is not None:
             return await self._renewed()
         now = self._clock()
-        if self._fruitless_since is not None and now - self._fruitless_since < _FRUITLESS:
+        if self._rejected_since is not None and now - self._rejected_since < _REJECTED_PAUSE:
             return None
         self._token = None
-        self._fruitless_since = now
+        self._rejected_since = now
         return await self._renewed()
 
     def accepted(self) -> None:
-        """Note that the API took a token."""
-        self._fruitless_since = None
+        """Record that the API accepted a token."""
+        self._rejected_since = None
 
     async def _renewed(self) -> _Token:
         if self._renewal is None:
@@ -189,7 +192,7 @@ class _Session:
             self._renewal = asyncio.create_task(self._renew())
             self._renewal.add_done_callback(self._forget)
         try:
-            # A caller that is cancelled must not end what others wait for.
+            # If one caller is cancelled, the sign-in must go on for the others.
             return await asyncio.shield(self._renewal)
         except ApiError as error:
             raise replace(error) from None

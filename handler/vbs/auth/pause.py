@@ -1,4 +1,4 @@
-"""A sign-in that was refused is left alone for a while: repeating it locks the account or the key pair."""
+"""The pause after a failed sign-in: repeating it at once would lock the account or the key pair."""
 
 import time
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from dataclasses import replace
 from handler.errors import ApiError
 
 Clock = Callable[[], float]
-"""Seconds that only go forward."""
+"""A monotonic clock, in seconds."""
 
 monotonic: Clock = time.monotonic
 
 
 class Pause:
-    """Remembers a failure for ``first`` seconds, doubled with each further one up to ``longest``."""
+    """Keeps a failure for ``first`` seconds, doubled with each further failure up to ``longest``."""
 
     def __init__(self, first: float, longest: float, clock: Clock) -> None:
         self._first = first
@@ -24,19 +24,19 @@ class Pause:
         self._error: ApiError | None = None
 
     def begin(self, error: ApiError) -> None:
-        """Repeat ``error`` from now on; for as long as it says itself, if that is longer."""
+        """Start a pause with this error; the error's ``retry_after`` counts if it is longer."""
         length = max(self._length, error.retry_after or 0.0)
         self._length = min(self._length * 2, self._longest)
         self._until = self._clock() + length
         self._error = error
 
     def check(self) -> None:
-        """Raise the remembered ``ApiError``, with the time that is left, while the pause lasts."""
+        """During the pause, raise the kept ``ApiError`` with the remaining time as ``retry_after``."""
         left = self._until - self._clock()
         if self._error is not None and left > 0:
             raise replace(self._error, retry_after=left)
 
     def clear(self) -> None:
-        """Forget all failures: it worked."""
+        """Forget all failures, after a success."""
         self._error = None
         self._length = self._first

@@ -1,4 +1,4 @@
-"""SDK-HMAC-SHA256, the signature of Huawei Cloud's gateway, as a pure function.
+"""The request signature of Huawei Cloud's API gateway (SDK-HMAC-SHA256), as a pure function.
 
 https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-algorithm.html
 """
@@ -15,7 +15,7 @@ _CONTENT = "x-sdk-content-sha256"
 
 
 class Signature(NamedTuple):
-    """The value of the ``Authorization`` header, and the two texts it was made from."""
+    """The value of the ``Authorization`` header, and the two texts that it is computed from."""
 
     authorization: str
     canonical_request: str
@@ -34,8 +34,8 @@ def sign(
 ) -> Signature:
     """Sign a request.
 
-    All ``headers`` are signed, except those with ``_`` in their names, which gateways drop; ``Host`` and
-    ``X-Sdk-Date`` (UTC, ``20240102T030405Z``) must be among them. Raises ``KeyError`` without the date.
+    All ``headers`` are signed, except those with ``_`` in their names, which gateways drop. ``Host`` and
+    ``X-Sdk-Date`` (UTC, ``20240102T030405Z``) must be among them. Raises ``KeyError`` if the date is missing.
     """
     values = {name.lower(): value.strip() for name, value in headers.items()}
     signed = sorted(name for name in values if "_" not in name)
@@ -59,18 +59,18 @@ def sign(
 
 
 def canonical_query(query: Iterable[tuple[str, str]]) -> str:
-    """Return the query as it is signed, sorted by name and value; it must be what goes over the wire."""
+    """Return the query as it is signed, sorted by name and value; the request must send this form."""
     return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in sorted(query))
 
 
 def _canonical_path(path: str) -> str:
-    """Decode once, then encode each segment; the final slash exists in this form only."""
+    """Decode once, then encode each segment. Only this form ends in a slash; the request's path need not."""
     encoded = "/".join(_encode(segment) for segment in unquote(path).split("/"))
     return encoded if encoded.endswith("/") else f"{encoded}/"
 
 
 def _payload_hash(values: Mapping[str, str], body: bytes) -> str:
-    """A hash that the sender declares stands for its body, but never for an empty one."""
+    """Return the hash in ``X-Sdk-Content-Sha256`` if there is one and a body, else the body's SHA-256."""
     declared = values.get(_CONTENT) if body else None
     return declared or hashlib.sha256(body).hexdigest()
 

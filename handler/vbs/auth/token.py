@@ -1,4 +1,4 @@
-"""Sign-in with a token that somebody else keeps fresh."""
+"""Sign-in with a fixed token (``OS_TOKEN``), which the operator has to renew."""
 
 from collections.abc import AsyncGenerator
 
@@ -10,7 +10,7 @@ TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the name of a header
 
 
 class TokenAuth(AsyncAuth):
-    """Sends ``token`` as it is with each request."""
+    """Sends the same token with each request."""
 
     def __init__(self, token: str) -> None:
         self._token = token

@@ -1,1 +1,1 @@
-"""HTTP under the API client: connections, time limits, bodies within bounds."""
+"""HTTP transport of the API client: connections, time limits, bounded bodies."""

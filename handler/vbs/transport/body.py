@@ -1,4 +1,4 @@
-"""Bytes of an answer → JSON, within bounds."""
+"""Read the body of an HTTP answer within a size limit, and parse it as JSON."""
 
 import json
 from collections.abc import AsyncIterator
@@ -7,18 +7,17 @@ from typing import cast
 import httpx
 
 BODY_LIMIT = 1024 * 1024
-"""Bytes of an answer that are read at most; 100 backups in detail are about a quarter of it."""
+"""The most bytes of an answer that are read; 100 backups in detail need about a quarter of it."""
 
 
 class Unreadable(ValueError):
-    """The body is too long, compressed against our wish, or not JSON."""
+    """The body is too long, compressed although we asked for none, not JSON, or lacks a required field."""
 
 
 class Whole(httpx.AsyncByteStream):
-    """A body that has come already, as short ones do: read at once, without a generator for each layer.
+    """A body that arrived together with its head, as short ones do; reading it needs no generator.
 
-    Its maker sees to the bound, since it is in memory already, and that it is not compressed; nothing is left
-    to close.
+    The caller ensures that it is not compressed and that its size is bounded. There is nothing to close.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -29,10 +28,10 @@ class Whole(httpx.AsyncByteStream):
 
 
 async def read_body(response: httpx.Response) -> bytes:
-    """Read the whole body, and close the answer.
+    """Read the whole body and close the answer.
 
     Raises:
-        Unreadable: it is longer than ``BODY_LIMIT``, or compressed.
+        Unreadable: the body is longer than ``BODY_LIMIT``, or compressed.
 
     """
     if isinstance(response.stream, Whole):
@@ -46,7 +45,7 @@ async def read_body(response: httpx.Response) -> bytes:
 
 
 def bound(response: httpx.Response) -> None:
-    """Let reading raise ``Unreadable`` as soon as it exceeds ``BODY_LIMIT``; now if it is compressed."""
+    """Make reading more than ``BODY_LIMIT`` raise ``Unreadable``. A compressed body raises it now."""
     _refuse_compressed(response)
     if isinstance(response.stream, httpx.AsyncByteStream):
         response.stream = _Bounded(response.stream)
@@ -55,7 +54,7 @@ def bound(response: httpx.Response) -> None:
 def _refuse_compressed(response: httpx.Response) -> None:
     encoding = response.headers.get("content-encoding", "identity")
     if encoding != "identity":
-        raise Unreadable(f"the body is compressed ({encoding[:40]})")
+        raise Unreadable(f"the body is compressed ({encoding[:40]}), although we asked for none")
 
 
 class _Bounded(httpx.AsyncByteStream):
@@ -75,7 +74,7 @@ class _Bounded(httpx.AsyncByteStream):
 
 
 def parse_json(body: bytes) -> object:
-    """Parse a document. Raises ``Unreadable``."""
+    """Parse a JSON document. Raises ``Unreadable``."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -1,11 +1,12 @@
-"""Keep-alive connections to the API, as an httpx transport. It knows for certain whether a request has left.
+"""A pool of keep-alive connections, as an httpx transport; its errors show whether a request has left.
 
-``ConnectError``, ``ConnectTimeout`` and ``PoolTimeout`` are raised before the first byte is written, what
-comes after it is another error: on that rests whether a call without an answer is in doubt.
+``ConnectError``, ``ConnectTimeout`` and ``PoolTimeout`` are raised only before the first byte is written;
+later errors have other types. This decides whether a call without an answer is in doubt.
 
-Why not httpx's own: its pool looks at every idle connection at each request, so that more in flight makes it
-slower. CPU per create with 64 in flight: 2.4 ms, and 0.09 ms here (``python -m tests.bench.transports``).
-aiohttp's behind httpx took 0.19 ms, and told most losses as a connection that was never made.
+httpx's own pool scans every idle connection at each request, so it slows down with more requests in flight.
+CPU per create with 64 in flight: 2.4 ms with httpx's pool, 0.09 ms here
+(``python -m tests.bench.transports``). aiohttp's pool behind httpx took 0.19 ms, and reported most lost
+answers as connections that were never made.
 """
 
 import asyncio
@@ -30,46 +31,48 @@ _SECOND_ADDRESS = 0.25
 
 
 class Pool(httpx.AsyncBaseTransport):
-    """At most ``limit`` requests at once; connections idle for ``keep_alive`` seconds are not used again."""
+    """Sends at most ``limit`` requests at once; reuses a connection only within ``keep_alive`` seconds."""
 
     def __init__(self, context: ssl.SSLContext, *, limit: int, keep_alive: float) -> None:
         self._context = context
         self._keep_alive = keep_alive
-        self._room = asyncio.Semaphore(limit)
+        self._slots = asyncio.Semaphore(limit)
         self._idle: dict[Origin, deque[Connection]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return its answer, whose stream must be closed."""
+        """Send a request and return its answer; the caller must close the answer's stream."""
         message = encoded(request)
         timeouts = request.extensions.get("timeout", {})
-        await self._enter(timeouts.get("pool"))
-        use = _Use(self, (request.url.scheme, request.url.host, request.url.port), timeouts)
+        await self._acquire_slot(timeouts.get("pool"))
+        exchange = _Exchange(self, (request.url.scheme, request.url.host, request.url.port), timeouts)
         try:
-            status, headers = await use.ask(message)
+            status, headers = await exchange.ask(message)
         except BaseException:
-            use.end()
+            exchange.end()
             raise
-        return httpx.Response(status, headers=headers, stream=use.whole(headers) or use, request=request)
+        return httpx.Response(
+            status, headers=headers, stream=exchange.whole(headers) or exchange, request=request
+        )
 
     async def aclose(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
         self._idle.clear()
 
-    async def _enter(self, timeout: float | None) -> None:
-        if not self._room.locked():
-            await self._room.acquire()  # at once
+    async def _acquire_slot(self, timeout: float | None) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()  # does not wait
             return
         try:
             async with asyncio.timeout(timeout):
-                await self._room.acquire()
+                await self._slots.acquire()
         except TimeoutError:
-            raise httpx.PoolTimeout("no connection was free in time") from None
+            raise httpx.PoolTimeout("no connection of the pool was free in time") from None
 
-    async def take(self, origin: Origin, timeout: float | None) -> Connection:
-        """Return a connection that may be used, the one used last where there are several."""
+    async def acquire(self, origin: Origin, timeout: float | None) -> Connection:
+        """Return a usable connection: the idle one that was used last, or a new one."""
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -78,9 +81,9 @@ class Pool(httpx.AsyncBaseTransport):
             connection.close()
         return await self._connect(origin, timeout)
 
-    def leave(self, origin: Origin, connection: Connection | None) -> None:
-        """Take a connection back; what nobody has used for long is closed meanwhile."""
-        self._room.release()
+    def release(self, origin: Origin, connection: Connection | None) -> None:
+        """Take a connection back, and close connections that have been idle for too long."""
+        self._slots.release()
         if connection is None:
             return
         if not connection.usable:
@@ -98,37 +101,37 @@ class Pool(httpx.AsyncBaseTransport):
     async def _connect(self, origin: Origin, timeout: float | None) -> Connection:
         scheme, host, port = origin
         if scheme not in _PORTS:
-            raise httpx.UnsupportedProtocol(f"{scheme} is not spoken here")
+            raise httpx.UnsupportedProtocol(f"the URL's scheme is {scheme!r}, not http or https")
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                places = await _places(host, port or _PORTS[scheme])
+                addresses = await _addresses(host, port or _PORTS[scheme])
                 _, connection = await loop.create_connection(
                     Connection,
-                    # Not left to the loop, since uvloop's would try one address after the other.
-                    sock=await start_connection(places, happy_eyeballs_delay=_SECOND_ADDRESS),
+                    # Not left to the loop, since uvloop would try the addresses one after the other.
+                    sock=await start_connection(addresses, happy_eyeballs_delay=_SECOND_ADDRESS),
                     ssl=self._context if scheme == "https" else None,
                     server_hostname=host if scheme == "https" else None,
                 )
         except TimeoutError:
-            raise httpx.ConnectTimeout(f"no connection to {host} in time") from None
+            raise httpx.ConnectTimeout(f"no connection to {host} was made in time") from None
         except (OSError, UnicodeError) as error:
             raise httpx.ConnectError(str(error)) from error
         return connection
 
 
-class _Use(httpx.AsyncByteStream):
-    """One request's use of a connection, and the stream of its answer's body."""
+class _Exchange(httpx.AsyncByteStream):
+    """One request on a connection of the pool, and the stream of its answer's body."""
 
     def __init__(self, pool: Pool, origin: Origin, timeouts: Mapping[str, float | None]) -> None:
         self._pool = pool
         self._origin = origin
         self._timeouts = timeouts
         self._connection: Connection | None = None
-        self._over = False
+        self._released = False
 
     async def ask(self, message: bytes) -> Head:
-        self._connection = await self._pool.take(self._origin, self._timeouts.get("connect"))
+        self._connection = await self._pool.acquire(self._origin, self._timeouts.get("connect"))
         return await self._connection.ask(message, self._timeouts.get("read"))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -137,7 +140,7 @@ class _Use(httpx.AsyncByteStream):
                 yield part
 
     def whole(self, headers: Headers) -> Whole | None:
-        """Return the body, and end the use, where all of it came with the head and as it is."""
+        """Return the body and release the connection if all of it came with the head and is not encoded."""
         if self._connection is None or any(name.lower() == b"content-encoding" for name, _ in headers):
             return None
         content = self._connection.whole()
@@ -150,20 +153,20 @@ class _Use(httpx.AsyncByteStream):
         self.end()
 
     def end(self) -> None:
-        if not self._over:
-            self._over = True
-            self._pool.leave(self._origin, self._connection)
+        if not self._released:
+            self._released = True
+            self._pool.release(self._origin, self._connection)
 
 
-async def _places(host: str, port: int) -> Sequence[AddrInfoType]:
+async def _addresses(host: str, port: int) -> Sequence[AddrInfoType]:
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def encoded(request: httpx.Request) -> bytes:
-    """Return a request as it is sent. Raises ``httpx.LocalProtocolError`` where a header would be two."""
+    """Return the bytes of a request. Raises ``httpx.LocalProtocolError`` if a header has a line break."""
     first = b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)
     lines = [first, *[name + b": " + value for name, value in request.headers.raw]]
     head = b"\r\n".join(lines)
     if head.count(b"\n") >= len(lines) or head.count(b"\r") >= len(lines):
-        raise httpx.LocalProtocolError("a line break within a header")
+        raise httpx.LocalProtocolError("a header of the request has a line break")
     return b"".join((head, b"\r\n\r\n", request.content))

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 
 from handler.vbs.transport.connection import HEADER_LIMIT, Connection
-from handler.vbs.transport.pool import Pool, _Use, encoded
+from handler.vbs.transport.pool import Pool, _Exchange, encoded
 from handler.worker import event_loop
 from tests.tls import make_certificate, tls_front
 
@@ -195,7 +195,7 @@ def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) ->
             for address in ("127.0.0.2", "127.0.0.1")
         ]
 
-    monkeypatch.setattr("handler.vbs.transport.pool._places", two)
+    monkeypatch.setattr("handler.vbs.transport.pool._addresses", two)
     server = sends(OK)
 
     async def use(pool: Pool, url: str) -> bytes:
@@ -309,7 +309,7 @@ def test_a_connection_whose_reading_paused_is_read_again() -> None:
 
     async def use(pool: Pool, url: str) -> Sequence[int]:
         response = await pool.handle_async_request(httpx.Request("GET", url))
-        connection = cast("_Use", response.stream)._connection
+        connection = cast("_Exchange", response.stream)._connection
         assert connection is not None
         while not connection._complete:  # noqa: ASYNC110 - it tells only who reads
             await asyncio.sleep(0.01)
@@ -354,7 +354,7 @@ def test_a_head_without_an_end_is_cut() -> None:
     """The parser would keep any number of headers."""
 
     async def use(pool: Pool, url: str) -> None:
-        with pytest.raises(httpx.RemoteProtocolError, match="a head of more than"):
+        with pytest.raises(httpx.RemoteProtocolError, match="head of the answer is longer than"):
             await ask(pool, url)
 
     with_pool(sends(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2 * HEADER_LIMIT), use)
