@@ -1,6 +1,6 @@
-"""A local stand-in of the VBS API, with faults on demand.
+"""A local emulator of the VBS API, with faults on demand.
 
-It does not deduplicate, like the real one. A request passes `gate` (count, faults), `auth`, `rules` (the
-form), `create` (the state) and ends in `store`; `listing` and `views` read from there. `control` is what
-tests steer by, `testing` what they import.
+Like the real API it does not deduplicate. A request passes `gate` (counts, faults), `auth`, `rules` (the
+request's form) and `create` (the state), and ends in `store`; `listing` and `views` read from the store.
+Tests control the emulator over `control` and import `testing`.
 """

@@ -7,7 +7,7 @@ from handler.extras import needing
 
 
 def main() -> None:
-    """Run the command on its own."""
+    """Run the emulator's command as a program of its own."""
     try:
         with needing("cli", "rich", "typer"):
             import typer

@@ -1,4 +1,4 @@
-"""Answers that are not a success, in the shapes the real services send them."""
+"""Error answers, in the shapes that the real services send."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ MAX_BODY_BYTES = 114_688
 
 
 class ApiError(Exception):
-    """A refusal: HTTP status, JSON body and extra headers."""
+    """An error answer: HTTP status, JSON body and additional headers."""
 
     def __init__(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, body)
@@ -32,67 +32,67 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
-        """Turn the refusal into the answer."""
+        """Return the HTTP response."""
         return JSONResponse(self.body, self.status, self.headers)
 
 
 def fault_body(status: int, message: str, code: int | str | None = None) -> dict[str, dict[str, object]]:
-    """Give the page's form, `{"badRequest": {"code": ..., "message": ...}}`, named after the status."""
+    """Return a body in the API page's form, `{"badRequest": {"code": …, "message": …}}`, named by status."""
     name = FAULT_NAMES.get(status, "computeFault")
     return {name: {"code": status if code is None else code, "message": message}}
 
 
 def bad_request(message: str, code: int | str | None = None) -> ApiError:
-    """Refuse with 400; `code` is an int as Cinder sends it, or a vendor's dotted code."""
+    """Return a 400; `code` is an int, as in Cinder, or a dotted code of the vendor."""
     return ApiError(400, fault_body(400, message, code))
 
 
 def not_found(kind: str, name: str) -> ApiError:
-    """Refuse with 404: `kind` is Volume, Snapshot or Backup."""
+    """Return a 404; `kind` is Volume, Snapshot or Backup."""
     return ApiError(404, fault_body(404, f"{kind} {name} could not be found."))
 
 
 def over_quota(message: str) -> ApiError:
-    """Refuse with 413, as Cinder does when a quota is used up."""
+    """Return the 413 that Cinder sends when a quota is used up."""
     body = fault_body(413, message)
     body["overLimit"]["retryAfter"] = "0"
     return ApiError(413, body, {"Retry-After": "0"})
 
 
 def server_error() -> ApiError:
-    """Answer 500, which Cinder does for an empty body."""
+    """Return the 500 that Cinder sends for an empty body."""
     return ApiError(500, fault_body(500, DEFAULT_MESSAGE))
 
 
 def unsupported_media_type() -> ApiError:
-    """Refuse with 415."""
+    """Return a 415."""
     return ApiError(415, fault_body(415, "Unsupported Content-Type"))
 
 
 def outer(status: int, title: str, message: str) -> ApiError:
-    """Refuse as the layers around Cinder do: another shape, with HTML left over in the message."""
+    """Return an error of the layers around Cinder: another shape, with HTML in the message."""
     return ApiError(
         status, {"message": f"{message}<br /><br />\n\n\n", "code": f"{status} {title}", "title": title}
     )
 
 
 def too_large() -> ApiError:
-    """Refuse a body over the limit."""
+    """Return the 413 for a body over the limit."""
     message = f"Request is too large. Larger than max_request_body_size ({MAX_BODY_BYTES})."
     return outer(413, "Request Entity Too Large", message)
 
 
 def no_such_route() -> ApiError:
-    """Refuse a path nobody serves; this 404 does not mean that a backup is missing."""
+    """Return the 404 for an unknown path; it does not mean that a backup does not exist."""
     return outer(404, "Not Found", "The resource could not be found.")
 
 
 def unauthorized(message: str, keystone: str) -> ApiError:
-    """Refuse as Keystone does; `keystone` is its address."""
+    """Return a 401 of Keystone; `keystone` is its address."""
     body = {"error": {"code": 401, "title": "Unauthorized", "message": message}}
     return ApiError(401, body, {"WWW-Authenticate": f'Keystone uri="{keystone}"'})
 
 
 def gateway_error(status: int, code: str, message: str, request_id: str) -> ApiError:
-    """Refuse as the vendor's API gateway does, before the request reaches the service."""
+    """Return an error of the vendor's API gateway, which is sent before a request reaches the service."""
     return ApiError(status, {"error_code": code, "error_msg": message, "request_id": request_id})

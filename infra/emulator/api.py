@@ -1,4 +1,4 @@
-"""The calls of the API itself: /v2, /v3 and the token call."""
+"""The endpoints of the API: /v2, /v3 and the token request."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from infra.emulator import answers, views
-from infra.emulator.auth import Gatekeeper
+from infra.emulator.auth import Authenticator
 from infra.emulator.create import Failure, find_source, make_backup
 from infra.emulator.listing import list_backups
 from infra.emulator.rules import is_uuid, parse_create
@@ -21,14 +21,14 @@ from infra.emulator.store import Backup, Snapshot, Store
 MICROVERSION = re.compile(r"volume (?:3\.(\d+)|latest)", re.IGNORECASE)
 NEWEST_MICROVERSION = 64  # of Cinder 18
 JSON_TYPES = ("application/json", "application/vnd.openstack.volume+json")
-FAILURE_KEY = "emulator.failure"  # where the gate leaves a fault that the work itself must know of
+FAILURE_KEY = "emulator.failure"  # the key in the ASGI scope under which the gate passes a fault to `create`
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that was let through: its body, from where, and under which microversion."""
+    """A call that passed the sign-in check: its address, body and microversion."""
 
     address: views.Address
     body: bytes
@@ -36,15 +36,15 @@ class Call:
 
 
 class Api:
-    """Answers the calls out of a store."""
+    """Answers API calls from a store."""
 
-    def __init__(self, settings: Settings, store: Store, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, settings: Settings, store: Store, authenticator: Authenticator) -> None:
         self._settings = settings
         self._store = store
-        self._gatekeeper = gatekeeper
+        self._authenticator = authenticator
 
     def routes(self) -> list[Route]:
-        """Give what is served: the same under /v2 and /v3."""
+        """Return the routes, which are the same under /v2 and /v3."""
         routes = [Route("/v3/auth/tokens", self.create_token, methods=["POST"])]
         for version in ("v2", "v3"):
             root = f"/{version}/{{project_id}}"
@@ -59,7 +59,7 @@ class Api:
         return routes
 
     async def create(self, request: Request) -> Response:
-        """Make a backup: 202 with id, name and links."""
+        """Create a backup: 202 with id, name and links."""
         call = await self._admit(request)
         body = _json(request, call.body)
         wanted = parse_create(body, self._settings.rules)
@@ -71,7 +71,7 @@ class Api:
         return _answer(call, {"backup": views.summary(backup, call.address)}, 202)
 
     async def list(self, request: Request) -> Response:
-        """List backups, in short or in detail."""
+        """List backups, as summaries or in detail."""
         call = await self._admit(request)
         page = list_backups(
             self._store, call.address.project_id, dict(request.query_params), call.microversion
@@ -103,22 +103,22 @@ class Api:
         return Response(b"", 202, _version_headers(call), "application/json")
 
     async def show_snapshot(self, request: Request) -> Response:
-        """Show a snapshot; unless `strict`, one never heard of is there and available."""
+        """Show a snapshot; unless `strict`, an unknown snapshot exists and is available."""
         call = await self._admit(request)
         snapshot = self._snapshot(request, call.address.project_id)
         return _answer(call, {"snapshot": views.snapshot_detail(snapshot, self._store.clock())})
 
     async def create_token(self, request: Request) -> Response:
-        """Sign in: 201, the token in X-Subject-Token."""
+        """Sign in: 201 with the token in X-Subject-Token."""
         body = _json(request, await _read(request))
-        token, shown = self._gatekeeper.sign_in(body, _base(request))
+        token, shown = self._authenticator.sign_in(body, _base(request))
         return JSONResponse(shown, 201, {"X-Subject-Token": token.value})
 
     async def _admit(self, request: Request) -> Call:
-        """Do what happens before any call: size, rights, microversion."""
+        """Check a call's size, sign-in and microversion."""
         body = await _read(request)
         project_id = request.path_params["project_id"]
-        self._gatekeeper.check(request, project_id, body)
+        self._authenticator.check(request, project_id, body)
         version = request.url.path[1:3]
         microversion = _microversion(request) if version == "v3" else (2, 0)
         return Call(views.Address(_base(request), version, project_id), body, microversion)
@@ -146,7 +146,7 @@ class Api:
 
 
 async def _read(request: Request) -> bytes:
-    """Read the body, but not more of it than Cinder takes."""
+    """Read the body, at most as much of it as Cinder accepts."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -156,7 +156,7 @@ async def _read(request: Request) -> bytes:
 
 
 def _json(request: Request, body: bytes) -> object:
-    """Decode the body, with Cinder's answers to what is not JSON."""
+    """Parse the body as JSON. Raises Cinder's ApiError if it is not."""
     if not body:
         raise answers.server_error()
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
@@ -173,7 +173,7 @@ def _base(request: Request) -> str:
 
 
 def _microversion(request: Request) -> tuple[int, int]:
-    """Read `OpenStack-API-Version: volume 3.N`; 3.0 without. Raises ApiError (406)."""
+    """Parse `OpenStack-API-Version: volume 3.N`; the default is 3.0. Raises ApiError (406)."""
     match = MICROVERSION.fullmatch(request.headers.get("openstack-api-version", "volume 3.0").strip())
     minor = NEWEST_MICROVERSION if match is None or match[1] is None else int(match[1])
     if match is None or minor > NEWEST_MICROVERSION:

@@ -1,4 +1,4 @@
-"""The emulator put together, as one ASGI application."""
+"""The emulator's ASGI application, built from its parts."""
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from infra.emulator import answers
 from infra.emulator.api import Api
-from infra.emulator.auth import Gatekeeper
+from infra.emulator.auth import Authenticator
 from infra.emulator.control import Control
 from infra.emulator.faults import FaultPlan
 from infra.emulator.gate import Cut, Gate
@@ -18,16 +18,16 @@ from infra.emulator.store import Store
 
 
 def create_app(settings: Settings, cut: Cut, store: Store) -> ASGIApp:
-    """Build the application; `cut` ends the connection of a call without an answer."""
-    gatekeeper = Gatekeeper(settings, store.clock)
+    """Build the application; `cut` closes the connection of a call without an answer."""
+    authenticator = Authenticator(settings, store.clock)
     faults = FaultPlan(settings.seed)
     stats = Stats()
-    control = Control(store, faults, stats, gatekeeper)
+    control = Control(store, faults, stats, authenticator)
     api = Starlette(
-        routes=[*Api(settings, store, gatekeeper).routes(), *control.routes()],
+        routes=[*Api(settings, store, authenticator).routes(), *control.routes()],
         exception_handlers={answers.ApiError: _refuse, HTTPException: _no_route},
     )
-    # /backups/ is not /backups, and a redirect would be followed by nobody who signs requests.
+    # /backups/ is not /backups; a client that signs its requests does not follow redirects.
     api.router.redirect_slashes = False
     return Gate(api, faults, stats, cut)
 

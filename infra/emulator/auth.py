@@ -1,4 +1,4 @@
-"""Who may call: nobody asked, a token of the token call, or a signature."""
+"""Authentication of calls: none, by a token of the token request, or by a signature."""
 
 import secrets
 import uuid
@@ -18,15 +18,15 @@ NO_TOKEN = "The request you have made requires authentication."  # noqa: S105 - 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of one project, good until a time."""
+    """A token of one project, with its expiry."""
 
     value: str
     project_id: str
     expires_at: float
 
 
-class Gatekeeper:
-    """Gives out tokens and checks each call as `Settings.auth` says."""
+class Authenticator:
+    """Issues tokens, and checks each call as `Settings.auth` says."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
@@ -34,11 +34,11 @@ class Gatekeeper:
         self._tokens: dict[str, Token] = {}
 
     def forget(self) -> None:
-        """Make every token given out so far invalid."""
+        """Make all issued tokens invalid."""
         self._tokens.clear()
 
     def sign_in(self, body: object, keystone: str) -> tuple[Token, dict[str, object]]:
-        """Answer the token call: the token and the JSON body. Raises ApiError (400, 401)."""
+        """Return the token and the JSON body that answers the token request. Raises ApiError (400, 401)."""
         try:
             name, password = _credentials(body)
             project = _scope(body)
@@ -53,7 +53,7 @@ class Gatekeeper:
         return token, _token_body(token, name, project.get("name", "demo"), self._clock(), keystone)
 
     def check(self, request: Request, project_id: str, body: bytes) -> None:
-        """Let a call through or refuse it. Raises ApiError (401 without rights, 400 for another project)."""
+        """Check a call. Raises ApiError (401 without a valid sign-in, 400 for another project)."""
         allowed = self._settings.project_id
         if self._settings.auth == "token":
             allowed = self._token_project(request)
@@ -63,7 +63,7 @@ class Gatekeeper:
             raise bad_request("Malformed request url")
 
     def _token_project(self, request: Request) -> str | None:
-        """Give the project of the caller's token; None for the fixed token, which is good for all."""
+        """Return the project of the caller's token; None if the fixed token opens all projects."""
         value = request.headers.get("x-auth-token", "")
         if self._settings.token is not None and secrets.compare_digest(
             value.encode(), self._settings.token.encode()
@@ -90,24 +90,24 @@ class Gatekeeper:
             raise gateway_error(401, "APIGW.0301", message, uuid.uuid4().hex) from None
 
     def _check_security_token(self, headers: Mapping[str, str]) -> None:
-        """Temporary keys are worth nothing without their token."""
+        """Refuse a temporary key without its security token."""
         expected = self._settings.security_token
         if expected is not None and headers.get("x-security-token") != expected:
             raise SignatureError("x-security-token missing or wrong")
 
 
 def project_id_of(name: str) -> str:
-    """Make up the id of a project that is only known by its name; always the same."""
+    """Derive the id of a project from its name; the same name gives the same id."""
     return uuid.uuid5(uuid.NAMESPACE_DNS, name).hex
 
 
 def _credentials(body: object) -> tuple[str, str]:
-    user = body["auth"]["identity"]["password"]["user"]  # type: ignore[index] # the caller sees to what is not so
+    user = body["auth"]["identity"]["password"]["user"]  # type: ignore[index] # the caller catches the errors
     return str(user["name"]), str(user["password"])
 
 
 def _scope(body: object) -> dict[str, str]:
-    project = body["auth"]["scope"]["project"]  # type: ignore[index] # the caller sees to what is not so
+    project = body["auth"]["scope"]["project"]  # type: ignore[index] # the caller catches the errors
     return {key: str(project[key]) for key in ("id", "name") if key in project}
 
 

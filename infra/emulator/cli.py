@@ -1,4 +1,4 @@
-"""The command: `python -m infra.emulator`, and `snapshot-backup emulator`."""
+"""The emulator's command: `python -m infra.emulator` and `snapshot-backup emulator`."""
 
 import os
 from typing import Annotated
@@ -13,29 +13,45 @@ from infra.emulator.settings import Auth, Rules, Settings
 
 def command(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8776,
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless said.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")
+    ] = 8776,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     settle: Annotated[float, typer.Option(min=0, help="Seconds until a backup is available.")] = 1.0,
-    rules: Annotated[Rules, typer.Option(help="The API page's rules, or plain Cinder's.")] = "page",
-    strict: Annotated[bool, typer.Option("--strict", help="Know only declared snapshots.")] = False,
-    race: Annotated[float, typer.Option(min=0, help="Seconds in which creates at once all pass.")] = 0.005,
-    quota_backups: Annotated[int, typer.Option(help="Backups a project may have; -1: any.")] = -1,
-    quota_gigabytes: Annotated[int, typer.Option(help="Gigabytes a project may have; -1: any.")] = -1,
-    auth: Annotated[Auth, typer.Option(help="What a call must bring.")] = "none",
-    username: Annotated[str, typer.Option(help="Who may ask for a token.")] = Settings.username,
-    password: Annotated[str, typer.Option(help="And with which password.")] = Settings.password,
-    project_id: Annotated[str | None, typer.Option(help="The only project served.")] = None,
-    token: Annotated[str | None, typer.Option(help="A token that never expires, for every project.")] = None,
-    token_ttl: Annotated[float, typer.Option(min=0, help="Seconds that a token is good for.")] = 86400.0,
+    rules: Annotated[
+        Rules, typer.Option(help="Rules for requests: those of the API page, or Cinder's.")
+    ] = "page",
+    strict: Annotated[bool, typer.Option("--strict", help="Know declared snapshots only.")] = False,
+    race: Annotated[
+        float, typer.Option(min=0, help="Seconds within which concurrent creates are all accepted.")
+    ] = 0.005,
+    quota_backups: Annotated[
+        int, typer.Option(help="How many backups a project may have; -1: no limit.")
+    ] = -1,
+    quota_gigabytes: Annotated[
+        int, typer.Option(help="How many gigabytes a project may have; -1: no limit.")
+    ] = -1,
+    auth: Annotated[Auth, typer.Option(help="The sign-in that each call needs.")] = "none",
+    username: Annotated[str, typer.Option(help="User name for the token request.")] = Settings.username,
+    password: Annotated[str, typer.Option(help="Password for the token request.")] = Settings.password,
+    project_id: Annotated[
+        str | None, typer.Option(help="The only project that is served; default: all.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="A token that never expires, valid for every project.")
+    ] = None,
+    token_ttl: Annotated[float, typer.Option(min=0, help="Seconds that a token is valid.")] = 86400.0,
     ak: Annotated[str, typer.Option(help="Access key.")] = "emulator-ak",
-    sk: Annotated[str, typer.Option(help="Its secret.")] = "emulator-sk",
-    security_token: Annotated[str | None, typer.Option(help="Makes the key a temporary one.")] = None,
-    seed: Annotated[int, typer.Option(help="For the draws of faults with a probability.")] = 0,
+    sk: Annotated[str, typer.Option(help="Secret of the access key.")] = "emulator-sk",
+    security_token: Annotated[
+        str | None, typer.Option(help="Security token; makes the access key a temporary one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed for faults with a probability.")] = 0,
 ) -> None:
     """Serve a local stand-in of the backup API on loopback, with faults on demand.
 
-    Unless --strict, every volume and snapshot exists as soon as it is named. Prints one line, "listening on
-    http://...", once it serves; SIGTERM ends it.
+    Without --strict, every volume and snapshot exists as soon as a request names it. When ready, the command
+    prints one line, "listening on http://..."; SIGTERM ends it.
 
     Examples:
 
@@ -66,7 +82,7 @@ def command(
         seed=seed,
     )
     with failing_plainly(), needing("emulator", "starlette", "uvicorn"):
-        # Imported only here, so that the help works without the extra.
+        # Imported here, so that --help works without the extra.
         from infra.emulator.server import serve
     _warn_beyond_loopback(host)
     try:

@@ -1,4 +1,4 @@
-"""The calls under /_emulator/ that tests steer by and look with."""
+"""The endpoints under /_emulator/, by which tests control and inspect the emulator."""
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -6,14 +6,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from infra.emulator import views
-from infra.emulator.auth import Gatekeeper
+from infra.emulator.auth import Authenticator
 from infra.emulator.faults import FAULTS, FaultPlan
 from infra.emulator.stats import Stats
 from infra.emulator.store import Snapshot, Store, new_id
 
 
 class DeclaredSnapshot(BaseModel):
-    """A snapshot that a test says there is."""
+    """A snapshot that a test declares to exist."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,16 +32,16 @@ DECLARED = TypeAdapter(list[DeclaredSnapshot])
 
 
 class Control:
-    """Answers the calls of tests."""
+    """Answers the control calls of tests."""
 
-    def __init__(self, store: Store, faults: FaultPlan, stats: Stats, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, store: Store, faults: FaultPlan, stats: Stats, authenticator: Authenticator) -> None:
         self._store = store
         self._faults = faults
         self._stats = stats
-        self._gatekeeper = gatekeeper
+        self._authenticator = authenticator
 
     def routes(self) -> list[Route]:
-        """Give what is served under /_emulator."""
+        """Return the routes under /_emulator."""
         return [
             Route("/_emulator/backups", self.backups, methods=["GET"]),
             Route("/_emulator/stats", self.stats, methods=["GET"]),
@@ -54,20 +54,20 @@ class Control:
         ]
 
     async def backups(self, _request: Request) -> Response:
-        """List every backup ever made, deleted ones too, oldest first."""
+        """List all backups ever made, including deleted ones, oldest first."""
         now = self._store.clock()
         return JSONResponse([views.record(backup, now) for backup in self._store.backups.values()])
 
     async def stats(self, _request: Request) -> Response:
-        """Tell the calls so far: {route: {status: count}}; status "none" got no answer."""
+        """Return the counts of calls: {route: {status: count}}; status "none" means no answer."""
         return JSONResponse(self._stats.by_route())
 
     async def show_faults(self, _request: Request) -> Response:
-        """List the faults in force."""
+        """List the active faults."""
         return JSONResponse([fault.model_dump() for fault in self._faults.faults])
 
     async def replace_faults(self, request: Request) -> Response:
-        """Put a list of faults in force, in place of those before."""
+        """Replace all faults."""
         try:
             faults = FAULTS.validate_json(await request.body())
         except ValidationError as problem:
@@ -76,18 +76,18 @@ class Control:
         return JSONResponse([fault.model_dump() for fault in faults])
 
     async def clear_faults(self, _request: Request) -> Response:
-        """End all faults."""
+        """Remove all faults."""
         self._faults.replace([])
         return Response(status_code=204)
 
     async def snapshots(self, _request: Request) -> Response:
-        """List the snapshots known."""
+        """List all known snapshots."""
         now = self._store.clock()
         known = self._store.snapshots.values()
         return JSONResponse([views.snapshot_detail(snapshot, now) for snapshot in known])
 
     async def declare_snapshots(self, request: Request) -> Response:
-        """Make one snapshot, or a list of them, known; a known one is changed."""
+        """Declare a snapshot or a list of them; a known snapshot is replaced."""
         body = await request.body()
         try:
             declared = DECLARED.validate_json(body if body.lstrip().startswith(b"[") else b"[" + body + b"]")
@@ -98,18 +98,18 @@ class Control:
         return JSONResponse([wanted.model_dump() for wanted in declared], 201)
 
     async def reset(self, _request: Request) -> Response:
-        """Forget everything: backups, snapshots, faults, tokens and counts."""
+        """Delete everything: backups, snapshots, faults, tokens and counts."""
         self._store.clear()
         self._faults.replace([])
-        self._gatekeeper.forget()
+        self._authenticator.forget()
         self._stats.clear()
         return Response(status_code=204)
 
     def _declare(self, wanted: DeclaredSnapshot) -> None:
-        facts = wanted.model_dump(exclude={"volume_status"})
+        fields = wanted.model_dump(exclude={"volume_status"})
         known = self._store.snapshots.get(wanted.id)
         created_at = known.created_at if known else self._store.clock()
-        self._store.declare(Snapshot(**facts, created_at=created_at), wanted.volume_status)
+        self._store.declare(Snapshot(**fields, created_at=created_at), wanted.volume_status)
 
 
 def _invalid(problem: ValidationError) -> Response:

@@ -1,7 +1,7 @@
-"""Making a backup: Cinder's checks in Cinder's order (cinder/backup/api.py).
+"""Creation of a backup, with Cinder's checks in Cinder's order (cinder/backup/api.py).
 
-Volume, snapshot, its volume, its status; then, a moment later, quota, parent and the row itself. That moment
-is why the real API makes several backups of one snapshot when asked at once: see Settings.race.
+Volume, snapshot, the snapshot's volume and its status come first; a moment later quota, parent and the backup
+itself. In that moment the real API accepts several concurrent requests for one snapshot: see `Settings.race`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from infra.emulator.store import Backup, Snapshot, Store, Volume, new_id
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is to be backed up, found and fit for it."""
+    """The volume and snapshot to back up, after their checks."""
 
     project_id: str
     volume: Volume
@@ -23,14 +23,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a backup is to end in error: why, and after how many seconds (None: when it would settle)."""
+    """How a backup ends in error: the reason, and after how many seconds (None: after `Settings.settle`)."""
 
     reason: str
     seconds: float | None = None
 
 
 def find_source(store: Store, settings: Settings, project_id: str, wanted: WantedBackup) -> Source:
-    """Find volume and snapshot and look at their state. Raises ApiError (404, 400)."""
+    """Find volume and snapshot and check their status. Raises ApiError (404, 400)."""
     volume = _volume(store, settings, wanted.volume_id)
     if wanted.snapshot_id is None:
         _check_volume(volume, forced=wanted.force)
@@ -48,7 +48,7 @@ def make_backup(
     request: object,
     failure: Failure | None = None,
 ) -> Backup:
-    """Check quota and parent, and make the backup. Raises ApiError (413, 400)."""
+    """Check quota and parent, and store the backup. Raises ApiError (413, 400)."""
     size = source.snapshot.size if source.snapshot else 1
     _check_quota(store, settings, source.project_id, size)
     now = store.clock()
@@ -133,10 +133,10 @@ def _check_quota(store: Store, settings: Settings, project_id: str, size: int) -
 
 
 def _parent(settings: Settings, store: Store, source: Source, wanted: WantedBackup) -> Backup | None:
-    """Find the backup that this one builds on.
+    """Return the backup that this one builds on, or None for a full backup.
 
-    By the page the first backup of a volume is full and the later ones are incremental, whatever is asked
-    for. Cinder takes the available one with the newest data, or refuses.
+    By the API page the first backup of a volume is full and later ones are incremental, whatever the request
+    says. Cinder uses the available backup with the newest data, or refuses.
     """
     earlier = store.newest_first(source.project_id, source.volume.id)
     if settings.rules == "page":

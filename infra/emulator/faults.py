@@ -1,19 +1,19 @@
-"""Faults on demand: what goes wrong, on which calls, how often.
+"""Fault injection: which effect, on which calls, how often.
 
-| effect        | the work is done | the caller sees |
-|---------------|------------------|-----------------|
-| `status`      | no               | `status`, with `body` and `headers` |
-| `delay`       | yes, in the end  | the answer, `seconds` late; the work is done even if the caller went |
-| `drop_before` | no               | the connection cut |
-| `drop_after`  | yes              | the connection cut |
-| `hang`        | no               | nothing, until the caller gives up (or `seconds` pass, then a cut) |
-| `garbage`     | yes              | the answer with its body cut in half, or `body` |
-| `fail_later`  | yes              | the usual 202; `seconds` later the backup is in `error`, `fail_reason` |
-| `late_commit` | `seconds` later  | the connection cut at once |
+| effect        | work is done    | the caller sees |
+|---------------|-----------------|-----------------|
+| `status`      | no              | `status`, with `body` and `headers` |
+| `delay`       | yes             | the answer, `seconds` late; the work is done even if the caller has gone |
+| `drop_before` | no              | a closed connection |
+| `drop_after`  | yes             | a closed connection |
+| `hang`        | no              | nothing until it gives up, or a closed connection after `seconds` |
+| `garbage`     | yes             | the answer with half of its body, or with `body` |
+| `fail_later`  | yes             | the usual 202; after `seconds` the backup is in `error`: `fail_reason` |
+| `late_commit` | `seconds` later | a connection that is closed at once |
 
-With any other effect `seconds` is a wait before it. A fault with a `project_id` happens to that project's
-calls alone. The first fault in the list that matches the call, has `times` left and wins the draw for its
-`probability` is the one that happens.
+With any other effect, `seconds` is a delay before it. A fault with a `project_id` affects only the calls of
+that project. For each call the first fault takes effect that matches the call, has `times` left and is drawn
+by its `probability`.
 """
 
 import random
@@ -29,7 +29,7 @@ Effect = Literal[
 
 
 class Fault(BaseModel):
-    """One thing that goes wrong."""
+    """One fault: its effect, and the calls that it affects."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,20 +49,20 @@ FAULTS = TypeAdapter(list[Fault])
 
 
 class FaultPlan:
-    """The faults in force; its draws repeat with the seed."""
+    """The active faults; the same seed gives the same draws."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self.replace([])
 
     def replace(self, faults: Sequence[Fault]) -> None:
-        """Put other faults in force and start the draws anew."""
+        """Replace all faults and restart the random draws."""
         self.faults = list(faults)
         self._left = [fault.times for fault in faults]
         self._random = random.Random(self._seed)  # noqa: S311 - draws for tests
 
     def draw(self, route: Route, project_id: str | None = None) -> Fault | None:
-        """Choose what happens to one call, and use it up."""
+        """Return the fault for one call, and count it as used."""
         for index, fault in enumerate(self.faults):
             left = self._left[index]
             if fault.route not in (route, "*") or left == 0:

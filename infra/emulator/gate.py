@@ -1,4 +1,4 @@
-"""What every call passes first: the count, the request id, and the faults (see faults.py)."""
+"""The outermost ASGI application: counts, request ids and faults (see faults.py) for every call."""
 
 import asyncio
 import json
@@ -27,11 +27,11 @@ ROUTES: tuple[tuple[str, re.Pattern[str], Route], ...] = (
 )
 
 Cut = Callable[[Scope], None]
-Happen = Callable[[Fault, Scope, Receive, Send], Awaitable[int | None]]
+Handler = Callable[[Fault, Scope, Receive, Send], Awaitable[int | None]]
 
 
 def route_of(method: str, path: str) -> Route:
-    """Name the kind of a call, as faults and counts do."""
+    """Return the name of a call's route, for faults and counts."""
     for verb, pattern, route in ROUTES:
         if verb == method and pattern.fullmatch(path):
             return route
@@ -39,13 +39,13 @@ def route_of(method: str, path: str) -> Route:
 
 
 def _project_of(path: str) -> str | None:
-    """Name the project in a path of the API."""
+    """Return the project id in a path of the API."""
     parts = path.split("/")
     return parts[2] if len(parts) > 3 else None
 
 
 class Gate:
-    """The outermost application: counts each call and lets faults happen to it."""
+    """Counts each call and applies the faults."""
 
     def __init__(self, app: ASGIApp, faults: FaultPlan, stats: Stats, cut: Cut) -> None:
         self._app = app
@@ -53,7 +53,7 @@ class Gate:
         self._stats = stats
         self._cut = cut
         self._late: set[asyncio.Task[int | None]] = set()
-        self._effects: Mapping[Effect, Happen] = {
+        self._effects: Mapping[Effect, Handler] = {
             "status": self._status,
             "delay": self._delay,
             "drop_before": self._drop,
@@ -79,16 +79,16 @@ class Gate:
         self._stats.count(route, status)
 
     async def _work(self, scope: Scope, receive: Receive, send: Send) -> int | None:
-        """Let the API answer, and give the status it answered with."""
+        """Let the API answer, and return its status."""
         status: int | None = None
 
-        async def watch(message: Message) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
-        await self._app(scope, receive, watch)
+        await self._app(scope, receive, note_status)
         return status
 
     async def _status(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> int:
@@ -115,7 +115,7 @@ class Gate:
     async def _hang(self, fault: Fault, scope: Scope, receive: Receive, _send: Send) -> None:
         try:
             async with asyncio.timeout(fault.seconds):
-                await _gone(receive)
+                await _disconnected(receive)
         except TimeoutError:
             await self._hang_up(scope, receive)
 
@@ -128,9 +128,9 @@ class Gate:
 
         status = await self._work(scope, receive, keep)
         body = b"".join(part.get("body", b"") for part in parts)
-        spoilt = body[: len(body) // 2] if fault.body is None else _raw(fault.body)
+        garbage = body[: len(body) // 2] if fault.body is None else _raw(fault.body)
         headers = {"content-type": "application/json", **fault.headers}
-        answer = Response(spoilt, fault.status or status or 200, headers)
+        answer = Response(garbage, fault.status or status or 200, headers)
         await answer(scope, receive, send)
         return answer.status_code
 
@@ -150,9 +150,9 @@ class Gate:
         return await self._work(scope, _replay(body), _discard)
 
     async def _hang_up(self, scope: Scope, receive: Receive) -> None:
-        """Cut the connection and wait until the server has noticed: then it sends no answer of its own."""
+        """Close the connection and wait until the server has noticed, so that it sends no answer itself."""
         self._cut(scope)
-        await _gone(receive)
+        await _disconnected(receive)
 
 
 def _with_request_id(send: Send) -> Send:
@@ -171,7 +171,7 @@ async def _pause(fault: Fault) -> None:
 
 
 async def _read(receive: Receive) -> bytes:
-    """Read the whole body, so that an answer does not reach a caller who is still sending."""
+    """Read the whole body, so that the answer follows after the caller has sent everything."""
     body = b""
     while (message := await receive())["type"] == "http.request":
         body += message.get("body", b"")
@@ -180,14 +180,14 @@ async def _read(receive: Receive) -> bytes:
     return body
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until the caller has gone."""
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the caller has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _replay(body: bytes) -> Receive:
-    """Give a body that was read before once more."""
+    """Return a `receive` that delivers a body that has been read already."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -204,9 +204,9 @@ def _raw(body: object) -> bytes:
 
 
 def _fault_response(fault: Fault, status: int) -> Response:
-    """Give the body asked for (text as it is, anything else as JSON), else a fault in Cinder's shape."""
+    """Return the fault's body (text unchanged, anything else as JSON), or an error in Cinder's shape."""
     if fault.body is None:
-        message = FAULT_NAMES.get(status, "the emulator was told to answer so")
+        message = FAULT_NAMES.get(status, "the emulator was told to give this answer")
         body = fault_body(status, message)
         return Response(_raw(body), status, {"content-type": "application/json", **fault.headers})
     kind = "text/html" if isinstance(fault.body, str) else "application/json"

@@ -1,4 +1,4 @@
-"""Lists of backups: which ones, in which order, and the link to the next page (cinder/api/common.py)."""
+"""Lists of backups: filters, order, pages and the link to the next page (cinder/api/common.py)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ STRICT_FILTERS_FROM = (3, 31)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list; `next_query` is the query string of the next one, `count` of all that match."""
+    """One page; `next_query` is the query string of the next page, `count` the number of all matches."""
 
     backups: list[Backup]
     next_query: str | None
@@ -27,7 +27,7 @@ class Page:
 def list_backups(
     store: Store, project_id: str, query: Mapping[str, str], microversion: tuple[int, int]
 ) -> Page:
-    """Answer a list call. Raises ApiError (400 for a bad query, 404 for an unknown marker)."""
+    """Return the page for a query. Raises ApiError (400 for a bad query, 404 for an unknown marker)."""
     _refuse_unknown_filters(query, microversion)
     limit = _number(query, "limit", MAX_LIMIT)
     offset = _number(query, "offset", 0)
@@ -43,7 +43,7 @@ def list_backups(
 
 
 def _refuse_unknown_filters(query: Mapping[str, str], microversion: tuple[int, int]) -> None:
-    """Below 3.31 an unknown filter is dropped in silence, from there on refused (measured)."""
+    """Raise ApiError for an unknown filter from microversion 3.31; below, Cinder ignores it (measured)."""
     unknown = [name for name in query if name not in FILTERS + PAGING]
     if unknown and microversion >= STRICT_FILTERS_FROM:
         raise bad_request(f"Invalid filters {', '.join(unknown)} are found in query options.")
@@ -73,7 +73,7 @@ def _matching(store: Store, project_id: str, query: Mapping[str, str]) -> Iterab
 
 
 def _sorted(found: Iterable[Backup], query: Mapping[str, str], now: float) -> Iterable[Backup]:
-    """Sort by `sort` (key:direction, ...) or `sort_key` and `sort_dir`; as stored, newest first, without."""
+    """Sort by `sort` (key:direction, …) or by `sort_key` and `sort_dir`; the default is newest first."""
     if "sort" not in query and "sort_key" not in query and "sort_dir" not in query:
         return found
     ordered = list(found)
@@ -101,7 +101,7 @@ def _sort_order(query: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _sort_value(backup: Backup, key: str, now: float) -> tuple[bool, str | float]:
-    """Give what to compare; nothing comes before something."""
+    """Return the sort value of a backup; None sorts before any value."""
     values: Mapping[str, str | float | None] = {
         "name": backup.name,
         "status": backup.status_at(now),
@@ -122,7 +122,7 @@ def _after(found: Iterable[Backup], marker: str) -> Iterable[Backup]:
 
 
 def _next_query(query: Mapping[str, str], page: list[Backup], limit: int) -> str | None:
-    """Link to a next page whenever this one is full, as Cinder does; the marker replaces the offset."""
+    """Return the next page's query if this page is full, as in Cinder; the marker replaces the offset."""
     if not page or len(page) < limit:
         return None
     kept = {name: value for name, value in query.items() if name not in ("marker", "offset")}

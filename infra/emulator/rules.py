@@ -1,8 +1,8 @@
-"""What a create request may say: the page's rules, and Cinder's where the page is silent.
+"""Validation of create requests: by the rules of the API page, and by Cinder's where the page has none.
 
 Page: "Creating a VBS Backup (Native OpenStack API)". Cinder: api/schemas/backups.py and
-api/validation/parameter_types.py. The two differ, so each is a table of checks by field. A check gives None,
-or what is wrong in the words of Cinder's validator (JSON Schema's), or in the vendor's code and words.
+api/validation/parameter_types.py. The two differ, so each is a table of checks by field. A check returns
+None, or the problem: in the words of Cinder's validator (JSON Schema), or as the vendor's code and message.
 """
 
 import re
@@ -21,7 +21,7 @@ FALSE_WORDS = ("False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A broken rule of the vendor, with the vendor's code (their error code list, VolumeBackup.NNNN)."""
+    """A violated rule of the vendor, with the code from the vendor's list (VolumeBackup.NNNN)."""
 
     code: str
     message: str
@@ -32,7 +32,7 @@ Check = Callable[[object], Problem | str | None]
 
 @dataclass(frozen=True, slots=True)
 class WantedBackup:
-    """A create request that passed the checks of its form."""
+    """A create request after its validation."""
 
     volume_id: str
     snapshot_id: str | None
@@ -43,19 +43,19 @@ class WantedBackup:
 
 
 def is_uuid(value: object) -> bool:
-    """Tell whether Cinder takes this for an id: 32 hex digits, hyphens optional."""
+    """Return whether Cinder accepts the value as an id: 32 hex digits, hyphens optional."""
     return isinstance(value, str) and UUID.fullmatch(value) is not None
 
 
 def uuid(value: object) -> str | None:
-    """Check an id that must be there."""
+    """Check a required id."""
     if not isinstance(value, str):
         return f"{value!r} is not of type 'string'"
     return None if is_uuid(value) else f"{value!r} is not a 'uuid'"
 
 
 def snapshot_uuid(value: object) -> str | None:
-    """Check the snapshot's id: Cinder's words, but the page does not allow null."""
+    """Check the snapshot's id, with Cinder's message; the page does not allow null."""
     return None if is_uuid(value) else f"{value!r} is not valid under any of the given schemas"
 
 
@@ -74,7 +74,7 @@ def short_text(value: object) -> str | None:
 
 
 def anything_true_or_false(value: object) -> str | None:
-    """Check what Cinder takes for a boolean: true, false, or one of the words."""
+    """Check a boolean of Cinder: true, false, or one of the words."""
     if isinstance(value, bool) or value in TRUE_WORDS + FALSE_WORDS:
         return None
     if isinstance(value, str):
@@ -83,7 +83,7 @@ def anything_true_or_false(value: object) -> str | None:
 
 
 def boolean(value: object) -> str | None:
-    """Check a boolean as the page has it."""
+    """Check a boolean of the page."""
     return None if isinstance(value, bool) else f"{value!r} is not of type 'boolean'"
 
 
@@ -103,7 +103,7 @@ def page_name(value: object) -> Problem | str | None:
 
 
 def page_description(value: object) -> Problem | str | None:
-    """Check a description: at most 255 characters, neither < nor >."""
+    """Check a description: at most 255 characters, without < and >."""
     if value is None or not isinstance(value, str):
         return short_text(value)
     if len(value) > 255 or "<" in value or ">" in value:
@@ -113,7 +113,7 @@ def page_description(value: object) -> Problem | str | None:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields a create request may have, each with its check, and those it must have."""
+    """The fields that a create request may have, each with its check, and the required ones."""
 
     fields: Mapping[str, Check]
     required: tuple[str, ...]
@@ -149,14 +149,14 @@ FORMS: Mapping[Rules, Form] = {
 
 
 def parse_create(body: object, rules: Rules) -> WantedBackup:
-    """Check the JSON body of a create call and give what it asks for. Raises ApiError (400)."""
+    """Validate and parse the JSON body of a create call. Raises ApiError (400)."""
     backup = _unwrap(body)
     form = FORMS[rules]
     _check_keys(backup, form)
     for field, check in form.fields.items():
         if field in backup:
             _raise_for(field, backup[field], check(backup[field]))
-    # The page: "this parameter is skipped", the service decides.
+    # The page says "this parameter is skipped": the service decides.
     incremental = rules == "cinder" and _truth(backup.get("incremental"))
     return WantedBackup(
         volume_id=backup["volume_id"],
@@ -182,7 +182,7 @@ def _unwrap(body: object) -> dict[str, Any]:
 
 
 def _check_keys(backup: dict[str, Any], form: Form) -> None:
-    """Refuse missing and unknown keys before looking at any value, as the validator does."""
+    """Check for missing and unknown keys before any value, as Cinder's validator does."""
     for field in form.required:
         if field not in backup:
             raise _invalid("backup", backup, f"{field!r} is a required property")

@@ -1,4 +1,4 @@
-"""The application on a socket: uvicorn, with connections that can be cut."""
+"""The emulator's HTTP server: uvicorn, with connections that can be cut."""
 
 import asyncio
 import logging
@@ -19,22 +19,22 @@ Peer = tuple[str, int]
 
 
 class Connections:
-    """The open connections by the caller's address, so that one can be cut."""
+    """The open connections by the client's address, so that one can be cut."""
 
     def __init__(self) -> None:
         self._open: dict[Peer, asyncio.Transport] = {}
 
     def cut(self, scope: Scope) -> None:
-        """End the connection of a call at once, whatever has been sent or not."""
+        """Abort the connection of a call, whatever has been sent."""
         transport = self._open.get(tuple(scope["client"]))
         if transport is not None:
             transport.abort()
 
     def protocol(self) -> type[asyncio.Protocol]:
-        """Make the protocol class that keeps this record."""
+        """Return a protocol class that records its connections here."""
         connections = self._open
 
-        # The parent is httptools' where that is installed, else h11's.
+        # The base class uses httptools if that is installed, else h11.
         class RecordedProtocol(AutoHTTPProtocol):  # type: ignore[valid-type,misc] # chosen at run time
             def connection_made(self, transport: asyncio.Transport) -> None:
                 super().connection_made(transport)
@@ -49,20 +49,20 @@ class Connections:
 
 
 class Server(uvicorn.Server):
-    """A server that says when it serves."""
+    """A uvicorn server that calls `ready` when it accepts connections."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then call `ready`."""
+        """Start the server, then call `ready`."""
         await super().startup(sockets)
         self._ready()
 
 
 def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
-    """Build a server; run it with `run(sockets=[...])`, end it with `should_exit = True`."""
+    """Build a server; start it with `run(sockets=[…])`, stop it with `should_exit = True`."""
     connections = Connections()
     config = uvicorn.Config(
         create_app(settings, connections.cut, Store(time.time)),
@@ -72,28 +72,28 @@ def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # a forwarded address is not that of the connection
+        proxy_headers=False,  # a forwarded address is not the address of the connection
         timeout_graceful_shutdown=1,
     )
     return Server(config, ready)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket; port 0 takes a free one."""
+    """Open the listening socket; port 0 selects a free port."""
     listener = socket.create_server((host, port), backlog=2048)
-    # asyncio does this only for sockets it made itself; without it answers wait 40 ms for the caller's ACK.
+    # asyncio sets this only on sockets it created; without it answers wait 40 ms for the client's ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` gets the base URL. Port 0 takes a free one."""
+    """Serve until SIGTERM or SIGINT; `ready` receives the base URL. Port 0 selects a free port."""
     with listen(host, port) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}"
         server = make_server(settings, lambda: ready(url))
-        # uvicorn sends itself the signal again once it has ended; by then it has been obeyed.
+        # uvicorn raises the signal again after it has stopped; by then it needs no more effect.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        # Calls that hang are ended with the server, which uvicorn reports as an error.
+        # Stopping the server ends hanging calls, which uvicorn would log as errors.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         server.run(sockets=[listener])

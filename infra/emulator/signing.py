@@ -1,7 +1,7 @@
-"""Checking a request signed with an access key (SDK-HMAC-SHA256).
+"""Verification of requests that are signed with an access key (SDK-HMAC-SHA256).
 
-Written from the vendor's description of the algorithm and on purpose apart from the client's signer: two
-readings of one text that agree are a test of both.
+Written from the vendor's description of the algorithm, deliberately without the client's signer: two
+independent implementations that agree test each other.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ AUTHORIZATION = re.compile(
 
 
 class SignatureError(Exception):
-    """The request is not signed as it must be; the message says in what."""
+    """The signature of a request is missing or wrong; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request as it came: header names in lower case, path and query as on the wire."""
+    """A received request: header names in lower case, path and query as sent."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class SignedRequest:
 
 
 def canonical_request(request: SignedRequest, signed_headers: list[str]) -> str:
-    """Write the request in the one form both sides sign."""
+    """Return the request in the canonical form that both sides sign."""
     headers = "".join(f"{name}:{request.headers.get(name, '').strip()}\n" for name in signed_headers)
     return "\n".join(
         [
@@ -51,17 +51,17 @@ def canonical_request(request: SignedRequest, signed_headers: list[str]) -> str:
 
 
 def string_to_sign(canonical: str, date: str) -> str:
-    """Write what the key is applied to."""
+    """Return the text that the secret key signs."""
     return f"{ALGORITHM}\n{date}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
 def signature(secret: str, text: str) -> str:
-    """Sign a text."""
+    """Return the signature of a text."""
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def verify(request: SignedRequest, keys: Mapping[str, str], now: float) -> None:
-    """Check who signed and when; `keys` maps access keys to secrets. Raises SignatureError."""
+    """Verify the signature and its date; `keys` maps access keys to secrets. Raises SignatureError."""
     match = AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
     if match is None:
         raise SignatureError("authorization header missing or malformed")
@@ -97,7 +97,7 @@ def _payload_hash(request: SignedRequest) -> str:
 
 
 def _check_payload_header(request: SignedRequest) -> None:
-    """A declared hash must be the body's, or say that the body is not signed."""
+    """Raise SignatureError unless the declared hash is the body's, or declares an unsigned body."""
     declared = request.headers.get("x-sdk-content-sha256")
     if declared and request.body and declared not in (UNSIGNED, hashlib.sha256(request.body).hexdigest()):
         raise SignatureError("x-sdk-content-sha256 is not the hash of the body")

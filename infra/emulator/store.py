@@ -1,6 +1,6 @@
-"""Everything the emulator remembers, in memory. Pure: no I/O, and the clock is given.
+"""The emulator's state, in memory: volumes, snapshots, backups and quotas.
 
-Nothing here runs on a timer: a backup knows when it ends, and its status is asked for at a moment.
+There is no I/O and no timer: a backup has the time of its end, and its status is computed for a given time.
 Times are seconds since the epoch.
 """
 
@@ -14,7 +14,7 @@ Clock = Callable[[], float]
 
 @dataclass(slots=True)
 class Volume:
-    """A disk; its status matters only to a backup that names no snapshot."""
+    """A disk; its status matters only to a backup without a snapshot."""
 
     id: str
     status: str = "available"
@@ -22,7 +22,7 @@ class Volume:
 
 @dataclass(slots=True)
 class Snapshot:
-    """A snapshot of a volume; `volume_id` is None until a create tells it."""
+    """A snapshot of a volume; `volume_id` is None until a create names it."""
 
     id: str
     project_id: str
@@ -36,13 +36,13 @@ class Snapshot:
     busy_until: float = 0.0
 
     def status_at(self, now: float) -> str:
-        """Give the status: `backing-up` as long as a backup of it is being made."""
+        """Return the status: `backing-up` while a backup of the snapshot is in progress."""
         return "backing-up" if now < self.busy_until else self.status
 
 
 @dataclass(slots=True)
 class Backup:
-    """A backup that was accepted; `request` is the JSON body that asked for it."""
+    """An accepted backup; `request` is the JSON body of its create call."""
 
     id: str
     project_id: str
@@ -61,7 +61,7 @@ class Backup:
     deleted_at: float | None = None
 
     def status_at(self, now: float) -> str:
-        """Give the status at a moment: creating, then available or error, at last deleted."""
+        """Return the status at a time: creating, then available or error, finally deleted."""
         if self.deleted_at is not None:
             return "deleted"
         if now < self.ends_at:
@@ -71,21 +71,21 @@ class Backup:
 
 @dataclass(slots=True)
 class Usage:
-    """What a project's quota counts."""
+    """How much of its quotas a project uses."""
 
     backups: int = 0
     gigabytes: int = 0
 
 
 class Store:
-    """Volumes, snapshots and backups, with an index for each question that is asked often."""
+    """Volumes, snapshots and backups, with an index for each frequent query."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self.volumes: dict[str, Volume] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self.backups: dict[str, Backup] = {}
@@ -94,7 +94,7 @@ class Store:
         self._usage: defaultdict[str, Usage] = defaultdict(Usage)
 
     def declare(self, snapshot: Snapshot, volume_status: str = "available") -> None:
-        """Make a snapshot and its volume known, or say anew what they are like."""
+        """Add or replace a snapshot and its volume."""
         if known := self.snapshots.get(snapshot.id):
             snapshot.busy_until = known.busy_until
         self.snapshots[snapshot.id] = snapshot
@@ -102,18 +102,18 @@ class Store:
             self.volumes[snapshot.volume_id] = Volume(snapshot.volume_id, volume_status)
 
     def snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
-        """Find a snapshot of a project."""
+        """Return a snapshot of a project, or None."""
         found = self.snapshots.get(snapshot_id)
         return found if found and found.project_id == project_id else None
 
     def backup(self, project_id: str, backup_id: str) -> Backup | None:
-        """Find a backup of a project that is not deleted."""
+        """Return a backup of a project that is not deleted, or None."""
         found = self.backups.get(backup_id)
         gone = found is None or found.deleted_at is not None or found.project_id != project_id
         return None if gone else found
 
     def newest_first(self, project_id: str, volume_id: str | None = None) -> Iterator[Backup]:
-        """Give the backups of a project, or of one volume in it, that are not deleted."""
+        """Return the backups of a project, or of one volume in it, that are not deleted."""
         if volume_id is None:
             found = self._by_project.get(project_id, [])
         else:
@@ -121,11 +121,11 @@ class Store:
         return (backup for backup in reversed(found) if backup.deleted_at is None)
 
     def usage(self, project_id: str) -> Usage:
-        """Give what a project's backups count for."""
+        """Return how much of its quotas a project uses."""
         return self._usage[project_id]
 
     def add(self, backup: Backup) -> None:
-        """Remember a backup; its snapshot is busy until it ends."""
+        """Add a backup; its snapshot is busy until the backup ends."""
         self.backups[backup.id] = backup
         self._by_project[backup.project_id].append(backup)
         self._by_volume[backup.project_id, backup.volume_id].append(backup)
@@ -139,7 +139,7 @@ class Store:
             snapshot.busy_until = max(snapshot.busy_until, backup.ends_at)
 
     def delete(self, backup: Backup) -> None:
-        """Mark a backup deleted; it stays among those ever made."""
+        """Mark a backup as deleted; it stays in the list of all backups."""
         backup.deleted_at = self.clock()
         usage = self._usage[backup.project_id]
         usage.backups -= 1
@@ -149,5 +149,5 @@ class Store:
 
 
 def new_id() -> str:
-    """Make an id as the real services do."""
+    """Return a new id, a UUID as in the real services."""
     return str(uuid.uuid4())

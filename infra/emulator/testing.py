@@ -1,11 +1,11 @@
-"""An emulator for the length of a test.
+"""Run an emulator within a test.
 
     with running_emulator(settle=0.1) as emulator:
         emulator.set_faults([{"route": "create", "effect": "drop_after", "times": 1}])
         ...
         assert 1 == len(emulator.backups())
 
-In a thread by default, which starts in milliseconds; `process=True` gives it a process of its own, for load.
+It runs in a thread, which starts in milliseconds; `process=True` gives it its own process, for load tests.
 """
 
 import os
@@ -26,38 +26,38 @@ START_SECONDS = 30.0
 
 
 class Emulator:
-    """A running emulator: where it is, and what tests ask of it. Each JSON is as control.py gives it."""
+    """A running emulator: its URL and its control calls, with JSON as in control.py."""
 
     def __init__(self, url: str, client: httpx.Client) -> None:
         self.url = url
         self._client = client
 
     def backups(self) -> list[dict[str, Any]]:
-        """List every backup ever made, deleted ones too, oldest first."""
+        """List all backups ever made, including deleted ones, oldest first."""
         return self._json("GET", "backups")  # type: ignore[no-any-return] # JSON
 
     def stats(self) -> dict[str, dict[str, int]]:
-        """Give the calls so far: {route: {status: count}}; status "none" got no answer."""
+        """Return the counts of calls: {route: {status: count}}; status "none" means no answer."""
         return self._json("GET", "stats")  # type: ignore[no-any-return] # JSON
 
     def set_faults(self, faults: Sequence[Mapping[str, object]]) -> None:
-        """Put faults in force, in place of those before."""
+        """Replace all faults."""
         self._json("PUT", "faults", list(faults))
 
     def clear_faults(self) -> None:
-        """End all faults."""
+        """Remove all faults."""
         self._json("DELETE", "faults")
 
     def declare_snapshots(self, snapshots: Sequence[Mapping[str, object]]) -> list[dict[str, Any]]:
-        """Make snapshots known: project_id, volume_id, and what else control.DeclaredSnapshot has."""
+        """Declare snapshots: project_id, volume_id and the optional fields of control.DeclaredSnapshot."""
         return self._json("POST", "snapshots", list(snapshots))  # type: ignore[no-any-return] # JSON
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """List the snapshots known."""
+        """List all known snapshots."""
         return self._json("GET", "snapshots")  # type: ignore[no-any-return] # JSON
 
     def reset(self) -> None:
-        """Forget everything: backups, snapshots, faults, tokens and counts."""
+        """Delete everything: backups, snapshots, faults, tokens and counts."""
         self._json("POST", "reset")
 
     def _json(self, method: str, name: str, body: object = None) -> Any:
@@ -85,7 +85,7 @@ def _in_thread(settings: Settings) -> Iterator[str]:
         thread.start()
         try:
             if not ready.wait(START_SECONDS):
-                raise TimeoutError("the emulator did not start")
+                raise TimeoutError(f"the emulator did not start within {START_SECONDS:g} s")
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
@@ -103,14 +103,14 @@ def _in_process(settings: Settings) -> Iterator[str]:
         try:
             line = child.stdout.readline() if child.stdout else ""
             if not line.startswith("listening on "):
-                raise RuntimeError(f"the emulator did not start: {line!r}")
+                raise RuntimeError(f"the emulator did not start; it printed {line!r} instead of its URL")
             yield line.split()[-1]
         finally:
             child.terminate()
 
 
 def _arguments(settings: Settings) -> list[str]:
-    """Write settings as the options of the command."""
+    """Return settings as options of the emulator's command."""
     arguments: list[str] = []
     for name in Settings.__dataclass_fields__:
         value = getattr(settings, name)

@@ -1,4 +1,4 @@
-"""How backups and snapshots look from outside."""
+"""JSON views of backups and snapshots: what the API and the control calls show."""
 
 import json
 import uuid
@@ -14,7 +14,7 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the caller reached us: `http://host:port`, `v2` or `v3`, and the project."""
+    """The address that a caller used: `http://host:port`, `v2` or `v3`, and the project."""
 
     base: str
     version: str
@@ -22,12 +22,12 @@ class Address:
 
 
 def timestamp(seconds: float) -> str:
-    """Write a time as Cinder does: UTC, microseconds, no zone."""
+    """Return a time in Cinder's form: UTC, microseconds, no zone."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def links(address: Address, backup_id: str) -> list[Json]:
-    """Give the two links of a backup; the bookmark has no version in its path."""
+    """Return the two links of a backup; the bookmark has no version in its path."""
     tail = f"{address.project_id}/backups/{backup_id}"
     return [
         {"rel": "self", "href": f"{address.base}/{address.version}/{tail}"},
@@ -36,12 +36,12 @@ def links(address: Address, backup_id: str) -> list[Json]:
 
 
 def summary(backup: Backup, address: Address) -> Json:
-    """Show what create and the plain list tell: id, name and links, no status."""
+    """Return the form of create and the plain list: id, name and links, no status."""
     return {"id": backup.id, "name": backup.name, "links": links(address, backup.id)}
 
 
 def detail(backup: Backup, address: Address, now: float, rules: Rules) -> Json:
-    """Show everything there is about a backup."""
+    """Return all fields of a backup."""
     status = backup.status_at(now)
     shown: Json = {
         "id": backup.id,
@@ -69,7 +69,7 @@ def detail(backup: Backup, address: Address, now: float, rules: Rules) -> Json:
 
 
 def _service_metadata(backup: Backup, status: str) -> str:
-    """Give the vendor's JSON text, which their sample starts and ends with a blank."""
+    """Return the vendor's JSON text; it starts and ends with a blank, as in the vendor's sample."""
     facts: Mapping[str, object] = {
         "bootable": False,
         "progress": "0" if status == "creating" else "100",
@@ -80,7 +80,7 @@ def _service_metadata(backup: Backup, status: str) -> str:
 
 
 def snapshot_detail(snapshot: Snapshot, now: float) -> Json:
-    """Show a snapshot; one whose volume nobody has named yet shows a made-up one."""
+    """Return all fields of a snapshot; before a request names its volume, the volume id is made up."""
     return {
         "id": snapshot.id,
         "created_at": timestamp(snapshot.created_at),
@@ -97,7 +97,7 @@ def snapshot_detail(snapshot: Snapshot, now: float) -> Json:
 
 
 def record(backup: Backup, now: float) -> Json:
-    """Show a backup to the tests: what it is, when it was made, and the request that made it."""
+    """Return a backup for tests, with the time of its creation and its create request."""
     return {
         "id": backup.id,
         "project_id": backup.project_id,
