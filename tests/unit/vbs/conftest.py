@@ -1,4 +1,4 @@
-"""Sockets behave alike on both event loops, or whether a call is in doubt would hang on what is installed."""
+"""Run tests on both event loops: whether a call is in doubt must not depend on the installed loop."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from handler.worker import event_loop
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``handler.worker.event_loop`` run on this one."""
+    """Make ``handler.worker.event_loop`` use this loop."""
     if request.param == "asyncio":
         monkeypatch.setattr(event_loop, "_new_loop", asyncio.new_event_loop)
     else:

@@ -1,4 +1,4 @@
-"""The client's calls: what is sent, and what each answer becomes."""
+"""Tests of the client's calls: the request that is sent, and the result of each answer."""
 
 import asyncio
 import json
@@ -49,8 +49,8 @@ def _next(query: str) -> list[dict[str, str]]:
     return [{"rel": "next", "href": f"http://elsewhere.invalid:8776/x/backups?{query}"}]
 
 
-def test_the_client_is_an_api() -> None:
-    """mypy checks the protocol where it is assigned; nothing is sent by making one."""
+def test_the_client_implements_the_api_protocol() -> None:
+    """mypy checks the assignment; creating a client sends nothing."""
     server = always(500)
     api: Api = server.api()
     asyncio.run(api.aclose())
@@ -58,8 +58,8 @@ def test_the_client_is_an_api() -> None:
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-def test_a_create_is_sent_to_the_letter(version: str) -> None:
-    """Method, URL, type and body are the page's."""
+def test_a_create_request_is_exactly_as_on_the_page(version: str) -> None:
+    """Method, URL, content type and body are the page's."""
     server = always(202, ACCEPTED)
     asyncio.run(server.api(version=version).create(PROJECT, REQUEST))
     sent = server.requests[0]
@@ -67,8 +67,8 @@ def test_a_create_is_sent_to_the_letter(version: str) -> None:
     assert expected == (sent.method, str(sent.url), sent.headers["Content-Type"], sent.content)
 
 
-def test_the_example_of_the_page_is_accepted() -> None:
-    """Id, name and links come back as they are."""
+def test_the_answer_on_the_page_is_parsed() -> None:
+    """Id, name and links are returned unchanged."""
     connection = {"href": "https://volume.example.com/v2/p/backups/b", "rel": "self"}
     server = always(202, {"backup": {"id": BACKUP, "name": "backup1", "links": [connection]}})
     expected = AcceptedBackup(id=BACKUP, name="backup1", links=(BackupLink(**connection),))
@@ -85,14 +85,14 @@ def test_the_example_of_the_page_is_accepted() -> None:
         {"name": "\ud800"},
     ],
 )
-def test_an_id_is_enough(extra: Mapping[str, object]) -> None:
-    """What is odd beside it must not make a made backup look lost."""
+def test_an_answer_with_only_an_id_is_accepted(extra: Mapping[str, object]) -> None:
+    """A wrong optional field must not make an existing backup look lost."""
     server = always(202, json.dumps({"backup": {"id": BACKUP, **extra}}).encode())
     assert BACKUP == server.call(lambda api: api.create(PROJECT, REQUEST)).id
 
 
-def test_what_an_answer_says_can_be_told() -> None:
-    """JSON can spell half of a character; an outcome with it in could not be written, made backup or not."""
+def test_a_name_with_a_lone_surrogate_can_be_published() -> None:
+    """JSON can contain half of a character, which an outcome cannot encode."""
     server = always(202, json.dumps({"backup": {"id": BACKUP, "name": "half \ud800 é"}}).encode())
     backup = server.call(lambda api: api.create(PROJECT, REQUEST))
     assert "half ? é" == backup.name
@@ -114,8 +114,8 @@ def test_what_an_answer_says_can_be_told() -> None:
         b" " * (1024 * 1024 + 1),
     ],
 )
-def test_a_yes_without_a_backup_is_in_doubt(status: int, body: bytes) -> None:
-    """Something was made, and nobody knows what."""
+def test_a_success_without_a_backup_id_is_in_doubt(status: int, body: bytes) -> None:
+    """A backup may exist, and its id is unknown."""
     error = always(status, body).failure(lambda api: api.create(PROJECT, REQUEST))
     assert (C.IN_DOUBT, status) == (error.category, error.status)
 
@@ -136,26 +136,28 @@ def test_a_yes_without_a_backup_is_in_doubt(status: int, body: bytes) -> None:
         (ConnectionResetError, C.IN_DOUBT),
     ],
 )
-def test_only_what_never_left_is_no_doubt(raised: Callable[[str], Exception], category: Category) -> None:
-    """After the first byte may have left, the backup may have been made."""
+def test_a_lost_answer_is_in_doubt_unless_the_request_never_left(
+    raised: Callable[[str], Exception], category: Category
+) -> None:
+    """The backup may exist if the first byte may have left."""
 
     def answer(_request: httpx.Request) -> httpx.Response:
         raise raised("lost")
 
     error = Server(answer).failure(lambda api: api.create(PROJECT, REQUEST))
-    look = Server(answer).failure(lambda api: api.show(PROJECT, BACKUP))
-    assert (category, C.UNAVAILABLE) == (error.category, look.category)
+    lookup = Server(answer).failure(lambda api: api.show(PROJECT, BACKUP))
+    assert (category, C.UNAVAILABLE) == (error.category, lookup.category)
 
 
 def test_a_redirect_is_an_error_and_not_followed() -> None:
-    """A POST that is redirected could go anywhere, with our token."""
+    """A redirected POST could send our token to any host."""
     server = always(307, b"", Location="http://elsewhere.invalid/")
     error = server.failure(lambda api: api.create(PROJECT, REQUEST))
     assert (C.UNAVAILABLE, 307, 1) == (error.category, error.status, len(server.requests))
 
 
-def test_a_refusal_is_read() -> None:
-    """The fault tables are behind every call."""
+def test_a_refusal_is_classified() -> None:
+    """The client uses the tables of faults."""
     fault = {
         "badRequest": {"code": 400, "message": 'must be available, but the current status is "backing-up".'}
     }
@@ -164,15 +166,15 @@ def test_a_refusal_is_read() -> None:
 
 
 @pytest.mark.parametrize("project", ["", "a/b", "..", "a?b", "a#b", "ä", "x" * 65, "p\n"])
-def test_a_project_that_could_leave_its_segment_is_not_sent(project: str) -> None:
-    """It is checked again where the URL is made."""
+def test_a_project_id_that_is_not_one_path_segment_is_not_sent(project: str) -> None:
+    """The project id is checked again where the URL is built."""
     server = always(202, ACCEPTED)
     error = server.failure(lambda api: api.create(project, REQUEST))
     assert (C.INVALID, []) == (error.category, server.requests)
 
 
 @pytest.mark.parametrize("bad", ["", "..", f"{BACKUP}/x", f"{BACKUP}?", "detail", f"{BACKUP}\n"])
-def test_an_id_that_is_no_uuid_is_not_sent(bad: str) -> None:
+def test_an_id_that_is_not_a_uuid_is_not_sent(bad: str) -> None:
     """Ids come from answers and messages."""
     server = always(200, {"backups": []})
     calls: list[Callable[[VbsClient], Any]] = [
@@ -184,7 +186,7 @@ def test_an_id_that_is_no_uuid_is_not_sent(bad: str) -> None:
 
 
 def test_each_project_has_its_own_path() -> None:
-    """URLs are remembered, by project."""
+    """URLs are cached by project."""
     server = always(404, {"itemNotFound": {"code": 404, "message": "gone"}})
 
     async def show_in_both() -> None:
@@ -196,8 +198,8 @@ def test_each_project_has_its_own_path() -> None:
     assert [PROJECT, OTHER_PROJECT, PROJECT] == [r.url.path.split("/")[2] for r in server.requests]
 
 
-def test_a_backup_is_shown_with_its_times_in_utc() -> None:
-    """The API's times carry no zone; statuses come in any case."""
+def test_a_backup_has_its_times_in_utc() -> None:
+    """The API's times have no zone, and its statuses may have any case."""
     raw = {
         **RAW,
         "status": "Available",
@@ -228,8 +230,8 @@ def test_a_backup_is_shown_with_its_times_in_utc() -> None:
     )
 
 
-def test_an_unknown_status_is_passed_on() -> None:
-    """It is for the watch to treat it as no end."""
+def test_an_unknown_status_is_returned_unchanged() -> None:
+    """Tracking treats an unknown status as in progress."""
     backup = always(200, {"backup": {**RAW, "status": "polishing"}}).call(
         lambda api: api.show(PROJECT, BACKUP)
     )
@@ -237,8 +239,8 @@ def test_an_unknown_status_is_passed_on() -> None:
     assert "polishing" == backup.status
 
 
-def test_a_snapshot_is_shown() -> None:
-    """Its volume and metadata decide whether it is for us."""
+def test_a_snapshot_is_parsed() -> None:
+    """Its volume and metadata decide whether it is backed up."""
     raw = {"id": SNAPSHOT, "volume_id": VOLUME, "status": "AVAILABLE", "size": 1, "metadata": {"team": "rig"}}
     snapshot = always(200, {"snapshot": raw}).call(lambda api: api.show_snapshot(PROJECT, SNAPSHOT))
     assert snapshot is not None
@@ -250,8 +252,8 @@ def test_a_snapshot_is_shown() -> None:
     )
 
 
-def test_only_the_apis_not_found_is_none() -> None:
-    """A wrong path must not look like a backup that is gone."""
+def test_only_a_not_found_of_the_api_itself_is_none() -> None:
+    """A wrong path must not look like a deleted backup."""
     gone = always(404, {"itemNotFound": {"code": 404, "message": "gone"}})
     wrong_path = always(404, {"message": "x", "code": "404 Not Found", "title": "Not Found"})
     assert gone.call(lambda api: api.show(PROJECT, BACKUP)) is None
@@ -260,13 +262,13 @@ def test_only_the_apis_not_found_is_none() -> None:
 
 
 def test_a_list_that_is_not_found_is_an_error() -> None:
-    """Absence is an empty list, nothing else."""
+    """Only an empty list proves absence."""
     server = always(404, {"itemNotFound": {"code": 404, "message": "gone"}})
     assert C.UNAVAILABLE == server.failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME)).category
 
 
-def test_the_volumes_backups_are_asked_for() -> None:
-    """``snapshot_id`` is no filter: ignored by old releases, refused by new ones."""
+def test_find_lists_the_backups_of_the_volume() -> None:
+    """``snapshot_id`` is not a filter: old releases ignore it, new ones refuse it."""
     server = always(200, {"backups": []})
     assert [] == _found(server)
     assert {"volume_id": VOLUME, "limit": str(PAGE_SIZE)} == dict(server.requests[0].url.params)
@@ -285,27 +287,27 @@ def test_the_volumes_backups_are_asked_for() -> None:
         ({"snapshot_id": None, "service_metadata": "{cut"}, True),
     ],
 )
-def test_a_backup_is_known_by_snapshot_else_by_name(facts: Mapping[str, object], *, found: bool) -> None:
-    """The id it shows, or the one in VBS's metadata; without both our name, which holds the id."""
+def test_a_backup_matches_by_snapshot_id_else_by_name(facts: Mapping[str, object], *, found: bool) -> None:
+    """The id is in the backup or in VBS's metadata; without both, our name contains it."""
     server = always(200, {"backups": [{**RAW, **facts}]})
     assert ([BACKUP] if found else []) == _found(server)
 
 
-def test_a_name_without_the_snapshots_id_proves_nothing() -> None:
-    """A name that a producer chose may be the same every night."""
+def test_a_name_without_the_snapshots_id_does_not_match() -> None:
+    """A producer may use the same name every night."""
     server = always(200, {"backups": [{**RAW, "snapshot_id": None, "name": "nightly"}]})
     assert [] == server.call(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, "nightly"))
 
 
-def test_the_oldest_backup_comes_first() -> None:
-    """By time, whatever the order of the list and the digits of the fractions; an unknown time last."""
+def test_the_oldest_backup_is_first() -> None:
+    """Times are compared whatever the list's order and the number of digits; an unknown time is last."""
     times = {1: None, 2: "2026-03-04T02:15:12.5", 3: "2026-03-04T02:15:12", 4: "2025-03-04T02:15:12"}
     server = always(200, {"backups": [_raw(n, created_at=time) for n, time in times.items()]})
     assert [str(_raw(n)["id"]) for n in (4, 3, 2, 1)] == _found(server)
 
 
-def test_all_pages_are_read_from_our_own_endpoint() -> None:
-    """Of a link only marker and offset are taken, never its host."""
+def test_all_pages_are_read_from_the_configured_endpoint() -> None:
+    """Only marker and offset of a link are used, never its host."""
     marker = str(_raw(1)["id"])
     first = {"backups": [_raw(1)], "backups_links": _next(f"limit=1&offset=1&marker={marker}&volume_id=x")}
     server = _pages(first, {"backups": [_raw(2)]})
@@ -317,8 +319,8 @@ def test_all_pages_are_read_from_our_own_endpoint() -> None:
     ) == (asked.host, dict(asked.params))
 
 
-def test_a_full_page_without_a_link_is_not_the_end() -> None:
-    """A backup that is missed is made twice; one more call is cheap."""
+def test_a_full_page_without_a_link_is_not_the_last() -> None:
+    """A backup that is missed would be made twice; one more call is cheap."""
     server = _pages({"backups": [_raw(n) for n in range(PAGE_SIZE)]}, {"backups": [_raw(999)]})
     assert PAGE_SIZE + 1 == len(_found(server))
 
@@ -337,21 +339,21 @@ def test_a_full_page_without_a_link_is_not_the_end() -> None:
         {"backups": [], "backups_links": [{"rel": "next", "href": "http://[x"}]},
     ],
 )
-def test_garbage_is_never_absence(document: object) -> None:
-    """A page that cannot be read whole may hide the backup."""
+def test_an_unreadable_page_is_an_error(document: object) -> None:
+    """An unreadable page may contain the backup."""
     error = always(200, document).failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME))
     assert C.UNAVAILABLE == error.category
 
 
-def test_a_list_that_goes_round_ends_in_an_error() -> None:
-    """The same link again and again."""
+def test_a_list_that_repeats_a_page_ends_in_an_error() -> None:
+    """The server sends the same link again."""
     server = always(200, {"backups": [], "backups_links": _next(f"marker={BACKUP}")})
     error = server.failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME))
     assert (C.UNAVAILABLE, 2) == (error.category, len(server.requests))
 
 
 def test_a_list_without_an_end_ends_in_an_error() -> None:
-    """A new link each time."""
+    """The server sends a new link with each page."""
     counter = iter(range(10**6))
     server = Server(
         lambda _request: httpx.Response(
@@ -363,7 +365,7 @@ def test_a_list_without_an_end_ends_in_an_error() -> None:
 
 
 def test_no_cookie_of_the_api_is_kept() -> None:
-    """Requests are built by hand; a load balancer's cookie would tie us to one server."""
+    """A load balancer's cookie would bind the client to one server."""
     server = always(202, ACCEPTED, Set_Cookie="a=b; Path=/")
 
     async def twice() -> None:
@@ -375,8 +377,8 @@ def test_no_cookie_of_the_api_is_kept() -> None:
     assert [False, False] == ["cookie" in request.headers for request in server.requests]
 
 
-def test_compression_against_our_wish_is_refused() -> None:
-    """A small body could unpack to any size."""
+def test_a_compressed_answer_is_in_doubt() -> None:
+    """A small body could decompress to any size."""
     error = failure(
         lambda: always(202, ACCEPTED, Content_Encoding="x-odd").call(lambda api: api.create(PROJECT, REQUEST))
     )

@@ -1,4 +1,4 @@
-"""What a refusal means: the tables, each row by itself, and every shape a body can have."""
+"""Tests of the classification of error answers: each row of the tables, and every shape of a body."""
 
 import json
 from collections.abc import Mapping
@@ -59,20 +59,20 @@ def _bad_request(message: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("status", "category"), PAGE.items())
-def test_a_status_alone_has_its_category(status: int, category: Category) -> None:
-    """An empty body leaves nothing but the status; a 404 without a word is a wrong path."""
+def test_a_status_without_a_body_has_its_category(status: int, category: Category) -> None:
+    """An empty body leaves only the status; a 404 without a fault means a wrong path."""
     assert category == _created(status, b"")
 
 
 @pytest.mark.parametrize("status", PAGE)
 def test_every_status_of_the_page_is_in_the_table(status: int) -> None:
-    """None is left to the rule for what nobody has written down."""
+    """None of them is classified by the fallback for unknown statuses."""
     assert status in STATUSES
 
 
 @pytest.mark.parametrize(("status", "name"), FAULTS.items())
-def test_a_fault_by_name_is_read(status: int, name: str) -> None:
-    """Cinder names the fault after the status; code and text are found in it."""
+def test_a_named_fault_is_parsed(status: int, name: str) -> None:
+    """Cinder names the fault after the status; code and text are inside it."""
     error = create_error(
         status, httpx.Headers(), json.dumps({name: {"code": status, "message": "m"}}).encode()
     )
@@ -81,7 +81,7 @@ def test_a_fault_by_name_is_read(status: int, name: str) -> None:
 
 @pytest.mark.parametrize(("code", "category"), CODES.items())
 def test_a_code_overrides_its_status(code: str, category: Category) -> None:
-    """Whether VBS puts it into ``error`` or a fault's name, and the gateway into ``error_code``."""
+    """VBS puts the code into ``error`` or a named fault, the gateway into ``error_code``."""
     answers = (
         {"error": {"code": code, "message": "m"}},
         {"badRequest": {"code": code, "message": "m"}},
@@ -91,8 +91,8 @@ def test_a_code_overrides_its_status(code: str, category: Category) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(BUSY_CODES))
-def test_a_backup_under_way_is_busy(code: str) -> None:
-    """So that a look comes before another try."""
+def test_a_backup_in_progress_sets_busy(code: str) -> None:
+    """A lookup must precede the next create."""
     error = create_error(400, httpx.Headers(), json.dumps({"error": {"code": code, "message": ""}}).encode())
     assert (C.CONFLICT, True) == (error.category, error.busy)
 
@@ -108,10 +108,10 @@ def test_a_backup_under_way_is_busy(code: str) -> None:
         ("deleting", C.REFUSED, False),
     ],
 )
-def test_the_snapshots_status_tells_whether_waiting_helps(
+def test_the_snapshots_status_decides_whether_the_error_is_transient(
     state: str, category: Category, *, busy: bool
 ) -> None:
-    """Cinder has one 400 for all of them."""
+    """Cinder uses one status, 400, for all of them."""
     text = (
         f'Invalid snapshot: Snapshot to be backed up must be available, but the current status is "{state}".'
     )
@@ -143,25 +143,27 @@ def test_the_snapshots_status_tells_whether_waiting_helps(
         (599, b"", C.IN_DOUBT),
     ],
 )
-def test_text_and_name_part_what_shares_a_status(status: int, document: object, category: Category) -> None:
-    """Quota, throttling and size share 413; a wrong path and a missing thing share 404."""
+def test_text_and_fault_name_distinguish_errors_of_one_status(
+    status: int, document: object, category: Category
+) -> None:
+    """Quota, throttling and size share 413; a wrong path and a missing object share 404."""
     assert category == _created(status, document)
 
 
 @pytest.mark.parametrize("status", [404, 302])
-def test_a_wrong_path_names_the_settings(status: int) -> None:
-    """The operator has to know which to look at."""
+def test_the_error_for_a_wrong_path_names_the_settings(status: int) -> None:
+    """The operator sees which settings to check."""
     assert "VBS_ENDPOINT" in create_error(status, httpx.Headers(), b"").message
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 408])
-def test_a_look_is_never_in_doubt(status: int) -> None:
-    """It changes nothing, so it can only have failed."""
+def test_a_failed_get_is_never_in_doubt(status: int) -> None:
+    """A GET changes nothing, so it can only have failed."""
     assert C.UNAVAILABLE == lookup_error(status, httpx.Headers(), b"").category
 
 
-def test_only_the_apis_own_word_is_absence() -> None:
-    """A gateway's 404, an HTML page and cut JSON say nothing about a backup."""
+def test_only_a_404_of_the_api_itself_proves_absence() -> None:
+    """A gateway's 404, an HTML page and truncated JSON say nothing about a backup."""
     fault = b'{"itemNotFound": {"code": 404, "message": "gone"}}'
     others = (b"", b"<h1>Not Found</h1>", fault[:-3], b'{"error_code": "APIGW.0101", "error_msg": "x"}')
     assert [True, False, False, False, False] == [says_absent(404, body) for body in (fault, *others)]
@@ -170,19 +172,19 @@ def test_only_the_apis_own_word_is_absence() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b'"text"', b"[1, 2", b"null", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"a": 1}']
 )
-def test_no_body_breaks_the_reader(body: bytes) -> None:
-    """Whatever comes, the status keeps its meaning and there is a text."""
+def test_any_body_can_be_parsed(body: bytes) -> None:
+    """The status keeps its meaning, and the error has a text."""
     error = create_error(400, httpx.Headers(), body)
     assert (C.REFUSED, True) == (error.category, bool(error.message))
 
 
-def test_html_is_told_as_its_text() -> None:
-    """Markup, scripts and line breaks say nothing to a reader."""
+def test_html_is_reduced_to_its_text() -> None:
+    """Markup, scripts and line breaks are removed."""
     page = b"<html><head><title>x</title></head><body><h1>502 Bad</h1>\r\n<script>1<2</script>nginx</body>"
     assert "502 Bad nginx" == create_error(502, httpx.Headers(), page).message
 
 
-def test_a_long_text_is_cut_and_clean() -> None:
+def test_a_long_text_is_truncated_and_printable() -> None:
     """It goes into headers: one printable line of at most 1,000 characters."""
     message = create_error(
         400, httpx.Headers(), json.dumps(_bad_request("a\x00b\n \x1b " * 999)).encode()
@@ -190,14 +192,14 @@ def test_a_long_text_is_cut_and_clean() -> None:
     assert (1000, True) == (len(message), message.isprintable())
 
 
-def test_a_token_that_is_quoted_is_not_passed_on() -> None:
-    """Some gateways quote what they were sent."""
+def test_a_quoted_token_is_removed() -> None:
+    """Some gateways quote the request in their errors."""
     body = json.dumps({"error_code": "APIGW.0301", "error_msg": f"bad token {'MII' * 99}"}).encode()
     assert "bad token …" == create_error(401, httpx.Headers(), body).message
 
 
 def test_the_request_id_is_the_headers_else_the_bodys() -> None:
-    """Operators of the API find the call by it."""
+    """The operators of the API find the call by this id."""
     body = b'{"error_code": "APIGW.0301", "error_msg": "m", "request_id": "b"}'
     header = httpx.Headers({"X-Openstack-Request-Id": "req-1"})
     assert ["req-1", "b"] == [create_error(401, h, body).request_id for h in (header, httpx.Headers())]
@@ -210,7 +212,7 @@ def _captured() -> list[tuple[str, int, bytes]]:
 
 
 @pytest.mark.parametrize(("case", "status", "body"), _captured())
-def test_what_cinder_really_sent_is_understood(case: str, status: int, body: bytes) -> None:
-    """Each captured refusal has its text, and only an empty body's 500 is in doubt."""
+def test_each_captured_refusal_of_cinder_is_classified(case: str, status: int, body: bytes) -> None:
+    """Each captured refusal has its text, and only the 500 for an empty body is in doubt."""
     error = create_error(status, httpx.Headers(), body)
     assert (status == 500, True) == (error.category is C.IN_DOUBT, bool(error.message)), case

@@ -1,4 +1,4 @@
-"""How long the API asks us to wait."""
+"""Tests of the time that the API asks to wait."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -22,13 +22,13 @@ from handler.vbs.retry_after import retry_after
         ("", None),
     ],
 )
-def test_seconds_are_bounded(value: str, seconds: float | None) -> None:
-    """Nothing that a server says makes us wait longer than an hour, or back in time."""
+def test_retry_after_is_from_zero_to_one_hour(value: str, seconds: float | None) -> None:
+    """No header makes us wait for longer than an hour or for a negative time."""
     assert seconds == retry_after({"retry-after": value}, None, "")
 
 
-def test_a_date_is_relative_to_the_answers_own() -> None:
-    """A server whose clock is wrong means the same number of seconds."""
+def test_a_date_is_relative_to_the_answers_date_header() -> None:
+    """A server with a wrong clock means the same number of seconds."""
     wrong_now = datetime(2001, 1, 1, tzinfo=UTC)
     headers = {
         "date": format_datetime(wrong_now, usegmt=True),
@@ -37,17 +37,17 @@ def test_a_date_is_relative_to_the_answers_own() -> None:
     assert 90.0 == retry_after(headers, None, "")
 
 
-def test_a_date_alone_is_relative_to_now() -> None:
-    """Without a Date header our clock has to do."""
+def test_a_date_without_a_date_header_is_relative_to_our_clock() -> None:
+    """Our clock is the only other reference."""
     then = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     assert 85 < (retry_after({"retry-after": then}, None, "") or 0) <= 90
 
 
-def test_the_header_goes_before_the_body_and_the_body_before_the_text() -> None:
-    """Each counts where the one before says nothing readable."""
+def test_the_header_precedes_the_body_and_the_body_precedes_the_text() -> None:
+    """A source counts if the one before it is not readable."""
     text = "ratelimit,limit:200,time:5 minute"
-    said = [({"retry-after": "1"}, "2"), ({"retry-after": "x"}, "2"), ({}, None)]
-    assert [1.0, 2.0, 30.0] == [retry_after(headers, told, text) for headers, told in said]
+    sources = [({"retry-after": "1"}, "2"), ({"retry-after": "x"}, "2"), ({}, None)]
+    assert [1.0, 2.0, 30.0] == [retry_after(headers, body, text) for headers, body in sources]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,6 @@ def test_the_header_goes_before_the_body_and_the_body_before_the_text() -> None:
         ("busy", None),
     ],
 )
-def test_a_text_tells_a_tenth_of_its_window(text: str, seconds: float | None) -> None:
-    """The gateway gives no Retry-After; a locked account has its fixed time."""
+def test_a_throttling_text_gives_a_tenth_of_its_window(text: str, seconds: float | None) -> None:
+    """The gateway sends no Retry-After; a locked account waits for its fixed time."""
     assert seconds == retry_after({}, None, text)

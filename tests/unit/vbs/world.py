@@ -1,4 +1,4 @@
-"""Ids, an API that is a function, and a clock that is moved by hand."""
+"""Ids, a fake API server that is a function, and a clock that tests advance."""
 
 import asyncio
 import json
@@ -27,37 +27,37 @@ T = TypeVar("T")
 
 @dataclass
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that stands still until a test advances it."""
 
     now: float = 1000.0
 
     def __call__(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now
 
 
 @dataclass
 class Server:
-    """Answers each request by a function, and remembers the requests."""
+    """Answers each request with a function, and records the requests."""
 
     answer: Callable[[httpx.Request], httpx.Response]
     requests: list[httpx.Request] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer."""
+        """Record and answer a request."""
         self.requests.append(request)
         return self.answer(request)
 
     def client(self) -> httpx.AsyncClient:
-        """Make a client that reaches nothing but this."""
+        """Return an HTTP client that reaches only this server."""
         return httpx.AsyncClient(transport=httpx.MockTransport(self))
 
     def api(self, *, auth: httpx.Auth | None = None, version: str = "v2") -> VbsClient:
-        """Make the client under test."""
+        """Return the API client under test."""
         return VbsClient(self.client(), ENDPOINT, version=version, auth=auth)
 
     def call(self, use: Callable[[VbsClient], Coroutine[Any, Any, T]]) -> T:
-        """Use a client for one call."""
+        """Run ``use`` with a client, and close the client."""
 
         async def run() -> T:
             api = self.api()
@@ -69,12 +69,12 @@ class Server:
         return asyncio.run(run())
 
     def failure(self, use: Callable[[VbsClient], Coroutine[Any, Any, object]]) -> ApiError:
-        """Use a client for a call that must fail."""
+        """Run ``use``, which must fail, and return its error."""
         return failure(lambda: self.call(use))
 
 
 def always(status: int, document: object = None, **headers: str) -> Server:
-    """Make a server with one answer; bytes are sent as they are."""
+    """Return a server that always gives one answer; bytes are sent unchanged."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Server(lambda _request: httpx.Response(status, content=body, headers=named))

@@ -1,4 +1,4 @@
-"""Which sign-in the settings make."""
+"""Tests of the selection of the sign-in by the settings."""
 
 import asyncio
 
@@ -50,8 +50,8 @@ def _chosen(settings: dict[str, str], *, in_function: bool = False) -> httpx.Aut
         ({**TOKEN, "vbs_auth": "agency"}, True, AgencyAuth),
     ],
 )
-def test_what_is_set_decides(settings: dict[str, str], kind: type, *, in_function: bool) -> None:
-    """A complete way before a half one, password before keys before token before agency before none."""
+def test_the_settings_select_the_sign_in(settings: dict[str, str], kind: type, *, in_function: bool) -> None:
+    """Complete methods precede partial ones; the order is password, keys, token, agency, none."""
     assert kind is type(_chosen(settings, in_function=in_function))
 
 
@@ -70,18 +70,18 @@ def test_what_is_set_decides(settings: dict[str, str], kind: type, *, in_functio
         ({"os_token": "tökén"}, "OS_TOKEN"),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(settings: dict[str, str], named: str) -> None:
-    """One line that names the variables, and no value of theirs."""
+def test_an_error_names_the_missing_or_wrong_variables(settings: dict[str, str], named: str) -> None:
+    """The message starts with the variables and contains none of their values."""
     with pytest.raises(SettingsError, match=f"^{named}: "):
         _chosen(settings)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost"])
-def test_credentials_may_travel_plainly_on_loopback(host: str) -> None:
-    """They do not leave the machine: the emulator."""
+def test_plain_http_to_loopback_is_allowed_with_credentials(host: str) -> None:
+    """The credentials do not leave the machine; the emulator is such an endpoint."""
     assert TokenAuth is type(_chosen({**TOKEN, "vbs_endpoint": f"http://{host}:8776"}))
 
 
-def test_without_credentials_any_endpoint_will_do() -> None:
-    """Nothing of value is sent."""
+def test_plain_http_to_any_host_is_allowed_without_credentials() -> None:
+    """A request without a sign-in carries no secret."""
     assert _chosen({"vbs_endpoint": "http://vbs.example.com"}) is None

@@ -1,4 +1,4 @@
-"""Sign-in by access key and by FunctionGraph's agency."""
+"""Tests of the sign-in by access key and by FunctionGraph's agency."""
 
 import asyncio
 import json
@@ -29,31 +29,31 @@ KEYS = Keys("AK", "SK", "security+/=")
 
 
 class Context:
-    """A FunctionGraph context with the credentials given."""
+    """A FunctionGraph context with the given credentials."""
 
     def __init__(self, keys: tuple[object, object, object], token: object = None) -> None:
         self.keys = keys
         self.token = token
 
     def getSecurityAccessKey(self) -> object:  # noqa: N802 - the platform's name
-        """Give the access key."""
+        """Return the access key."""
         return self.keys[0]
 
     def getSecuritySecretKey(self) -> object:  # noqa: N802 - the platform's name
-        """Give the secret key."""
+        """Return the secret key."""
         return self.keys[1]
 
     def getSecurityToken(self) -> object:  # noqa: N802 - the platform's name
-        """Give the security token."""
+        """Return the security token."""
         return self.keys[2]
 
     def getToken(self) -> object:  # noqa: N802 - the platform's name
-        """Give the IAM token."""
+        """Return the IAM token."""
         return self.token
 
 
 def _expected(request: httpx.Request) -> str:
-    """Sign again what arrived, by the list of headers that it declares."""
+    """Sign the received request again, with the headers that it declares as signed."""
     declared = request.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0]
     return sign(
         KEYS.access_key,
@@ -66,8 +66,8 @@ def _expected(request: httpx.Request) -> str:
     ).authorization
 
 
-def test_what_arrives_is_what_was_signed() -> None:
-    """Create and list: all of host, project, type, date and security token are covered."""
+def test_the_signature_covers_what_the_server_receives() -> None:
+    """Create and list cover host, project, content type, date and security token."""
     server = always(200, {"backups": []})
 
     async def use() -> None:
@@ -89,8 +89,8 @@ def test_what_arrives_is_what_was_signed() -> None:
     )
 
 
-def test_refused_keys_are_left_alone_for_a_growing_while() -> None:
-    """More than five failed checks in a row lock the pair for five minutes."""
+def test_refused_keys_are_not_used_during_a_growing_pause() -> None:
+    """More than five failures in a row lock the key pair for five minutes."""
     server = always(
         401, {"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"}
     )
@@ -105,8 +105,8 @@ def test_refused_keys_are_left_alone_for_a_growing_while() -> None:
     assert [1, 1, 2, 2, 3] == counts
 
 
-def test_wrong_keys_are_tried_once_however_many_calls_wait() -> None:
-    """A burst at the start must not lock the pair: the first refusal speaks for all who wait."""
+def test_concurrent_calls_try_wrong_keys_once() -> None:
+    """The first refusal counts for all waiting calls, so that a burst at start does not lock the key pair."""
     server = always(401)
     api = server.api(auth=AkSkAuth(KEYS, Clock()))
 
@@ -118,8 +118,8 @@ def test_wrong_keys_are_tried_once_however_many_calls_wait() -> None:
     assert 1 == len(server.requests)
 
 
-def test_an_answer_of_any_other_kind_ends_the_pause() -> None:
-    """The keys are known to be good again."""
+def test_any_other_answer_ends_the_pause() -> None:
+    """An answer other than 401 proves that the keys are accepted again."""
     server = always(401)
     clock = Clock()
     api = server.api(auth=AkSkAuth(KEYS, clock))
@@ -131,8 +131,8 @@ def test_an_answer_of_any_other_kind_ends_the_pause() -> None:
     ]
 
 
-def test_a_complete_triple_signs_and_goes_before_the_token() -> None:
-    """The vendor advises keys; the three belong together."""
+def test_a_complete_temporary_key_signs_instead_of_the_token() -> None:
+    """The vendor recommends keys; access key, secret and security token belong together."""
     server = always(202, ACCEPTED)
     context = Context(("AK", "SK", "security+/="), "token")
     asyncio.run(server.api(auth=AgencyAuth(lambda: context)).create(PROJECT, REQUEST))
@@ -141,8 +141,8 @@ def test_a_complete_triple_signs_and_goes_before_the_token() -> None:
 
 
 @pytest.mark.parametrize("absent", [None, "", "null", "None", "a\nb", 7])
-def test_without_a_complete_triple_the_token_is_sent(absent: object) -> None:
-    """Runtimes write «nothing» in several ways."""
+def test_without_a_complete_temporary_key_the_token_is_sent(absent: object) -> None:
+    """Runtimes represent a missing credential in several ways."""
     server = always(202, ACCEPTED)
     context = Context(("AK", "SK", absent), "t" * 32_000)
     asyncio.run(server.api(auth=AgencyAuth(lambda: context)).create(PROJECT, REQUEST))
@@ -150,8 +150,8 @@ def test_without_a_complete_triple_the_token_is_sent(absent: object) -> None:
     assert ("t" * 32_000, None) == (sent["X-Auth-Token"], sent.get("Authorization"))
 
 
-def test_credentials_are_taken_anew_for_each_request() -> None:
-    """The platform renews them between calls; a warm instance must not keep old ones."""
+def test_each_request_uses_the_current_credentials() -> None:
+    """The platform renews credentials between calls; a warm instance must not keep old ones."""
     server = always(202, ACCEPTED)
     context = Context((None, None, None), "first")
     api = server.api(auth=AgencyAuth(lambda: context))
@@ -162,23 +162,23 @@ def test_credentials_are_taken_anew_for_each_request() -> None:
 
 
 @pytest.mark.parametrize("context", [Context((None, None, None)), object(), None])
-def test_without_an_agency_the_request_does_not_leave(context: object) -> None:
-    """The message names what is missing."""
+def test_a_request_without_an_agency_is_not_sent(context: object) -> None:
+    """The error says that the agency is missing."""
     server = always(202, ACCEPTED)
     api = server.api(auth=AgencyAuth(lambda: context))
     error = failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
     assert (C.DENIED, True, []) == (error.category, "agency" in error.message, server.requests)
 
 
-def test_a_long_token_is_sent_whole() -> None:
-    """The gateway allows 32 KB."""
+def test_a_long_token_is_sent_completely() -> None:
+    """The gateway accepts tokens of 32 KB."""
     server = Server(lambda request: httpx.Response(202, content=json.dumps(ACCEPTED)))
     asyncio.run(server.api(auth=TokenAuth("t" * 32_000)).create(PROJECT, REQUEST))
     assert 32_000 == len(server.requests[0].headers["X-Auth-Token"])
 
 
-def test_no_secret_shows_in_a_repr() -> None:
-    """They would go into logs with the first traceback."""
+def test_a_repr_contains_no_secret() -> None:
+    """The first traceback would write the secret into the log."""
     shown = repr((KEYS, AkSkAuth(KEYS), TokenAuth("hidden")))
     assert ("SK'" in shown, "security" in shown.replace("security_token", ""), "hidden" in shown) == (
         False,
@@ -188,7 +188,7 @@ def test_no_secret_shows_in_a_repr() -> None:
 
 
 def test_a_blocking_client_is_refused() -> None:
-    """httpx would else send its request without any sign-in."""
+    """httpx would otherwise send the request without a sign-in."""
     client = httpx.Client(transport=httpx.MockTransport(always(200)), auth=AkSkAuth(KEYS))
     with client, pytest.raises(RuntimeError, match="AsyncClient"):
         client.get("http://127.0.0.1/")

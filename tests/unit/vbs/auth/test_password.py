@@ -1,4 +1,4 @@
-"""Sign-in by password: one token request whatever the load, and no loop."""
+"""Tests of the sign-in by password: one token request under any load, and no loop."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ AUTH_URL = "http://127.0.0.1:5000/v3"
 
 @dataclass
 class Cloud:
-    """An API that takes only live tokens, and the IAM that grants them."""
+    """An API that accepts only live tokens, and the IAM that issues them."""
 
     lifetime: float = 3600.0
     iam_status: int = 201
@@ -66,7 +66,7 @@ class Cloud:
         return httpx.Response(201, json=body, headers={"X-Subject-Token": token})
 
     def run(self, use: "Callable[[Session], Awaitable[None]]", **account: str) -> None:
-        """Let ``use`` work with a client that is signed in by password."""
+        """Run ``use`` with a client that signs in by password."""
 
         async def session() -> None:
             scope = account or {"project_id": PROJECT}
@@ -85,11 +85,11 @@ class Session:
     api: VbsClient
 
     async def create(self, project: str = PROJECT) -> AcceptedBackup:
-        """Make one call."""
+        """Make one create call."""
         return await self.api.create(project, REQUEST)
 
     async def failure(self, project: str = PROJECT) -> ApiError:
-        """Make one call that fails."""
+        """Make one create call that must fail, and return its error."""
         with pytest.raises(ApiError) as caught:
             await self.create(project)
         return caught.value
@@ -102,7 +102,7 @@ def _later(seconds: float) -> str:
 
 
 def test_64_calls_at_expiry_make_one_token_request() -> None:
-    """However many find the token at its end, one renews it and all go through."""
+    """One call renews the expired token, and all 64 calls succeed."""
     cloud = Cloud()
 
     async def use(session: Session) -> None:
@@ -117,7 +117,7 @@ def test_64_calls_at_expiry_make_one_token_request() -> None:
 
 
 def test_64_calls_with_a_revoked_token_make_one_token_request() -> None:
-    """Each of them gets a 401, retries once, and they share the new token."""
+    """Each call gets a 401 and retries once; all of them share the new token."""
     cloud = Cloud()
 
     async def use(session: Session) -> None:
@@ -131,7 +131,7 @@ def test_64_calls_with_a_revoked_token_make_one_token_request() -> None:
 
 
 def test_a_wrong_password_is_tried_once_per_pause() -> None:
-    """64 calls at once, again at once, and after the pause: the account must not be locked by us."""
+    """64 concurrent calls, repeated before and after the pause, must not lock the account."""
     cloud = Cloud(iam_status=401)
     counts = []
 
@@ -145,8 +145,8 @@ def test_a_wrong_password_is_tried_once_per_pause() -> None:
     assert ([1, 1, 2, 2, 3], 0) == (counts, cloud.posts)
 
 
-def test_a_refused_sign_in_is_denied_and_says_when_to_come_back() -> None:
-    """The remembered refusal carries the time that is left."""
+def test_a_refused_sign_in_is_denied_with_the_rest_of_the_pause() -> None:
+    """An error during the pause has the remaining seconds as retry_after."""
     cloud = Cloud(iam_status=401)
     errors = []
 
@@ -162,8 +162,8 @@ def test_a_refused_sign_in_is_denied_and_says_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_what_iam_refuses_is_the_account(status: int) -> None:
-    """A 403 of IAM's is not the API's: it is everybody's trouble, not one message's lack of rights."""
+def test_a_refusal_of_iam_concerns_the_account(status: int) -> None:
+    """A 403 of IAM becomes a 401: it affects all messages, unlike a 403 of the API."""
     errors = []
 
     async def use(session: Session) -> None:
@@ -174,7 +174,7 @@ def test_what_iam_refuses_is_the_account(status: int) -> None:
 
 
 def test_a_wrong_password_is_not_tried_for_each_project() -> None:
-    """The account is one, however many projects there are."""
+    """All projects share one account."""
     cloud = Cloud(iam_status=401)
 
     async def use(session: Session) -> None:
@@ -184,8 +184,8 @@ def test_a_wrong_password_is_not_tried_for_each_project() -> None:
     assert 1 == len(cloud.scopes)
 
 
-def test_a_locked_account_is_left_alone_for_a_quarter_of_an_hour() -> None:
-    """IAM counts on; each try would lock it again."""
+def test_a_locked_account_is_not_used_for_15_minutes() -> None:
+    """Each sign-in during the lock would extend it."""
     cloud = Cloud(iam_status=401, iam_body={"error": {"code": 401, "message": "The account is locked."}})
 
     async def use(session: Session) -> None:
@@ -198,8 +198,8 @@ def test_a_locked_account_is_left_alone_for_a_quarter_of_an_hour() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 429, 500, 503, 302])
-def test_an_iam_in_trouble_is_unavailable_and_probed(status: int) -> None:
-    """Not a refusal: asked again after a second, not by every call."""
+def test_a_failing_iam_is_unavailable_and_probed(status: int) -> None:
+    """Concurrent calls make one sign-in, and another follows after a second."""
     cloud = Cloud(iam_status=status)
     errors = []
 
@@ -213,8 +213,8 @@ def test_an_iam_in_trouble_is_unavailable_and_probed(status: int) -> None:
     assert ({C.UNAVAILABLE}, 2) == ({e.category for e in errors}, len(cloud.scopes))
 
 
-def test_a_lost_answer_of_iam_is_no_doubt_about_the_backup() -> None:
-    """The create has not left yet."""
+def test_a_lost_answer_of_iam_does_not_put_the_backup_in_doubt() -> None:
+    """The create request has not left yet."""
 
     async def cut() -> None:
         raise httpx.ReadError("cut")
@@ -229,8 +229,8 @@ def test_a_lost_answer_of_iam_is_no_doubt_about_the_backup() -> None:
     assert (C.UNAVAILABLE, True, 0) == (errors[0].category, "sign-in" in errors[0].message, cloud.posts)
 
 
-def test_a_token_is_used_to_its_end_while_iam_is_down() -> None:
-    """It is renewed two minutes before its end; until then an outage of IAM costs nothing."""
+def test_a_token_is_used_until_it_expires_while_iam_is_down() -> None:
+    """Renewal starts two minutes before expiry; until then an outage of IAM has no effect."""
     cloud = Cloud()
 
     async def use(session: Session) -> None:
@@ -245,7 +245,7 @@ def test_a_token_is_used_to_its_end_while_iam_is_down() -> None:
     assert 2 == cloud.posts
 
 
-def test_a_short_lived_token_is_renewed_by_its_own_measure() -> None:
+def test_a_short_lived_token_is_not_renewed_at_each_call() -> None:
     """A margin of two minutes would renew a one-minute token at each call."""
     cloud = Cloud(lifetime=60)
 
@@ -258,8 +258,8 @@ def test_a_short_lived_token_is_renewed_by_its_own_measure() -> None:
     assert 1 == len(cloud.scopes)
 
 
-def test_a_token_that_the_api_never_takes_is_no_loop() -> None:
-    """One renewal and one repeat; then the refusal stands for half a minute without asking IAM."""
+def test_a_token_that_the_api_always_refuses_causes_no_loop() -> None:
+    """After one renewal and one repeat, IAM is not called for half a minute."""
     cloud = Cloud()
     errors = []
 
@@ -276,11 +276,11 @@ def test_a_token_that_the_api_never_takes_is_no_loop() -> None:
 
 class _Nothing(dict[str, str]):
     def __setitem__(self, key: str, value: str) -> None:
-        """Forget it."""
+        """Drop the value."""
 
 
 def test_each_project_has_its_own_token() -> None:
-    """A token is scoped; another project's is refused by the API."""
+    """A token is valid for one project; the API refuses it for another."""
     cloud = Cloud()
 
     async def use(session: Session) -> None:
@@ -291,8 +291,8 @@ def test_each_project_has_its_own_token() -> None:
     assert ([{"id": PROJECT}, {"id": OTHER_PROJECT}], 4) == (cloud.scopes, cloud.posts)
 
 
-def test_a_project_without_rights_is_its_own_trouble() -> None:
-    """403 where the account still signs in for its own project; nobody else waits for it."""
+def test_a_project_without_rights_does_not_affect_other_projects() -> None:
+    """It gets a 403 while the account still signs in for its own project."""
     cloud = Cloud(refused_projects={OTHER_PROJECT})
     errors = []
 
@@ -305,7 +305,7 @@ def test_a_project_without_rights_is_its_own_trouble() -> None:
     assert [(C.DENIED, 403)] == [(error.category, error.status) for error in errors]
 
 
-def test_a_project_by_name_is_used_where_it_is_the_events() -> None:
+def test_a_project_configured_by_name_is_used_for_its_events() -> None:
     """Its id is known after the first sign-in."""
     cloud = Cloud(named={"demo": PROJECT})
 
@@ -318,8 +318,8 @@ def test_a_project_by_name_is_used_where_it_is_the_events() -> None:
     assert [by_name, {"id": OTHER_PROJECT}] == cloud.scopes
 
 
-def test_a_caller_that_is_cancelled_does_not_end_the_sign_in() -> None:
-    """Others wait for the same token."""
+def test_a_cancelled_caller_does_not_end_the_sign_in() -> None:
+    """Other callers wait for the same token."""
     cloud = Cloud()
 
     async def use(session: Session) -> None:
@@ -352,11 +352,11 @@ def test_a_caller_that_is_cancelled_does_not_end_the_sign_in() -> None:
     ],
 )
 def test_the_auth_url_may_end_in_its_version(url: str) -> None:
-    """Both spellings are found in the wild."""
+    """Both spellings are in common use."""
     assert "https://iam.example.com/v3/auth/tokens" == token_url(url)
 
 
-def test_no_secret_shows_in_a_repr() -> None:
-    """They would go into logs with the first traceback."""
+def test_a_repr_contains_no_secret() -> None:
+    """The first traceback would write the secret into the log."""
     account = Account(auth_url="u", username="n", password="hidden", domain="d")
     assert "hidden" not in repr(account)

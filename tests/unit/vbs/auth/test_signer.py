@@ -1,4 +1,4 @@
-"""The signature, against the vendor's examples and the vendor's own program."""
+"""Tests of the signature against the vendor's examples and the vendor's own program."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ HOST = "vbs.example.com"
 
 VENDORS_SEED = "huaweicloudsdkcore 3.1.219"
 VENDORS_DIGEST = "671fdb4a31e8231080f36b31984e6b57d5a1466d8b5ff1d259fe940d3c6a2ace"
-"""SHA-256 of the signatures that this release gave to the requests of this seed, one a line."""
+"""SHA-256 of this release's signatures of the requests of this seed, one per line."""
 
 
 def _pairs(query: list[tuple[str, Any]]) -> list[tuple[str, str]]:
-    """Flatten lists and write booleans, as the vendor's program does before it signs."""
+    """Flatten lists and write booleans as text, as the vendor's program does before it signs."""
     pairs = []
     for name, value in query:
         values = value if isinstance(value, list) else [value]
@@ -33,8 +33,8 @@ def _pairs(query: list[tuple[str, Any]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_a_vector_is_reproduced(vector: dict[str, Any]) -> None:
-    """Canonical request, string to sign, signature, and the query for the wire."""
+def test_each_vector_is_reproduced(vector: dict[str, Any]) -> None:
+    """Canonical request, string to sign, signature and the query that is sent are equal."""
     added = {name: value for name, value in vector["extra_headers"].items() if name != "Authorization"}
     query = _pairs(vector["query"])
     signature = sign(
@@ -67,7 +67,7 @@ class Asked:
     body: bytes
 
     def signed(self) -> str:
-        """Return what we send as ``Authorization``."""
+        """Return our ``Authorization`` header."""
         return sign(
             self.keys.ak,
             self.keys.sk,
@@ -100,7 +100,7 @@ def _requests(rng: random.Random) -> Iterator[Asked]:
 
 
 def _vendors(asked: Asked) -> str:
-    """Let the vendor's program sign; the test is skipped where it is not installed."""
+    """Return the signature of the vendor's program; skip the test if it is not installed."""
     sdk_request = pytest.importorskip("huaweicloudsdkcore.sdk_request")
     vendor = pytest.importorskip("huaweicloudsdkcore.signer.signer")
     request = sdk_request.SdkRequest(
@@ -119,18 +119,18 @@ def _digest(signatures: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(signatures).encode()).hexdigest()
 
 
-def test_it_agrees_with_the_vendors_program(rng: random.Random) -> None:
-    """10,000 random requests; the seed is in pytest's header."""
+def test_the_signer_agrees_with_the_vendors_program(rng: random.Random) -> None:
+    """10,000 random requests have equal signatures; the seed is in pytest's header."""
     for asked in _requests(rng):
         assert _vendors(asked) == asked.signed(), asked
 
 
-def test_it_agrees_with_what_the_vendors_program_has_signed() -> None:
-    """10,000 requests that are the same each time, for where that program is not installed."""
+def test_the_signer_agrees_with_recorded_signatures_of_the_vendors_program() -> None:
+    """10,000 fixed requests are compared, for machines without that program."""
     assert VENDORS_DIGEST == _digest(asked.signed() for asked in _requests(random.Random(VENDORS_SEED)))
 
 
 def test_a_request_without_its_date_cannot_be_signed() -> None:
-    """The date is part of what is signed."""
+    """The date is part of the signed text."""
     with pytest.raises(KeyError):
         sign("ak", "sk", method="GET", path="/", query=[], headers={"Host": "h"}, body=b"")

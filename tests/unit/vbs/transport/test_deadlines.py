@@ -1,4 +1,4 @@
-"""One timer for the time limits of many calls: each call has all of its own, and nothing outlives them."""
+"""Tests of one timer for the time limits of many calls: each call has its whole limit."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,7 +15,7 @@ LIMIT = 0.1
 
 
 async def _call(deadlines: Deadlines, work: Coroutine[Any, Any, object]) -> float:
-    """Do a call's work; return how many seconds it took where its limit ended it, else 0."""
+    """Do a call's work; return after how many seconds its limit ended it, or 0."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     running = deadlines.begin()
@@ -29,8 +29,8 @@ async def _call(deadlines: Deadlines, work: Coroutine[Any, Any, object]) -> floa
     return 0.0
 
 
-def test_each_call_has_all_of_its_time() -> None:
-    """Of three that hang, begun one after the other, none is ended before its own limit, and all are."""
+def test_each_call_has_its_whole_time_limit() -> None:
+    """Three hanging calls that begin one after the other each end at their own limit."""
 
     async def run() -> list[float]:
         deadlines = Deadlines(LIMIT)
@@ -45,8 +45,8 @@ def test_each_call_has_all_of_its_time() -> None:
     assert all(LIMIT - 0.002 <= seconds < 50 * LIMIT for seconds in event_loop.run(run()))
 
 
-def test_a_call_that_ends_in_time_leaves_the_others_their_limit() -> None:
-    """The timer is for the first to begin, which is gone when it comes."""
+def test_a_finished_call_does_not_remove_the_limit_of_others() -> None:
+    """The timer was set for the first call, which has ended by then."""
 
     async def run() -> list[float]:
         deadlines = Deadlines(LIMIT)
@@ -58,15 +58,15 @@ def test_a_call_that_ends_in_time_leaves_the_others_their_limit() -> None:
     assert hung > 0.0
 
 
-def test_a_limit_holds_on_the_next_loop() -> None:
+def test_a_limit_holds_on_another_event_loop() -> None:
     """A function may run each call on a loop of its own."""
     deadlines = Deadlines(LIMIT)
     event_loop.run(_call(deadlines, asyncio.sleep(0)))
     assert event_loop.run(_call(deadlines, asyncio.sleep(60))) > 0.0
 
 
-def test_a_cancelled_call_is_cancelled() -> None:
-    """A stop from outside is no limit, and is not swallowed."""
+def test_a_cancelled_call_raises_cancelled_error() -> None:
+    """A cancellation from outside is not a timeout and is not suppressed."""
 
     async def run() -> None:
         task = asyncio.create_task(_call(Deadlines(60), asyncio.sleep(60)))

@@ -1,4 +1,4 @@
-"""The pool: which connections are used again, and what of an answer ends one."""
+"""Tests of the pool: which connections are reused, and which answers close one."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Server:
-    """Answers each request by its number on its connection, and counts connections."""
+    """Answers each request by its number on the connection, and counts connections."""
 
     def __init__(self, answer: Answer) -> None:
         self.connections = 0
@@ -59,7 +59,7 @@ class Server:
 
 
 def sends(*answers: bytes) -> Server:
-    """Send the n-th answer to a connection's n-th request, the last one to all beyond."""
+    """Return a server that sends the n-th answer to a connection's n-th request, then the last one."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         writer.write(answers[min(number, len(answers) - 1)])
@@ -69,7 +69,7 @@ def sends(*answers: bytes) -> Server:
 
 
 async def ask(pool: Pool, url: str, timeouts: Mapping[str, float] = TIMEOUTS) -> bytes:
-    """Ask once and read the whole answer."""
+    """Send one request and read the whole answer."""
     request = httpx.Request("GET", url, extensions={"timeout": timeouts})
     response = await pool.handle_async_request(request)
     try:
@@ -86,7 +86,7 @@ def with_pool(
     keep: float = 5.0,
     trusted: Path | None = None,
 ) -> T:
-    """Use a pool against a server."""
+    """Run ``use`` with a pool and a server."""
 
     async def run() -> T:
         pool = Pool(ssl.create_default_context(cafile=trusted), limit=limit, keep_alive=keep)
@@ -103,8 +103,8 @@ async def _three(pool: Pool, url: str) -> Sequence[bytes]:
     return [await ask(pool, url) for _ in range(3)]
 
 
-def test_a_connection_is_used_again() -> None:
-    """Three requests, one connection."""
+def test_a_connection_is_reused() -> None:
+    """Three requests use one connection."""
     server = sends(OK)
     assert [b"{}"] * 3 == with_pool(server, _three)
     assert 1 == server.connections
@@ -117,24 +117,24 @@ def test_a_connection_is_used_again() -> None:
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         OK + OK,
     ],
-    ids=["asked to close", "HTTP/1.0", "an answer that nobody asked for"],
+    ids=["asked to close", "HTTP/1.0", "an answer without a request"],
 )
-def test_a_connection_is_not_used_again(last: bytes) -> None:
-    """An answer too many would be taken for the next request's."""
+def test_a_connection_that_the_server_may_close_is_not_reused(last: bytes) -> None:
+    """A surplus answer would be taken for the answer to the next request."""
     server = sends(last)
     assert [b"{}"] * 3 == with_pool(server, _three)
     assert 3 == server.connections
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
-    """The server may be closing it at this moment, and a request that meets that is in doubt."""
+def test_a_connection_that_was_idle_for_long_is_not_reused() -> None:
+    """The server may be closing it, which would put the next request in doubt."""
     server = sends(OK)
     with_pool(server, _three, keep=-1.0)
     assert 3 == server.connections
 
 
-def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
-    """The close was seen before the request, so it costs nothing."""
+def test_a_connection_that_the_server_closed_is_not_reused() -> None:
+    """The client sees the close before the next request, so no request is lost."""
 
     async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
         writer.write(OK)
@@ -144,15 +144,15 @@ def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     async def use(pool: Pool, url: str) -> Sequence[bytes]:
         first = await ask(pool, url)
         [[connection]] = pool._idle.values()
-        while connection.usable:  # noqa: ASYNC110 - it tells nobody when it ends
+        while connection.usable:  # noqa: ASYNC110 - it has no event for its end
             await asyncio.sleep(0.01)
         return [first, await ask(pool, url)]
 
     assert [b"{}", b"{}"] == with_pool(Server(answer), use)
 
 
-def test_each_request_has_its_own_patience() -> None:
-    """A short one after a long one on the same connection."""
+def test_each_request_has_its_own_timeout() -> None:
+    """A short timeout follows a long one on the same connection."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         if number == 0:
@@ -171,8 +171,8 @@ def test_each_request_has_its_own_patience() -> None:
     assert 1 == server.connections
 
 
-def test_a_long_patience_follows_a_short_one() -> None:
-    """The end of the one before is not the end of this one."""
+def test_a_short_timeout_does_not_end_the_next_request() -> None:
+    """The second request has a longer timeout on the same connection."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         if number == 1:
@@ -187,7 +187,7 @@ def test_a_long_patience_follows_a_short_one() -> None:
 
 
 def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name may have an address that does not answer, such as one of IPv6 that leads nowhere."""
+    """A name may have an address that does not answer, such as an unreachable IPv6 address."""
 
     async def two(_host: str, port: int) -> Sequence[Any]:
         return [
@@ -204,8 +204,8 @@ def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) ->
     assert b"{}" == with_pool(server, use)
 
 
-def test_a_whole_answer_of_any_size_leaves_its_connection_reading() -> None:
-    """More may come before anybody looks than is let in at once: then reading has paused."""
+def test_reading_resumes_after_a_large_complete_answer() -> None:
+    """An answer larger than the buffer pauses reading before its body is taken."""
 
     class Socket(asyncio.Transport):
         reading = True
@@ -231,8 +231,8 @@ def test_a_whole_answer_of_any_size_leaves_its_connection_reading() -> None:
     assert (True, 600_000, True) == event_loop.run(run())
 
 
-def test_an_abandoned_answer_ends_its_connection() -> None:
-    """What is left of it would be read as the next answer."""
+def test_an_abandoned_answer_closes_its_connection() -> None:
+    """The rest of the answer would be read as the next answer."""
     server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nx")
 
     async def use(pool: Pool, url: str) -> None:
@@ -244,8 +244,8 @@ def test_an_abandoned_answer_ends_its_connection() -> None:
     assert 2 == server.connections
 
 
-def test_a_cancelled_call_ends_its_connection_and_makes_room() -> None:
-    """Its answer may still come, and must not meet the next request."""
+def test_a_cancelled_call_closes_its_connection_and_frees_its_slot() -> None:
+    """Its answer may still arrive, and must not be read by the next request."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         if len(server.requests) > 1:
@@ -272,15 +272,15 @@ def test_a_cancelled_call_ends_its_connection_and_makes_room() -> None:
     ],
     ids=["an interim answer first", "in chunks"],
 )
-def test_an_answer_is_read_in_any_form(answer: bytes) -> None:
-    """And the connection is used again afterwards."""
+def test_interim_and_chunked_answers_are_read(answer: bytes) -> None:
+    """The connection is reused afterwards."""
     server = sends(answer)
     assert [b"{}"] * 3 == with_pool(server, _three)
     assert 1 == server.connections
 
 
 def test_a_body_without_a_length_ends_with_its_connection() -> None:
-    """HTTP/1.0 servers and some proxies send it so."""
+    """HTTP/1.0 servers and some proxies send such bodies."""
 
     async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}")
@@ -291,8 +291,8 @@ def test_a_body_without_a_length_ends_with_its_connection() -> None:
     assert [b"{}"] * 3 == with_pool(Server(answer), _three)
 
 
-def test_a_body_longer_than_the_buffer_comes_whole() -> None:
-    """The socket is left alone while nobody reads, and read again when somebody does."""
+def test_a_body_longer_than_the_buffer_is_read_completely() -> None:
+    """Reading from the socket pauses while the buffer is full, and resumes afterwards."""
     size = 3 * 1024 * 1024
     server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
 
@@ -302,8 +302,8 @@ def test_a_body_longer_than_the_buffer_comes_whole() -> None:
     assert size == with_pool(server, use)
 
 
-def test_a_connection_whose_reading_paused_is_read_again() -> None:
-    """The last part of a large body may fill the buffer; the next answer must still be seen."""
+def test_a_connection_whose_reading_paused_is_reused() -> None:
+    """The last part of a large body may fill the buffer; the next answer must still be read."""
     size = 300 * 1024
     server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size, OK)
 
@@ -311,7 +311,7 @@ def test_a_connection_whose_reading_paused_is_read_again() -> None:
         response = await pool.handle_async_request(httpx.Request("GET", url))
         connection = cast("_Exchange", response.stream)._connection
         assert connection is not None
-        while not connection._complete:  # noqa: ASYNC110 - it tells only who reads
+        while not connection._complete:  # noqa: ASYNC110 - it has no event for its end
             await asyncio.sleep(0.01)
         first = len(await response.aread())
         return [first, len(await ask(pool, url, {"read": 2.0}))]
@@ -320,8 +320,8 @@ def test_a_connection_whose_reading_paused_is_read_again() -> None:
     assert 1 == server.connections
 
 
-def test_requests_go_over_tls_as_well(tmp_path: Path) -> None:
-    """As all of them do in earnest: large answers too, one after the other on one connection."""
+def test_requests_work_over_tls(tmp_path: Path) -> None:
+    """Large and small answers follow one another on one connection."""
     size = 3 * 1024 * 1024
     server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size, OK)
     certificate = make_certificate(tmp_path, "IP:127.0.0.1")
@@ -336,8 +336,8 @@ def test_requests_go_over_tls_as_well(tmp_path: Path) -> None:
     assert 1 == server.connections
 
 
-def test_a_server_of_another_name_gets_no_request(tmp_path: Path) -> None:
-    """Nothing has left before both sides agree."""
+def test_a_server_with_a_wrong_certificate_gets_no_request(tmp_path: Path) -> None:
+    """No byte of the request leaves before the handshake succeeds."""
     server = sends(OK)
     certificate = make_certificate(tmp_path, "DNS:vbs.example.com")
 
@@ -350,8 +350,8 @@ def test_a_server_of_another_name_gets_no_request(tmp_path: Path) -> None:
     assert [] == server.requests
 
 
-def test_a_head_without_an_end_is_cut() -> None:
-    """The parser would keep any number of headers."""
+def test_a_head_over_the_limit_is_an_error() -> None:
+    """The parser itself would keep any number of headers."""
 
     async def use(pool: Pool, url: str) -> None:
         with pytest.raises(httpx.RemoteProtocolError, match="head of the answer is longer than"):
@@ -360,8 +360,8 @@ def test_a_head_without_an_end_is_cut() -> None:
     with_pool(sends(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2 * HEADER_LIMIT), use)
 
 
-def test_no_more_requests_are_under_way_than_the_limit() -> None:
-    """The one too many waits, and is told that it never left."""
+def test_the_limit_of_concurrent_requests_is_kept() -> None:
+    """The surplus request waits, and its error says that it never left."""
 
     async def never(_number: int, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -378,8 +378,8 @@ def test_no_more_requests_are_under_way_than_the_limit() -> None:
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"], ids=["CRLF", "CR", "LF"])
-def test_a_header_cannot_become_two(end: str) -> None:
-    """A line break in a value would let it; some servers take half of one."""
+def test_a_header_with_a_line_break_is_refused(end: str) -> None:
+    """A line break in a value would start a second header; some servers accept a lone CR or LF."""
     headers = {"X-Auth-Token": f"t{end}X-Other: 1"}
     request = httpx.Request("GET", "http://127.0.0.1/v2", headers=headers)
     with pytest.raises(httpx.LocalProtocolError):

@@ -1,4 +1,4 @@
-"""Where the socket matters: cut, silent, refused and endless connections, over both transports."""
+"""Tests over real sockets: cut, silent, refused and endless connections, with both transports."""
 
 import asyncio
 import contextlib
@@ -101,7 +101,7 @@ async def _server(behave: Behaviour) -> AsyncIterator[str]:
 
 @pytest.fixture(params=["pool", "httpx"])
 def transport(request: pytest.FixtureRequest) -> Callable[[], httpx.AsyncClient]:
-    """Both ways of carrying a request; they raise different errors for the same event."""
+    """Both transports; they raise different errors for the same failure."""
     if request.param == "pool":
         return lambda: http_client(Settings(_env_file=None))
     return lambda: httpx.AsyncClient(trust_env=False)
@@ -127,41 +127,41 @@ def _against(behave: Behaviour, transport: Callable[[], httpx.AsyncClient], time
 
 @pytest.mark.parametrize("behave", [_cut_at_once, _cut_after_request, _cut_in_body, _endless, _no_http])
 def test_a_lost_answer_is_in_doubt(behave: Behaviour, transport: Callable[[], httpx.AsyncClient]) -> None:
-    """The request may have arrived; an endless body is cut at the bound."""
+    """The request may have arrived; an endless body is cut at the limit."""
     assert C.IN_DOUBT == _against(behave, transport).category
 
 
 def test_a_compressed_answer_is_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """However short it is: what it says is not looked at."""
+    """Even a short compressed body is not parsed."""
     error = _against(_compressed, transport)
     assert (error.category, error.status) == (C.IN_DOUBT, 202)
     assert "compressed (deflate)" in error.message
 
 
 @pytest.mark.parametrize("behave", [_silent, _dripping])
-def test_silence_is_in_doubt_within_twice_the_timeout(
+def test_a_silent_server_is_in_doubt_within_twice_the_timeout(
     behave: Behaviour, transport: Callable[[], httpx.AsyncClient]
 ) -> None:
-    """Also where a byte now and then keeps each single read alive."""
+    """The limit also holds if single bytes keep each read alive."""
     began = time.monotonic()
     assert C.IN_DOUBT == _against(behave, transport, timeout=0.2).category
     assert time.monotonic() - began < 10 * 0.2  # machines are slow, but a limit of another size shows
 
 
-def test_a_refused_connection_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """Nobody listens there, so nothing was made."""
+def test_a_refused_connection_is_not_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """No server listens there, so no backup was made."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert C.UNAVAILABLE == event_loop.run(_failure(transport(), f"http://127.0.0.1:{port}")).category
 
 
-def test_an_unresolvable_name_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+def test_an_unresolvable_name_is_not_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
     """``.invalid`` never resolves."""
     assert C.UNAVAILABLE == event_loop.run(_failure(transport(), "http://vbs.invalid")).category
 
 
-def test_a_tls_handshake_that_fails_is_no_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """The request is not sent before both sides agree."""
+def test_a_failed_tls_handshake_is_not_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
+    """The request is not sent before the handshake succeeds."""
 
     async def run() -> ApiError:
         async with _server(_cut_at_once) as url:
@@ -170,7 +170,7 @@ def test_a_tls_handshake_that_fails_is_no_doubt(transport: Callable[[], httpx.As
     assert C.UNAVAILABLE == event_loop.run(run()).category
 
 
-def test_a_full_pool_is_no_doubt() -> None:
+def test_a_request_that_waits_for_the_pool_is_not_in_doubt() -> None:
     """A request that waits for a connection has not left."""
 
     async def run() -> list[Category]:
@@ -186,7 +186,7 @@ def test_a_full_pool_is_no_doubt() -> None:
 
 
 def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """As long as IAM's may be."""
+    """IAM's tokens may be as long."""
     token = "t" * 16_384
 
     async def grant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
