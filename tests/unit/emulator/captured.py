@@ -1,4 +1,4 @@
-"""The exchanges captured from Cinder, and the state of the world each of them was made in."""
+"""Exchanges captured from Cinder, and the state of the emulator that reproduces each of them."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ from tests.unit.emulator.world import NOW, World, stored_backup, stored_snapshot
 FILE = Path(__file__).parents[2] / "data" / "cinder" / "api.jsonl"
 MEMBER_TOKEN = "t" * 300
 PORTS = {"18": 8776, "29": 8777}
-# The page allows no name that starts with auto, so under its rules the same calls are made with another.
+# The page forbids names that start with auto, so by its rules the same calls use another name.
 CAPTURED_NAME, PAGE_NAME = "auto-backup", "nite-backup"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One call and its answer."""
+    """One captured call and its answer."""
 
     id: str
     case: str
@@ -42,18 +42,18 @@ class Exchange:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query, decoded."""
+        """The decoded query."""
         return dict(parse_qsl(urlsplit(self.url).query))
 
     @property
     def wanted(self) -> dict[str, Any]:
-        """What a create asks for; empty for anything else."""
+        """The backup object of a create request; empty for other calls."""
         found = self.body.get("backup", {}) if isinstance(self.body, dict) else {}
         return found if isinstance(found, dict) else {}
 
 
 def exchanges(rules: Rules) -> list[Exchange]:
-    """Read the file."""
+    """Return the exchanges of the file."""
     text = FILE.read_text()
     if rules == "page":
         text = text.replace(CAPTURED_NAME, PAGE_NAME)
@@ -77,7 +77,7 @@ def _exchange(line: dict[str, Any]) -> Exchange:
 
 
 def world_of(exchange: Exchange, rules: Rules) -> World:
-    """Build the world that the exchange was made in."""
+    """Return an emulator in the state of the exchange."""
     settings = Settings(race=0, strict=True, rules=rules, **_settings(exchange))
     world = World(settings, f"http://127.0.0.1:{PORTS[exchange.cinder]}")
     GIVEN.get(exchange.case, _as_named)(world, exchange)
@@ -85,7 +85,7 @@ def world_of(exchange: Exchange, rules: Rules) -> World:
 
 
 def request_of(exchange: Exchange) -> dict[str, Any]:
-    """Give the body and headers to send, for httpx."""
+    """Return the body and headers to send, as arguments of httpx."""
     headers = dict(exchange.headers)
     if exchange.case.startswith("member"):
         headers["X-Auth-Token"] = MEMBER_TOKEN
@@ -98,7 +98,7 @@ def request_of(exchange: Exchange) -> dict[str, Any]:
 
 
 def _content(exchange: Exchange) -> str:
-    """Write the body; one too large to keep was captured as its beginning."""
+    """Return the body to send; of a very large body only the beginning was captured."""
     if "raw" not in exchange.body:
         return json.dumps(exchange.body)
     raw: str = exchange.body["raw"]
@@ -120,7 +120,7 @@ def _settings(exchange: Exchange) -> dict[str, Any]:
 
 
 def _as_named(world: World, exchange: Exchange) -> None:
-    """Have what the request names, and what the answer shows; another volume's backup is there besides."""
+    """Store what the request names and the answer shows, and a backup of another volume."""
     _have_source(world, exchange)
     if exchange.status == 200 and "snapshots" in exchange.url:
         _have_shown_snapshot(world, exchange.answer["snapshot"])
@@ -155,7 +155,7 @@ def _have_shown_snapshot(world: World, shown: dict[str, Any]) -> None:
 
 
 def _have_shown_backup(world: World, exchange: Exchange, shown: dict[str, Any]) -> None:
-    """Store a backup as an answer shows it; a short list shows id and name only."""
+    """Store a backup as an answer shows it; a plain list shows only id and name."""
     told = ("id", "name", "description", "volume_id", "fail_reason")
     facts: dict[str, Any] = {name: value for name, value in shown.items() if name in told}
     facts.setdefault("volume_id", exchange.query.get("volume_id", new_id()))
@@ -171,7 +171,7 @@ def _have_shown_backup(world: World, exchange: Exchange, shown: dict[str, Any]) 
 
 
 def seconds(text: str) -> float:
-    """Read one of Cinder's times."""
+    """Parse a time of Cinder."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
@@ -202,7 +202,7 @@ def _nothing(_world: World, _exchange: Exchange) -> None:
 
 
 def _of_another(world: World, exchange: Exchange) -> None:
-    """The answer says whose the snapshot is."""
+    """Store the snapshot under the volume that the answer names."""
     owner = exchange.answer["badRequest"]["message"].split()[-1].rstrip(".")
     _have_source(world, exchange, volume_id=owner)
 
@@ -220,7 +220,7 @@ def _being_backed_up(world: World, exchange: Exchange) -> None:
 
 
 def _consumed(world: World, exchange: Exchange) -> None:
-    """The answer says how much there was."""
+    """Store as many gigabytes as the answer says are used."""
     _have_source(world, exchange)
     gigabytes = exchange.answer["overLimit"]["message"].split("and ")[1].split("G")[0]
     world.store.add(stored_backup(id=new_id(), project_id=exchange.project_id, size=int(gigabytes)))

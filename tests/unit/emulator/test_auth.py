@@ -1,4 +1,4 @@
-"""Who may call: tokens and signatures."""
+"""Tests of the emulator's authentication: tokens and signatures."""
 
 import json
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ VECTORS = json.loads((Path(__file__).parents[2] / "data" / "signing-vectors.json
 
 
 def sign_in(world: World, password: str = "secret", project: str = PROJECT) -> Any:
-    """Ask for a token."""
+    """Request a token."""
     user = {"name": "demo", "password": password, "domain": {"name": "acme"}}
     identity = {"methods": ["password"], "password": {"user": user}}
     body = {"auth": {"identity": identity, "scope": {"project": {"id": project}}}}
@@ -32,12 +32,12 @@ def sign_in(world: World, password: str = "secret", project: str = PROJECT) -> A
 
 
 def list_status(world: World, token: str, path: str = BACKUPS) -> int:
-    """Try a call with a token."""
+    """Return the status of a list call with a token."""
     return world.call("GET", path, headers={"X-Auth-Token": token}).status_code
 
 
-def test_a_token_opens_its_project_until_it_expires() -> None:
-    """401 afterwards, in Keystone's shape."""
+def test_a_token_is_valid_for_its_project_until_it_expires() -> None:
+    """Afterwards the answer is a 401 in Keystone's shape."""
     world = World(Settings(auth="token", token_ttl=10))
     answer = sign_in(world)
     token = answer.headers["X-Subject-Token"]
@@ -47,8 +47,8 @@ def test_a_token_opens_its_project_until_it_expires() -> None:
     assert 401 == list_status(world, token)
 
 
-def test_the_token_says_when_it_expires() -> None:
-    """In UTC, with a Z."""
+def test_the_token_has_its_expiry_in_utc() -> None:
+    """The time ends in Z."""
     world = World(Settings(token_ttl=10))
     text = sign_in(world).json()["token"]["expires_at"]
     assert (
@@ -57,27 +57,27 @@ def test_the_token_says_when_it_expires() -> None:
     )
 
 
-def test_a_token_does_not_open_another_project() -> None:
-    """400 Malformed request url, as Cinder answers."""
+def test_a_token_is_not_valid_for_another_project() -> None:
+    """The answer is 400 "Malformed request url", as in Cinder."""
     world = World(Settings(auth="token"))
     token = sign_in(world).headers["X-Subject-Token"]
     assert 400 == list_status(world, token, "/v2/another/backups")
 
 
 def test_a_wrong_password_is_refused() -> None:
-    """401, and the call is counted."""
+    """The answer is 401, and the call is counted."""
     world = World()
     assert 401 == sign_in(world, password="wrong").status_code
     assert {"token": {"401": 1}} == world.call("GET", "/_emulator/stats").json()
 
 
-def test_a_request_for_a_token_of_another_form_is_refused() -> None:
-    """400, nothing is guessed."""
+def test_a_token_request_of_another_form_is_refused() -> None:
+    """The answer is 400; no missing field is guessed."""
     assert 400 == World().call("POST", "/v3/auth/tokens", json={"auth": {}}).status_code
 
 
-def test_the_fixed_token_opens_every_project() -> None:
-    """And a reset does not end it, unlike the others."""
+def test_the_fixed_token_is_valid_for_every_project() -> None:
+    """A reset does not end it, unlike issued tokens."""
     world = World(Settings(auth="token", token="fixed"))
     other = sign_in(world).headers["X-Subject-Token"]
     world.call("POST", "/_emulator/reset")
@@ -89,7 +89,7 @@ def test_the_fixed_token_opens_every_project() -> None:
 
 
 def vector_request(vector: dict[str, Any]) -> SignedRequest:
-    """Give a vector's request as it goes over the wire."""
+    """Return a vector's request as it is sent."""
     path, _, query = vector["wire_uri"].partition("?")
     headers = {
         name.lower(): value for name, value in {**vector["headers"], **vector["extra_headers"]}.items()
@@ -98,8 +98,8 @@ def vector_request(vector: dict[str, Any]) -> SignedRequest:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_the_vendors_signatures_are_good(vector: dict[str, Any]) -> None:
-    """Canonical request, string to sign and signature come out as published."""
+def test_the_vendors_signatures_are_verified(vector: dict[str, Any]) -> None:
+    """Canonical request, string to sign and signature are as published."""
     request = vector_request(vector)
     signed = request.headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
     canonical = canonical_request(request, signed)
@@ -109,13 +109,13 @@ def test_the_vendors_signatures_are_good(vector: dict[str, Any]) -> None:
 
 
 def seconds_of(date: str) -> float:
-    """Read an X-Sdk-Date."""
+    """Return the seconds since the epoch of an X-Sdk-Date."""
     return datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize("off", [-901, 901])
-def test_a_clock_fifteen_minutes_off_is_refused(off: float) -> None:
-    """Whatever the signature."""
+def test_a_date_more_than_15_minutes_off_is_refused(off: float) -> None:
+    """The signature itself is correct."""
     vector = VECTORS[0]
     request = vector_request(vector)
     with pytest.raises(SignatureError, match="15 minutes"):
@@ -123,7 +123,7 @@ def test_a_clock_fifteen_minutes_off_is_refused(off: float) -> None:
 
 
 def signed_headers(world: World, query: str = "", **changes: str) -> dict[str, str]:
-    """Sign a list call with the emulator's usual key, then change some headers."""
+    """Return the headers of a list call signed with the default key, with some changes."""
     date = datetime.fromtimestamp(world.clock.now, UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {"host": "127.0.0.1:8776", "x-sdk-date": date}
     request = SignedRequest("GET", BACKUPS, query, headers, b"")
@@ -133,8 +133,8 @@ def signed_headers(world: World, query: str = "", **changes: str) -> dict[str, s
     return {**headers, "authorization": f"SDK-HMAC-SHA256 {fields}", **changes}
 
 
-def test_a_signed_call_is_let_through() -> None:
-    """Over the whole way, query included."""
+def test_a_signed_call_is_accepted() -> None:
+    """The signature covers the query too."""
     world = World(Settings(auth="aksk"))
     query = urlencode({"name": "a b"}).replace("+", "%20")
     answer = world.call("GET", f"{BACKUPS}?{query}", headers=signed_headers(world, query))
@@ -152,15 +152,15 @@ def test_a_signed_call_is_let_through() -> None:
         {"x-sdk-date": "today"},
     ],
 )
-def test_a_call_changed_after_signing_is_refused(changes: dict[str, str]) -> None:
-    """401 in the gateway's shape."""
+def test_a_call_that_is_changed_after_signing_is_refused(changes: dict[str, str]) -> None:
+    """The answer is a 401 in the gateway's shape."""
     world = World(Settings(auth="aksk"))
     answer = world.call("GET", BACKUPS, headers=signed_headers(world, **changes))
     assert (401, "APIGW.0301") == (answer.status_code, answer.json()["error_code"])
 
 
-def test_a_temporary_key_needs_its_token() -> None:
-    """401 without X-Security-Token, 200 with it."""
+def test_a_temporary_key_needs_its_security_token() -> None:
+    """The answer is 401 without X-Security-Token and 200 with it."""
     world = World(Settings(auth="aksk", security_token="temporary"))
     headers = signed_headers(world)
     assert 401 == world.call("GET", BACKUPS, headers=headers).status_code

@@ -1,4 +1,4 @@
-"""The emulator answers as the real Cinder did, or it is written here why not."""
+"""Tests of the emulator against captured answers of Cinder; each known difference has its reason."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 from infra.emulator.settings import Rules
 from tests.unit.emulator.captured import Exchange, exchanges, request_of, world_of
 
-# Facts of one deployment, or of the moment.
+# Fields that depend on the deployment or the time.
 VOLATILE = ("object_count", "availability_zone", "container", "updated_at")
 VENDOR_KEYS = ("os-bak-tenant-attr:tenant_id", "service_metadata")
 
@@ -32,13 +32,13 @@ PAGE_DIFFERENCES = DIFFERENCES | {
     "29-backup-incremental-while-latest-creating": SKIPPED_PARAMETER,
     "18-name-256": PAGE_RULE,
     "18-description-greater-than": PAGE_RULE,
-    "18-in-use-volume-without-force": "the page demands a snapshot",
-    "29-volume-unknown": "the page demands a snapshot",
+    "18-in-use-volume-without-force": "the page requires a snapshot",
+    "29-volume-unknown": "the page requires a snapshot",
 }
 
 
 def comparable(body: Any) -> Any:
-    """Leave out what is of one deployment or of the moment."""
+    """Return a body without the fields that depend on the deployment or the time."""
     if isinstance(body, list):
         return [comparable(item) for item in body]
     if isinstance(body, dict):
@@ -48,7 +48,7 @@ def comparable(body: Any) -> Any:
 
 
 def answered(exchange: Exchange, rules: Rules) -> tuple[int, Any]:
-    """Make the call and give status and body, a new backup's id replaced by the captured one."""
+    """Make the call; return status and body, with a new backup's id replaced by the captured one."""
     answer = world_of(exchange, rules).call(exchange.method, exchange.url, **request_of(exchange))
     return answer.status_code, comparable(_with_captured_id(answer, exchange))
 
@@ -60,49 +60,49 @@ def _with_captured_id(answer: httpx.Response, exchange: Exchange) -> Any:
     return body
 
 
-def cases(rules: Rules, differences: Mapping[str, str], *, alike: bool) -> list[Any]:
-    """Give the exchanges that are to be alike, or those that are to differ."""
-    chosen = [exchange for exchange in exchanges(rules) if (exchange.id not in differences) == alike]
-    return [pytest.param(exchange, id=exchange.id) for exchange in chosen]
+def cases(rules: Rules, differences: Mapping[str, str], *, equal: bool) -> list[Any]:
+    """Return the exchanges without an entry in ``differences``, or those with one."""
+    selected = [exchange for exchange in exchanges(rules) if (exchange.id not in differences) == equal]
+    return [pytest.param(exchange, id=exchange.id) for exchange in selected]
 
 
-@pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, alike=True))
-def test_by_cinders_rules_it_answers_as_cinder_did(exchange: Exchange) -> None:
-    """Status and body are the captured ones."""
+@pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, equal=True))
+def test_an_answer_by_cinders_rules_equals_the_captured_one(exchange: Exchange) -> None:
+    """Status and body are equal."""
     assert (exchange.status, comparable(exchange.answer)) == answered(exchange, "cinder")
 
 
-@pytest.mark.parametrize("exchange", cases("page", PAGE_DIFFERENCES, alike=True))
-def test_where_the_page_is_silent_it_answers_as_cinder_did(exchange: Exchange) -> None:
-    """Status and body are the captured ones, except for what the page rules."""
+@pytest.mark.parametrize("exchange", cases("page", PAGE_DIFFERENCES, equal=True))
+def test_an_answer_by_the_pages_rules_equals_the_captured_one(exchange: Exchange) -> None:
+    """Status and body are equal, except where the page has a rule of its own."""
     assert (exchange.status, comparable(exchange.answer)) == answered(exchange, "page")
 
 
-@pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, alike=False))
-def test_the_differences_from_cinder_are_still_there(exchange: Exchange) -> None:
+@pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, equal=False))
+def test_each_listed_difference_from_cinder_exists(exchange: Exchange) -> None:
     """No entry of the table is out of date."""
     assert (exchange.status, comparable(exchange.answer)) != answered(exchange, "cinder")
 
 
-@pytest.mark.parametrize("exchange", cases("page", PAGE_DIFFERENCES, alike=False))
-def test_the_differences_of_the_page_are_still_there(exchange: Exchange) -> None:
+@pytest.mark.parametrize("exchange", cases("page", PAGE_DIFFERENCES, equal=False))
+def test_each_listed_difference_by_the_page_exists(exchange: Exchange) -> None:
     """No entry of the table is out of date."""
     assert (exchange.status, comparable(exchange.answer)) != answered(exchange, "page")
 
 
 def test_every_difference_names_a_captured_exchange() -> None:
-    """The tables name nothing that is not in the file."""
+    """Each id in the tables is in the file."""
     known = {exchange.id for exchange in exchanges("cinder")}
     assert set() == set(PAGE_DIFFERENCES) - known
 
 
-@pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, alike=True))
-def test_the_headers_that_matter_are_cinders(exchange: Exchange) -> None:
-    """The same header names with the same values, request ids and the address of Keystone aside."""
+@pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, equal=True))
+def test_the_relevant_headers_equal_cinders(exchange: Exchange) -> None:
+    """Names and values are equal, except for request ids and Keystone's address."""
     answer = world_of(exchange, "cinder").call(exchange.method, exchange.url, **request_of(exchange))
     expected = {name.lower(): value for name, value in exchange.answer_headers.items()}
     actual = {name: answer.headers.get(name) for name in expected}
-    # Cinder leaves the microversion out of a refusal's headers or not, depending on the layer.
+    # Whether an error has the microversion in its headers depends on Cinder's layer.
     for name in ("x-openstack-request-id", "www-authenticate", "openstack-api-version"):
         expected.pop(name, None)
         actual.pop(name, None)

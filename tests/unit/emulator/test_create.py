@@ -1,4 +1,4 @@
-"""The create call: the page's rules, the guard that is not atomic, and no deduplication."""
+"""Tests of the create call: the page's rules, the check that is not atomic, and no deduplication."""
 
 import pytest
 
@@ -10,7 +10,7 @@ WANTED = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT}
 
 
 def test_the_answer_has_id_name_and_links_and_no_status() -> None:
-    """202, in the page's form."""
+    """It is a 202 in the page's form."""
     answer = World().create(name="backup1", description="Backup_Demo")
     backup = answer.json()["backup"]
     tail = f"{PROJECT}/backups/{backup['id']}"
@@ -40,8 +40,10 @@ def test_the_answer_has_id_name_and_links_and_no_status() -> None:
         ("surprise", 1, 400),
     ],
 )
-def test_what_breaks_a_rule_of_the_page_is_refused(field: str, value: object, code: object) -> None:
-    """400 badRequest, with the vendor's code where the vendor has one."""
+def test_a_request_that_violates_a_rule_of_the_page_is_refused(
+    field: str, value: object, code: object
+) -> None:
+    """The answer is a 400 badRequest, with the vendor's code if there is one."""
     answer = World().create(BACKUPS, **{field: value})
     assert (400, code) == (answer.status_code, answer.json()["badRequest"]["code"])
 
@@ -57,14 +59,14 @@ def test_what_breaks_a_rule_of_the_page_is_refused(field: str, value: object, co
         {"container": "reserved", "incremental": True, "force": True, "project_id": PROJECT},
     ],
 )
-def test_what_keeps_the_rules_of_the_page_is_accepted(fields: dict[str, object]) -> None:
-    """The edges of each rule are inside."""
+def test_a_request_within_the_rules_of_the_page_is_accepted(fields: dict[str, object]) -> None:
+    """The limit of each rule is allowed."""
     assert 202 == World().create(BACKUPS, **fields).status_code
 
 
 @pytest.mark.parametrize("missing", ["volume_id", "snapshot_id"])
-def test_both_ids_are_mandatory(missing: str) -> None:
-    """The page demands volume_id and snapshot_id."""
+def test_both_ids_are_required(missing: str) -> None:
+    """The page requires volume_id and snapshot_id."""
     backup = {name: value for name, value in WANTED.items() if name != missing}
     answer = World().call("POST", BACKUPS, json={"backup": backup})
     assert answer.json()["badRequest"]["message"].endswith(f"'{missing}' is a required property")
@@ -72,12 +74,12 @@ def test_both_ids_are_mandatory(missing: str) -> None:
 
 @pytest.mark.parametrize("body", [[], {"backup": []}, {"backup": WANTED, "more": 1}])
 def test_a_body_of_another_form_is_refused(body: object) -> None:
-    """Valid JSON that is no create request gets 400."""
+    """Valid JSON that is not a create request gets a 400."""
     assert 400 == World().call("POST", BACKUPS, json=body).status_code
 
 
-def test_nothing_is_deduplicated() -> None:
-    """Once the first backup has ended, the same request makes a second one."""
+def test_requests_are_not_deduplicated() -> None:
+    """After the first backup has ended, the same request creates a second one."""
     world = World()
     first = world.create(name="same").json()["backup"]["id"]
     world.clock.now += 60
@@ -86,36 +88,36 @@ def test_nothing_is_deduplicated() -> None:
     assert first != second
 
 
-def test_a_second_request_while_the_first_backup_is_made_is_refused() -> None:
-    """The guard holds when requests follow one another."""
+def test_a_second_request_during_the_first_backup_is_refused() -> None:
+    """The check works if requests follow one another."""
     world = World(Settings())
     world.create()
     message = world.create().json()["badRequest"]["message"]
     assert message.endswith('but the current status is "backing-up".')
 
 
-def test_eight_requests_at_once_make_eight_backups() -> None:
-    """The guard is not atomic, as measured on the real one."""
+def test_eight_concurrent_requests_create_eight_backups() -> None:
+    """The check is not atomic, as measured with Cinder."""
     world = World(Settings())
     answers = world.calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
     assert [202] * 8 == [answer.status_code for answer in answers]
 
 
-def test_without_the_race_one_of_eight_gets_through() -> None:
-    """`race=0` makes the guard atomic."""
+def test_without_the_race_one_of_eight_concurrent_requests_succeeds() -> None:
+    """`race=0` makes the check atomic."""
     answers = World().calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
     assert [202] + [400] * 7 == sorted(answer.status_code for answer in answers)
 
 
-def test_quota_holds_for_requests_at_once() -> None:
+def test_the_quota_holds_for_concurrent_requests() -> None:
     """A quota is reserved atomically, unlike the snapshot."""
     world = World(Settings(quota_backups=3))
     answers = world.calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
     assert [202] * 3 + [413] * 5 == sorted(answer.status_code for answer in answers)
 
 
-def test_a_deleted_backup_gives_its_quota_back() -> None:
-    """Count and gigabytes."""
+def test_a_deleted_backup_releases_its_quota() -> None:
+    """Both the number and the gigabytes are released."""
     world = World(Settings(quota_backups=1, quota_gigabytes=1, race=0))
     made = world.create().json()["backup"]["id"]
     world.clock.now += 60
@@ -124,8 +126,8 @@ def test_a_deleted_backup_gives_its_quota_back() -> None:
     assert 202 == world.create().status_code
 
 
-def test_a_backup_settles() -> None:
-    """It is creating, then available; its snapshot is backing-up meanwhile."""
+def test_a_backup_becomes_available() -> None:
+    """It is creating first, while its snapshot is backing-up."""
     world = World(Settings(settle=5, race=0))
     backup = f"{BACKUPS}/{world.create().json()['backup']['id']}"
     snapshot = f"/v2/{PROJECT}/snapshots/{SNAPSHOT}"
@@ -140,7 +142,7 @@ def test_a_backup_settles() -> None:
 
 
 def test_by_the_page_later_backups_of_a_volume_are_incremental() -> None:
-    """The first is full, whatever is asked for."""
+    """The first is full, whatever the request says."""
     world = World()
     world.create(incremental=True)
     world.clock.now += 60
@@ -150,8 +152,8 @@ def test_by_the_page_later_backups_of_a_volume_are_incremental() -> None:
     assert [False, True] == [backup["has_dependent_backups"] for backup in shown]
 
 
-def test_strict_knows_declared_snapshots_only() -> None:
-    """An undeclared volume is 404, until one of its snapshots is declared."""
+def test_a_strict_emulator_knows_declared_snapshots_only() -> None:
+    """An undeclared volume is a 404 until one of its snapshots is declared."""
     world = World(Settings(strict=True))
     assert 404 == world.create().status_code
     declared = {"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}
@@ -159,8 +161,8 @@ def test_strict_knows_declared_snapshots_only() -> None:
     assert 202 == world.create().status_code
 
 
-def test_a_snapshot_belongs_to_the_volume_it_was_first_named_with() -> None:
-    """Another volume is refused later."""
+def test_a_snapshot_belongs_to_the_volume_of_its_first_request() -> None:
+    """A later request with another volume is refused."""
     world = World()
     world.create()
     world.clock.now += 60
@@ -169,20 +171,20 @@ def test_a_snapshot_belongs_to_the_volume_it_was_first_named_with() -> None:
 
 
 def test_a_snapshot_of_another_project_is_not_found() -> None:
-    """Snapshots are seen in their own project only."""
+    """A snapshot is visible in its own project only."""
     world = World()
     world.create()
     assert 404 == world.create(path="/v2/another/backups").status_code
 
 
 @pytest.mark.parametrize("path", ["/v1/p/backups", "/v2/p/backups/", "/", "/v2/p/restores"])
-def test_a_wrong_path_is_not_a_missing_backup(path: str) -> None:
-    """Its 404 has the shape of Cinder's outer layers."""
+def test_the_404_of_a_wrong_path_differs_from_a_missing_backup(path: str) -> None:
+    """It has the shape of Cinder's outer layers."""
     answer = World().call("GET", path)
     assert (404, "404 Not Found") == (answer.status_code, answer.json()["code"])
 
 
 def test_a_wrong_method_is_refused() -> None:
-    """405 in Cinder's shape."""
+    """The answer is a 405 in Cinder's shape."""
     answer = World().call("PATCH", BACKUPS)
     assert (405, {"badMethod"}) == (answer.status_code, set(answer.json()))

@@ -1,4 +1,4 @@
-"""Faults over real sockets: what the caller sees, and whether the work was done."""
+"""Tests of faults over real sockets: what the caller sees, and whether the backup exists."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,33 +21,33 @@ def running() -> Iterator[Emulator]:
 
 @pytest.fixture
 def emulator(running: Emulator) -> Emulator:
-    """Give the emulator as new."""
+    """Return the emulator after a reset."""
     running.reset()
     return running
 
 
 def create(emulator: Emulator, timeout: float = 10) -> httpx.Response:
-    """Ask for a backup."""
+    """Make a create call."""
     backup = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT, "name": "n"}
     url = f"{emulator.url}/v2/{PROJECT}/backups"
     return httpx.post(url, json={"backup": backup}, timeout=timeout, trust_env=False)
 
 
 def fault(effect: str, **more: Any) -> dict[str, Any]:
-    """Write a fault of the create call."""
+    """Return a fault of the create call."""
     return {"route": "create", "effect": effect, **more}
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition was not true within 10 s"
         time.sleep(0.01)
 
 
-def test_status_answers_instead_of_working(emulator: Emulator) -> None:
-    """The given status, body and headers; nothing is made."""
+def test_the_fault_status_answers_without_a_backup(emulator: Emulator) -> None:
+    """The answer has the given status, body and headers."""
     emulator.set_faults([fault("status", status=429, body={"x": 1}, headers={"Retry-After": "7"})])
     answer = create(emulator)
     assert (429, {"x": 1}, "7") == (answer.status_code, answer.json(), answer.headers["Retry-After"])
@@ -55,14 +55,16 @@ def test_status_answers_instead_of_working(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(("status", "name"), [(503, "serviceUnavailable"), (502, "computeFault")])
-def test_status_without_a_body_has_cinders_shape(emulator: Emulator, status: int, name: str) -> None:
-    """The fault is named after the status."""
+def test_the_fault_status_without_a_body_has_cinders_shape(
+    emulator: Emulator, status: int, name: str
+) -> None:
+    """The fault in the body is named after the status."""
     emulator.set_faults([fault("status", status=status)])
     assert status == create(emulator).json()[name]["code"]
 
 
-def test_a_text_as_body_goes_out_as_it_is(emulator: Emulator) -> None:
-    """As a proxy's page does."""
+def test_a_text_as_body_is_sent_unchanged(emulator: Emulator) -> None:
+    """A proxy's page is such a text."""
     emulator.set_faults([fault("status", status=504, body="<html>late</html>")])
     answer = create(emulator)
     assert ("<html>late</html>", "text/html") == (
@@ -71,16 +73,16 @@ def test_a_text_as_body_goes_out_as_it_is(emulator: Emulator) -> None:
     )
 
 
-def test_delay_answers_late(emulator: Emulator) -> None:
-    """The usual answer, after the seconds."""
+def test_the_fault_delay_answers_late(emulator: Emulator) -> None:
+    """The usual answer comes after the given seconds."""
     emulator.set_faults([fault("delay", seconds=0.2)])
     started = time.monotonic()
     assert 202 == create(emulator).status_code
     assert time.monotonic() - started >= 0.2
 
 
-def test_delay_works_on_although_the_caller_has_gone(emulator: Emulator) -> None:
-    """The backup is made after the caller's timeout."""
+def test_the_fault_delay_creates_the_backup_after_the_callers_timeout(emulator: Emulator) -> None:
+    """The work goes on although the caller has gone."""
     emulator.set_faults([fault("delay", seconds=0.3)])
     with pytest.raises(httpx.ReadTimeout):
         create(emulator, timeout=0.1)
@@ -88,8 +90,10 @@ def test_delay_works_on_although_the_caller_has_gone(emulator: Emulator) -> None
 
 
 @pytest.mark.parametrize(("effect", "made"), [("drop_before", 0), ("drop_after", 1)])
-def test_drop_cuts_the_connection(emulator: Emulator, effect: str, made: int) -> None:
-    """Without an answer; the work is done or not."""
+def test_the_drop_faults_close_the_connection_without_an_answer(
+    emulator: Emulator, effect: str, made: int
+) -> None:
+    """drop_after creates the backup, drop_before does not."""
     emulator.set_faults([fault(effect)])
     with pytest.raises(httpx.TransportError):
         create(emulator)
@@ -97,8 +101,8 @@ def test_drop_cuts_the_connection(emulator: Emulator, effect: str, made: int) ->
     until(lambda: emulator.stats() == {"create": {"none": 1}})
 
 
-def test_hang_never_answers(emulator: Emulator) -> None:
-    """The caller's patience ends it; nothing is made."""
+def test_the_fault_hang_never_answers(emulator: Emulator) -> None:
+    """The caller's timeout ends the call, and no backup is created."""
     emulator.set_faults([fault("hang")])
     with pytest.raises(httpx.ReadTimeout):
         create(emulator, timeout=0.1)
@@ -106,15 +110,15 @@ def test_hang_never_answers(emulator: Emulator) -> None:
     assert [] == emulator.backups()
 
 
-def test_hang_with_seconds_ends_in_a_cut(emulator: Emulator) -> None:
-    """The server's patience ends it."""
+def test_the_fault_hang_with_seconds_closes_the_connection(emulator: Emulator) -> None:
+    """The emulator closes it after the given seconds."""
     emulator.set_faults([fault("hang", seconds=0.1)])
     with pytest.raises(httpx.RemoteProtocolError):
         create(emulator)
 
 
-def test_garbage_spoils_the_answer_of_work_that_was_done(emulator: Emulator) -> None:
-    """202 with half a body."""
+def test_the_fault_garbage_truncates_the_answer_after_the_work(emulator: Emulator) -> None:
+    """The answer is a 202 with half a body, and the backup exists."""
     emulator.set_faults([fault("garbage")])
     answer = create(emulator)
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
@@ -122,8 +126,8 @@ def test_garbage_spoils_the_answer_of_work_that_was_done(emulator: Emulator) -> 
     assert (202, 1) == (answer.status_code, len(emulator.backups()))
 
 
-def test_late_commit_makes_the_backup_after_the_connection_was_cut(emulator: Emulator) -> None:
-    """There is none at first, then one."""
+def test_the_fault_late_commit_creates_the_backup_after_closing_the_connection(emulator: Emulator) -> None:
+    """At first there is no backup, later there is one."""
     emulator.set_faults([fault("late_commit", seconds=0.5)])
     with pytest.raises(httpx.TransportError):
         create(emulator)
@@ -131,8 +135,8 @@ def test_late_commit_makes_the_backup_after_the_connection_was_cut(emulator: Emu
     until(lambda: len(emulator.backups()) == 1)
 
 
-def test_fail_later_ends_the_backup_in_error() -> None:
-    """With its reason, at most 255 characters of it; the snapshot is available again."""
+def test_the_fault_fail_later_ends_the_backup_in_error() -> None:
+    """Its reason has at most 255 characters, and the snapshot is available again."""
     world = World()
     world.call("PUT", "/_emulator/faults", json=[fault("fail_later", fail_reason="x" * 300, seconds=5)])
     path = f"/v2/{PROJECT}/backups/{world.create().json()['backup']['id']}"
@@ -147,22 +151,22 @@ def test_fail_later_ends_the_backup_in_error() -> None:
     assert "available" == world.call("GET", "/_emulator/snapshots").json()[0]["status"]
 
 
-def test_times_ends_a_fault(emulator: Emulator) -> None:
-    """It happens so often and no more."""
+def test_times_limits_how_often_a_fault_occurs(emulator: Emulator) -> None:
+    """After two failed calls the third succeeds."""
     emulator.set_faults([fault("status", times=2)])
     assert [503, 503, 202] == [create(emulator).status_code for _ in range(3)]
 
 
-def test_a_fault_of_another_route_does_not_happen(emulator: Emulator) -> None:
-    """A star is every route."""
+def test_a_fault_affects_only_its_route(emulator: Emulator) -> None:
+    """Without a route it affects every route."""
     emulator.set_faults([{"route": "list", "effect": "status"}])
     assert 202 == create(emulator).status_code
     emulator.set_faults([{"effect": "status", "status": 500}])
     assert 500 == create(emulator).status_code
 
 
-def test_clearing_ends_all_faults(emulator: Emulator) -> None:
-    """And what tests ask is never hit by one."""
+def test_clearing_removes_all_faults(emulator: Emulator) -> None:
+    """A fault never affects the control calls of tests."""
     emulator.set_faults([{"route": "*", "effect": "drop_before"}])
     emulator.clear_faults()
     assert 202 == create(emulator).status_code
@@ -171,14 +175,14 @@ def test_clearing_ends_all_faults(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"effect": "explode"}, {"effect": "status", "colour": 1}, {"effect": "delay", "seconds": -1}]
 )
-def test_a_wrong_fault_is_refused(emulator: Emulator, wrong: dict[str, object]) -> None:
-    """Rather than never happening."""
+def test_an_invalid_fault_is_refused(emulator: Emulator, wrong: dict[str, object]) -> None:
+    """Otherwise it would silently never occur."""
     with pytest.raises(ValueError, match="400"):
         emulator.set_faults([wrong])
 
 
-def test_draws_repeat_with_the_seed() -> None:
-    """The same seed gives the same faults, and about as many as the probability says."""
+def test_the_same_seed_gives_the_same_faults() -> None:
+    """About as many calls are affected as the probability says."""
 
     def draws(seed: int) -> list[bool]:
         plan = FaultPlan(seed)

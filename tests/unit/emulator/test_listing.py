@@ -1,4 +1,4 @@
-"""Lists: filters, pages, order."""
+"""Tests of lists: filters, pages, order."""
 
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ BACKUPS = f"/v3/{PROJECT}/backups"
 
 
 def world_with(count: int) -> World:
-    """Build a world with numbered backups, 0 the oldest; odd ones are of another volume."""
+    """Return a world with numbered backups, 0 the oldest; odd ones are of another volume."""
     world = World()
     for number in range(count):
         volume_id = "odd" if number % 2 else VOLUME
@@ -20,7 +20,7 @@ def world_with(count: int) -> World:
 
 
 def ids(world: World, query: str) -> list[str]:
-    """List the ids that a query gives."""
+    """Return the ids of a query's backups."""
     return [backup["id"] for backup in world.call("GET", f"{BACKUPS}?{query}").json()["backups"]]
 
 
@@ -29,7 +29,7 @@ def ids(world: World, query: str) -> list[str]:
     [("limit=3", "6543210"), ("limit=2&offset=1", "543210"), ("limit=4&marker=5", "43210")],
 )
 def test_following_the_links_gives_each_backup_once_newest_first(query: str, expected: str) -> None:
-    """Pages neither overlap nor leave anything out, wherever they begin."""
+    """Pages neither overlap nor omit a backup, wherever they begin."""
     world = world_with(7)
     seen: list[str] = []
     path = f"{BACKUPS}?{query}"
@@ -47,7 +47,7 @@ def test_following_the_links_gives_each_backup_once_newest_first(query: str, exp
 
 
 def test_a_page_that_is_not_full_has_no_link() -> None:
-    """There is nothing after it."""
+    """There is no next page."""
     assert "backups_links" not in world_with(2).call("GET", f"{BACKUPS}?limit=3").json()
 
 
@@ -68,8 +68,8 @@ def test_a_page_that_is_not_full_has_no_link() -> None:
         ("snapshot_id=ignored", ["3", "2", "1", "0"]),
     ],
 )
-def test_a_query_chooses_and_orders(query: str, expected: list[str]) -> None:
-    """Filters are exact, unknown ones are dropped in silence."""
+def test_a_query_filters_and_sorts(query: str, expected: list[str]) -> None:
+    """Filters are exact; unknown filters are ignored."""
     assert expected == ids(world_with(4), query)
 
 
@@ -85,30 +85,30 @@ def test_a_query_chooses_and_orders(query: str, expected: list[str]) -> None:
         ("sort=id&sort_key=id", 400),
     ],
 )
-def test_a_bad_query_is_refused(query: str, status: int) -> None:
-    """It is not guessed at."""
+def test_an_invalid_query_is_refused(query: str, status: int) -> None:
+    """The emulator guesses no value."""
     assert status == world_with(1).call("GET", f"{BACKUPS}?{query}").status_code
 
 
-def test_a_page_has_at_most_a_thousand() -> None:
-    """A greater limit is cut (osapi_max_limit)."""
+def test_a_page_has_at_most_1000_backups() -> None:
+    """A greater limit is reduced (osapi_max_limit)."""
     assert 1000 == len(ids(world_with(1001), "limit=5000"))
 
 
-def test_another_project_sees_nothing() -> None:
-    """Lists are of one project."""
+def test_another_projects_list_is_empty() -> None:
+    """A list contains the backups of one project."""
     assert [] == world_with(2).call("GET", "/v3/another/backups").json()["backups"]
 
 
-def test_the_newer_microversions_refuse_unknown_filters_and_count() -> None:
-    """From 3.31 and from 3.45 on."""
+def test_newer_microversions_refuse_unknown_filters_and_return_a_count() -> None:
+    """Filters are refused from 3.31, and the count is returned from 3.45."""
     world = world_with(3)
     headers = {"OpenStack-API-Version": "volume 3.45"}
     assert 400 == world.call("GET", f"{BACKUPS}?snapshot_id=x", headers=headers).status_code
     assert 3 == world.call("GET", f"{BACKUPS}?with_count=true&limit=1", headers=headers).json()["count"]
 
 
-def test_a_microversion_not_served_is_refused() -> None:
-    """406, as Cinder does."""
+def test_an_unknown_microversion_is_refused() -> None:
+    """The answer is a 406, as in Cinder."""
     headers = {"OpenStack-API-Version": "volume 3.999"}
     assert 406 == World().call("GET", BACKUPS, headers=headers).status_code

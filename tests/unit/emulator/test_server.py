@@ -1,4 +1,4 @@
-"""The emulator as a program, and what tests see of it."""
+"""Tests of the emulator as a program, and of its control calls."""
 
 import signal
 import subprocess
@@ -11,8 +11,8 @@ from infra.emulator.testing import running_emulator
 from tests.unit.emulator.world import PROJECT, SNAPSHOT, VOLUME, World
 
 
-def test_it_says_where_it_listens_and_ends_on_sigterm() -> None:
-    """One line on standard output, exit code 0, nothing on standard error."""
+def test_the_emulator_prints_its_url_and_stops_on_sigterm() -> None:
+    """It prints one line, nothing on standard error, and exits with 0."""
     command = [sys.executable, "-m", "infra.emulator", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -23,8 +23,8 @@ def test_it_says_where_it_listens_and_ends_on_sigterm() -> None:
         assert (0, "", "") == (child.wait(timeout=10), child.stdout.read(), child.stderr.read())
 
 
-def test_a_port_in_use_ends_it_with_a_sentence() -> None:
-    """Exit code 1, no traceback."""
+def test_a_port_in_use_ends_the_emulator_with_an_error() -> None:
+    """The exit code is 1, and there is no traceback."""
     with running_emulator() as emulator:
         port = emulator.url.rpartition(":")[2]
         command = [sys.executable, "-m", "infra.emulator", "--port", port]
@@ -35,8 +35,8 @@ def test_a_port_in_use_ends_it_with_a_sentence() -> None:
     )
 
 
-def test_a_process_takes_the_same_settings_as_a_thread() -> None:
-    """Settings reach the program as options."""
+def test_an_emulator_in_a_process_has_the_same_settings_as_in_a_thread() -> None:
+    """The settings reach the process as options."""
     with running_emulator(process=True, strict=True, quota_backups=0, seed=7) as emulator:
         emulator.declare_snapshots([{"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}])
         backup = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT}
@@ -44,8 +44,8 @@ def test_a_process_takes_the_same_settings_as_a_thread() -> None:
         assert (413, "0") == (answer.status_code, answer.headers["Retry-After"])
 
 
-def test_a_token_of_sixteen_thousand_characters_fits() -> None:
-    """As long as the vendor's may be."""
+def test_a_token_of_sixteen_thousand_characters_is_accepted() -> None:
+    """The vendor's tokens may be as long."""
     token = "t" * 16_384
     with running_emulator(auth="token", token=token) as emulator:
         url = f"{emulator.url}/v2/{PROJECT}/backups"
@@ -53,20 +53,20 @@ def test_a_token_of_sixteen_thousand_characters_fits() -> None:
         assert (200, True) == (answer.status_code, "date" in answer.headers)
 
 
-def test_every_backup_ever_made_is_told_with_its_request() -> None:
-    """A deleted one too."""
+def test_each_backup_is_listed_with_its_request() -> None:
+    """Deleted backups are listed too."""
     world = World()
     made = world.create(name="n").json()["backup"]["id"]
     world.clock.now += 60
     assert 202 == world.call("DELETE", f"/v2/{PROJECT}/backups/{made}").status_code
-    [told] = world.call("GET", "/_emulator/backups").json()
-    assert (made, "deleted", True) == (told["id"], told["status"], told["deleted"])
-    assert {"volume_id": VOLUME, "snapshot_id": SNAPSHOT, "name": "n"} == told["request"]["backup"]
-    assert "2027-01-15T08:00:00.000000Z" == told["time"]
+    [shown] = world.call("GET", "/_emulator/backups").json()
+    assert (made, "deleted", True) == (shown["id"], shown["status"], shown["deleted"])
+    assert {"volume_id": VOLUME, "snapshot_id": SNAPSHOT, "name": "n"} == shown["request"]["backup"]
+    assert "2027-01-15T08:00:00.000000Z" == shown["time"]
 
 
 def test_calls_are_counted_by_route_and_status() -> None:
-    """Those of tests are not."""
+    """Control calls of tests are not counted."""
     world = World()
     world.create()
     world.create()
@@ -84,8 +84,8 @@ def test_calls_are_counted_by_route_and_status() -> None:
     assert expected == world.call("GET", "/_emulator/stats").json()
 
 
-def test_a_strict_emulator_forgets_volumes_too() -> None:
-    """After a reset what was declared is unknown again."""
+def test_a_reset_of_a_strict_emulator_deletes_declared_volumes() -> None:
+    """A declared volume is unknown after the reset."""
     world = World(Settings(strict=True, race=0))
     world.call(
         "POST", "/_emulator/snapshots", json={"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}
@@ -94,13 +94,13 @@ def test_a_strict_emulator_forgets_volumes_too() -> None:
     assert f"Volume {VOLUME} could not be found." in world.create().text
 
 
-def test_reset_forgets_everything() -> None:
-    """Backups, snapshots, faults and counts."""
+def test_a_reset_deletes_everything() -> None:
+    """Backups, snapshots, faults and counts are empty."""
     world = World()
     world.create()
     world.call("PUT", "/_emulator/faults", json=[{"effect": "status", "times": 0}])
     world.call("POST", "/_emulator/reset")
-    told = [
+    shown = [
         world.call("GET", f"/_emulator/{name}").json() for name in ("backups", "snapshots", "faults", "stats")
     ]
-    assert [[], [], [], {}] == told
+    assert [[], [], [], {}] == shown

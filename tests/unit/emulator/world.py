@@ -1,4 +1,4 @@
-"""What a test needs to put the emulator into a state and call it without a socket."""
+"""Helpers that put the emulator into a state and call it without a socket."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -18,18 +18,18 @@ NOW = 1_800_000_000.0
 
 @dataclass
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that stands still until a test advances it."""
 
     now: float = NOW
 
     def __call__(self) -> float:
-        """Give the time in seconds since the epoch."""
+        """Return the time in seconds since the epoch."""
         return self.now
 
 
 @dataclass
 class World:
-    """An emulator that is called directly, with its store and clock at hand."""
+    """An emulator that is called directly, with access to its store and clock."""
 
     settings: Settings = field(default_factory=lambda: Settings(race=0))
     base_url: str = "http://127.0.0.1:8776"
@@ -40,15 +40,15 @@ class World:
         self.app = create_app(self.settings, no_connection, self.store)
 
     def call(self, method: str, path: str, **request: object) -> httpx.Response:
-        """Make one call."""
+        """Make one API call."""
         return self.calls([(method, path, request)])[0]
 
     def calls(self, requests: list[tuple[str, str, dict[str, object]]]) -> list[httpx.Response]:
-        """Make several calls at once."""
+        """Make several API calls concurrently."""
         return asyncio.run(self._calls(requests))
 
     def create(self, path: str = f"/v2/{PROJECT}/backups", **backup: object) -> httpx.Response:
-        """Ask for a backup; of the usual volume and snapshot unless said."""
+        """Make a create call; volume and snapshot have defaults."""
         asked = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT, **backup}
         return self.call("POST", path, json={"backup": asked})
 
@@ -60,12 +60,12 @@ class World:
 
 
 def no_connection(_scope: Scope) -> None:
-    """Refuse to cut a connection that is not there."""
+    """Raise: a direct call has no connection to cut."""
     raise ConnectionAbortedError("cut")
 
 
 def stored_backup(**facts: object) -> Backup:
-    """Make a backup for the store: available unless said otherwise."""
+    """Return a backup for the store, available by default."""
     usual: dict[str, object] = {
         "project_id": PROJECT,
         "volume_id": VOLUME,
@@ -82,7 +82,7 @@ def stored_backup(**facts: object) -> Backup:
 
 
 def stored_snapshot(**facts: object) -> Snapshot:
-    """Make a snapshot for the store: available unless said otherwise."""
+    """Return a snapshot for the store, available by default."""
     usual: dict[str, object] = {
         "id": SNAPSHOT,
         "project_id": PROJECT,
