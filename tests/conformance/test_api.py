@@ -1,6 +1,6 @@
-"""The same cases over the client with the emulator, and over the twin in memory.
+"""Conformance of the API's implementations: the client with the emulator, and the twin in memory.
 
-What the story of a message is tested with must behave like what it runs with.
+Message handling is tested with the twin, so the twin must behave like the client.
 """
 
 import asyncio
@@ -38,19 +38,19 @@ ScopedFailure = Literal["cut_before", "cut_after", "late_commit", "refuse", "fai
 
 @dataclass
 class Implementation:
-    """One implementation: how to make an ``Api`` of it, trouble it, and count what was really made."""
+    """One implementation: how to make its ``Api``, inject a fault, and count the backups."""
 
     make: Callable[[], Api]
-    trouble: Callable[[Literal["create", "list", "show"], ScopedFailure], None]
+    inject: Callable[[Literal["create", "list", "show"], ScopedFailure], None]
     made: Callable[[], int]
 
-    def use(self, story: Callable[[Api], Awaitable[Any]]) -> Any:
-        """Run a story with a fresh ``Api``."""
+    def use(self, scenario: Callable[[Api], Awaitable[Any]]) -> Any:
+        """Run a scenario with a new ``Api``."""
 
         async def run() -> Any:
             api = self.make()
             try:
-                return await story(api)
+                return await scenario(api)
             finally:
                 await api.aclose()
 
@@ -69,13 +69,13 @@ def _in_memory() -> Implementation:
     }
     calls = {"create": "create", "list": "find", "show": "show"}
 
-    def trouble(route: str, what: ScopedFailure) -> None:
+    def inject(route: str, what: ScopedFailure) -> None:
         if what == "fail_later":
             api.end_in_error("no space")
             return
         api.fail(calls[route], faults[what])  # type: ignore[arg-type] # both tables are written above
 
-    return Implementation(lambda: api, trouble, lambda: len(api.backups))
+    return Implementation(lambda: api, inject, lambda: len(api.backups))
 
 
 def _emulated(emulator: Emulator) -> Implementation:
@@ -88,18 +88,18 @@ def _emulated(emulator: Emulator) -> Implementation:
         "fail_later": {"effect": "fail_later", "fail_reason": "no space"},
     }
 
-    def trouble(route: str, what: ScopedFailure) -> None:
+    def inject(route: str, what: ScopedFailure) -> None:
         emulator.set_faults([{"route": route, "times": 1, **faults[what]}])
 
     def make() -> Api:
         return VbsClient(httpx.AsyncClient(trust_env=False), emulator.url)
 
-    return Implementation(make, trouble, lambda: len(emulator.backups()))
+    return Implementation(make, inject, lambda: len(emulator.backups()))
 
 
 @pytest.fixture(params=["memory", "emulator"])
 def implementation(request: pytest.FixtureRequest) -> Iterator[Implementation]:
-    """Both, one after the other."""
+    """Each implementation in turn."""
     if request.param == "memory":
         yield _in_memory()
         return
@@ -131,44 +131,44 @@ async def _found(api: Api) -> list[Backup]:
 
 
 def test_a_backup_is_creating_and_then_available(implementation: Implementation) -> None:
-    """202 is not success; the end is seen by asking."""
+    """A 202 is not the success; show returns the final status."""
 
-    async def story(api: Api) -> tuple[str, str | None, str]:
+    async def scenario(api: Api) -> tuple[str, str | None, str]:
         accepted = await api.create(PROJECT, REQUEST)
         first = await api.show(PROJECT, accepted.id)
         assert first is not None
         return first.status, accepted.name, (await _settled(api, accepted.id)).status
 
-    assert ("creating", NAME, "available") == implementation.use(story)
+    assert ("creating", NAME, "available") == implementation.use(scenario)
 
 
-def test_nothing_is_deduplicated_and_the_oldest_comes_first(implementation: Implementation) -> None:
+def test_creates_are_not_deduplicated_and_the_oldest_is_first(implementation: Implementation) -> None:
     """A second create makes a second backup: only the client's own record prevents it."""
 
-    async def story(api: Api) -> bool:
+    async def scenario(api: Api) -> bool:
         ids = []
         for _ in range(2):
             ids.append((await api.create(PROJECT, REQUEST)).id)
             await _settled(api, ids[-1])
         return ids == [backup.id for backup in await _find(api)]
 
-    assert (True, 2) == (implementation.use(story), implementation.made())
+    assert (True, 2) == (implementation.use(scenario), implementation.made())
 
 
-def test_what_was_made_is_found_with_its_ids(implementation: Implementation) -> None:
-    """Volume and snapshot come back as they were sent."""
+def test_a_created_backup_is_found_with_its_ids(implementation: Implementation) -> None:
+    """Volume and snapshot are returned as they were sent."""
 
-    async def story(api: Api) -> list[tuple[str | None, str | None, str | None]]:
+    async def scenario(api: Api) -> list[tuple[str | None, str | None, str | None]]:
         await api.create(PROJECT, REQUEST)
         return [(b.volume_id, b.snapshot_id, b.detail.name) for b in await _find(api)]
 
-    assert [(VOLUME, SNAPSHOT, NAME)] == implementation.use(story)
+    assert [(VOLUME, SNAPSHOT, NAME)] == implementation.use(scenario)
 
 
-def test_another_snapshot_or_project_finds_nothing(implementation: Implementation) -> None:
-    """Also where it is of the same volume."""
+def test_another_snapshot_or_project_finds_no_backup(implementation: Implementation) -> None:
+    """The other snapshot is even of the same volume."""
 
-    async def story(api: Api) -> list[int]:
+    async def scenario(api: Api) -> list[int]:
         await api.create(PROJECT, REQUEST)
         name = derived_name("nightly", OTHER_SNAPSHOT)
         return [
@@ -176,133 +176,131 @@ def test_another_snapshot_or_project_finds_nothing(implementation: Implementatio
             len(await api.find(OTHER_PROJECT, VOLUME, SNAPSHOT, NAME)),
         ]
 
-    assert [0, 0] == implementation.use(story)
+    assert [0, 0] == implementation.use(scenario)
 
 
 @pytest.mark.parametrize(("what", "made"), [("cut_before", 0), ("cut_after", 1)])
-def test_a_cut_create_is_in_doubt_and_a_look_tells(
+def test_a_cut_create_is_in_doubt_and_a_lookup_resolves_it(
     implementation: Implementation, what: ScopedFailure, made: int
 ) -> None:
-    """The same error whether the work was done or not."""
-    implementation.trouble("create", what)
+    """The error is the same whether the backup was made or not."""
+    implementation.inject("create", what)
 
-    async def story(api: Api) -> tuple[Category, int]:
+    async def scenario(api: Api) -> tuple[Category, int]:
         with pytest.raises(ApiError) as caught:
             await api.create(PROJECT, REQUEST)
         return caught.value.category, len(await _find(api))
 
-    assert (C.IN_DOUBT, made) == implementation.use(story)
+    assert (C.IN_DOUBT, made) == implementation.use(scenario)
     assert made == implementation.made()
 
 
 def test_a_late_commit_is_absent_first_and_found_later(implementation: Implementation) -> None:
-    """One absence proves little."""
-    implementation.trouble("create", "late_commit")
+    """A backup that is absent once may still appear."""
+    implementation.inject("create", "late_commit")
 
-    async def story(api: Api) -> tuple[Category, int, int]:
+    async def scenario(api: Api) -> tuple[Category, int, int]:
         with pytest.raises(ApiError) as caught:
             await api.create(PROJECT, REQUEST)
         first = len(await _find(api))
         return caught.value.category, first, len(await _found(api))
 
-    assert (C.IN_DOUBT, 0, 1) == implementation.use(story)
+    assert (C.IN_DOUBT, 0, 1) == implementation.use(scenario)
 
 
-def test_a_refused_create_makes_nothing_and_the_next_works(implementation: Implementation) -> None:
-    """503 says that nobody took it."""
-    implementation.trouble("create", "refuse")
+def test_a_refused_create_makes_no_backup_and_the_next_succeeds(implementation: Implementation) -> None:
+    """A 503 says that the API did not take the request."""
+    implementation.inject("create", "refuse")
 
-    async def story(api: Api) -> Category:
+    async def scenario(api: Api) -> Category:
         with pytest.raises(ApiError) as caught:
             await api.create(PROJECT, REQUEST)
         await api.create(PROJECT, REQUEST)
         return caught.value.category
 
-    assert (C.UNAVAILABLE, 1) == (implementation.use(story), implementation.made())
+    assert (C.UNAVAILABLE, 1) == (implementation.use(scenario), implementation.made())
 
 
 @pytest.mark.parametrize("what", ["cut_before", "refuse"])
-def test_a_look_that_fails_is_an_error_and_no_absence(
-    implementation: Implementation, what: ScopedFailure
-) -> None:
-    """Absent and unknown are two answers."""
-    implementation.trouble("list", what)
+def test_a_failed_lookup_is_an_error(implementation: Implementation, what: ScopedFailure) -> None:
+    """A failed lookup does not prove an absence."""
+    implementation.inject("list", what)
 
-    async def story(api: Api) -> Category:
+    async def scenario(api: Api) -> Category:
         with pytest.raises(ApiError) as caught:
             await _find(api)
         return caught.value.category
 
-    assert C.UNAVAILABLE == implementation.use(story)
+    assert C.UNAVAILABLE == implementation.use(scenario)
 
 
-def test_what_does_not_exist_is_none(implementation: Implementation) -> None:
-    """Said by the API itself."""
+def test_an_unknown_backup_or_snapshot_is_none(implementation: Implementation) -> None:
+    """The API itself answers that it does not exist."""
 
-    async def story(api: Api) -> tuple[object, object]:
+    async def scenario(api: Api) -> tuple[object, object]:
         return await api.show(PROJECT, NOWHERE), await api.show_snapshot(PROJECT, NOWHERE)
 
-    assert (None, None) == implementation.use(story)
+    assert (None, None) == implementation.use(scenario)
 
 
 def test_a_snapshot_is_shown(implementation: Implementation) -> None:
-    """Its status and volume are what an event is checked against."""
+    """An event is checked against its status and volume."""
 
-    async def story(api: Api) -> tuple[str, str]:
+    async def scenario(api: Api) -> tuple[str, str]:
         snapshot = await api.show_snapshot(PROJECT, SNAPSHOT)
         assert snapshot is not None
         return snapshot.status, snapshot.volume_id
 
-    assert ("available", VOLUME) == implementation.use(story)
+    assert ("available", VOLUME) == implementation.use(scenario)
 
 
 def test_a_volume_has_a_full_backup_once_one_is_available(implementation: Implementation) -> None:
-    """Not while there is none, nor while it is being made: an incremental one would be refused."""
+    """Before that, the API would refuse an incremental backup."""
 
-    async def story(api: Api) -> list[bool]:
+    async def scenario(api: Api) -> list[bool]:
         asked = [await api.has_full_backup(PROJECT, VOLUME)]
         accepted = await api.create(PROJECT, REQUEST)
         asked.append(await api.has_full_backup(PROJECT, VOLUME))
         await _settled(api, accepted.id)
         return [*asked, await api.has_full_backup(PROJECT, VOLUME)]
 
-    assert [False, False, True] == implementation.use(story)
+    assert [False, False, True] == implementation.use(scenario)
 
 
-def test_a_full_backup_is_of_its_volume_and_project(implementation: Implementation) -> None:
-    """What others have is no parent."""
+def test_a_full_backup_counts_for_its_own_volume_and_project(implementation: Implementation) -> None:
+    """A backup of another volume or project is not a parent."""
 
-    async def story(api: Api) -> list[bool]:
+    async def scenario(api: Api) -> list[bool]:
         await _settled(api, (await api.create(PROJECT, REQUEST)).id)
         return [
             await api.has_full_backup(PROJECT, OTHER_VOLUME),
             await api.has_full_backup(OTHER_PROJECT, VOLUME),
         ]
 
-    assert [False, False] == implementation.use(story)
+    assert [False, False] == implementation.use(scenario)
 
 
-def test_a_full_backup_in_error_is_no_parent(implementation: Implementation) -> None:
-    """Nothing can build on it."""
-    implementation.trouble("create", "fail_later")
+def test_a_full_backup_in_error_is_not_a_parent(implementation: Implementation) -> None:
+    """No incremental backup can build on it."""
+    implementation.inject("create", "fail_later")
 
-    async def story(api: Api) -> tuple[str, bool]:
+    async def scenario(api: Api) -> tuple[str, bool]:
         made = await _settled(api, (await api.create(PROJECT, REQUEST)).id)
         return made.status, await api.has_full_backup(PROJECT, VOLUME)
 
-    assert ("error", False) == implementation.use(story)
+    assert ("error", False) == implementation.use(scenario)
 
 
 @pytest.mark.parametrize("what", ["cut_before", "refuse"])
-def test_asking_for_a_full_backup_in_trouble_is_an_error(
+def test_a_failed_lookup_of_a_full_backup_is_an_error(
     implementation: Implementation, what: ScopedFailure
 ) -> None:
-    """Not known is neither yes nor no."""
-    implementation.trouble("list", what)
+    """An unknown result is neither yes nor no."""
+    implementation.inject("list", what)
 
-    async def story(api: Api) -> Category:
+    async def scenario(api: Api) -> Category:
         with pytest.raises(ApiError) as caught:
             await api.has_full_backup(PROJECT, VOLUME)
         return caught.value.category
 
-    assert C.UNAVAILABLE == implementation.use(story)
+    assert C.UNAVAILABLE == implementation.use(scenario)

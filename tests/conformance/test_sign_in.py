@@ -1,4 +1,4 @@
-"""Each way to sign in, over a socket, against an emulator that checks it by itself."""
+"""Tests of each sign-in over a socket, against an emulator that checks it independently."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ KEYS = {"huaweicloud_sdk_ak": "emulator-ak", "huaweicloud_sdk_sk": "emulator-sk"
 
 
 def _create(emulator: Emulator, times: int, **sign_in: Any) -> list[object]:
-    """Make ``times`` creates at once; return ids and errors."""
+    """Make ``times`` concurrent creates; return backups and errors."""
 
     async def run() -> list[object]:
         settings = Settings(_env_file=None, vbs_endpoint=emulator.url, concurrency=8, **sign_in)
@@ -43,7 +43,7 @@ def _create(emulator: Emulator, times: int, **sign_in: Any) -> list[object]:
 
 
 def test_64_calls_over_8_connections_share_one_renewal() -> None:
-    """All are refused with the old token, one asks for a new one, and each goes through or is busy."""
+    """All are refused with the old token; one renews it, and each call then succeeds or is busy."""
 
     async def run(emulator: Emulator) -> list[object]:
         settings = Settings(
@@ -57,7 +57,7 @@ def test_64_calls_over_8_connections_share_one_renewal() -> None:
         api = VbsClient(client, emulator.url, auth=choose_auth(settings, client))
         try:
             await api.create(PROJECT, REQUEST)
-            emulator.reset()  # of tokens too
+            emulator.reset()  # makes all tokens invalid
             creates = (api.create(PROJECT, REQUEST) for _ in range(64))
             return list(await asyncio.gather(*creates, return_exceptions=True))
         finally:
@@ -70,7 +70,7 @@ def test_64_calls_over_8_connections_share_one_renewal() -> None:
 
 
 def test_a_signed_request_is_accepted() -> None:
-    """The emulator verifies it with a signer of its own."""
+    """The emulator verifies it with its own implementation of the signature."""
     with running_emulator(auth="aksk") as emulator:
         (accepted,) = _create(emulator, 1, **KEYS)
         assert [emulator.backups()[0]["id"]] == [getattr(accepted, "id", accepted)]
@@ -85,7 +85,7 @@ def test_a_signed_request_is_accepted() -> None:
     ],
 )
 def test_a_wrong_sign_in_is_denied(auth: str, sign_in: dict[str, str]) -> None:
-    """401 whatever the way; nothing is made."""
+    """Each method gets a 401, and no backup is made."""
     with running_emulator(auth=auth) as emulator:
         (error,) = _create(emulator, 1, **sign_in)
         assert isinstance(error, ApiError)
