@@ -156,8 +156,8 @@ def _have_shown_snapshot(world: World, shown: dict[str, Any]) -> None:
 
 def _have_shown_backup(world: World, exchange: Exchange, shown: dict[str, Any]) -> None:
     """Store a backup as an answer shows it; a plain list shows only id and name."""
-    told = ("id", "name", "description", "volume_id", "fail_reason")
-    facts: dict[str, Any] = {name: value for name, value in shown.items() if name in told}
+    copied = ("id", "name", "description", "volume_id", "fail_reason")
+    facts: dict[str, Any] = {name: value for name, value in shown.items() if name in copied}
     facts.setdefault("volume_id", exchange.query.get("volume_id", new_id()))
     if "created_at" in shown:
         facts["created_at"] = seconds(shown["created_at"])
