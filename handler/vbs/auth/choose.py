@@ -152,7 +152,9 @@ def _header_value(variable: str, value: str) -> str:
 
 
 def _check_encrypted(variable: str, url: str | None) -> None:
-    """Credentials travel encrypted, or do not leave the machine."""
+    """Raise ``SettingsError`` if the URL would send credentials unencrypted to another machine."""
     parts = urlsplit(url or "")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise SettingsError(f"{variable}: must be https, since credentials are sent there")
+        raise SettingsError(
+            f"{variable}: must be https, since credentials are sent there, for example https://vbs.example.com"
+        )
