@@ -43,7 +43,9 @@ class ApiError(SnapshotBackupError):
     """The API's answer, or the lack of one, as one of the outcome categories.
 
     ``status`` is the HTTP status or None, ``retry_after`` seconds (already bounded), ``busy`` says that
-    somebody is at this snapshot or volume, so that a look must come before another try.
+    another backup of this snapshot or volume is in progress, so that a lookup must come before another try.
+    ``sent`` says that a byte of the request may have left: only where none has, a second request is safe
+    without a lookup.
     """
 
     category: Category
@@ -53,6 +55,7 @@ class ApiError(SnapshotBackupError):
     request_id: str | None = None
     retry_after: float | None = None
     busy: bool = False
+    sent: bool = True
 
     def __str__(self) -> str:
         return " ".join(str(part) for part in (self.status, self.code, self.message) if part)

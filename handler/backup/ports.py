@@ -92,9 +92,10 @@ class Doubt:
 class Granted(NamedTuple):
     """The claim is ours until its lease ends; ``token`` proves it in the calls that follow.
 
-    ``ask_first`` says that the API is asked before the first try: for a replay, or since this ledger
-    remembers nothing across processes. ``spoiled`` are backups of this snapshot that are known to have ended
-    in error, which a look passes over while they are in error.
+    ``ask_first`` says that a lookup comes before the first request: for a replay, where a request may have
+    left before, or since this ledger remembers nothing across processes. ``failed_backups`` are backups of
+    this snapshot that ended in error, which a lookup passes over while they are in error. ``sent`` says that
+    a request of this very claim may have left, whatever was answered: the next claim then looks up first.
     """
 
     key: Key
@@ -102,6 +103,7 @@ class Granted(NamedTuple):
     doubt: Doubt | None = None
     ask_first: bool = False
     failed_backups: frozenset[str] = frozenset()
+    sent: bool = False
 
 
 class Busy(NamedTuple):

@@ -200,6 +200,7 @@ class Process:
         """Act on the policy's decision about a call that gave no backup."""
         services = self._services
         decision = services.classify(job, error)
+        claim = claim._replace(sent=error.sent)
         attempted = (job.attempted() if decision.counted else job).without_crashes()
         if decision.action == "fail":
             return await services.fail(attempted, claim, results.failure(error, decision.category))

@@ -126,7 +126,9 @@ class StoredLedger:
     async def release(self, claim: Granted) -> None:
         """Give the claim back."""
         self._leases.drop_claim(claim.key, claim.token)
-        await self._store.change(claim.key, lambda row, now: rules.release(row, claim.token, now=now))
+        await self._store.change(
+            claim.key, lambda row, now: rules.release(row, claim.token, now=now, sent=claim.sent)
+        )
 
     async def doubt(self, claim: Granted, doubt: Doubt) -> None:
         """Write down that the call may have worked."""
@@ -146,7 +148,9 @@ class StoredLedger:
         self._leases.drop_claim(claim.key, claim.token)
         await self._store.change(
             claim.key,
-            lambda row, now: rules.refused(row, claim.token, cause, failure, attempts=attempts, now=now),
+            lambda row, now: rules.refused(
+                row, claim.token, cause, failure, attempts=attempts, now=now, sent=claim.sent
+            ),
         )
 
     async def give_up(

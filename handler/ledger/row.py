@@ -39,6 +39,8 @@ class Row:
     failed_backups: Annotated[tuple[str, ...], Field(alias="spoiled")] = ()
     """Backups of this snapshot that ended in error."""
     updated_at: float = 0.0
+    sent: bool = False
+    """Whether a request for a backup may have left before: then a lookup comes before the next one."""
 
     @property
     def idle(self) -> bool:

@@ -35,8 +35,10 @@ def claim(
     # An ended lease begins a new doubt even on top of one: the holder may have looked often enough and sent
     # again, and then the looks that were made before say nothing about that call.
     doubt = row.doubt if row.token is None else Doubt(since=now, lookups=0, lookup_after=now)
-    # Before a replay the snapshot may have been backed up in a way that the ledger does not know.
-    ours = Granted(key, token, doubt=doubt, ask_first=replay, failed_backups=frozenset(row.failed_backups))
+    # The API may have done the work whatever it answered, or whoever answered for it.
+    ours = Granted(
+        key, token, doubt=doubt, ask_first=replay or row.sent, failed_backups=frozenset(row.failed_backups)
+    )
     return ours, _leased(row, token, until=now + lease, doubt=doubt, now=now)
 
 
@@ -60,11 +62,11 @@ def extend(row: Row | None, token: str, *, now: float, lease: float) -> Changed[
     return True, _leased(row, token, until=now + lease, doubt=row.doubt, now=now)
 
 
-def release(row: Row | None, token: str, *, now: float) -> Changed[None]:
+def release(row: Row | None, token: str, *, now: float, sent: bool = False) -> Changed[None]:
     """Give the lease back. An older doubt stays: nothing that was sent now settles it."""
     if row is None or row.token != token:
         return None, None
-    return None, _leased(row, None, until=0.0, doubt=row.doubt, now=now)
+    return None, _leased(row, None, until=0.0, doubt=row.doubt, now=now, sent=sent)
 
 
 def doubt(row: Row | None, token: str, doubt: Doubt, *, now: float) -> Changed[None]:
@@ -89,10 +91,17 @@ def created(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) 
 
 
 def refused(
-    row: Row | None, token: str, cause: str, failure: Failure, *, attempts: int, now: float
+    row: Row | None,
+    token: str,
+    cause: str,
+    failure: Failure,
+    *,
+    attempts: int,
+    now: float,
+    sent: bool = False,
 ) -> Changed[None]:
     """Note what this cause was told. What is known of the backup, and a doubt, stay as they are."""
-    row = release(row, token, now=now)[1] or row or Row()
+    row = release(row, token, now=now, sent=sent)[1] or row or Row()
     end = Finished(failure=failure, attempts=attempts)
     return None, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
 
@@ -153,7 +162,9 @@ def _with_failed_backup(row: Row, end: Finished, backup_id: str, *, now: float) 
     return _unclaimed(row, state=RowState.ERROR, backup=None, made_at=0.0, end=end, now=now)
 
 
-def _leased(row: Row, token: str | None, *, until: float, doubt: Doubt | None, now: float) -> Row:
+def _leased(
+    row: Row, token: str | None, *, until: float, doubt: Doubt | None, now: float, sent: bool = False
+) -> Row:
     """The row under another lease. Built at once: ``replace`` takes four times as long, for each claim."""
     return Row(
         row.state,
@@ -166,6 +177,7 @@ def _leased(row: Row, token: str | None, *, until: float, doubt: Doubt | None, n
         row.failures,
         row.failed_backups,
         updated_at=now,
+        sent=row.sent or sent,
     )
 
 

@@ -21,9 +21,18 @@ from handler.errors import ApiError
 from handler.vbs import answers, faults, pages
 from handler.vbs.transport.body import Unreadable, parse_json, read_body
 from handler.vbs.transport.deadlines import Deadlines
-from handler.vbs.transport.unanswered import NO_ANSWER, SIGNING_IN, describe, never_left
+from handler.vbs.transport.unanswered import (
+    ANSWERED,
+    NO_ANSWER,
+    ONCE,
+    RENEWED,
+    SIGNING_IN,
+    describe,
+    never_left,
+)
 
 _MAX_PAGES = 50
+_RENEWED_TEXT = "the token was refused and has been renewed; a lookup comes before the next request"
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
 _PROJECT_ID: TypeAdapter[str] = TypeAdapter(ProjectId)
 
@@ -61,6 +70,8 @@ class VbsClient:
         """Request a backup. An ``ApiError`` of category ``in_doubt`` means that the backup may exist."""
         post = self._post(project_id, request.body())
         response, body = await self._exchange("create", post, lost=Category.IN_DOUBT)
+        if post.extensions.get(RENEWED):
+            raise ApiError(Category.CONFLICT, _RENEWED_TEXT, status=response.status_code)
         if not response.is_success:
             raise faults.create_error(response.status_code, response.headers, body)
         return _read(response, body, answers.accepted, otherwise=Category.IN_DOUBT)
@@ -121,7 +132,7 @@ class VbsClient:
             self._project(project_id, "/backups"),
             headers=headers,
             stream=httpx.ByteStream(body),
-            extensions=self._extensions(project_id),
+            extensions={**self._extensions(project_id), ONCE: True},
         )
         post.read()
         return post
@@ -165,16 +176,19 @@ class VbsClient:
                     request, auth=self._auth, stream=True, follow_redirects=False
                 )
                 status = response.status_code
-                try:
-                    return response, await read_body(response)
-                except Unreadable:
-                    if not _refused(status):
-                        raise
-                    return response, b""  # too long or compressed: the status alone decides
+                return response, await read_body(response)
         except NO_ANSWER as error:
-            nothing_made = never_left(error) or request.extensions.get(SIGNING_IN) or _refused(status)
-            category = Category.UNAVAILABLE if nothing_made else lost
-            raise ApiError(category, f"no usable answer: {describe(error)}", status=status) from None
+            working = not (never_left(error) or request.extensions.get(SIGNING_IN))
+            text = f"no usable answer: {describe(error)}"
+            raise ApiError(
+                lost if working else Category.UNAVAILABLE,
+                text,
+                status=status,
+                sent=working or bool(request.extensions.get(ANSWERED)),
+            ) from None
+        except ApiError as error:
+            error.sent = bool(request.extensions.get(ANSWERED))  # of the sign-in
+            raise
         finally:
             self._deadlines.end(running)
             seconds = time.perf_counter() - began
@@ -194,11 +208,6 @@ class VbsClient:
                 "the project id cannot be part of a URL: it must be 1 to 64 letters, digits, _ or -",
             ) from None
         return self._root.copy_with(path=f"{self._root.path}/{segment}{path}")
-
-
-def _refused(status: int | None) -> bool:
-    """Return whether this status alone proves that no backup was made, whatever the lost body said."""
-    return status is not None and status >= 300 and faults.by_status(status) is not Category.IN_DOUBT
 
 
 def _checked(resource_id: str) -> str:

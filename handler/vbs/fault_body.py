@@ -25,13 +25,18 @@ _SHORT = 120
 
 
 class Fault(NamedTuple):
-    """The content of an error body; ``name`` is the fault's name (``itemNotFound``) if the shape has one."""
+    """The content of an error body; ``name`` is the fault's name (``itemNotFound``) if the shape has one.
+
+    ``structured`` says that it has one of the shapes 1 to 4, which the API and its gateway give. Pages of
+    proxies, and empty bodies, have none.
+    """
 
     name: str | None = None
     code: str | None = None
     message: str = ""
     request_id: str | None = None
     retry_after: str | None = None
+    structured: bool = False
 
 
 def read_fault(body: bytes) -> Fault:
@@ -55,6 +60,7 @@ def _fault(name: str | None, fields: Mapping[str, Any]) -> Fault:
         message=clean(_first(fields, "error_msg", "message", "title", "error") or ""),
         request_id=_short(_first(fields, "request_id")),
         retry_after=_short(_first(fields, "retryAfter")),
+        structured=any(key in fields for key in ("code", "error_code", "message", "error_msg")),
     )
 
 

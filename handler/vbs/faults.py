@@ -88,6 +88,9 @@ CODES: Mapping[str, Category] = dict(
     ]
 )
 
+_AFTER_PASSING_ON = frozenset({408, 499})
+"""A proxy's words for a request that it had passed on, or for a client that had gone."""
+
 BUSY_CODES = frozenset({"VolumeBackup.0013", "VolumeBackup.0206"})
 """Codes that mean: a backup of this disk is in progress."""
 
@@ -124,9 +127,12 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
     wait = retry_after(headers, fault.retry_after, fault.message)
     category, busy = _classify(status, fault, wait)
     message = fault.message or _phrase(status)
+    if not fault.structured:
+        category = _of_another(status, category)
+    if 300 <= status < 400 or _wrong_path(status, fault) or not fault.structured:
+        message = clean(f"{message} (this may not be the API: check VBS_ENDPOINT and VBS_API_VERSION)")
     if 300 <= status < 400 or _wrong_path(status, fault):
         category = C.UNAVAILABLE
-        message = clean(f"{message} (this may not be the API: check VBS_ENDPOINT and VBS_API_VERSION)")
     return ApiError(
         category,
         message,
@@ -136,6 +142,19 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
         retry_after=wait,
         busy=busy,
     )
+
+
+def _of_another(status: int, category: Category) -> Category:
+    """Return what an answer means that is not in the API's own form: a proxy or another server gave it.
+
+    Its refusal concerns every message, not this one. Its report that a server failed comes perhaps after the
+    request was passed on, so that the backup may exist.
+    """
+    if status in _AFTER_PASSING_ON or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return C.IN_DOUBT
+    if category is C.DENIED and status == HTTPStatus.FORBIDDEN:
+        return C.UNAVAILABLE
+    return category if category in (C.THROTTLED, C.IN_DOUBT, C.DENIED) else C.UNAVAILABLE
 
 
 def lookup_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:

@@ -41,7 +41,14 @@ class Absent:
     """A node that lags behind answers: it does not know what was made a moment ago."""
 
 
-Fault = ApiError | CutBefore | CutAfter | LateCommit | Absent
+@dataclass(frozen=True)
+class DoneThen:
+    """The backup is made, and something on the way answers with an error instead."""
+
+    error: ApiError
+
+
+Fault = DoneThen | ApiError | CutBefore | CutAfter | LateCommit | Absent
 
 
 @dataclass
@@ -93,6 +100,9 @@ class MemoryApi:
         match fault:
             case ApiError():
                 raise fault
+            case DoneThen():
+                self._make(project_id, request, at=self.clock())
+                raise fault.error
             case CutBefore():
                 raise _in_doubt()
             case CutAfter():

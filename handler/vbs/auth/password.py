@@ -15,7 +15,7 @@ from handler.vbs.auth.identity import Account, Grant, sign_in
 from handler.vbs.auth.pause import Clock, Pause, monotonic
 from handler.vbs.auth.token import TOKEN_HEADER
 from handler.vbs.transport.body import bound
-from handler.vbs.transport.unanswered import SIGNING_IN
+from handler.vbs.transport.unanswered import ANSWERED, ONCE, RENEWED, SIGNING_IN
 
 _MARGIN = 120.0
 """Seconds before expiry at which a token is renewed, as in keystoneauth; at most a fifth of its lifetime."""
@@ -43,8 +43,9 @@ class PasswordAuth(AsyncAuth):
     """Sends a token of the request's project (``request.extensions["project_id"]``).
 
     After a 401 the token is renewed once and the request is repeated once. If another call has replaced the
-    token meanwhile, the request is only repeated. Raises ``ApiError``: ``denied`` if IAM refuses the sign-in,
-    and again without asking IAM during a growing pause; ``unavailable`` if IAM gives no usable answer.
+    token meanwhile, the request is only repeated. A request marked ``ONCE`` is not repeated: the client
+    decides. Raises ``ApiError``: ``denied`` if IAM refuses the sign-in, and again without asking IAM during a
+    growing pause; ``unavailable`` if IAM gives no usable answer.
     """
 
     def __init__(
@@ -78,13 +79,16 @@ class PasswordAuth(AsyncAuth):
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             session.accepted()
             return
+        request.extensions[ANSWERED] = True
         # Read the answer first: the sign-in may need the connection that this answer occupies.
         bound(response)
         await response.aread()
         request.extensions[SIGNING_IN] = True
         newer = await session.replacement_of(token)
         request.extensions[SIGNING_IN] = False
-        if newer is not None:
+        if newer is not None and request.extensions.get(ONCE):
+            request.extensions[RENEWED] = True
+        elif newer is not None:
             request.headers[TOKEN_HEADER] = newer.value
             response = yield request
             if response.status_code != HTTPStatus.UNAUTHORIZED:

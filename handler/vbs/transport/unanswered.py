@@ -10,6 +10,15 @@ NO_ANSWER: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.StreamError, OS
 SIGNING_IN = "signing_in"
 """An extension of a request: true while its sign-in runs, when no copy of it can still reach the API."""
 
+ANSWERED = "answered"
+"""A request's extension: a first copy of it was answered, so that the work may be done whatever follows."""
+
+ONCE = "once"
+"""A request's extension: it must not be sent twice without a lookup in between, whatever is answered."""
+
+RENEWED = "renewed"
+"""A request's extension: its token was refused and has been renewed; the request was not sent again."""
+
 _NEVER_LEFT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,

@@ -1,16 +1,18 @@
 """The story where an answer is lost, a backup ends, or an outcome cannot be told, over twins in memory."""
 
+from pathlib import Path
+
 import pytest
 
 from events.message import Message
 from events.outcome import BackupAccepted, Category
 from handler.backup.received import receive
 from handler.backup.request import BackupRequest
-from handler.errors import ConnectionLost
-from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
+from handler.errors import ApiError, ConnectionLost
+from tests.twins.api import Absent, CutAfter, CutBefore, DoneThen, LateCommit
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
-from tests.twins.world import MESSAGE_SETTINGS, World, with_limits
+from tests.twins.world import MESSAGE_SETTINGS, LedgerKind, World, with_limits
 from tests.unit.backup.handling import MADE, UNAVAILABLE, failure, handle, replayed, run, waits
 
 # -- in doubt
@@ -119,6 +121,34 @@ def test_without_a_ledger_the_api_is_asked_before_the_first_try() -> None:
 
     run(body)
     assert 1 == len(world.api.backups)
+
+
+@pytest.mark.parametrize("category", Category)
+@pytest.mark.parametrize("kind", ["sqlite", "memory", "none"])
+def test_an_answer_that_only_sounds_like_no_makes_no_second_backup(
+    category: Category, kind: LedgerKind, tmp_path: Path
+) -> None:
+    """The API did the work and a proxy answered; retries and replays look the backup up first."""
+    world = World(kind=kind, folder=tmp_path)
+    world.api.fail("create", DoneThen(ApiError(category, "no", status=400)))
+
+    async def body() -> None:
+        await world.run(message(1))
+        for number, dead in enumerate(list(world.broker.dead)):
+            await world.run(replayed(dead.message, world, f"replay-{number}"))
+        await world.aclose()
+
+    run(body)
+    assert 1 == len(world.api.backups)
+    assert "backup.completed" == world.published()[-1]
+
+
+def test_a_request_that_never_left_needs_no_lookup() -> None:
+    """Only then is a second request safe at once."""
+    world = World()
+    world.api.fail("create", ApiError(Category.UNAVAILABLE, "no route to host", sent=False))
+    assert MADE == handle(world, message(1))
+    assert (2, 0) == (world.api.calls["create"], world.api.calls["find"])
 
 
 # -- the end of a backup

@@ -15,25 +15,26 @@ SAMPLES = Path(__file__).parents[2] / "data" / "cinder" / "api.jsonl"
 
 # The create call's page: 400 to 409 and 500 to 504. Beyond it: Cinder's 413 and 415, the gateway's 429.
 PAGE = {
-    400: C.REFUSED,
-    401: C.DENIED,
-    402: C.DENIED,
-    403: C.DENIED,
-    404: C.UNAVAILABLE,
-    405: C.REFUSED,
-    406: C.REFUSED,
-    407: C.DENIED,
-    408: C.IN_DOUBT,
-    409: C.CONFLICT,
-    413: C.INVALID,
-    415: C.REFUSED,
-    429: C.THROTTLED,
-    500: C.IN_DOUBT,
-    501: C.REFUSED,
-    502: C.IN_DOUBT,
-    503: C.UNAVAILABLE,
-    504: C.IN_DOUBT,
+    400: (C.REFUSED, C.UNAVAILABLE),
+    401: (C.DENIED, C.DENIED),
+    402: (C.DENIED, C.DENIED),
+    403: (C.DENIED, C.UNAVAILABLE),
+    404: (C.UNAVAILABLE, C.UNAVAILABLE),
+    405: (C.REFUSED, C.UNAVAILABLE),
+    406: (C.REFUSED, C.UNAVAILABLE),
+    407: (C.DENIED, C.DENIED),
+    408: (C.IN_DOUBT, C.IN_DOUBT),
+    409: (C.CONFLICT, C.UNAVAILABLE),
+    413: (C.INVALID, C.UNAVAILABLE),
+    415: (C.REFUSED, C.UNAVAILABLE),
+    429: (C.THROTTLED, C.THROTTLED),
+    500: (C.IN_DOUBT, C.IN_DOUBT),
+    501: (C.REFUSED, C.IN_DOUBT),
+    502: (C.IN_DOUBT, C.IN_DOUBT),
+    503: (C.UNAVAILABLE, C.IN_DOUBT),
+    504: (C.IN_DOUBT, C.IN_DOUBT),
 }
+"""Each status: its category in the API's own form without a name, and in a proxy's."""
 
 FAULTS = {
     400: "badRequest",
@@ -58,10 +59,19 @@ def _bad_request(message: str) -> dict[str, object]:
     return {"badRequest": {"code": 400, "message": message}}
 
 
-@pytest.mark.parametrize(("status", "category"), PAGE.items())
-def test_a_status_without_a_body_has_its_category(status: int, category: Category) -> None:
-    """An empty body leaves only the status; a 404 without a fault means a wrong path."""
-    assert category == _created(status, b"")
+@pytest.mark.parametrize(("status", "categories"), PAGE.items())
+def test_a_status_has_its_category(status: int, categories: tuple[Category, Category]) -> None:
+    """In the API's own form it speaks for the API; a 404 without a fault means a wrong path."""
+    assert categories[0] == _created(status, {"message": "no", "code": ""})
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><h1>no</h1></html>", b'{"badRequest": {"co', b"[]"])
+@pytest.mark.parametrize(("status", "categories"), PAGE.items())
+def test_a_status_of_a_proxy_fails_no_message(
+    status: int, categories: tuple[Category, Category], body: bytes
+) -> None:
+    """A proxy's refusal concerns all messages; its server errors may come after the work was done."""
+    assert categories[1] == _created(status, body)
 
 
 @pytest.mark.parametrize("status", PAGE)
@@ -139,7 +149,9 @@ def test_the_snapshots_status_decides_whether_the_error_is_transient(
         (500, {"error_code": "APIGW.0103", "error_msg": "backend not found"}, C.UNAVAILABLE),
         (502, {"error_code": "APIGW.0201", "error_msg": "backend unavailable"}, C.IN_DOUBT),
         (302, b"", C.UNAVAILABLE),
-        (418, b"", C.REFUSED),
+        (418, {"message": "no"}, C.REFUSED),
+        (418, b"", C.UNAVAILABLE),
+        (499, b"", C.IN_DOUBT),
         (599, b"", C.IN_DOUBT),
     ],
 )
@@ -173,15 +185,15 @@ def test_only_a_404_of_the_api_itself_proves_absence() -> None:
     "body", [b"", b"[]", b'"text"', b"[1, 2", b"null", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"a": 1}']
 )
 def test_any_body_can_be_parsed(body: bytes) -> None:
-    """The status keeps its meaning, and the error has a text."""
+    """It is another server's answer, and the error has a text."""
     error = create_error(400, httpx.Headers(), body)
-    assert (C.REFUSED, True) == (error.category, bool(error.message))
+    assert (C.UNAVAILABLE, True) == (error.category, bool(error.message))
 
 
 def test_html_is_reduced_to_its_text() -> None:
     """Markup, scripts and line breaks are removed."""
     page = b"<html><head><title>x</title></head><body><h1>502 Bad</h1>\r\n<script>1<2</script>nginx</body>"
-    assert "502 Bad nginx" == create_error(502, httpx.Headers(), page).message
+    assert create_error(502, httpx.Headers(), page).message.startswith("502 Bad nginx (")
 
 
 def test_a_long_text_is_truncated_and_printable() -> None:

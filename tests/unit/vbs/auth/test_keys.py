@@ -126,7 +126,7 @@ def test_any_other_answer_ends_the_pause() -> None:
     failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
     clock.now += 60
     server.answer = always(503)
-    assert [C.UNAVAILABLE] * 2 == [
+    assert [C.IN_DOUBT] * 2 == [
         failure(lambda: asyncio.run(api.create(PROJECT, REQUEST))).category for _ in range(2)
     ]
 
