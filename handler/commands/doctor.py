@@ -33,7 +33,7 @@ def doctor(
     """
     logs.set_up("ERROR", None)
     with progress_console().status("looking…"):
-        found = asyncio.run(examine(make=declare))
+        found = asyncio.run(examine(declare=declare))
     if as_json:
         print(
             json.dumps({"exit": exit_code(found), "findings": [dataclasses.asdict(each) for each in found]})

@@ -109,7 +109,7 @@ def _document(topology: Topology, declaration: Declaration | None = None) -> dic
     """Return the parts by their kinds; those that a declaration tried say whether they were made."""
     foreign = list(topology.foreign_exchanges())
 
-    def told(kind: type[Part]) -> list[dict[str, Any]]:
+    def made_parts(kind: type[Part]) -> list[dict[str, Any]]:
         return [
             made.part._asdict()
             | ({"foreign": made.part.source in foreign} if isinstance(made.part, Binding) else {})
@@ -119,10 +119,10 @@ def _document(topology: Topology, declaration: Declaration | None = None) -> dic
         ]
 
     return {
-        "exchanges": told(Exchange),
+        "exchanges": made_parts(Exchange),
         "foreign_exchanges": foreign,
-        "queues": told(Queue),
-        "bindings": told(Binding),
+        "queues": made_parts(Queue),
+        "bindings": made_parts(Binding),
     }
 
 

@@ -64,18 +64,18 @@ async def _watch(settings: Settings, show: Callable[[bytes], None], count: int |
 
 async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
     """Yield outcomes for ever. What cannot be had at first is an error; what was there is tried again."""
-    begun = False
+    subscribed = False
     while True:
         try:
             async with await bootstrap.open_connection(settings) as connection:
                 channel, deliveries = await _subscribe(connection, settings.result_exchange)
-                begun = True
+                subscribed = True
                 while True:
                     delivery = await _next(channel, deliveries)
                     yield delivery.message.body
                     delivery.ack()
         except BrokerError as error:
-            if not begun:
+            if not subscribed:
                 raise
             progress_console().print(f"trying again: {error}", markup=False)
         await asyncio.sleep(_RETRY_SECONDS)
@@ -94,15 +94,15 @@ async def _subscribe(connection: BrokerConnection, exchange: str) -> tuple[Chann
 
 async def _next(channel: Channel, deliveries: asyncio.Queue[Delivery]) -> Delivery:
     """Return the next delivery. Raises ``ChannelClosed`` where none will come any more."""
-    coming = asyncio.ensure_future(deliveries.get())
-    ends: set[asyncio.Future[Any]] = {coming, channel.closed}
+    next_delivery = asyncio.ensure_future(deliveries.get())
+    ends: set[asyncio.Future[Any]] = {next_delivery, channel.closed}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if coming.done():
-            return coming.result()
+        if next_delivery.done():
+            return next_delivery.result()
         raise channel.closed.result()
     finally:
-        coming.cancel()
+        next_delivery.cancel()
 
 
 def _show_json(body: bytes) -> None:

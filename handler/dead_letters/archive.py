@@ -64,7 +64,7 @@ def from_line(text: str) -> DeadLetter:
     return DeadLetter(_Record.model_validate_json(text).message())
 
 
-class Kept:
+class ArchiveReader:
     """The dead letters that a file has kept. ``total`` counts its lines; empty ones are no letters."""
 
     def __init__(self, path: Path) -> None:

@@ -33,12 +33,12 @@ class Batch:
         self._wanted = 0
         self._stopping: asyncio.Task[None] | None = None
         self._waiting: list[Delivery] = []
-        self._stirred = asyncio.Event()
+        self._changed = asyncio.Event()
         self._full = asyncio.Event()
         self._filled = asyncio.Event()
-        self._leaving: list[Delivery] = []
+        self._removing: list[Delivery] = []
         self._committing = asyncio.Lock()
-        self._gone = 0
+        self._removed = 0
         self.arrived = 0
         self.bytes = 0
 
@@ -55,36 +55,36 @@ class Batch:
         self._wanted = wanted
         try:
             await self._consumer.set_prefetch(wanted)
-            while not self._full.is_set() and not await self._drained():
+            while not self._full.is_set() and not await self._is_empty():
                 pass
             return self._full.is_set()
         finally:
             self._stopping = asyncio.create_task(self._consumer.set_prefetch(0))
             await asyncio.sleep(0)  # the cancelling is on its way, before any acknowledgement
             self._filled.set()
-            self._stirred.set()
+            self._changed.set()
 
     async def arrivals(self) -> Sequence[Delivery]:
         """Return what has come since the last time, waiting for some; nothing where no more will come."""
         while not self._waiting and not self._filled.is_set():
-            self._stirred.clear()
-            await self._stirred.wait()
+            self._changed.clear()
+            await self._changed.wait()
         arrivals, self._waiting = self._waiting, []
         return arrivals
 
-    async def take_away(self, delivery: Delivery) -> None:
+    async def remove(self, delivery: Delivery) -> None:
         """Remove a message for good, in one go with others that leave now. Raises ``ChannelClosed``."""
-        self._leaving.append(delivery)
+        self._removing.append(delivery)
         await self._filled.wait()
         async with self._committing:
             if self._channel.closed.done():
                 raise self._channel.closed.result()
-            leaving, self._leaving = self._leaving, []
-            for each in leaving:
+            removing, self._removing = self._removing, []
+            for each in removing:
                 each.ack()
-            if leaving and self._queue.quorum:
+            if removing and self._queue.quorum:
                 await self._channel.call(self._channel.raw.tx_commit)
-            self._gone += len(leaving)
+            self._removed += len(removing)
 
     async def put_back(self) -> int:
         """Return what was not taken away, and how many messages that are."""
@@ -93,17 +93,17 @@ class Batch:
         if self._channel.closed.done():
             return 0
         await self._channel.close()
-        return self.arrived - self._gone
+        return self.arrived - self._removed
 
     def _arrive(self, delivery: Delivery) -> None:
         self.arrived += 1
         self.bytes += len(delivery.message.body)
         self._waiting.append(delivery)
-        self._stirred.set()
+        self._changed.set()
         if self.arrived == self._wanted:
             self._full.set()
 
-    async def _drained(self) -> bool:
+    async def _is_empty(self) -> bool:
         """Wait for what comes, and tell whether the queue has no more. Raises ``ChannelClosed``."""
         before = self.arrived
         with suppress(TimeoutError):

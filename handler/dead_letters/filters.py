@@ -22,7 +22,7 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
 
-    def takes(self, dead_letter: DeadLetter) -> bool:
+    def matches(self, dead_letter: DeadLetter) -> bool:
         """Tell whether a dead letter is meant. One without a time of death is in no span of time."""
         # Cheapest first, and nothing is read that no filter asks for: most messages are but passed over.
         return (

@@ -20,11 +20,11 @@ _ROW = TypeAdapter(Row)
 _TIMES = frozenset({"lease_until", "made_at", "updated_at"})
 _MAX_BYTES = 16 * 1024 * 1024
 
-Said = Mapping[str, Any] | str
+Answer = Mapping[str, Any] | str
 """Facts as JSON, or a sentence that says why there are none."""
 
 
-async def ask_ledger(ledger: StoredLedger, dead_letter: DeadLetter) -> Said:
+async def ask_ledger(ledger: StoredLedger, dead_letter: DeadLetter) -> Answer:
     """Return the ledger's row, times in ISO 8601, without the lease's secret."""
     if not (dead_letter.project_id and dead_letter.snapshot_id):
         return "not asked: the dead letter names no project or no snapshot"
@@ -40,7 +40,7 @@ async def ask_ledger(ledger: StoredLedger, dead_letter: DeadLetter) -> Said:
     return {"state": row.label, **facts}
 
 
-async def ask_api(api: Api, dead_letter: DeadLetter) -> Said:
+async def ask_api(api: Api, dead_letter: DeadLetter) -> Answer:
     """Return the snapshot's status and its backups, by the calls that a worker makes."""
     request = _request(dead_letter)
     if request is None or not dead_letter.project_id:

@@ -15,10 +15,10 @@ from handler.dead_letters.reading import Reading, check_queue, reading
 
 @dataclass(frozen=True, slots=True)
 class HeldDeadLetter:
-    """A dead letter in hand. ``take_away`` is final; where it is not called the letter stays where it is."""
+    """A dead letter in hand. ``remove`` is final; where it is not called the letter stays where it is."""
 
     dead_letter: DeadLetter
-    take_away: Callable[[], Awaitable[None]]
+    remove: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class QueueSession:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Reading]:
-        """Take the turn and open a reading. Raises ``NoQueue``."""
+        """Take the turn and open a reading. Raises ``QueueUnusable``."""
         queue = self.topology.dead_queue
         await check_queue(self.connection, queue)
         async with (
@@ -52,9 +52,9 @@ async def selected(
         if stop and stop.is_set():
             return
         dead_letter = DeadLetter(taken.message)
-        if not filters.takes(dead_letter):
+        if not filters.matches(dead_letter):
             continue
-        yield HeldDeadLetter(dead_letter, taken.take_away)
+        yield HeldDeadLetter(dead_letter, taken.remove)
         if left is not None:
             left -= 1
             if left == 0:

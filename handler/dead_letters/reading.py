@@ -56,7 +56,7 @@ _NOT_FOUND = 404
 _DIFFERS = 406
 
 
-class NoQueue(BrokerError):
+class QueueUnusable(BrokerError):
     """The dead-letter queue is not there, or not as it must be to be read safely."""
 
 
@@ -72,9 +72,9 @@ class HeldMessage:
         """The message as it was delivered."""
         return self.delivery.message
 
-    async def take_away(self) -> None:
+    async def remove(self) -> None:
         """Remove it for good, before the reading ends. Raises ``ChannelClosed``."""
-        await self.batch.take_away(self.delivery)
+        await self.batch.remove(self.delivery)
 
 
 class Reading:
@@ -85,9 +85,9 @@ class Reading:
         self._queue = queue
         self._batches: list[Batch] = []
         self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(_IN_MEMORY)
+        self._slots = asyncio.Semaphore(_IN_MEMORY)
         self._filling: asyncio.Task[None] | None = None
-        self._over = False
+        self._finished = False
         self.total = total
         self.seen = 0
 
@@ -101,13 +101,13 @@ class Reading:
                         return
                     self.seen += 1
                     yield HeldMessage(batch, delivery)
-            self._room.release()
+            self._slots.release()
         await self._filling
 
     async def put_back(self) -> None:
         """Return what is in hand, in the order in which it was taken; afterwards it is there again."""
-        self._over = True
-        self._room.release()
+        self._finished = True
+        self._slots.release()
         if self._filling:
             await asyncio.gather(self._filling, return_exceptions=True)
         if self._connection.closed.done():
@@ -116,10 +116,10 @@ class Reading:
         for batch in self._batches:
             there = await count(asking, self._queue.name)
             back = await batch.put_back()
-            await self._are_there(asking, there + back)
+            await self._wait_until_ready(asking, there + back)
         await asking.close()
 
-    async def _are_there(self, channel: Channel, number: int) -> None:
+    async def _wait_until_ready(self, channel: Channel, number: int) -> None:
         """Return when so many messages are ready, or they should have been: somebody else may take some."""
         for _ in range(_ASK_TIMES):
             if await count(channel, self._queue.name) >= number:
@@ -133,8 +133,8 @@ class Reading:
         try:
             while asked < self.total:
                 batch = await opening
-                await self._room.acquire()
-                if self._over:
+                await self._slots.acquire()
+                if self._finished:
                     return
                 self._ready.put_nowait(batch)
                 wanted = min(size, self.total - asked)
@@ -162,7 +162,7 @@ class Reading:
 
 @asynccontextmanager
 async def reading(connection: BrokerConnection, queue: Queue) -> AsyncIterator[Reading]:
-    """Open a reading; at its end everything that was not acknowledged is back. Raises ``NoQueue``."""
+    """Open a reading; at its end everything that was not acknowledged is back. Raises ``QueueUnusable``."""
     found = Reading(connection, queue, await check_queue(connection, queue))
     try:
         yield found
@@ -171,7 +171,7 @@ async def reading(connection: BrokerConnection, queue: Queue) -> AsyncIterator[R
 
 
 async def check_queue(connection: BrokerConnection, queue: Queue) -> int:
-    """Return how many messages wait in the queue. Raises ``NoQueue`` where it is missing or unsafe."""
+    """Return how many messages wait in the queue. Raises ``QueueUnusable`` where it is missing or unsafe."""
     channel = await connection.channel()
     try:
         found = await count(channel, queue.name)
@@ -181,11 +181,11 @@ async def check_queue(connection: BrokerConnection, queue: Queue) -> int:
         )
     except ChannelClosed as error:
         if error.code == _NOT_FOUND:
-            raise NoQueue(
+            raise QueueUnusable(
                 f"there is no queue {queue.name}: is SNAPSHOT_QUEUE right, and has a worker run?"
             ) from error
         if error.code == _DIFFERS:
-            raise NoQueue(
+            raise QueueUnusable(
                 f"{error} (reading could lose messages of a queue with a delivery limit; see QUEUE_TYPE)"
             ) from error
         raise

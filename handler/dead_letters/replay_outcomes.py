@@ -13,13 +13,13 @@ from handler.broker.connection import BrokerConnection
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.topology import Topology
 
-AHEAD = 50
+MAX_UNANSWERED = 50
 """How many may be sent back without an answer where failures are to stop the rest."""
-PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds without any answer after which those that were sent are taken to wait for something else."""
-JUDGED = 100
+SAMPLE = 100
 """The share of failures is that among so many of the latest answers."""
-FEWEST = 10
+MIN_SAMPLE = 10
 """Fewer answers prove nothing."""
 
 _REMEMBERED = 10_000
@@ -33,7 +33,7 @@ class ReplayOutcomes:
     def __init__(self, threshold: float | None = None) -> None:
         self._threshold = threshold
         self._unanswered: dict[str, None] = {}
-        self._latest: deque[bool] = deque(maxlen=JUDGED)
+        self._latest: deque[bool] = deque(maxlen=SAMPLE)
         self._answered = asyncio.Event()
         self.good = 0
         self.failed = 0
@@ -44,9 +44,9 @@ class ReplayOutcomes:
         return self._threshold is None
 
     @property
-    def passed(self) -> bool:
+    def too_many_failures(self) -> bool:
         """Whether the failures have passed the threshold (a share, 0 to 1)."""
-        if self._threshold is None or len(self._latest) < FEWEST:
+        if self._threshold is None or len(self._latest) < MIN_SAMPLE:
             return False
         return self._latest.count(False) / len(self._latest) > self._threshold
 
@@ -56,7 +56,7 @@ class ReplayOutcomes:
         if len(self._unanswered) > _REMEMBERED:
             del self._unanswered[next(iter(self._unanswered))]
 
-    def hear(self, event_id: object, type_: object) -> None:
+    def record(self, event_id: object, type_: object) -> None:
         """Count an outcome if it is the first that answers one of ours."""
         if not isinstance(event_id, str) or event_id not in self._unanswered:
             return
@@ -67,20 +67,20 @@ class ReplayOutcomes:
         self.failed += not good
         self._answered.set()
 
-    async def room(self, stop: asyncio.Event) -> None:
+    async def wait_for_room(self, stop: asyncio.Event) -> None:
         """Return when the next may be sent: at once unless failures are to stop it."""
         if not self.unlimited:
-            await self._until_fewer_than(AHEAD, stop)
+            await self._until_fewer_than(MAX_UNANSWERED, stop)
 
-    async def settled(self, stop: asyncio.Event) -> None:
+    async def wait_for_answers(self, stop: asyncio.Event) -> None:
         """Return when all are answered, or none has been for a while."""
         await self._until_fewer_than(1, stop)
 
     async def _until_fewer_than(self, number: int, stop: asyncio.Event) -> None:
         stopped = asyncio.ensure_future(stop.wait())
         try:
-            while len(self._unanswered) >= number and not self.passed and not stop.is_set():
-                if not await self._answer_within(PATIENCE, stopped):
+            while len(self._unanswered) >= number and not self.too_many_failures and not stop.is_set():
+                if not await self._answer_within(ANSWER_TIMEOUT, stopped):
                     self._unanswered.clear()
         finally:
             stopped.cancel()
@@ -95,7 +95,7 @@ class ReplayOutcomes:
 
 
 @asynccontextmanager
-async def listening(
+async def record_outcomes(
     connection: BrokerConnection, topology: Topology, replay_outcomes: ReplayOutcomes
 ) -> AsyncIterator[None]:
     """Let ``verdicts`` hear every outcome, through a queue that the broker removes with the connection."""
@@ -106,11 +106,11 @@ async def listening(
     )
     await channel.call(channel.raw.queue_bind, queue=name, exchange=topology.result_exchange, routing_key="#")
 
-    def hear(delivery: Delivery) -> None:
+    def record(delivery: Delivery) -> None:
         delivery.ack()
-        replay_outcomes.hear(*_answer(delivery.message))
+        replay_outcomes.record(*_answer(delivery.message))
 
-    await Consumer(channel, name, hear, lambda: None).set_prefetch(_PREFETCH)
+    await Consumer(channel, name, record, lambda: None).set_prefetch(_PREFETCH)
     try:
         yield
     finally:

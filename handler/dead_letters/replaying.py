@@ -26,17 +26,17 @@ LOCK_SECONDS = 300.0
 """How long all dead letters are in hand; then others may have them, and the rest is read anew. A broker
 closes the channel after 30 minutes."""
 
-_GIVE_WAY_SECONDS = 1.0
+_UNLOCKED_SECONDS = 1.0
 _BLOCK = 128
 """How many go at once where nothing holds them back: measured, one by one takes the broker half as much time
 again, and us a third."""
 _BLOCKS_IN_FLIGHT = 2
 _PERSISTENT = 2
 
-End = Literal["done", "stopped", "failures", "turn"]
+End = Literal["done", "stopped", "failures", "lock expired"]
 
 
-class Counted(Protocol):
+class Source(Protocol):
     """Where dead letters come from: how many there were at its start, and how many were looked at."""
 
     total: int
@@ -64,10 +64,10 @@ class Replay:
         self._lock_seconds = lock_seconds
         # Who waits for a pace or for answers wants each to go at once.
         self._size = _BLOCK if rate_limiter.unlimited and replay_outcomes.unlimited else 1
-        self._room = asyncio.Semaphore(_BLOCK * _BLOCKS_IN_FLIGHT // self._size)
+        self._slots = asyncio.Semaphore(_BLOCK * _BLOCKS_IN_FLIGHT // self._size)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._source: Counted | None = None
+        self._source: Source | None = None
         self.sent = 0
 
     @property
@@ -92,13 +92,13 @@ class Replay:
                 dead_letters = selected(found, filters, limit=rest, stop=self._stop)
                 end = await self._send_all(dead_letters, self._lock_seconds)
                 there = found.total - (self.sent - before)
-            if end != "turn":
+            if end != "lock expired":
                 return end
-            await asyncio.sleep(_GIVE_WAY_SECONDS)
+            await asyncio.sleep(_UNLOCKED_SECONDS)
 
-    async def from_file(self, kept: Counted, dead_letters: AsyncIterator[HeldDeadLetter]) -> End:
+    async def from_file(self, source: Source, dead_letters: AsyncIterator[HeldDeadLetter]) -> End:
         """Send back what a file has kept."""
-        self._source = kept
+        self._source = source
         return await self._send_all(dead_letters, float("inf"))
 
     async def _send_all(self, dead_letters: AsyncIterator[HeldDeadLetter], seconds: float) -> End:
@@ -106,7 +106,7 @@ class Replay:
         block: list[HeldDeadLetter] = []
         try:
             async for held in dead_letters:
-                await self._replay_outcomes.room(self._stop)
+                await self._replay_outcomes.wait_for_room(self._stop)
                 await self._rate_limiter.acquire(self._stop)
                 if end := self._reason_to_end(over):
                     return end
@@ -125,12 +125,12 @@ class Replay:
     def _reason_to_end(self, over: float) -> End | None:
         if self._stop.is_set():
             return "stopped"
-        if self._replay_outcomes.passed:
+        if self._replay_outcomes.too_many_failures:
             return "failures"
-        return "turn" if time.monotonic() > over else None
+        return "lock expired" if time.monotonic() > over else None
 
     async def _start(self, block: Sequence[HeldDeadLetter]) -> None:
-        await self._room.acquire()
+        await self._slots.acquire()
         if self._failure:
             raise self._failure
         for held in block:
@@ -146,7 +146,7 @@ class Replay:
         self._in_flight.discard(task)
         if not task.cancelled():
             self._failure = self._failure or task.exception()
-        self._room.release()
+        self._slots.release()
 
     async def _send(self, block: Sequence[HeldDeadLetter]) -> None:
         await asyncio.gather(*(self._send_one(held) for held in block))
@@ -157,7 +157,7 @@ class Replay:
             content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT, message_id=dead_letter.replay_id
         )
         await self._outbox.send(self._exchange, "", dead_letter.sent_back(now=time.time()), properties)
-        await held.take_away()
+        await held.remove()
         self.sent += 1
 
     async def _finish(self) -> None:

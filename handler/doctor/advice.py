@@ -18,7 +18,7 @@ _CONSUMER_TIMEOUT = 1800.0
 held while it waits, so only the calls for one message count; each may take twice ``VBS_TIMEOUT``."""
 
 
-def finding(problem: str) -> Finding:
+def settings_finding(problem: str) -> Finding:
     """Make a finding of a sentence that begins with the variable's name."""
     variable, colon, text = problem.partition(": ")
     if not colon:
@@ -32,7 +32,7 @@ async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:
     """Yield each problem, or one line that says that there is none; then what is worth knowing."""
     problems = [problem async for problem in _problems(settings)]
     for problem in problems:
-        yield finding(problem)
+        yield settings_finding(problem)
     if not problems:
         yield Finding("settings", "settings", "ok", "complete and valid")
     for advice in _advice(settings):

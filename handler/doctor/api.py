@@ -6,7 +6,7 @@ from http import HTTPStatus
 import httpx
 
 from events.outcome import Category
-from handler.doctor.causes import Place, explain
+from handler.doctor.causes import Setting, explain
 from handler.doctor.clock import Clocks
 from handler.doctor.findings import Finding
 from handler.errors import ApiError
@@ -20,8 +20,8 @@ from handler.vbs.transport.body import Unreadable, read_body
 from handler.vbs.transport.http import http_client
 from handler.vbs.transport.unanswered import NO_ANSWER, describe
 
-_ENDPOINT = Place("VBS_ENDPOINT", "VBS_CA_FILE")
-_SIGN_IN = Place("OS_AUTH_URL", "VBS_CA_FILE")
+_ENDPOINT = Setting("VBS_ENDPOINT", "VBS_CA_FILE")
+_SIGN_IN = Setting("OS_AUTH_URL", "VBS_CA_FILE")
 _LONGEST_CALL = 10.0
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
 
@@ -30,12 +30,12 @@ async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
     """Ask for the project's backups as a worker would, once."""
     settings = settings.model_copy(update={"vbs_timeout": min(settings.vbs_timeout, _LONGEST_CALL)})
     async with http_client(settings) as client:
-        caller = _Caller(settings, client, choose_auth(settings, client))
-        yield await caller.examine()
-    yield caller.clocks.finding()
+        check = _ApiCheck(settings, client, choose_auth(settings, client))
+        yield await check.examine()
+    yield check.clocks.finding()
 
 
-class _Caller:
+class _ApiCheck:
     """One client, its sign-in, and what is made of the answers."""
 
     def __init__(self, settings: Settings, client: httpx.AsyncClient, auth: httpx.Auth | None) -> None:
@@ -75,7 +75,7 @@ class _Caller:
         version = self._settings.vbs_api_version
         response, body = await self._list_call(version, project)
         if response.status_code == HTTPStatus.NOT_FOUND:
-            return await self._elsewhere(version, project)
+            return await self._try_other_version(version, project)
         if not response.is_success:
             return self._refused(faults.lookup_error(response.status_code, response.headers, body), project)
         try:
@@ -85,7 +85,7 @@ class _Caller:
             return Finding("api", "list of backups", "bad", text, "VBS_ENDPOINT: check the host")
         return Finding("api", "list of backups", "ok", f"{self._endpoint}/{version} answers for {project}")
 
-    async def _elsewhere(self, version: str, project: str) -> Finding:
+    async def _try_other_version(self, version: str, project: str) -> Finding:
         """Look for the API under its other version."""
         other = "v3" if version == "v2" else "v2"
         response, _ = await self._list_call(other, project)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from handler import bootstrap
 from handler.broker.connection import BrokerConnection
 from handler.broker.declaration import Declaration, make
-from handler.doctor.causes import Place, explain
+from handler.doctor.causes import Setting, explain
 from handler.doctor.findings import Finding
 from handler.doctor.foreign import examine_foreign
 from handler.doctor.queues import examine_queues
@@ -19,23 +19,23 @@ from handler.doctor.rights import examine_rights
 from handler.errors import ConnectionLost
 from handler.settings import Settings
 
-_PLACE = Place("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
+_SETTING = Setting("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
 _QUORUM_SINCE = (3, 10)
 """Quorum queues dead-letter at least once from this version of RabbitMQ."""
 
 
 async def examine_broker(settings: Settings, *, declare: bool) -> AsyncIterator[Finding]:
     """Look at each address of ``AMQP_URL``, and through the first that answers at everything else."""
-    tries = await asyncio.gather(*(_try(settings, url) for url in settings.amqp_url))
-    links = [connection for connection in tries if isinstance(connection, BrokerConnection)]
+    attempts = await asyncio.gather(*(_try(settings, url) for url in settings.amqp_url))
+    connections = [connection for connection in attempts if isinstance(connection, BrokerConnection)]
     try:
-        for url, connection in zip(settings.amqp_url, tries, strict=True):
-            yield _reached(url, connection, others=bool(links))
-        if links:
-            async for finding in _through(links[0], settings, declare=declare):
+        for url, connection in zip(settings.amqp_url, attempts, strict=True):
+            yield _reached(url, connection, another_reachable=bool(connections))
+        if connections:
+            async for finding in _through(connections[0], settings, declare=declare):
                 yield finding
     finally:
-        await asyncio.gather(*(connection.close() for connection in links))
+        await asyncio.gather(*(connection.close() for connection in connections))
 
 
 async def _try(settings: Settings, url: SecretStr) -> BrokerConnection | ConnectionLost:
@@ -45,7 +45,9 @@ async def _try(settings: Settings, url: SecretStr) -> BrokerConnection | Connect
         return error
 
 
-def _reached(url: SecretStr, connection: BrokerConnection | ConnectionLost, *, others: bool) -> Finding:
+def _reached(
+    url: SecretStr, connection: BrokerConnection | ConnectionLost, *, another_reachable: bool
+) -> Finding:
     parts = urlsplit(url.get_secret_value())
     what = f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}"
     if isinstance(connection, BrokerConnection):
@@ -53,8 +55,8 @@ def _reached(url: SecretStr, connection: BrokerConnection | ConnectionLost, *, o
         return Finding(
             "broker", what, "ok", f"signed in{tls}, virtual host {connection.raw.params.virtual_host}"
         )
-    text, remedy = explain(_PLACE, str(connection))
-    return Finding("broker", what, "warning" if others else "bad", text, remedy)
+    text, remedy = explain(_SETTING, str(connection))
+    return Finding("broker", what, "warning" if another_reachable else "bad", text, remedy)
 
 
 async def _through(
@@ -74,7 +76,7 @@ async def _through(
         async for finding in examine_rights(connection, topology):
             yield finding
     except TimeoutError:
-        yield _takes_nothing(connection)
+        yield _cannot_publish(connection)
     async for finding in examine_foreign(connection, topology, declaration):
         yield finding
 
@@ -99,7 +101,7 @@ def _declared(declaration: Declaration) -> Finding:
     return Finding("broker", "declare", "ok", "every exchange, queue and binding of ours is there now")
 
 
-def _takes_nothing(connection: BrokerConnection) -> Finding:
+def _cannot_publish(connection: BrokerConnection) -> Finding:
     why = "the broker blocks publishers" if connection.blocked else "the broker does not confirm a message"
     remedy = "look at its alarms for memory and disk: rabbitmq-diagnostics alarms"
     return Finding("broker", "publishing", "bad", why, remedy)

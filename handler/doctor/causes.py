@@ -110,7 +110,7 @@ _CAUSES: Sequence[_Cause] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Setting:
     """Where a connection goes: the variables that name it, those for TLS, and any address in it to show."""
 
     url: str
@@ -118,12 +118,12 @@ class Place:
     cert: str = ""
 
 
-def explain(place: Place, problem: str) -> tuple[str, str]:
+def explain(setting: Setting, problem: str) -> tuple[str, str]:
     """Return what is wrong and the remedy; ``problem`` is the library's sentence, without secrets."""
     sentence = " ".join(problem.split())[:300]
     for cause in _CAUSES:
         if re.search(cause.pattern, sentence):
-            cert = f": {place.cert}" if place.cert else ""
-            remedy = cause.remedy.format(url=place.url, ca=place.ca, cert=cert)
+            cert = f": {setting.cert}" if setting.cert else ""
+            remedy = cause.remedy.format(url=setting.url, ca=setting.ca, cert=cert)
             return f"{cause.text} ({sentence})", remedy
-    return sentence, f"check {place.url}"
+    return sentence, f"check {setting.url}"

@@ -31,10 +31,10 @@ class Clocks:
         """Judge the difference."""
         if self._ahead is None:
             return Finding("clock", "clock", "warning", "not checked: the API gave no answer with a date")
-        return judge(self._ahead)
+        return clock_finding(self._ahead)
 
 
-def judge(ahead: float) -> Finding:
+def clock_finding(ahead: float) -> Finding:
     """Judge a clock that is so many seconds ahead of the API's."""
     off = abs(ahead)
     if off < WARN_SECONDS:

@@ -7,7 +7,7 @@ The checks change nothing: they publish no message that anybody could receive, f
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from handler.doctor.advice import examine_settings, finding
+from handler.doctor.advice import examine_settings, settings_finding
 from handler.doctor.api import examine_api
 from handler.doctor.broker import examine_broker
 from handler.doctor.findings import Area, Finding
@@ -19,7 +19,7 @@ LIMIT_SECONDS = 40.0
 """For each area."""
 
 
-async def examine(*, make: bool = False, limit: float = LIMIT_SECONDS) -> list[Finding]:
+async def examine(*, declare: bool = False, limit: float = LIMIT_SECONDS) -> list[Finding]:
     """Check everything that the environment's settings name; ``make`` declares the topology first.
 
     Raises nothing: what cannot be checked is a finding.
@@ -27,12 +27,15 @@ async def examine(*, make: bool = False, limit: float = LIMIT_SECONDS) -> list[F
     try:
         settings = load_settings()
     except SettingsError as error:
-        return [*map(finding, error.problems), *(_skipped(area) for area in ("broker", "api", "ledger"))]
+        return [
+            *map(settings_finding, error.problems),
+            *(_skipped(area) for area in ("broker", "api", "ledger")),
+        ]
     found = [each async for each in examine_settings(settings)]
     # What is wrong with the settings of one area must not keep the others from being looked at.
     wrong = " ".join(each.what for each in found if each.state == "bad")
     areas: dict[Area, AsyncIterator[Finding]] = {
-        "broker": examine_broker(settings, declare=make),
+        "broker": examine_broker(settings, declare=declare),
         "api": examine_api(settings),
         "ledger": examine_ledger(settings),
     }

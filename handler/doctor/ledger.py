@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
-from handler.doctor.causes import Place, explain
+from handler.doctor.causes import Setting, explain
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable
@@ -11,7 +11,7 @@ from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
 
-_PLACE = Place("LEDGER_URL", "LEDGER_URL (sslrootcert)")
+_SETTING = Setting("LEDGER_URL", "LEDGER_URL (sslrootcert)")
 
 # fmt: off
 NETWORK = frozenset({
@@ -19,7 +19,7 @@ NETWORK = frozenset({
     "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs",
 })
 # fmt: on
-PASSING = frozenset({"tmpfs", "ramfs", "overlay"})
+TEMPORARY = frozenset({"tmpfs", "ramfs", "overlay"})
 """Gone with the machine's next start, or with the container."""
 
 WARN_FREE = 200 * 1024**2
@@ -35,16 +35,16 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("ledger", "LEDGER_URL", "warning", text, "LEDGER_URL=sqlite:///FILE or postgresql://…")
         return
     if not url.startswith("sqlite:"):
-        yield await _written(settings, str(urlsplit(url).hostname or "database"))
+        yield await _check_ledger(settings, str(urlsplit(url).hostname or "database"))
         return
     path = sqlite_path(url).absolute()
     disk = await in_time(lambda: disk_of(path.parent))
-    for finding in place(disk):
+    for finding in disk_findings(disk):
         yield finding
     if not disk.exists:
         return
     if await in_time(path.exists):
-        yield await _written(settings, str(path))
+        yield await _check_ledger(settings, str(path))
     elif disk.writable:
         yield Finding("ledger", str(path), "ok", "not there yet: a worker makes it at start")
     else:
@@ -52,7 +52,7 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("ledger", str(path), "bad", text, _remedy_of_rights(disk))
 
 
-async def _written(settings: Settings, what: str) -> Finding:
+async def _check_ledger(settings: Settings, what: str) -> Finding:
     ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
     try:
         await ledger.check()
@@ -76,10 +76,10 @@ def _explain(problem: str) -> tuple[str, str]:
         return text, "LEDGER_URL: it names no ledger, or a damaged one: restore it from a copy"
     if "locked" in text:
         return text, "another program holds the file: end it"
-    return explain(_PLACE, text)
+    return explain(_SETTING, text)
 
 
-def place(disk: Disk) -> Iterator[Finding]:
+def disk_findings(disk: Disk) -> Iterator[Finding]:
     """Judge where the file is, or is to be."""
     what = f"disk of {disk.folder}"
     if not disk.exists:
@@ -90,16 +90,16 @@ def place(disk: Disk) -> Iterator[Finding]:
         text = f"{disk.kind} is a network file system: SQLite's log does not work over a network"
         remedy = "LEDGER_URL: a local disk, or postgresql:// where several machines share the ledger"
         yield Finding("ledger", what, "bad", text, remedy)
-    elif disk.kind in PASSING:
+    elif disk.kind in TEMPORARY:
         text = (
             f"{disk.kind}: what is written there is gone with the machine's, or the container's, next start"
         )
         remedy = "LEDGER_URL: a folder on a disk or volume that stays; a lost ledger can cost second backups"
         yield Finding("ledger", what, "warning", text, remedy)
-    yield _room(what, disk.free)
+    yield _free_space(what, disk.free)
 
 
-def _room(what: str, free: int) -> Finding:
+def _free_space(what: str, free: int) -> Finding:
     text = f"{free / 1024**2:,.0f} MB free"
     remedy = "free space there, or move the ledger and set LEDGER_URL"
     if free < BAD_FREE:

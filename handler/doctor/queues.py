@@ -20,21 +20,21 @@ _FLAGS = ("durable", "auto_delete", "exclusive")
 async def examine_queues(connection: BrokerConnection, topology: Topology) -> AsyncIterator[Finding]:
     """Compare everything of ours that is there; name what is not."""
     missing: list[str] = []
-    others: dict[str, _Other] = {}
+    mismatches: dict[str, _Mismatch] = {}
     for exchange in topology.exchanges():
         if await _there(connection, "exchange", exchange.name, missing):
-            _note(others, exchange.name, await _exchange_differs(connection, exchange))
+            _note(mismatches, exchange.name, await _exchange_differs(connection, exchange))
     seen: dict[str, Traffic] = {}
     for queue in topology.queues():
         answer = await _there(connection, "queue", queue.name, missing)
         if refused(answer, LOCKED):
             yield _exclusive(queue, str(answer))
         elif answer:
-            _note(others, queue.name, await _differences(connection, queue))
+            _note(mismatches, queue.name, await _differences(connection, queue))
             seen[queue.name] = Traffic(answer.method.message_count, answer.method.consumer_count)
-    for finding in (*map(_differs, others.values()), *traffic(topology, seen)):
+    for finding in (*map(_differs, mismatches.values()), *traffic(topology, seen)):
         yield finding
-    yield _declared(missing, others)
+    yield _declared(missing, mismatches)
 
 
 async def _there(connection: BrokerConnection, kind: str, name: str, missing: list[str]) -> Any:
@@ -47,37 +47,37 @@ async def _there(connection: BrokerConnection, kind: str, name: str, missing: li
 
 
 @dataclass(slots=True)
-class _Other:
+class _Mismatch:
     """What differs, and everything in which the same differs."""
 
     differences: Sequence[Difference]
     names: list[str] = field(default_factory=list)
 
 
-def _note(others: dict[str, _Other], name: str, differences: Sequence[Difference]) -> None:
+def _note(mismatches: dict[str, _Mismatch], name: str, differences: Sequence[Difference]) -> None:
     if differences:
-        told = _told_of(differences)
-        others.setdefault("; ".join(map(str, told)), _Other(told)).names.append(name)
+        listed = _without_consequences(differences)
+        mismatches.setdefault("; ".join(map(str, listed)), _Mismatch(listed)).names.append(name)
 
 
-def _told_of(differences: Sequence[Difference]) -> list[Difference]:
+def _without_consequences(differences: Sequence[Difference]) -> list[Difference]:
     """Leave out what follows from the queue's type where that differs."""
     type_differs = any(found.argument == "x-queue-type" for found in differences)
     return [found for found in differences if not (type_differs and found.argument in _BY_TYPE)]
 
 
-def _differs(other: _Other) -> Finding:
-    first = other.differences[0]
-    text = f"declared otherwise by somebody: {'; '.join(map(str, other.differences))}"
-    effect = next((found.effect for found in other.differences if found.effect), "")
-    what = f"{first.kind} {', '.join(other.names)}"
-    return Finding("broker", what, "bad", f"{text}: {effect}" if effect else text, _remedy(other))
+def _differs(mismatch: _Mismatch) -> Finding:
+    first = mismatch.differences[0]
+    text = f"declared otherwise by somebody: {'; '.join(map(str, mismatch.differences))}"
+    effect = next((found.effect for found in mismatch.differences if found.effect), "")
+    what = f"{first.kind} {', '.join(mismatch.names)}"
+    return Finding("broker", what, "bad", f"{text}: {effect}" if effect else text, _remedy(mismatch))
 
 
-def _remedy(other: _Other) -> str:
-    if other.differences[0].kind == "exchange":
+def _remedy(mismatch: _Mismatch) -> str:
+    if mismatch.differences[0].kind == "exchange":
         return "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE or RESULT_EXCHANGE: another name, or remove that exchange"
-    types = [found.means for found in other.differences if found.argument == "x-queue-type"]
+    types = [found.means for found in mismatch.differences if found.argument == "x-queue-type"]
     choose = f"QUEUE_TYPE={types[0]}, if that is wanted; else " if types and types[0] in _TYPES else ""
     return (
         f"{choose}stop what uses it, empty it, delete it and run snapshot-backup topology declare; "
@@ -90,20 +90,20 @@ def _exclusive(queue: Queue, text: str) -> Finding:
     return Finding("broker", f"queue {queue.name}", "bad", text, remedy)
 
 
-def _declared(missing: Sequence[str], others: Mapping[str, _Other]) -> Finding:
+def _declared(missing: Sequence[str], mismatches: Mapping[str, _Mismatch]) -> Finding:
     if missing:
         text = f"not there: {', '.join(dict.fromkeys(missing))}"
         remedy = "snapshot-backup topology declare, or start a worker, which declares all at start"
         return Finding("broker", "topology", "warning", text, remedy)
-    if others:
+    if mismatches:
         return Finding("broker", "topology", "bad", "not as wanted: no worker starts on it", "see above")
     return Finding("broker", "topology", "ok", "exchanges and queues are there, as wanted")
 
 
 async def _exchange_differs(connection: BrokerConnection, exchange: Exchange) -> list[Difference]:
     wanted: dict[str, Any] = {"exchange": exchange.name, "exchange_type": exchange.type, "durable": True}
-    told = _told(await ask(connection, "exchange_declare", **wanted))
-    return [told] if told else []
+    one = _difference(await ask(connection, "exchange_declare", **wanted))
+    return [one] if one else []
 
 
 async def _differences(connection: BrokerConnection, queue: Queue) -> list[Difference]:
@@ -116,25 +116,25 @@ async def _differences(connection: BrokerConnection, queue: Queue) -> list[Diffe
     flags = {"durable": True}
     while len(found) < _MOST_DIFFERENCES:
         answer = await ask(connection, "queue_declare", queue=queue.name, arguments=arguments, **flags)
-        told = _told(answer)
-        if told is None or told.argument in INVALID_QUEUE or told in found:
+        one = _difference(answer)
+        if one is None or one.argument in INVALID_QUEUE or one in found:
             break
-        found.append(told)
-        if told.argument in _FLAGS:
-            flags[told.argument] = told.found == "true"
+        found.append(one)
+        if one.argument in _FLAGS:
+            flags[one.argument] = one.found == "true"
         else:
-            arguments = _adopt(arguments, told)
+            arguments = _adopt(arguments, one)
         arguments |= INVALID_QUEUE
     return found
 
 
-def _adopt(arguments: dict[str, Any], told: Difference) -> dict[str, Any]:
-    others = {name: value for name, value in arguments.items() if name != told.argument}
-    if told.found == "none":
-        return others
-    value: object = int(told.found) if told.found.isdecimal() else told.found
-    return others | {told.argument: value}
+def _adopt(arguments: dict[str, Any], one: Difference) -> dict[str, Any]:
+    rest = {name: value for name, value in arguments.items() if name != one.argument}
+    if one.found == "none":
+        return rest
+    value: object = int(one.found) if one.found.isdecimal() else one.found
+    return rest | {one.argument: value}
 
 
-def _told(answer: object) -> Difference | None:
+def _difference(answer: object) -> Difference | None:
     return difference(str(answer)) if refused(answer, PRECONDITION_FAILED) else None

@@ -77,10 +77,10 @@ async def _configure(connection: BrokerConnection, topology: Topology) -> AsyncI
         wanted = queue.arguments | INVALID_QUEUE
         answer = await ask(connection, "queue_declare", queue=queue.name, durable=True, arguments=wanted)
         if refused(answer, ACCESS_REFUSED):
-            yield _which_of_queue(str(answer), queue.name)
+            yield _missing_right(str(answer), queue.name)
 
 
-def _which_of_queue(text: str, queue: str) -> tuple[str, str]:
+def _missing_right(text: str, queue: str) -> tuple[str, str]:
     """A new queue with a dead-letter exchange wants the right to write to that, and to read the queue."""
     match = re.search(DENIED, text)
     if match and match["kind"] == "exchange":

@@ -50,17 +50,17 @@ def outcomes(broker: Broker, unique: str) -> Iterator[BlockingChannel]:
         channel.exchange_delete(unique)
 
 
-def tell(channel: BlockingChannel, exchange: str) -> None:
+def publish_examples(channel: BlockingChannel, exchange: str) -> None:
     """Publish each example outcome once somebody is bound for them."""
 
-    def heard() -> bool:
+    def routed() -> bool:
         try:
             channel.basic_publish(exchange, "backup.completed", body("backup.completed"), mandatory=True)
         except pika.exceptions.UnroutableError:
             return False
         return True
 
-    assert wait_until(heard, seconds=SECONDS)
+    assert wait_until(routed, seconds=SECONDS)
     for type_ in examples.OUTCOME_EVENTS:
         if type_ != "backup.completed":
             channel.basic_publish(exchange, type_, body(type_), mandatory=True)
@@ -79,7 +79,7 @@ def test_watch_prints_each_outcome_as_it_was_published(
     with start(
         "watch", "--json", "--count", str(count), AMQP_URL=broker.url, RESULT_EXCHANGE=unique
     ) as process:
-        tell(outcomes, unique)
+        publish_examples(outcomes, unique)
         out, error = process.communicate(timeout=SECONDS)
 
     assert (0, "") == (process.returncode, error)
@@ -91,7 +91,7 @@ def test_watch_shows_lines_for_people_until_ctrl_c(
 ) -> None:
     """Time, outcome, snapshot, and how it ended; Ctrl-C is a good end."""
     with start("watch", AMQP_URL=broker.url, RESULT_EXCHANGE=unique) as process:
-        tell(outcomes, unique)
+        publish_examples(outcomes, unique)
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in examples.OUTCOME_EVENTS]
         process.send_signal(signal.SIGINT)

@@ -112,21 +112,21 @@ async def _drop(found: Reading, filters: Filters, limit: int | None, path: Path 
         async for held in selected(found, filters, limit=limit):
             batch.append(held)
             if len(batch) == _BATCH:
-                dropped += await _take_away(batch, archive)
-        dropped += await _take_away(batch, archive)
+                dropped += await _remove(batch, archive)
+        dropped += await _remove(batch, archive)
     finally:
         if archive:
             archive.close()
     return dropped
 
 
-async def _take_away(batch: list[HeldDeadLetter], archive: Archive | None) -> int:
+async def _remove(batch: list[HeldDeadLetter], archive: Archive | None) -> int:
     """Take these away and empty the list; return how many they were."""
     if archive and batch:
         for held in batch:
             archive.add(held.dead_letter)
         archive.save()
-    await asyncio.gather(*(held.take_away() for held in batch))
+    await asyncio.gather(*(held.remove() for held in batch))
     taken = len(batch)
     batch.clear()
     return taken

@@ -14,7 +14,7 @@ from handler.commands.dead_letters import options, view
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
-from handler.dead_letters.inquiry import Said, ask_api, ask_ledger
+from handler.dead_letters.inquiry import Answer, ask_api, ask_ledger
 from handler.dead_letters.queue_session import QueueSession, selected
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
@@ -154,7 +154,7 @@ def _body(body: bytes) -> Any:
         return text
 
 
-async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Said:
+async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Answer:
     url = settings.ledger_url.get_secret_value()
     if url == "none":
         return "LEDGER_URL is none: nothing is kept"
@@ -167,7 +167,7 @@ async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Said:
         await ledger.aclose()
 
 
-async def _api(settings: Settings, dead_letter: DeadLetter) -> Said:
+async def _api(settings: Settings, dead_letter: DeadLetter) -> Answer:
     if not settings.vbs_endpoint:
         return "not asked: VBS_ENDPOINT is not set"
     async with bootstrap.parts(settings) as parts:

@@ -69,8 +69,8 @@ def run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
 async def queue_session(settings: Settings) -> AsyncIterator[QueueSession]:
     """Connect, and sit down at the dead letters."""
     async with await bootstrap.open_connection(settings) as connection:
-        yield QueueSession(connection, bootstrap.topology(settings), _say_waiting)
+        yield QueueSession(connection, bootstrap.topology(settings), _print_lock_wait)
 
 
-def _say_waiting() -> None:
+def _print_lock_wait() -> None:
     print("another operator has the dead letters in hand; waiting for them", file=sys.stderr)

@@ -17,13 +17,13 @@ from handler.broker.topology import declare
 from handler.commands.common import AsJson, DryRun, Yes, confirm, console, fail, progress_console
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import SHOWN, count, groups_json
-from handler.dead_letters.archive import Kept
+from handler.dead_letters.archive import ArchiveReader
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
 from handler.dead_letters.queue_session import HeldDeadLetter, QueueSession
 from handler.dead_letters.rate_limiter import RateLimiter
-from handler.dead_letters.replay_outcomes import ReplayOutcomes, listening
+from handler.dead_letters.replay_outcomes import ReplayOutcomes, record_outcomes
 from handler.dead_letters.replaying import End, Replay
 from handler.settings import Settings
 from handler.worker.worker import stop_on_signals
@@ -37,7 +37,7 @@ _ENDS: dict[End, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ReplayRequest:
     """What to send back, from where, and how."""
 
     filters: Filters
@@ -84,19 +84,19 @@ def replay_command(
     its ledger and tells the outcome again.
     """
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
-    order = Order(filters, limit, file, rate, _share(stop_at))
+    request = ReplayRequest(filters, limit, file, rate, _fraction(stop_at))
 
     async def work(settings: Settings) -> Summary | None:
         async with options.queue_session(settings) as queue_session:
             if dry_run or not yes:
-                groups, dead_letters = await _look(queue_session, order)
+                groups, dead_letters = await _preview(queue_session, request)
                 _print_plan(
-                    groups, dead_letters, order, queue_session.topology.dead, as_json=as_json and dry_run
+                    groups, dead_letters, request, queue_session.topology.dead, as_json=as_json and dry_run
                 )
                 if dry_run or not groups.total:
                     return None
                 confirm(f"Send back {view.counted(groups.total)}?", yes=yes)
-            return await _replay(queue_session, order)
+            return await _replay(queue_session, request)
 
     summary = options.run(work)
     if summary:
@@ -105,7 +105,7 @@ def replay_command(
         raise fail(_ENDS[summary.end])
 
 
-def _share(text: str | None) -> float | None:
+def _fraction(text: str | None) -> float | None:
     if text is None:
         return None
     found = _PERCENT.fullmatch(text.strip())
@@ -114,59 +114,59 @@ def _share(text: str | None) -> float | None:
     return float(found[1]) / 100
 
 
-async def _look(queue_session: QueueSession, order: Order) -> tuple[Groups, list[DeadLetter]]:
+async def _preview(queue_session: QueueSession, request: ReplayRequest) -> tuple[Groups, list[DeadLetter]]:
     """Count what would go, and keep the first few."""
-    if order.file is None:
-        return await count(queue_session, order.filters, keep=SHOWN, limit=order.limit)
+    if request.file is None:
+        return await count(queue_session, request.filters, keep=SHOWN, limit=request.limit)
     groups, dead_letters = Groups(), list[DeadLetter]()
-    async for held in _from_file(Kept(order.file), order):
+    async for held in _from_file(ArchiveReader(request.file), request):
         groups.add(held.dead_letter)
         if len(dead_letters) < SHOWN:
             dead_letters.append(held.dead_letter)
     return groups, dead_letters
 
 
-async def _from_file(kept: Kept, order: Order) -> AsyncIterator[HeldDeadLetter]:
+async def _from_file(reader: ArchiveReader, request: ReplayRequest) -> AsyncIterator[HeldDeadLetter]:
     sent = 0
-    for dead_letter in kept:
-        if sent == order.limit:
+    for dead_letter in reader:
+        if sent == request.limit:
             return
-        if order.filters.takes(dead_letter):
+        if request.filters.matches(dead_letter):
             sent += 1
-            yield HeldDeadLetter(dead_letter, _stay)
+            yield HeldDeadLetter(dead_letter, _keep)
 
 
-async def _stay() -> None:
+async def _keep() -> None:
     """Leave a file's letter in its file."""
 
 
-async def _replay(queue_session: QueueSession, order: Order) -> Summary:
-    stop, replay_outcomes = asyncio.Event(), ReplayOutcomes(order.stop_at)
-    kept = Kept(order.file) if order.file else None
+async def _replay(queue_session: QueueSession, request: ReplayRequest) -> Summary:
+    stop, replay_outcomes = asyncio.Event(), ReplayOutcomes(request.stop_at)
+    reader = ArchiveReader(request.file) if request.file else None
     await declare(queue_session.connection, queue_session.topology)
     replay = Replay(
         outbox=BrokerOutbox(queue_session.connection, queue_session.topology, ignore_unroutable=False),
         exchange=queue_session.topology.queue,
-        rate_limiter=RateLimiter(order.rate),
+        rate_limiter=RateLimiter(request.rate),
         replay_outcomes=replay_outcomes,
         stop=stop,
     )
     with stop_on_signals(stop):
         async with (
-            listening(queue_session.connection, queue_session.topology, replay_outcomes),
-            _bar(replay, replay_outcomes),
+            record_outcomes(queue_session.connection, queue_session.topology, replay_outcomes),
+            _progress_bar(replay, replay_outcomes),
         ):
-            if kept:
-                end = await replay.from_file(kept, _from_file(kept, order))
+            if reader:
+                end = await replay.from_file(reader, _from_file(reader, request))
             else:
-                end = await replay.from_queue(queue_session, order.filters, limit=order.limit)
-            if end == "done" and order.stop_at is not None:
-                await replay_outcomes.settled(stop)
+                end = await replay.from_queue(queue_session, request.filters, limit=request.limit)
+            if end == "done" and request.stop_at is not None:
+                await replay_outcomes.wait_for_answers(stop)
     return Summary(end, replay.sent, replay_outcomes.good, replay_outcomes.failed)
 
 
 @asynccontextmanager
-async def _bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> AsyncIterator[None]:
+async def _progress_bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> AsyncIterator[None]:
     """Show on a terminal how far it is."""
     err = progress_console()
     bar = Progress(
@@ -181,7 +181,7 @@ async def _bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> AsyncIterator
         transient=True,
     )
     with bar if err.is_terminal else nullcontext():
-        task = asyncio.create_task(_keep_up(bar, replay, replay_outcomes))
+        task = asyncio.create_task(_update(bar, replay, replay_outcomes))
         try:
             yield
         finally:
@@ -190,7 +190,7 @@ async def _bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> AsyncIterator
                 await task
 
 
-async def _keep_up(bar: Progress, replay: Replay, replay_outcomes: ReplayOutcomes) -> None:
+async def _update(bar: Progress, replay: Replay, replay_outcomes: ReplayOutcomes) -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
     task = bar.add_task("", total=None, left=0, sent=0, rate=0.0, failed=0)
@@ -208,7 +208,7 @@ async def _keep_up(bar: Progress, replay: Replay, replay_outcomes: ReplayOutcome
 
 
 def _print_plan(
-    groups: Groups, dead_letters: list[DeadLetter], order: Order, queue: str, *, as_json: bool
+    groups: Groups, dead_letters: list[DeadLetter], request: ReplayRequest, queue: str, *, as_json: bool
 ) -> None:
     if as_json:
         facts = [dead_letter.facts() for dead_letter in dead_letters]
@@ -216,9 +216,9 @@ def _print_plan(
         return
     out = view.out()
     if not groups.total:
-        out.print(f"{order.file or queue}: no such dead letters")
+        out.print(f"{request.file or queue}: no such dead letters")
         return
-    out.print(view.groups_table(groups, str(order.file or queue)))
+    out.print(view.groups_table(groups, str(request.file or queue)))
     out.print(view.dead_letters_table(dead_letters))
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.broker
 IN_FLIGHT = 256
 
 
-def replayed_under_fire(place: Place, rng: random.Random, *, count: int, kills: int, rate: float) -> int:
+def replay_with_kills(place: Place, rng: random.Random, *, count: int, kills: int, rate: float) -> int:
     """Send all back in runs that are killed, and a last one that is not. Return how many were sent twice."""
     place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
     assert count == place.json("replay", "--dry-run")["would_replay"]
@@ -65,7 +65,7 @@ def _make_backups(place: Place, bodies: list[bytes], count: int) -> None:
 @pytest.mark.timeout(120)
 def test_killed_anywhere_every_message_is_in_one_place(place: Place, rng: random.Random) -> None:
     """500 messages, 8 kills: moved and left are what was there, and what went twice made one backup."""
-    twice = replayed_under_fire(place, rng, count=500, kills=8, rate=200)
+    twice = replay_with_kills(place, rng, count=500, kills=8, rate=200)
 
     assert twice <= 8 * IN_FLIGHT
 
@@ -74,6 +74,6 @@ def test_killed_anywhere_every_message_is_in_one_place(place: Place, rng: random
 @pytest.mark.timeout(1200)
 def test_killed_fifty_times_every_message_is_in_one_place(place: Place, rng: random.Random) -> None:
     """The full size: 5,000 messages, 50 kills."""
-    twice = replayed_under_fire(place, rng, count=5000, kills=50, rate=200)
+    twice = replay_with_kills(place, rng, count=5000, kills=50, rate=200)
 
     assert twice <= 50 * IN_FLIGHT

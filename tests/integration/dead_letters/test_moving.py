@@ -22,7 +22,7 @@ from tests.integration.dead_letters.place import PROJECT, Place, dead_headers, e
 pytestmark = pytest.mark.broker
 
 
-def bury_mixed(place: Place, count: int) -> None:
+def dead_letter_mixed(place: Place, count: int) -> None:
     """Every third is of category quota."""
     place.dead_letter([(event(n), dead_headers(n, "denied" if n % 3 else "quota")) for n in range(count)])
 
@@ -35,7 +35,7 @@ def numbers(place: Place, queue: str) -> list[int]:
 
 def test_a_replay_moves_what_was_chosen_and_leaves_the_rest_in_order(place: Place) -> None:
     """In order, and each only once."""
-    bury_mixed(place, 660)
+    dead_letter_mixed(place, 660)
 
     done = place.json("replay", "--yes", "--category", "quota")
 
@@ -46,20 +46,20 @@ def test_a_replay_moves_what_was_chosen_and_leaves_the_rest_in_order(place: Plac
 
 def test_a_dry_run_tells_and_moves_nothing(place: Place) -> None:
     """Nor does a replay that nobody could be asked about."""
-    bury_mixed(place, 9)
+    dead_letter_mixed(place, 9)
 
-    told = place.json("replay", "--category", "quota", "--dry-run")
-    unasked = place.run("replay", "--category", "quota")
+    plan = place.json("replay", "--category", "quota", "--dry-run")
+    unconfirmed = place.run("replay", "--category", "quota")
 
-    assert 3 == told["would_replay"]
-    assert (2, True) == (unasked.exit_code, "--yes" in unasked.stderr)
+    assert 3 == plan["would_replay"]
+    assert (2, True) == (unconfirmed.exit_code, "--yes" in unconfirmed.stderr)
     assert [] == numbers(place, place.topology.queue)
     assert list(range(9)) == numbers(place, place.topology.dead)
 
 
 def test_a_limit_takes_the_oldest(place: Place) -> None:
     """And 0 takes none."""
-    bury_mixed(place, 9)
+    dead_letter_mixed(place, 9)
 
     place.json("replay", "--yes", "--limit", "0")
     place.json("replay", "--yes", "--limit", "2")
@@ -70,7 +70,7 @@ def test_a_limit_takes_the_oldest(place: Place) -> None:
 
 def test_an_export_takes_nothing_away_and_can_be_sent_back_as_the_same_replay(place: Place) -> None:
     """From the file or from the queue: to the ledger it is one cause."""
-    bury_mixed(place, 6)
+    dead_letter_mixed(place, 6)
 
     exported = place.json("export", "--out", "kept.jsonl", "--category", "quota")
     place.json("replay", "--from", "kept.jsonl", "--yes")
@@ -86,7 +86,7 @@ def test_an_export_takes_nothing_away_and_can_be_sent_back_as_the_same_replay(pl
 
 def test_what_is_dropped_is_in_a_file_first(place: Place) -> None:
     """Unless no copy is wanted."""
-    bury_mixed(place, 9)
+    dead_letter_mixed(place, 9)
 
     dropped = place.json("drop", "--yes", "--category", "quota")
     kept = (Path(place.folder) / dropped["file"]).read_text().splitlines()
@@ -100,7 +100,7 @@ def test_what_is_dropped_is_in_a_file_first(place: Place) -> None:
 def test_what_went_does_not_come_back(place: Place) -> None:
     """More than a quorum queue's channel passes on at once, and the command ends right after."""
     for _ in range(5):
-        bury_mixed(place, 400)
+        dead_letter_mixed(place, 400)
 
         place.json("drop", "--yes", "--no-export", "--category", "denied")
 
@@ -109,7 +109,7 @@ def test_what_went_does_not_come_back(place: Place) -> None:
 
 def test_what_cannot_be_written_to_a_file_is_not_dropped(place: Place) -> None:
     """A file that exists may hold what was dropped last night."""
-    bury_mixed(place, 3)
+    dead_letter_mixed(place, 3)
     (place.folder / "kept.jsonl").write_text("last night's")
 
     done = place.run("drop", "--yes", "--out", "kept.jsonl")
@@ -118,7 +118,7 @@ def test_what_cannot_be_written_to_a_file_is_not_dropped(place: Place) -> None:
     assert [0, 1, 2] == numbers(place, place.topology.dead)
 
 
-class Noting(BrokerOutbox):
+class TimingOutbox(BrokerOutbox):
     """Notes when each message was sent."""
 
     times: list[float]
@@ -133,11 +133,11 @@ class Noting(BrokerOutbox):
 
 def test_a_rate_holds_within_five_percent(place: Place) -> None:
     """100 a second, for 2.5 s, over the edge of a window."""
-    bury_mixed(place, 251)
+    dead_letter_mixed(place, 251)
 
     async def run() -> tuple[float, int]:
         async with await connect([place.url], Tls()) as connection:
-            outbox = Noting(connection, place.topology, ignore_unroutable=False)
+            outbox = TimingOutbox(connection, place.topology, ignore_unroutable=False)
             outbox.times = []
             replay = Replay(
                 outbox=outbox,
@@ -159,7 +159,7 @@ def test_a_rate_holds_within_five_percent(place: Place) -> None:
 
 def test_a_long_replay_gives_others_their_turn_and_goes_on(place: Place) -> None:
     """Turns of a moment: each message goes once, and what does not go stays in order."""
-    bury_mixed(place, 60)
+    dead_letter_mixed(place, 60)
 
     async def run() -> int:
         async with await connect([place.url], Tls()) as connection:
@@ -182,7 +182,7 @@ def test_a_long_replay_gives_others_their_turn_and_goes_on(place: Place) -> None
 
 def test_who_is_stopped_looks_no_further(place: Place) -> None:
     """Even where nothing is found that would go."""
-    bury_mixed(place, 30)
+    dead_letter_mixed(place, 30)
 
     async def run() -> tuple[str, int, int]:
         async with await connect([place.url], Tls()) as connection:
@@ -205,8 +205,8 @@ def test_who_is_stopped_looks_no_further(place: Place) -> None:
 
 def test_project_and_snapshot_choose_one_of_many(place: Place) -> None:
     """As an operator does who was asked about one snapshot."""
-    bury_mixed(place, 5)
+    dead_letter_mixed(place, 5)
 
-    told = place.json("replay", "--project", PROJECT, "--snapshot", snapshot_id(3), "--dry-run")
+    plan = place.json("replay", "--project", PROJECT, "--snapshot", snapshot_id(3), "--dry-run")
 
-    assert ["event-3"] == [message["event_id"] for message in told["messages"]]
+    assert ["event-3"] == [message["event_id"] for message in plan["messages"]]

@@ -11,7 +11,7 @@ from handler.dead_letters import reading as reading_module
 from handler.dead_letters.batch import Batch
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.queue_session import QueueSession, selected
-from handler.dead_letters.reading import NoQueue, check_queue
+from handler.dead_letters.reading import QueueUnusable, check_queue
 from tests.integration.dead_letters.place import Place, Raw, dead_headers, event
 
 COUNT = 650  # three windows: 100, 400 and a part of the next
@@ -122,7 +122,7 @@ def test_a_queue_with_a_delivery_limit_of_its_own_is_not_read(place: Place) -> N
         async with await connect([place.url], Tls()) as connection:
             await check_queue(connection, Queue(name, place.topology.dead_queue.arguments))
 
-    with pytest.raises(NoQueue, match="could lose messages"):
+    with pytest.raises(QueueUnusable, match="could lose messages"):
         asyncio.run(check())
 
 

@@ -39,9 +39,9 @@ def look(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
 
-    def looked(*, make: bool = False, limit: float = 30.0, **changed: str) -> Report:
+    def looked(*, declare: bool = False, limit: float = 30.0, **changed: str) -> Report:
         for name, value in changed.items():
             monkeypatch.setenv(name, value)
-        return run(make=make, limit=limit)
+        return run(declare=declare, limit=limit)
 
     return looked

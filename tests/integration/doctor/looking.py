@@ -42,6 +42,6 @@ Look = Callable[..., Report]
 """Run the doctor under these settings, on top of the fixture's own."""
 
 
-def run(*, make: bool = False, limit: float = 30.0) -> Report:
+def run(*, declare: bool = False, limit: float = 30.0) -> Report:
     """Run it under the environment's settings."""
-    return Report(asyncio.run(examine(make=make, limit=limit)))
+    return Report(asyncio.run(examine(declare=declare, limit=limit)))

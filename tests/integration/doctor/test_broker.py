@@ -50,7 +50,7 @@ def limited(own_broker: RabbitProcess) -> Limited:
 
 def test_all_is_well_with_what_declare_made(look: Look) -> None:
     """Where everything is in place, nothing is bad, and there is nothing to warn of at the broker."""
-    look(make=True)
+    look(declare=True)
 
     report = look()
 
@@ -186,7 +186,7 @@ def test_a_queue_that_drops_on_overflow(look: Look, own_broker: RabbitProcess, u
 
 def test_dead_letters_that_looking_could_drop(look: Look, own_broker: RabbitProcess, unique: str) -> None:
     """A queue of dead letters that was declared without a limit of its own has RabbitMQ 4's, which is 20."""
-    look(make=True)
+    look(declare=True)
     with channel(own_broker) as other:
         other.queue_delete(f"{unique}.dead")
         other.queue_declare(f"{unique}.dead", durable=True, arguments={"x-queue-type": "quorum"})
@@ -227,7 +227,7 @@ def test_an_exchange_of_another_type(look: Look, own_broker: RabbitProcess, uniq
 
 def test_no_right_to_write_to_the_result_exchange(look: Look, unique: str, limited: Limited) -> None:
     """The exchange is named, and the right."""
-    look(make=True)
+    look(declare=True)
 
     report = look(AMQP_URL=limited(".*", rf"^({unique}|.*\.dead|amq\.default)$", ".*"))
 
@@ -250,7 +250,7 @@ def test_no_right_to_read_the_queue_nor_to_fill_wait_queues(
     look: Look, unique: str, limited: Limited
 ) -> None:
     """Consuming, and the default exchange by which messages come to wait, want rights of their own."""
-    look(make=True)
+    look(declare=True)
 
     report = look(AMQP_URL=limited(".*", f"{unique}.*", f"{unique}.(snapshots|dead)"))
 
@@ -276,7 +276,7 @@ def test_declare_binds_foreign_exchanges_and_names_what_it_could_not_bind(
             other.exchange_declare(f"{unique}.{name}", "topic", durable=True)
         user = limited(".*", ".*", rf"^{unique}(?!\.secret)")
 
-        report = look(make=True, AMQP_URL=user, SNAPSHOT_BINDINGS=bindings)
+        report = look(declare=True, AMQP_URL=user, SNAPSHOT_BINDINGS=bindings)
 
         other.confirm_delivery()
         other.basic_publish(f"{unique}.there", "one", b"{}", mandatory=True)
@@ -302,19 +302,19 @@ def test_foreign_exchanges_that_route_nothing_or_vanish(
 
 def test_a_missing_binding_is_made_by_declare(look: Look, own_broker: RabbitProcess, unique: str) -> None:
     """AMQP shows no bindings, so the doctor says who makes them, and makes them where it is asked to."""
-    look(make=True)
+    look(declare=True)
     with channel(own_broker) as other:
         other.exchange_unbind(unique, f"{unique}.snapshots", "snapshot.completed")
         look().one("broker", "ok", "bindings", "doctor --declare")
 
-        look(make=True).one("broker", "ok", "declare", "binding of ours is there now")
+        look(declare=True).one("broker", "ok", "declare", "binding of ours is there now")
         other.confirm_delivery()
         other.basic_publish(f"{unique}.snapshots", "snapshot.completed", b"{}", mandatory=True)
 
 
 def test_what_waits_and_what_is_dead(look: Look, own_broker: RabbitProcess, unique: str) -> None:
     """Dead letters are a warning, a queue that nobody works on too; who consumes a wait queue does harm."""
-    look(make=True)
+    look(declare=True)
     with channel(own_broker) as other:
         other.confirm_delivery()
         for queue in (unique, f"{unique}.dead", f"{unique}.wait.30s"):
@@ -335,17 +335,17 @@ def test_looking_changes_nothing_and_nobody_hears_of_it(
     """No message reaches any queue, none is fetched, and a topology that is missing stays missing."""
     look().one("broker", "warning", "topology", f"{unique}.wait.5s")
     look().one("broker", "warning", "topology", f"{unique}.wait.5s")
-    look(make=True)
+    look(declare=True)
     with channel(own_broker) as other:
-        heard = other.queue_declare("", exclusive=True).method.queue
+        queue = other.queue_declare("", exclusive=True).method.queue
         for exchange in (f"{unique}.snapshots", f"{unique}.backups"):
-            other.queue_bind(heard, exchange, "#")
+            other.queue_bind(queue, exchange, "#")
         other.confirm_delivery()
         other.basic_publish("", unique, b"{}")
 
         look()
 
-        assert 0 == other.queue_declare(heard, passive=True).method.message_count
+        assert 0 == other.queue_declare(queue, passive=True).method.message_count
         _, _, body = other.basic_get(unique)
     assert b"{}" == body
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from events.message import Message
-from handler.dead_letters.archive import Archive, ArchiveError, Kept, from_line, to_line
+from handler.dead_letters.archive import Archive, ArchiveError, ArchiveReader, from_line, to_line
 from handler.dead_letters.dead_letter import DeadLetter
 from tests.unit.dead_letters.samples import BROKERS, DATA, ours
 
@@ -33,10 +33,10 @@ def test_a_file_gives_its_letters_and_how_many_there_are(tmp_path: Path) -> None
         archive.add(DeadLetter(ours(event_id="event-2")))
         archive.save()
 
-    kept = Kept(tmp_path / "a.jsonl")
+    reader = ArchiveReader(tmp_path / "a.jsonl")
 
-    assert 2 == kept.total
-    assert ["event-1", "event-2"] == [dead_letter.event_id for dead_letter in kept]
+    assert 2 == reader.total
+    assert ["event-1", "event-2"] == [dead_letter.event_id for dead_letter in reader]
 
 
 def test_a_file_is_its_owners_only(tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.jsonl").write_text(f'{{"body": "{{}}"}}\n\n{line}\n')
 
     with pytest.raises(ArchiveError, match="line 3 "):
-        list(Kept(tmp_path / "a.jsonl"))
+        list(ArchiveReader(tmp_path / "a.jsonl"))
 
 
 def test_a_missing_file_is_one_plain_error(tmp_path: Path) -> None:
     """The command prints it as one line."""
     with pytest.raises(ArchiveError, match="No such file"):
-        Kept(tmp_path / "none.jsonl")
+        ArchiveReader(tmp_path / "none.jsonl")

@@ -10,7 +10,7 @@ from handler.dead_letters.filters import Filters, moment
 from handler.dead_letters.groups import Groups
 from tests.unit.dead_letters.samples import DIED, PROJECT, SNAPSHOT, ours
 
-LETTER = DeadLetter(ours())
+DEAD_LETTER = DeadLetter(ours())
 SECOND = timedelta(seconds=1)
 
 
@@ -18,7 +18,7 @@ SECOND = timedelta(seconds=1)
     "filters",
     [
         Filters(),
-        Filters(ids=frozenset({LETTER.id})),
+        Filters(ids=frozenset({DEAD_LETTER.id})),
         Filters(categories=frozenset({"denied", "quota"})),
         Filters(codes=frozenset({"VolumeBackup.0061"})),
         Filters(projects=frozenset({PROJECT})),
@@ -30,7 +30,7 @@ SECOND = timedelta(seconds=1)
 )
 def test_a_filter_takes_what_it_names(filters: Filters) -> None:
     """Several values are any of them, several filters all of them."""
-    assert filters.takes(LETTER)
+    assert filters.matches(DEAD_LETTER)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_a_filter_takes_what_it_names(filters: Filters) -> None:
 )
 def test_a_filter_leaves_what_it_does_not_name(filters: Filters) -> None:
     """One filter that does not fit is enough."""
-    assert not filters.takes(LETTER)
+    assert not filters.matches(DEAD_LETTER)
 
 
 def test_what_is_passed_over_is_read_no_further_than_the_filter_asks() -> None:
     """Of 100,000 most are: neither body nor identity are looked into."""
     dead_letter = DeadLetter(ours(category="quota"))
 
-    assert not Filters(ids=frozenset({"some"}), categories=frozenset({"denied"})).takes(dead_letter)
+    assert not Filters(ids=frozenset({"some"}), categories=frozenset({"denied"})).matches(dead_letter)
     assert {"delivered", "death"} == set(vars(dead_letter))
 
 
@@ -63,8 +63,8 @@ def test_without_a_time_of_death_none_is_in_a_span_of_time() -> None:
     """Nobody should send back what only may have died in that night."""
     undated = DeadLetter(Message(b"{}"))
 
-    assert Filters().takes(undated)
-    assert not Filters(since=datetime(1970, 1, 1, tzinfo=UTC)).takes(undated)
+    assert Filters().matches(undated)
+    assert not Filters(since=datetime(1970, 1, 1, tzinfo=UTC)).matches(undated)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from handler.dead_letters import replay_outcomes as verdicts_module
+from handler.dead_letters import replay_outcomes as replay_outcomes_module
 from handler.dead_letters.rate_limiter import RateLimiter
-from handler.dead_letters.replay_outcomes import FEWEST, ReplayOutcomes
+from handler.dead_letters.replay_outcomes import MIN_SAMPLE, ReplayOutcomes
 
 
 def test_a_pace_is_even_and_exact() -> None:
@@ -57,26 +57,26 @@ def answered(replay_outcomes: ReplayOutcomes, *, failed: int, good: int) -> Repl
     """Verdicts that have heard so many answers."""
     for number in range(failed + good):
         replay_outcomes.expect(str(number))
-        replay_outcomes.hear(str(number), "backup.failed" if number < failed else "backup.accepted")
+        replay_outcomes.record(str(number), "backup.failed" if number < failed else "backup.accepted")
     return replay_outcomes
 
 
 def test_failures_beyond_the_threshold_stop_the_rest() -> None:
     """A share is passed, not reached."""
-    assert answered(ReplayOutcomes(0.2), failed=3, good=7).passed
-    assert not answered(ReplayOutcomes(0.2), failed=2, good=8).passed
+    assert answered(ReplayOutcomes(0.2), failed=3, good=7).too_many_failures
+    assert not answered(ReplayOutcomes(0.2), failed=2, good=8).too_many_failures
 
 
 def test_too_few_answers_prove_nothing() -> None:
     """The first failure is not 100 %."""
-    assert not answered(ReplayOutcomes(0.2), failed=FEWEST - 1, good=0).passed
+    assert not answered(ReplayOutcomes(0.2), failed=MIN_SAMPLE - 1, good=0).too_many_failures
 
 
 def test_without_a_threshold_nothing_stops() -> None:
     """Failures are only counted."""
     replay_outcomes = answered(ReplayOutcomes(), failed=50, good=0)
 
-    assert (False, 50) == (replay_outcomes.passed, replay_outcomes.failed)
+    assert (False, 50) == (replay_outcomes.too_many_failures, replay_outcomes.failed)
 
 
 def test_only_the_first_answer_to_one_of_ours_counts() -> None:
@@ -84,7 +84,7 @@ def test_only_the_first_answer_to_one_of_ours_counts() -> None:
     replay_outcomes = ReplayOutcomes(0.2)
     replay_outcomes.expect("ours")
     for event_id in ("ours", "ours", "another", None):
-        replay_outcomes.hear(event_id, "backup.accepted")
+        replay_outcomes.record(event_id, "backup.accepted")
 
     assert (1, 0) == (replay_outcomes.good, replay_outcomes.failed)
 
@@ -93,16 +93,16 @@ def test_few_go_ahead_of_their_answers_where_failures_are_to_stop_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There is room again with the next answer, or when none has come for a while."""
-    monkeypatch.setattr(verdicts_module, "AHEAD", 2)
+    monkeypatch.setattr(replay_outcomes_module, "MAX_UNANSWERED", 2)
 
     async def run() -> bool:
         replay_outcomes, stop = ReplayOutcomes(0.2), asyncio.Event()
         replay_outcomes.expect("a")
         replay_outcomes.expect("b")
-        room = asyncio.create_task(replay_outcomes.room(stop))
+        room = asyncio.create_task(replay_outcomes.wait_for_room(stop))
         await asyncio.sleep(0)
         waited = not room.done()
-        replay_outcomes.hear("a", "backup.accepted")
+        replay_outcomes.record("a", "backup.accepted")
         await asyncio.wait_for(room, 5)
         return waited
 
@@ -111,11 +111,11 @@ def test_few_go_ahead_of_their_answers_where_failures_are_to_stop_the_rest(
 
 def test_who_waits_for_answers_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """In an outage nothing is answered."""
-    monkeypatch.setattr(verdicts_module, "PATIENCE", 0.01)
+    monkeypatch.setattr(replay_outcomes_module, "ANSWER_TIMEOUT", 0.01)
 
     async def run() -> None:
         replay_outcomes = ReplayOutcomes(0.2)
         replay_outcomes.expect("a")
-        await asyncio.wait_for(replay_outcomes.settled(asyncio.Event()), 5)
+        await asyncio.wait_for(replay_outcomes.wait_for_answers(asyncio.Event()), 5)
 
     asyncio.run(run())

@@ -6,10 +6,10 @@ import pytest
 
 from handler.broker.difference import Difference, difference
 from handler.doctor.broker import version
-from handler.doctor.causes import Place, explain
+from handler.doctor.causes import Setting, explain
 from handler.doctor.disk import Disk, kind_of
 from handler.doctor.findings import Finding, exit_code
-from handler.doctor.ledger import place
+from handler.doctor.ledger import disk_findings
 
 MOUNTS = [
     "overlay / overlay rw 0 0",
@@ -47,7 +47,7 @@ def test_a_folder_s_file_system_is_that_of_its_innermost_mount(folder: str, kind
 @pytest.mark.parametrize(("kind", "state"), [("nfs4", "bad"), ("cifs", "bad"), ("tmpfs", "warning")])
 def test_file_systems_that_keep_no_promises(kind: str, state: str) -> None:
     """SQLite's log does not work over a network; what is in memory is gone at the next start."""
-    found = list(place(Disk(Path("/x"), exists=True, writable=True, kind=kind, free=2**40)))
+    found = list(disk_findings(Disk(Path("/x"), exists=True, writable=True, kind=kind, free=2**40)))
 
     assert [state, "ok"] == [each.state for each in found]
     assert "LEDGER_URL" in found[0].remedy
@@ -55,7 +55,7 @@ def test_file_systems_that_keep_no_promises(kind: str, state: str) -> None:
 
 def test_an_ordinary_disk_with_room_is_fine() -> None:
     """Nothing to say but how much is free."""
-    found = list(place(Disk(Path("/x"), exists=True, writable=True, kind="ext4", free=2**40)))
+    found = list(disk_findings(Disk(Path("/x"), exists=True, writable=True, kind="ext4", free=2**40)))
 
     assert ["ok"] == [each.state for each in found]
 
@@ -81,7 +81,7 @@ def test_a_sentence_of_the_broker_that_was_cut_off() -> None:
 )
 def test_causes_of_a_connection_that_was_not_made(problem: str, words: str) -> None:
     """Each says what to do, and what nobody knows is told as it is."""
-    assert words in " ".join(explain(Place("U", "A", "C"), problem))
+    assert words in " ".join(explain(Setting("U", "A", "C"), problem))
 
 
 @pytest.mark.parametrize(
