@@ -1,4 +1,4 @@
-"""The command line: ``snapshot-backup …``. Exit 0 done, 1 failed, 2 wrong usage or settings."""
+"""The command line ``snapshot-backup``. Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
 
 import typer
 
@@ -18,8 +18,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Turn snapshot-completed events into backups: each snapshot exactly once, every outcome told.",
-    epilog="Settings are environment variables; the README lists them all.",
+    help="Turn snapshot-completed events into backups: one backup per snapshot, one outcome event per event.",
+    epilog="Settings are environment variables; the README lists them. Start with: snapshot-backup doctor",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog="Example: VBS_ENDPOINT=https://vbs.region.example.com snapshot-backup worker")(worker)

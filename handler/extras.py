@@ -1,4 +1,4 @@
-"""The extras of the distribution: one line for each that is missing, instead of a traceback."""
+"""Optional dependencies (extras): a missing one is reported in one line instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ from handler.errors import ExtraMissing
 
 
 def install(extra: str) -> str:
-    """Return the advice to install an extra."""
+    """Return the sentence that says how to install an extra."""
     return f"install the extra: pip install 'snapshot-backup[{extra}]'"
 
 
 @contextmanager
 def needing(extra: str, *packages: str) -> Iterator[None]:
-    """Surround an import that needs an extra. Raises ``ExtraMissing`` if one of its ``packages`` is missing.
+    """Wrap an import that needs an extra. Raises ``ExtraMissing`` if one of its ``packages`` is missing.
 
-    Another missing module is an error of this program, and stays a ``ModuleNotFoundError``.
+    Any other missing module is a bug in this program, and stays a ``ModuleNotFoundError``.
     """
     try:
         yield

@@ -1,1 +1,1 @@
-"""The commands, one small module each; ``handler.cli`` puts them together."""
+"""The commands of the command line, one small module each; ``handler.cli`` registers them."""

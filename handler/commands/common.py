@@ -1,4 +1,4 @@
-"""What all commands share: how they ask, how they fail, and how they print."""
+"""Shared parts of all commands: options, output, confirmation and error messages."""
 
 import sys
 from collections.abc import Iterator
@@ -10,40 +10,43 @@ from rich.console import Console
 
 from handler.errors import ExtraMissing, SettingsError, SnapshotBackupError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for use by programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
 def console() -> Console:
-    """Return where results go: standard output, with colour only on a terminal."""
+    """Return the console for results: standard output, with colour only on a terminal."""
     return Console(highlight=False)
 
 
 def progress_console() -> Console:
-    """Return where progress goes: standard error, so that results can be piped."""
+    """Return the console for progress: standard error, so that results can be piped."""
     return Console(stderr=True, highlight=False)
 
 
 def fail(text: str, *, code: int = 1) -> typer.Exit:
-    """Say in one line what is wrong; the caller raises what is returned."""
+    """Print an error line and return the exception that ends the command; the caller raises it."""
     print(text, file=sys.stderr)
     return typer.Exit(code)
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Go on only if the operator agrees; where nobody can be asked, exit 2."""
+    """Ask the operator and return only if they agree; without a terminal to ask on, exit 2."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise fail("nobody can be asked here: say --yes, or --dry-run to see what would be done", code=2)
+        raise fail(
+            "nothing was done: no terminal to ask on; add --yes, or --dry-run to see what would be done",
+            code=2,
+        )
     if not typer.confirm(question, err=True):
         raise fail("nothing was done")
 
 
 @contextmanager
 def failing_plainly() -> Iterator[None]:
-    """Turn our own errors into one line; exit 2 for settings and missing extras, 1 for the rest."""
+    """Print this program's errors as one line; exit 2 for settings and missing extras, else 1."""
     try:
         yield
     except ExtraMissing as error:

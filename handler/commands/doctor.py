@@ -1,4 +1,4 @@
-"""``snapshot-backup doctor``."""
+"""``snapshot-backup doctor``: checks everything that a worker needs, and prints the findings."""
 
 import asyncio
 import dataclasses
@@ -22,17 +22,24 @@ _COLOURS = {"ok": "green", "warning": "yellow", "bad": "bold red"}
 
 def doctor(
     declare: Annotated[
-        bool, typer.Option("--declare", help="First make what is missing, as `topology declare` does.")
+        bool,
+        typer.Option(
+            "--declare",
+            help="First declare missing exchanges, queues and bindings, as `topology declare` does.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, broker, API and sign-in, ledger and clock; say what is wrong and how to mend it.
+    """Check settings, broker, API, sign-in, ledger and clock; show what is wrong and how to fix it.
 
-    Changes nothing, publishes nothing that anybody could receive, and signs in once. Exit 1 if anything would
-    lose or block messages, 2 if the settings are unusable; warnings alone are 0.
+    Without --declare it changes nothing. It publishes nothing that a consumer
+    could receive, and signs in once.
+
+    Exit codes: 0 all is well, or warnings only; 1 something would lose or block
+    messages; 2 the settings are unusable.
     """
     logs.set_up("ERROR", None)
-    with progress_console().status("looking…"):
+    with progress_console().status("checking…"):
         found = asyncio.run(examine(declare=declare))
     if as_json:
         print(
@@ -50,7 +57,7 @@ def _print(found: Sequence[Finding]) -> None:
     table.add_column("area", no_wrap=True)
     table.add_column("what", overflow="fold", max_width=26)
     table.add_column("state", no_wrap=True)
-    table.add_column("found, and how to mend it", overflow="fold", ratio=1)
+    table.add_column("found, and how to fix it", overflow="fold", ratio=1)
     for each in found:
         text = f"{each.text}\n→ {each.remedy}" if each.remedy else each.text
         state = Text(each.state, style=_COLOURS[each.state])

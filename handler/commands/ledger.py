@@ -1,4 +1,4 @@
-"""``snapshot-backup ledger``: look after the ledger."""
+"""``snapshot-backup ledger``: maintains the ledger."""
 
 import asyncio
 import json
@@ -30,35 +30,41 @@ T = TypeVar("T")
 
 _DAY = 86_400.0
 
-app = typer.Typer(no_args_is_help=True, help="Look after the ledger.")
+app = typer.Typer(
+    no_args_is_help=True, help="Maintain the ledger, the store of which snapshots have their backup."
+)
 
 
 @app.callback()
 def _ledger() -> None:
-    """Keep the command's name where there is only one."""
+    """Keep ``prune`` a subcommand; Typer would merge a single command into its group."""
 
 
 @app.command("prune", epilog="Example: snapshot-backup ledger prune --older-than 30 --dry-run")
 def prune(
     older_than: Annotated[
-        float | None, typer.Option(min=0, help="Days since the backup ended (default: LEDGER_RETENTION).")
+        float | None,
+        typer.Option(min=0, help="Days since the backup's final outcome (default: LEDGER_RETENTION)."),
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Allow fewer days than a message can still come in: see above."),
+        typer.Option(
+            "--force", help="Allow fewer days than a message can wait, at the risk of a second backup."
+        ),
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget snapshots whose backup ended long ago.
+    """Delete ledger entries of snapshots whose backup had its final outcome long ago.
 
-    An event about a forgotten snapshot makes a second backup, whether it is delivered, published or replayed
-    again. So this command shows what it would forget, and asks. It refuses days fewer than MAX_AGE +
-    TRACK_DEADLINE + the longest delay of WAIT_LADDER, in which a message may still be waiting.
+    If another event about such a snapshot arrives later, it makes a second
+    backup. So the command shows what it would delete, and asks. A message may
+    wait for MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER; fewer
+    days than that are refused.
 
-    Snapshots without an end are kept for 30 days at least. A worker does this by itself every hour, by
-    LEDGER_RETENTION.
+    Entries without a final outcome are kept for at least 30 days. Each worker
+    also prunes every hour, by LEDGER_RETENTION.
     """
     with failing_plainly():
         settings = load_settings()
@@ -69,37 +75,42 @@ def prune(
             return
         if found.total and not yes:
             progress_console().print(_plan(found), soft_wrap=True)
-            confirm(f"Forget {_snapshots(found.total)} for good?", yes=yes)
-        # A connection of its own: the operator may have thought for longer than a server keeps one.
+            confirm(f"Delete the entries of {_snapshots(found.total)} for good?", yes=yes)
+        # A new connection: the server may have closed an idle one while the operator was deciding.
         pruned = _run(settings, lambda ledger: ledger.prune(seconds, as_of=found.as_of))
     if as_json:
         print(json.dumps({"pruned": pruned}))
     else:
-        console().print(f"forgot {_snapshots(pruned)}")
+        console().print(f"deleted the entries of {_snapshots(pruned)}")
 
 
 def _days(settings: Settings, older_than: float | None, *, force: bool) -> float:
-    """Return the age that was asked for; too small a one, or none at all, exits 2."""
+    """Return the age in days; an age that is too small or not a number exits 2."""
     days = settings.ledger_retention if older_than is None else older_than
     if math.isnan(days):
-        raise fail("--older-than: must be a number of days, such as 30", code=2)
+        raise fail("--older-than: must be a number of days, such as --older-than 30", code=2)
     if days < settings.shortest_retention and not force:
         least = in_digits(settings.shortest_retention)
         raise fail(
-            f"--older-than {days:g}: refused, since it is less than {RETAINED}: a message that comes later "
-            f"makes a second backup. The least is --older-than {least}; --force overrules this",
+            f"--older-than {days:g}: refused, less than {RETAINED}: a message that arrives later would make "
+            f"a second backup. Use at least --older-than {least}, or --force to delete nevertheless",
             code=2,
         )
     return days
 
 
 def _run(settings: Settings, work: Callable[[StoredLedger], Awaitable[T]]) -> T:
-    """Open the ledger, work with it, and close it. Raises ``SettingsError`` where there is none."""
+    """Run work on the opened ledger. Raises ``SettingsError`` if there is no ledger."""
     url = settings.ledger_url.get_secret_value()
     if url == "none":
-        raise SettingsError("LEDGER_URL: is none, so that there is nothing to prune")
+        raise SettingsError(
+            "LEDGER_URL: is none, so there is nothing to prune; set it, such as LEDGER_URL=sqlite:///ledger.db"
+        )
     if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
-        raise SettingsError(f"LEDGER_URL: names {path}, which is not on this machine")
+        raise SettingsError(
+            f"LEDGER_URL: file {path} does not exist on this machine; set it to the worker's ledger, "
+            "such as LEDGER_URL=sqlite:////var/lib/snapshot-backup/ledger.db"
+        )
 
     async def opened() -> T:
         ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
@@ -125,13 +136,13 @@ def _show_plan(found: Prunable, *, as_json: bool) -> None:
 
 
 def _plan(found: Prunable) -> str:
-    """Return what would be forgotten, in a line."""
+    """Return a line that says what would be deleted."""
     if not found.total:
-        return "no snapshot is old enough to be forgotten"
-    ends = f", {found.without_end:,} of them without an end" if found.without_end else ""
+        return "no entry is old enough to be deleted"
+    ends = f", {found.without_end:,} of them without a final outcome" if found.without_end else ""
     return (
-        f"{_snapshots(found.total)} would be forgotten{ends}; "
-        f"last written: the oldest {_time(found.oldest)}, the youngest {_time(found.youngest)}"
+        f"the entries of {_snapshots(found.total)} would be deleted{ends}; "
+        f"last written between {_time(found.oldest)} and {_time(found.youngest)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""``snapshot-backup package``: the function's bundle."""
+"""``snapshot-backup package``: builds the FunctionGraph bundle."""
 
 import dataclasses
 import json
@@ -18,11 +18,11 @@ from handler.function.bundle.sources import sources
 from handler.function.bundle.wheels import wheels
 
 _MEGABYTE = 1024 * 1024
-_SLOW = "no bytecode in it, since the path has no python3.12: each cold start takes three times as long"
+_SLOW = "no bytecode was added: python3.12 is not on the PATH. Each cold start takes three times as long"
 
 
 class Extra(StrEnum):
-    """What a bundle holds on request."""
+    """Optional contents of a bundle."""
 
     POSTGRES = "postgres"
 
@@ -30,22 +30,28 @@ class Extra(StrEnum):
 def package(
     out: Annotated[Path, typer.Option(help="The ZIP file to write.", dir_okay=False)],
     extras: Annotated[
-        list[Extra] | None, typer.Option("--with", help="Put the driver for LEDGER_URL=postgresql://… in.")
+        list[Extra] | None, typer.Option("--with", help="Add the driver for LEDGER_URL=postgresql://…")
     ] = None,
     add: Annotated[
         list[Path] | None,
-        typer.Option(help="Put a file in, at the root: the broker's authority, or the RULES_FILE."),
+        typer.Option(
+            help="Add a file at the root, such as the broker's CA file or the RULES_FILE. Repeatable."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the bundle for FunctionGraph: runtime Python 3.12, handler index.handler and index.initializer.
+    """Build the ZIP bundle for FunctionGraph.
 
-    The packages it needs are fetched with pip for that platform, whatever this machine is. A Python 3.12,
-    this one or python3.12 on the path, compiles them: without one each cold start takes three times as long.
-    The same input gives the same bytes.
+    In FunctionGraph choose the runtime Python 3.12, the handler index.handler and
+    the initializer index.initializer.
+
+    pip downloads the packages for that platform, whatever this machine is. Python
+    3.12 compiles them, if this is one or python3.12 is on the PATH. Without
+    bytecode each cold start takes three times as long. The same input gives the
+    same bytes.
     """
     if not os.access(out.parent, os.W_OK):
-        raise fail(f"--out {out}: there is no such folder, or it cannot be written to", code=2)
+        raise fail(f"--out {out}: its folder does not exist, or is not writable", code=2)
     added = _read(add or [])
     with failing_plainly(), progress_console().status("Fetching packages"):
         written = write(out, {**_modules(frozenset(extras or [])), **added})
@@ -55,7 +61,7 @@ def package(
 
 
 def _modules(extras: frozenset[str]) -> Mapping[str, bytes]:
-    """Return others' modules and ours, and their bytecode where it can be made."""
+    """Return the dependencies' modules and ours, with bytecode if Python 3.12 is available."""
     theirs, ours = wheels(extras), sources()
     python = compiler()
     if python is None:

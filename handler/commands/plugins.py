@@ -1,4 +1,4 @@
-"""Commands from entry points: a command group that imports each one only when it is called or listed."""
+"""A command group that loads commands from entry points, each only when it is called or listed."""
 
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -10,14 +10,14 @@ from typer.main import get_command
 from handler.commands.common import fail
 
 COMMANDS = "snapshot_backup.commands"
-"""The entry point group of commands that live above the handler, such as the emulator."""
+"""The entry point group of commands outside the handler, such as the emulator."""
 
 
 class PluginGroup(TyperGroup):
-    """Its own commands, and those of the entry points.
+    """The group of its own commands and those of the entry points.
 
-    An entry point that cannot be imported is listed with the reason, and calling it fails with that line: it
-    must not stop the other commands.
+    An entry point that cannot be imported is listed with the reason, and calling it prints that reason. The
+    other commands keep working.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -43,7 +43,7 @@ def _command(entry: EntryPoint) -> Any:
 
 
 def _unavailable(entry: EntryPoint, reason: str) -> typer.Typer:
-    """Stand in for a command whose module cannot be imported; its options, and its help, are unknown."""
+    """Return a placeholder for a command that cannot be imported; it accepts any option and fails."""
     text = f"{entry.name}: not available: {reason}"
     app = typer.Typer(add_completion=False)
 

@@ -1,4 +1,4 @@
-"""``snapshot-backup publish``: send snapshot events."""
+"""``snapshot-backup publish``: publishes snapshot events."""
 
 import asyncio
 import json
@@ -27,16 +27,24 @@ _PERSISTENT = 2
 
 
 def publish(
-    volume_id: Annotated[str | None, typer.Option(help="The disk's UUID.")] = None,
+    volume_id: Annotated[str | None, typer.Option(help="The volume's UUID.")] = None,
     snapshot_id: Annotated[str | None, typer.Option(help="The snapshot's UUID.")] = None,
-    project_id: Annotated[str | None, typer.Option(help="Default: VBS_PROJECT_ID of the worker.")] = None,
+    project_id: Annotated[
+        str | None, typer.Option(help="The project's ID (default: VBS_PROJECT_ID of the worker).")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The snapshot's name.")] = None,
     file: Annotated[
-        str | None, typer.Option(help="Events to send as they are: one JSON document a line; - is stdin.")
+        str | None,
+        typer.Option(
+            help="File of events, one JSON document per line, published unchanged; - is standard input."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send snapshot-completed events to SNAPSHOT_EXCHANGE, each confirmed by the broker."""
+    """Publish snapshot events to SNAPSHOT_EXCHANGE; the broker confirms each.
+
+    Give one event by --volume-id and --snapshot-id, or many by --file.
+    """
     with failing_plainly(), ExitStack() as stack:
         settings = load_settings()
         bodies = _bodies(volume_id, snapshot_id, project_id, name, file, stack)
@@ -44,7 +52,7 @@ def publish(
     if as_json:
         print(json.dumps({"sent": sent}))
     else:
-        console().print(f"sent {sent} event{'' if sent == 1 else 's'} to {settings.snapshot_exchange}")
+        console().print(f"published {sent} event{'' if sent == 1 else 's'} to {settings.snapshot_exchange}")
 
 
 def _bodies(

@@ -1,4 +1,4 @@
-"""``snapshot-backup schemas``."""
+"""``snapshot-backup schemas``: writes the JSON Schemas and the AsyncAPI document."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from handler.commands.common import AsJson, console, fail
 
 
 def schemas(
-    out: Annotated[Path, typer.Option(help="The folder to write to; it is made if need be.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to; created if it does not exist.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write the JSON Schemas of all events, in and out, and the AsyncAPI 3 document."""
+    """Write the JSON Schemas of all events, and the AsyncAPI 3 document."""
     try:
         written = [str(path) for path in documents.write(out)]
     except OSError as error:

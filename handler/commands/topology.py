@@ -1,4 +1,4 @@
-"""``snapshot-backup topology``: make, or print, the broker's side."""
+"""``snapshot-backup topology``: declares or shows exchanges, queues and bindings."""
 
 import asyncio
 import json
@@ -16,7 +16,10 @@ from handler.broker.topology import Binding, Exchange, Part, Queue, Topology
 from handler.commands.common import AsJson, console, failing_plainly
 from handler.settings import Settings, load_settings
 
-app = typer.Typer(no_args_is_help=True, help="Make, or print, the broker's side. Never deletes.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Declare or show the exchanges, queues and bindings at the broker. Never deletes.",
+)
 
 _FOREIGN = "foreign: bound, never declared"
 
@@ -25,11 +28,13 @@ _FOREIGN = "foreign: bound, never declared"
     "declare", epilog="Example: AMQP_URL=amqp://user:password@host/ snapshot-backup topology declare"
 )
 def declare_command(as_json: AsJson = False) -> None:
-    """Declare every exchange, queue and binding; what exists already is left as it is.
+    """Declare every exchange, queue and binding; existing ones stay as they are.
 
-    The exchanges of SNAPSHOT_BINDINGS are somebody else's: they are bound, never declared. What is published
-    to such an exchange before it is bound is lost to us, so run this before the first snapshot is taken. Each
-    binding that could not be made is named, and the exit code is 1.
+    Exchanges of SNAPSHOT_BINDINGS belong to another system: they are bound, never
+    declared. Events that are published there before the binding exists never
+    reach the queue. So run this before the first snapshot is taken.
+
+    Each binding that could not be made is named, and the exit code is 1.
     """
     with failing_plainly():
         settings = load_settings()
@@ -47,7 +52,10 @@ def declare_command(as_json: AsJson = False) -> None:
 
 @app.command("show", epilog="Example: snapshot-backup topology show --json")
 def show_command(as_json: AsJson = False) -> None:
-    """Print what `declare` makes, without a connection; what is somebody else's is marked as foreign."""
+    """Show what `declare` would declare, without a connection to the broker.
+
+    Exchanges of another system are marked as foreign.
+    """
     with failing_plainly():
         topology = bootstrap.topology(load_settings())
     if as_json:
@@ -62,17 +70,17 @@ async def _declare(settings: Settings, topology: Topology) -> Declaration:
 
 
 def _problems(declaration: Declaration) -> Sequence[str]:
-    """Return a line for each thing that went wrong."""
+    """Return a line for each part that could not be made."""
     if declaration.refused:
         return [f"failed: {declaration.refused}"]
     return [
-        f"not bound: {made.part}: {made.problem}; what is published there until it is bound is lost to us"
+        f"not bound: {made.part}: {made.problem}; events published there until it is bound are lost"
         for made in declaration.unbound
     ]
 
 
 def _table(topology: Topology, declaration: Declaration | None = None) -> Table:
-    table = Table(title=f"The broker's side of {topology.queue}", title_justify="left")
+    table = Table(title=f"Topology of {topology.queue}", title_justify="left")
     columns = ("kind", "name", "details", *(["made"] if declaration else []))
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -85,7 +93,7 @@ def _table(topology: Topology, declaration: Declaration | None = None) -> Table:
 
 
 def _add(table: Table, *cells: str) -> None:
-    """Add a row; a name with brackets is no markup."""
+    """Add a row; brackets in a name are not markup."""
     table.add_row(*map(Text, cells))
 
 
@@ -106,7 +114,7 @@ def _state(made: Made) -> tuple[str]:
 
 
 def _document(topology: Topology, declaration: Declaration | None = None) -> dict[str, object]:
-    """Return the parts by their kinds; those that a declaration tried say whether they were made."""
+    """Return the parts by kind; after a declaration, each says whether it was made."""
     foreign = list(topology.foreign_exchanges())
 
     def made_parts(kind: type[Part]) -> list[dict[str, Any]]:
@@ -127,7 +135,7 @@ def _document(topology: Topology, declaration: Declaration | None = None) -> dic
 
 
 def _parts(topology: Topology, declaration: Declaration | None) -> Sequence[Made]:
-    """Return all that is declared or bound, and what became of it where that was tried."""
+    """Return all parts; after a declaration, with the problem of each that could not be made."""
     if declaration:
         return [*declaration.ours, *declaration.foreign]
     return [Made(part) for part in (*topology.ours(), *topology.foreign_bindings())]

@@ -1,4 +1,4 @@
-"""``snapshot-backup watch``: outcomes as they happen."""
+"""``snapshot-backup watch``: prints outcome events as they are published."""
 
 import asyncio
 import contextlib
@@ -37,14 +37,17 @@ _COLOURS = {
 
 
 def watch(
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many outcomes.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many outcomes.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show outcomes as they happen, until Ctrl-C.
+    """Show outcome events as they are published, until Ctrl-C.
 
-    They are copies, in a queue of this command's own that goes when it ends; with --json each is one line as
-    it was published. While it runs, no outcome is unroutable: a worker that waits for somebody to bind a
-    queue to RESULT_EXCHANGE takes this command for that somebody.
+    The command receives copies, in a queue of its own that is deleted when it
+    ends. With --json, each outcome is one line as it was published.
+
+    Note: while it runs, every outcome is routable. A worker that waits for a
+    queue to be bound to RESULT_EXCHANGE publishes its outcomes, even if this
+    command is the only receiver.
     """
     logs.set_up("ERROR", None)
     show = _show_json if as_json else _show_line
@@ -63,7 +66,7 @@ async def _watch(settings: Settings, show: Callable[[bytes], None], count: int |
 
 
 async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
-    """Yield outcomes for ever. What cannot be had at first is an error; what was there is tried again."""
+    """Yield outcomes without end. A first failure to subscribe is raised; a later failure is retried."""
     subscribed = False
     while True:
         try:
@@ -77,7 +80,9 @@ async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
         except BrokerError as error:
             if not subscribed:
                 raise
-            progress_console().print(f"trying again: {error}", markup=False)
+            progress_console().print(
+                f"connection lost, retrying in {_RETRY_SECONDS:g} s: {error}", markup=False
+            )
         await asyncio.sleep(_RETRY_SECONDS)
 
 
@@ -93,7 +98,7 @@ async def _subscribe(connection: BrokerConnection, exchange: str) -> tuple[Chann
 
 
 async def _next(channel: Channel, deliveries: asyncio.Queue[Delivery]) -> Delivery:
-    """Return the next delivery. Raises ``ChannelClosed`` where none will come any more."""
+    """Wait for the next delivery. Raises ``ChannelClosed``."""
     next_delivery = asyncio.ensure_future(deliveries.get())
     ends: set[asyncio.Future[Any]] = {next_delivery, channel.closed}
     try:
@@ -106,7 +111,7 @@ async def _next(channel: Channel, deliveries: asyncio.Queue[Delivery]) -> Delive
 
 
 def _show_json(body: bytes) -> None:
-    # One line each, whatever blanks the publisher of a stranger's event may have put in.
+    # Parsed and printed again, since the JSON of another publisher may contain line breaks.
     try:
         print(json.dumps(json.loads(body)), flush=True)
     except ValueError:
@@ -117,7 +122,7 @@ def _show_line(body: bytes) -> None:
     try:
         event = OutcomeEvent.model_validate_json(body)
     except ValidationError:
-        console().print("[dim]something else than an outcome[/]")
+        console().print("[dim]a message that is not an outcome[/]")
         return
     line = Text(event.time.astimezone().strftime("%H:%M:%S "), style="dim")
     line.append(f"{event.type:17} ", style=_COLOURS.get(event.type, ""))

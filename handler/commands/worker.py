@@ -1,4 +1,4 @@
-"""``snapshot-backup worker``."""
+"""``snapshot-backup worker``: consumes snapshot events until it is stopped."""
 
 import asyncio
 import logging
@@ -18,8 +18,11 @@ log = logging.getLogger(__name__)
 def worker() -> None:
     """Consume snapshot events until SIGTERM.
 
-    Drains within DRAIN_SECONDS; a second signal ends it at once. All settings are environment variables
-    (also from .env and from files in SECRETS_DIR); VBS_ENDPOINT is the one that has no default.
+    After SIGTERM it finishes messages in progress within DRAIN_SECONDS; a second
+    signal ends it at once.
+
+    All settings are environment variables, also read from .env and from files in
+    SECRETS_DIR. VBS_ENDPOINT is the only one without a default.
     """
     with failing_plainly():
         settings = load_settings()
@@ -36,4 +39,4 @@ async def _work(settings: Settings) -> None:
             with stop_on_signals(stop):
                 log.info("consuming %s", settings.snapshot_queue, extra={"action": "worker.started"})
                 left = await worker.run(stop)
-        log.info("ended, %d messages left for redelivery", left, extra={"action": "worker.stopped"})
+        log.info("stopped, %d messages left for redelivery", left, extra={"action": "worker.stopped"})

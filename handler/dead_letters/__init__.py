@@ -1,1 +1,1 @@
-"""Dead letters: see them, choose, send them back, keep them in a file, throw them away."""
+"""Dead letters: list, filter, replay, export and drop the messages of ``Q.dead``."""

@@ -1,4 +1,4 @@
-"""Dead letters in a file: one JSON object a line, with the body as text, or as base64 where it is none."""
+"""The archive file of dead letters: JSON lines, each with a body as text, or as base64 if it is not UTF-8."""
 
 import base64
 import json
@@ -17,11 +17,11 @@ from handler.errors import SnapshotBackupError
 
 
 class ArchiveError(SnapshotBackupError):
-    """The file cannot be written, or a line of it is no dead letter."""
+    """The archive cannot be read or written, or one of its lines is not a dead letter."""
 
 
 class _Record(BaseModel):
-    """What is read back; the facts beside it are made from it."""
+    """The fields of a line that are read back; the other fields of a line are derived from these."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -34,7 +34,7 @@ class _Record(BaseModel):
     def message(self) -> Message:
         """Return the message. Raises ``ValueError``."""
         if (self.body is None) == (self.body_base64 is None):
-            raise ValueError("it has neither body nor body_base64, or both")
+            raise ValueError("it needs exactly one of body and body_base64")
         if self.body is not None:
             body = self.body.encode()
         else:
@@ -44,7 +44,7 @@ class _Record(BaseModel):
 
 
 def to_line(dead_letter: DeadLetter) -> str:
-    """Write a dead letter as one line, without its end."""
+    """Return a dead letter as one JSON line, without the line break."""
     message = dead_letter.message
     line = {
         **dead_letter.facts(),
@@ -60,12 +60,12 @@ def to_line(dead_letter: DeadLetter) -> str:
 
 
 def from_line(text: str) -> DeadLetter:
-    """Read a line. Raises ``ValueError``."""
+    """Return the dead letter of a JSON line. Raises ``ValueError``."""
     return DeadLetter(_Record.model_validate_json(text).message())
 
 
 class ArchiveReader:
-    """The dead letters that a file has kept. ``total`` counts its lines; empty ones are no letters."""
+    """Reads dead letters from an archive. ``total`` counts its lines; empty lines do not count."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class ArchiveReader:
             raise ArchiveError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Read the file from its start. Raises ``ArchiveError`` with the number of a bad line."""
+        """Yield the dead letters from the file's start. Raises ``ArchiveError`` that names a bad line."""
         self.seen = 0
         with self._path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -92,11 +92,11 @@ class ArchiveReader:
             problem = error.errors(include_url=False, include_input=False)[0]["msg"]
         except ValueError as error:
             problem = str(error)
-        raise ArchiveError(f"{self._path}, line {number} is no dead letter: {problem}")
+        raise ArchiveError(f"{self._path}, line {number} is not a dead letter: {problem}")
 
 
 class Archive:
-    """A new file, its owner's only; one that exists is never written over."""
+    """Writes dead letters to a new file that only its owner can read; it never overwrites a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,7 +109,7 @@ class Archive:
             raise ArchiveError(f"{path}: {error.strerror}") from None
 
     def add(self, dead_letter: DeadLetter) -> None:
-        """Write a dead letter. Raises ``ArchiveError``."""
+        """Append a dead letter. Raises ``ArchiveError``."""
         try:
             self._file.write(to_line(dead_letter) + "\n")
         except OSError as error:
@@ -117,7 +117,7 @@ class Archive:
         self.count += 1
 
     def save(self) -> None:
-        """Return when all of it is on disk. Raises ``ArchiveError``."""
+        """Write everything to disk (fsync). Raises ``ArchiveError``."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())

@@ -1,15 +1,15 @@
-"""Some dead letters in hand: what one consumer, on a channel of its own, took in one go.
+"""A batch of unacknowledged dead letters, delivered to one consumer on a channel of its own.
 
 Dangers:
 
-- An acknowledgement makes room for a message that comes out of its turn. So the consumer is cancelled before
-  anything is taken away.
-- AMQP does not confirm acknowledgements, and the channel of a quorum queue holds back those beyond 32 that
-  are under way; closed then, it forgets them: of 40 messages that were sent back and acknowledged, 7 came
-  back. So they are committed as transactions, each of which is one command to the queue, passed on before it
-  is answered. The channel of a classic queue passes all on at once, so a broker without quorum queues need
-  not know transactions.
-- The broker searches all that a channel holds for each single acknowledgement: large windows cost more.
+- An acknowledgement lets the broker deliver another message, out of order. So the consumer is cancelled
+  before the first acknowledgement.
+- AMQP does not confirm acknowledgements. The channel of a quorum queue holds back those beyond 32 in flight,
+  and loses them if it is closed: of 40 messages that were replayed and acknowledged, 7 came back. So
+  acknowledgements are committed as transactions. Each is one command to the queue, which the channel sends
+  before it answers. The channel of a classic queue sends all at once, so classic queues need no transactions.
+- For each single acknowledgement the broker searches all messages that the channel holds: large batches cost
+  more.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _QUIET_SECONDS = 0.2
 
 
 class Batch:
-    """Messages in hand. ``arrived`` and ``bytes`` say how many have come, and how large their bodies are."""
+    """Unacknowledged messages: ``arrived`` of them were delivered, with ``bytes`` of bodies in all."""
 
     def __init__(self, channel: Channel, queue: Queue) -> None:
         self._channel = channel
@@ -44,14 +44,14 @@ class Batch:
 
     @classmethod
     async def open(cls, connection: BrokerConnection, queue: Queue) -> "Batch":
-        """Make one that is still empty. Raises ``ConnectionLost``."""
+        """Open a channel for an empty batch. Raises ``ConnectionLost``."""
         channel = await connection.channel()
         if queue.quorum:
             await channel.call(channel.raw.tx_select)
         return cls(channel, queue)
 
     async def fill(self, wanted: int) -> bool:
-        """Let so many messages come; return False where the queue had fewer. Raises ``ChannelClosed``."""
+        """Consume ``wanted`` messages; return False if the queue had fewer. Raises ``ChannelClosed``."""
         self._wanted = wanted
         try:
             await self._consumer.set_prefetch(wanted)
@@ -60,12 +60,12 @@ class Batch:
             return self._full.is_set()
         finally:
             self._stopping = asyncio.create_task(self._consumer.set_prefetch(0))
-            await asyncio.sleep(0)  # the cancelling is on its way, before any acknowledgement
+            await asyncio.sleep(0)  # lets the task send the cancel before any acknowledgement
             self._filled.set()
             self._changed.set()
 
     async def arrivals(self) -> Sequence[Delivery]:
-        """Return what has come since the last time, waiting for some; nothing where no more will come."""
+        """Wait for deliveries and return the new ones; an empty sequence means that the batch is complete."""
         while not self._waiting and not self._filled.is_set():
             self._changed.clear()
             await self._changed.wait()
@@ -73,7 +73,7 @@ class Batch:
         return arrivals
 
     async def remove(self, delivery: Delivery) -> None:
-        """Remove a message for good, in one go with others that leave now. Raises ``ChannelClosed``."""
+        """Acknowledge a message, in one transaction with others that wait. Raises ``ChannelClosed``."""
         self._removing.append(delivery)
         await self._filled.wait()
         async with self._committing:
@@ -87,7 +87,7 @@ class Batch:
             self._removed += len(removing)
 
     async def put_back(self) -> int:
-        """Return what was not taken away, and how many messages that are."""
+        """Close the channel, so that the broker requeues what was not removed; return their number."""
         if self._stopping:
             await asyncio.gather(self._stopping, return_exceptions=True)
         if self._channel.closed.done():
@@ -104,18 +104,18 @@ class Batch:
             self._full.set()
 
     async def _is_empty(self) -> bool:
-        """Wait for what comes, and tell whether the queue has no more. Raises ``ChannelClosed``."""
+        """Wait for deliveries; return whether the queue has no more. Raises ``ChannelClosed``."""
         before = self.arrived
         with suppress(TimeoutError):
             async with asyncio.timeout(_QUIET_SECONDS):
                 await self._full.wait()
         if self._channel.closed.done():
             raise self._channel.closed.result()
-        # One that is empty and was quiet has delivered all it has.
+        # An empty queue that delivered nothing for a while has delivered everything.
         return self.arrived == before and await count(self._channel, self._queue.name) == 0
 
 
 async def count(channel: Channel, queue: str) -> int:
-    """Ask how many messages are ready. Raises ``ChannelClosed``."""
+    """Return how many messages are ready in a queue. Raises ``ChannelClosed``."""
     answer = await channel.call(channel.raw.queue_declare, queue=queue, passive=True)
     return int(answer.method.message_count)

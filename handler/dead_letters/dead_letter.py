@@ -1,7 +1,8 @@
-"""A dead letter as an operator sees it, whoever put it there.
+"""A dead letter as an operator sees it, and the message that replays it.
 
-Three kinds lie in the queue: what we buried (``dl-`` headers say why), what the broker itself dead-lettered
-(``x-death``; its body may be a waiting message's), and what other tools have put there.
+Three kinds are in the queue: messages that this program dead-lettered (``dl-`` headers say why), messages
+that the broker dead-lettered (``x-death``; the body may be that of a waiting message), and messages that
+other programs published there.
 """
 
 import re
@@ -19,40 +20,40 @@ from events.republish import restored
 from events.snapshot import SnapshotEvent
 
 UNKNOWN = "unknown"
-"""The category of what neither we nor the broker gave one."""
+"""The category of a message that has neither ``dl-`` headers nor ``x-death``."""
 
 _NAMESPACE = uuid.UUID("2f6e0c64-7c1b-5b0a-a3de-0d6d0f5c9b21")
 _SHORT = 12
 _RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
-"""The broker's marks of how often a message was looked at, no part of it."""
+"""Headers in which the broker counts deliveries; they are not part of the message."""
 _DEATH = re.compile(r"x-(death$|first-death-|last-death-)")
 _MAX_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One dead letter, read only as far as it is asked for: most are but counted, or passed over.
+    """One dead letter, read on demand, since most messages are only counted or skipped.
 
-    ``delivered`` is the message as the broker handed it over. Nothing here raises, whatever is in it.
+    ``delivered`` is the message as the broker delivered it. No property raises, whatever it contains.
     """
 
     delivered: Message
 
     @cached_property
     def message(self) -> Message:
-        """The message as it lies in the queue, but for live tokens in its body."""
+        """The message as it is in the queue, with live tokens in its body blanked."""
         headers = self.delivered.headers
         kept = {key: value for key, value in headers.items() if key not in _RUNNING_COUNTS}
         return self.delivered.blanked()._replace(headers=kept)
 
     @cached_property
     def death(self) -> "Death":
-        """Why it died, and when."""
+        """Why and when the message was dead-lettered."""
         return _death(self.delivered.headers)
 
     @property
     def category(self) -> str:
-        """One of ours, the broker's reason, or ``UNKNOWN``."""
+        """The error's category, the broker's reason, or ``UNKNOWN``."""
         return self.death.category
 
     @property
@@ -62,27 +63,27 @@ class DeadLetter:
 
     @property
     def dead_at(self) -> datetime | None:
-        """The time of death."""
+        """The time at which it was dead-lettered."""
         return self.death.at
 
     @property
     def reason(self) -> str:
-        """A sentence."""
+        """The error's message."""
         return self.death.reason
 
     @property
     def status(self) -> int | None:
-        """The HTTP status of the refusal."""
+        """The HTTP status of the API's answer."""
         return _number(self.delivered.headers, "dl-status")
 
     @property
     def attempts(self) -> int:
-        """How often it was tried."""
+        """The number of attempts."""
         return _number(self.delivered.headers, "dl-attempts") or 0
 
     @property
     def first_seen(self) -> datetime | None:
-        """When it arrived for the first time."""
+        """The time of its first delivery to a worker."""
         return _time(self.delivered.headers.get("dl-first-seen"))
 
     @cached_property
@@ -91,12 +92,12 @@ class DeadLetter:
 
     @property
     def event_id(self) -> str:
-        """The event's id, or one made of its bytes."""
+        """The event's id, or one derived from the message's bytes."""
         return self._ids.event_id or self.message.derived_id
 
     @property
     def project_id(self) -> str | None:
-        """Whose snapshot it is."""
+        """The project of the snapshot."""
         return self._ids.project_id
 
     @property
@@ -106,22 +107,25 @@ class DeadLetter:
 
     @property
     def snapshot_id(self) -> str | None:
-        """The snapshot that it is about."""
+        """The snapshot that the event names."""
         return self._ids.snapshot_id
 
     @cached_property
     def replay_id(self) -> str:
-        """What this death is called: without a time the bytes must do, the same message twice being one."""
+        """The id of the replay, derived from event, time and bytes.
+
+        Two identical messages without a time share one id.
+        """
         at = self.dead_at.isoformat() if self.dead_at else ""
         return str(uuid.uuid5(_NAMESPACE, f"{self.event_id}\n{at}\n{self.message.derived_id}"))
 
     @property
     def id(self) -> str:
-        """What an operator names it by."""
+        """The short ID that the commands show and accept."""
         return self.replay_id.replace("-", "")[:_SHORT]
 
     def facts(self) -> dict[str, Any]:
-        """What is known of it, as JSON; times in ISO 8601."""
+        """Return its fields as JSON values; times in ISO 8601."""
         return {
             "id": self.id,
             "category": self.category,
@@ -138,17 +142,17 @@ class DeadLetter:
         }
 
     def original(self) -> Message:
-        """The message as it once arrived, without what was added on its way here."""
+        """Return the message as it first arrived, without what this program and the broker added."""
         message, _state = open_message(self.message, now=0.0)
         if message is self.message:
             message = _without_death(message)
         return restored(message.blanked())
 
     def sent_back(self, *, now: float) -> bytes:
-        """Return the body under which it goes back: the original with a fresh state.
+        """Return the body of the replayed message: the original with a fresh state.
 
-        The replay is named after this death, so that a dead letter that is sent back twice is one cause to
-        the ledger, and one that died again is another.
+        The state carries ``replay_id``. To the ledger, a dead letter that is replayed twice is one cause; a
+        message that was dead-lettered again is another cause.
         """
         state = State(first_seen=now, replay=self.replay_id)
         return wrap(self.original(), state, event_id=self.event_id, subject=self.snapshot_id)
@@ -156,7 +160,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """Why a message died: category, code, a sentence, and when."""
+    """Why a message was dead-lettered: category, code, reason and time."""
 
     category: str
     code: str | None
@@ -165,13 +169,13 @@ class Death:
 
 
 def _without_death(message: Message) -> Message:
-    """Return a dead letter without the headers that say that a broker dead-lettered it."""
+    """Return a message without the headers that a broker adds when it dead-letters."""
     headers = {key: value for key, value in message.headers.items() if not _DEATH.match(key)}
     return message._replace(headers=headers)
 
 
 def _ids_of_headers(headers: Mapping[str, Any]) -> EventIds | None:
-    """Return whom it is about as we said when we buried it."""
+    """Return the ids of the ``dl-`` headers; None if there are none."""
     event_id = _text(headers, "dl-event-id")
     if event_id is None:
         return None
@@ -184,7 +188,7 @@ def _ids_of_headers(headers: Mapping[str, Any]) -> EventIds | None:
 
 
 def _ids_of_body(message: Message) -> EventIds:
-    """Return whom it is about as far as its body can be read."""
+    """Return the ids that can be read from the body."""
     original, _state = open_message(message, now=0.0)
     try:
         event = decode(original, max_bytes=_MAX_BYTES)
@@ -200,9 +204,9 @@ def _death(headers: Mapping[str, Any]) -> Death:
     deaths = headers.get("x-death")
     if isinstance(deaths, list) and deaths and isinstance(death := deaths[0], dict):
         category = _text(death, "reason") or UNKNOWN
-        reason = f"the broker took it from {_text(death, 'queue') or 'a queue'}: {category}"
+        reason = f"dead-lettered by the broker from {_text(death, 'queue') or 'a queue'}: {category}"
         return Death(category, None, reason, _time(death.get("time")))
-    return Death(UNKNOWN, None, "put here by another program", None)
+    return Death(UNKNOWN, None, "published here by another program", None)
 
 
 def _text(headers: Mapping[str, Any], key: str) -> str | None:

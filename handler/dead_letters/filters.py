@@ -1,4 +1,4 @@
-"""Which dead letters are meant: the filters of all commands."""
+"""The filters that select dead letters, shared by all commands."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters; one with several values takes any of them, an empty one takes all. Times are of the death."""
+    """Selects dead letters by their properties.
+
+    A filter with several values matches any of them; an empty filter matches all. ``since`` and ``until``
+    compare the time of dead-lettering.
+    """
 
     ids: frozenset[str] = frozenset()
     categories: frozenset[str] = frozenset()
@@ -23,8 +27,8 @@ class Filters:
     until: datetime | None = None
 
     def matches(self, dead_letter: DeadLetter) -> bool:
-        """Tell whether a dead letter is meant. One without a time of death is in no span of time."""
-        # Cheapest first, and nothing is read that no filter asks for: most messages are but passed over.
+        """Return whether a dead letter matches; one without a time never matches ``since`` or ``until``."""
+        # The cheapest comparison comes first: most messages do not match, and are read no further.
         return (
             (not self.categories or dead_letter.category in self.categories)
             and (not self.codes or dead_letter.code in self.codes)
@@ -43,10 +47,10 @@ class Filters:
 
 
 def moment(text: str, *, now: datetime) -> datetime:
-    """Read ``2026-11-23T22:00`` (UTC unless it says otherwise), or ``90m`` for so long ago.
+    """Parse a time such as ``2026-11-23T22:00`` (UTC without a zone), or an age such as ``90m``.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither a time nor an age.
 
     """
     if ago := _AGO.fullmatch(text.strip()):
@@ -55,6 +59,6 @@ def moment(text: str, *, now: datetime) -> datetime:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(
-            f"{text!r} is no time: give 2026-11-23T22:00, or 90m, 12h, 3d for so long ago"
+            f"{text!r} is not a time; give a time such as 2026-11-23T22:00, or an age such as 90m, 12h or 3d"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

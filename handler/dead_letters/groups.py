@@ -1,4 +1,4 @@
-"""Dead letters counted by what is wrong with them."""
+"""Dead letters counted by category and code."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from handler.dead_letters.dead_letter import DeadLetter
 
 @dataclass(slots=True)
 class Group:
-    """Those of one category and code: how many, and the times of the first and the last death."""
+    """The dead letters of one category and code: their number, and the oldest and newest time."""
 
     category: str
     code: str | None
@@ -18,7 +18,7 @@ class Group:
     newest: datetime | None = None
 
     def add(self, dead_letter: DeadLetter) -> None:
-        """Count one more."""
+        """Count a dead letter."""
         self.count += 1
         if dead_letter.dead_at is not None:
             self.oldest = min(self.oldest or dead_letter.dead_at, dead_letter.dead_at)
@@ -26,14 +26,14 @@ class Group:
 
 
 class Groups:
-    """All groups; there are as many as kinds of trouble, whatever the number of messages."""
+    """All groups. Their number depends on the kinds of errors, not on the number of messages."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str | None], Group] = {}
         self.total = 0
 
     def add(self, dead_letter: DeadLetter) -> None:
-        """Count a dead letter."""
+        """Count a dead letter in its group."""
         self.total += 1
         key = (dead_letter.category, dead_letter.code)
         self._groups.setdefault(key, Group(*key)).add(dead_letter)

@@ -1,4 +1,4 @@
-"""What the ledger and the API say now of the snapshot that a dead letter is about."""
+"""Asks the ledger and the API for the current state of a dead letter's snapshot."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,19 +21,19 @@ _TIMES = frozenset({"lease_until", "made_at", "updated_at"})
 _MAX_BYTES = 16 * 1024 * 1024
 
 Answer = Mapping[str, Any] | str
-"""Facts as JSON, or a sentence that says why there are none."""
+"""The state as JSON, or a sentence that says why there is none."""
 
 
 async def ask_ledger(ledger: StoredLedger, dead_letter: DeadLetter) -> Answer:
-    """Return the ledger's row, times in ISO 8601, without the lease's secret."""
+    """Return the snapshot's row in the ledger, with times in ISO 8601 and without the lease's token."""
     if not (dead_letter.project_id and dead_letter.snapshot_id):
-        return "not asked: the dead letter names no project or no snapshot"
+        return "not asked: the dead letter names no project, or no snapshot"
     try:
         row = await ledger.look_up(Key(dead_letter.project_id, dead_letter.snapshot_id))
     except LedgerUnavailable as error:
         return f"not known: {error}"
     if row is None:
-        return "it knows nothing of this snapshot"
+        return "no entry for this snapshot"
     facts = _ROW.dump_python(row, mode="json", exclude={"token", "state"}, exclude_defaults=True)
     for name in _TIMES.intersection(facts):
         facts[name] = datetime.fromtimestamp(facts[name], UTC).isoformat(timespec="seconds")
@@ -41,17 +41,17 @@ async def ask_ledger(ledger: StoredLedger, dead_letter: DeadLetter) -> Answer:
 
 
 async def ask_api(api: Api, dead_letter: DeadLetter) -> Answer:
-    """Return the snapshot's status and its backups, by the calls that a worker makes."""
+    """Return the snapshot's status and its backups, found by the same calls that a worker makes."""
     request = _request(dead_letter)
     if request is None or not dead_letter.project_id:
-        return "not asked: the dead letter is no event that names project, volume and snapshot"
+        return "not asked: the dead letter is not an event that names project, volume and snapshot"
     try:
         snapshot = await api.show_snapshot(dead_letter.project_id, request.snapshot_id)
         found = await api.find(dead_letter.project_id, request.volume_id, request.snapshot_id, request.name)
     except ApiError as error:
         return f"not known: {error}"
     backups = [backup.detail.model_dump(exclude_none=True) for backup in found]
-    return {"snapshot": snapshot.status if snapshot else "there is none", "backups": backups}
+    return {"snapshot": snapshot.status if snapshot else "not found", "backups": backups}
 
 
 def _request(dead_letter: DeadLetter) -> BackupRequest | None:

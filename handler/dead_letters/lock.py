@@ -1,6 +1,7 @@
-"""One operator at a time: who reads the dead letters has all of them in hand, and others would see none.
+"""A lock on the dead letters, so that one operator reads them at a time.
 
-The lock is an exclusive queue, which the broker removes with its owner's connection, however that ends.
+A reader holds all messages unacknowledged, so a second reader would see an empty queue. The lock is an
+exclusive queue: the broker deletes it when its owner's connection ends, even if the process is killed.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ _ASK_SECONDS = 0.25
 async def locked(
     connection: BrokerConnection, dead: str, *, on_wait: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Wait until it is our turn and keep it for the block; ``on_wait`` hears once that another has it."""
+    """Wait for the lock and hold it for the block. ``on_wait`` is called once if another program holds it."""
     channel = await _take(connection, f"{dead}.turn")
     if channel is None:
         on_wait()

@@ -1,4 +1,4 @@
-"""Where an operator sits: the dead letters that are meant, one operator at a time, put back in the end."""
+"""The queue session: selects dead letters under a lock, and returns what was not removed to the queue."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +15,7 @@ from handler.dead_letters.reading import Reading, check_queue, reading
 
 @dataclass(frozen=True, slots=True)
 class HeldDeadLetter:
-    """A dead letter in hand. ``remove`` is final; where it is not called the letter stays where it is."""
+    """An unacknowledged dead letter. ``remove`` deletes it for good; without it the dead letter stays."""
 
     dead_letter: DeadLetter
     remove: Callable[[], Awaitable[None]]
@@ -23,7 +23,7 @@ class HeldDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class QueueSession:
-    """The dead letters of one topology over one connection; ``on_wait`` hears that another is at it."""
+    """Reads the dead letters of one topology; ``on_wait`` is called if another operator holds the lock."""
 
     connection: BrokerConnection
     topology: Topology
@@ -31,7 +31,7 @@ class QueueSession:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Reading]:
-        """Take the turn and open a reading. Raises ``QueueUnusable``."""
+        """Acquire the lock and open a reading. Raises ``QueueUnusable``."""
         queue = self.topology.dead_queue
         await check_queue(self.connection, queue)
         async with (
@@ -44,7 +44,7 @@ class QueueSession:
 async def selected(
     found: Reading, filters: Filters, *, limit: int | None = None, stop: asyncio.Event | None = None
 ) -> AsyncIterator[HeldDeadLetter]:
-    """Yield the dead letters that are meant, oldest first, at most ``limit``, until ``stop`` is set."""
+    """Yield the dead letters that match, oldest first, at most ``limit``, until ``stop`` is set."""
     left = limit
     if left == 0:
         return

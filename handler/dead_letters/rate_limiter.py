@@ -1,4 +1,4 @@
-"""How fast: at most so many a second, evenly."""
+"""A rate limiter: at most so many messages per second, evenly spaced."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 _CATCH_UP = 1.0
-"""Seconds of delay that are made up for; more would be a burst."""
+"""Seconds of delay that are caught up; catching up more would send a burst."""
 
 
 class RateLimiter:
-    """Gives out turns, ``rate`` a second; None is as fast as it goes. ``clock`` is monotonic seconds."""
+    """Allows ``rate`` messages per second; None sets no limit. ``clock`` returns monotonic seconds."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._step = 1 / rate if rate else 0.0
@@ -19,11 +19,11 @@ class RateLimiter:
 
     @property
     def unlimited(self) -> bool:
-        """Whether nobody ever waits for a turn."""
+        """Whether ``acquire`` always returns at once."""
         return not self._step
 
     async def acquire(self, stop: asyncio.Event) -> None:
-        """Return when it is time for the next, or ``stop`` is set."""
+        """Wait until the next message is due, or ``stop`` is set."""
         if not self._step:
             return
         now = self._clock()

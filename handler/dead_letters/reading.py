@@ -1,31 +1,31 @@
-"""Looking at the dead letters without taking them away.
+"""A reading of the dead-letter queue: consumes messages without acknowledging them, then returns them.
 
-Messages are taken in hand, as many as are wanted, and not acknowledged; what is still in hand at the end goes
-back by closing the channels that delivered it. Nothing is ever returned by ``basic.nack``: on quorum queues
-of 3.10 that may put a message behind all others.
+At the end the channels are closed, and the broker requeues what is still unacknowledged. ``basic.nack`` is
+never used: on quorum queues of 3.10 it may put a message behind all others.
 
-They come in windows, one after the other so that they keep their order; while one is looked at the next one
-comes, so that the broker does not wait for us.
+Messages are consumed in batches, one after the other, which keeps their order. While the caller reads one
+batch, the next one is already being delivered.
 
 Measured on RabbitMQ 3.10.8, and held on 4.0.5 and 4.3.6 too by ``tests/integration/dead_letters``:
 
-- On classic queues, and on quorum queues whose channels are closed in the order in which they took, all that
-  goes back is where it was, in order.
-- When the reader is killed, classic queues keep the order; quorum queues return the windows whole but in any
-  order among each other.
-- The broker marks what was looked at: ``redelivered`` and, on quorum queues, its own counts in
+- Returned messages are where they were, in order: on classic queues always, on quorum queues if the channels
+  are closed in the order in which they consumed.
+- When the reader is killed, classic queues keep the order. Quorum queues return each batch whole, but the
+  batches in any order.
+- The broker marks what was read: ``redelivered`` and, on quorum queues, its own counts in
   ``x-delivery-count`` and (4.3.6) ``x-acquired-count``. The message's own properties, headers and body are
-  untouched.
+  unchanged.
 
 Dangers:
 
-- Each return counts toward a delivery limit, and the dead letters have no dead letters: the queue must be
-  declared as ``Topology.dead_queue`` says, which is checked before the first look.
-- The broker answers that a channel is closed before the queue knows. Closed without a pause, one may overtake
-  the other (seen on 4.3.6, in 4 of 120 readings), and who counts at once counts too few. So what goes back
-  is awaited.
-- RabbitMQ closes a channel that holds a message for 30 minutes: ``replaying`` reads anew before that.
-- RabbitMQ stops at 2,047 channels, and so windows of many messages are larger.
+- Each return counts toward a delivery limit, and messages beyond it would be dropped, since this queue has
+  no dead-letter exchange. So ``check_queue`` first checks that the queue is declared as
+  ``Topology.dead_queue`` says.
+- The broker confirms that a channel is closed before the queue has requeued its messages. Without a pause,
+  the messages of one channel may overtake those of another (seen on 4.3.6, in 4 of 120 readings), and a
+  count right afterwards is too low. So after each channel the reading waits until its messages are ready.
+- RabbitMQ closes a channel that holds a message for 30 minutes: ``replaying`` starts anew before that.
+- RabbitMQ allows 2,047 channels per connection, so long queues are read in larger batches.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ from handler.errors import BrokerError
 FIRST_BATCH = 100
 LARGEST_BATCH = 4_000
 MOST_BATCHES = 1_000
-"""Where there are more messages than so many of the largest hold, they are larger."""
+"""The most batches of a reading; longer queues are read in batches larger than ``LARGEST_BATCH``."""
 BATCH_BYTES = 8 * 1024 * 1024
-"""What one window's bodies may take in memory, judged by the bodies of the window before."""
+"""How much memory the bodies of one batch may use, estimated from the batch before."""
 
 _GROWTH = 4
 _MOST_PREFETCH = 65_535
@@ -57,12 +57,12 @@ _DIFFERS = 406
 
 
 class QueueUnusable(BrokerError):
-    """The dead-letter queue is not there, or not as it must be to be read safely."""
+    """The dead-letter queue is missing, or is declared so that reading it could lose messages."""
 
 
 @dataclass(slots=True)
 class HeldMessage:
-    """A message in hand; where it is not taken away it goes back."""
+    """An unacknowledged message; unless it is removed, it returns to the queue."""
 
     batch: Batch
     delivery: Delivery
@@ -73,12 +73,12 @@ class HeldMessage:
         return self.delivery.message
 
     async def remove(self) -> None:
-        """Remove it for good, before the reading ends. Raises ``ChannelClosed``."""
+        """Delete the message from the queue for good. Raises ``ChannelClosed``."""
         await self.batch.remove(self.delivery)
 
 
 class Reading:
-    """One reading of the queue, from its head. ``total`` is how many messages were there at its start."""
+    """One reading of the queue, from its head. ``total`` is the number of messages at its start."""
 
     def __init__(self, connection: BrokerConnection, queue: Queue, total: int) -> None:
         self._connection = connection
@@ -92,7 +92,7 @@ class Reading:
         self.seen = 0
 
     async def messages(self) -> AsyncIterator[HeldMessage]:
-        """Yield what was there at the start, oldest first. Memory holds two windows."""
+        """Yield the messages that were there at the start, oldest first. Memory holds at most two batches."""
         self._filling = asyncio.create_task(self._fill())
         while batch := await self._ready.get():
             while deliveries := await batch.arrivals():
@@ -105,7 +105,7 @@ class Reading:
         await self._filling
 
     async def put_back(self) -> None:
-        """Return what is in hand, in the order in which it was taken; afterwards it is there again."""
+        """Return the unacknowledged messages in their order, and wait until the queue has them again."""
         self._finished = True
         self._slots.release()
         if self._filling:
@@ -120,14 +120,14 @@ class Reading:
         await asking.close()
 
     async def _wait_until_ready(self, channel: Channel, number: int) -> None:
-        """Return when so many messages are ready, or they should have been: somebody else may take some."""
+        """Wait until so many messages are ready; at most 5 s, since another program may consume some."""
         for _ in range(_ASK_TIMES):
             if await count(channel, self._queue.name) >= number:
                 return
             await asyncio.sleep(_ASK_SECONDS)
 
     async def _fill(self) -> None:
-        """Fill one window after the other, no more of them than memory may hold."""
+        """Fill one batch after the other, at most ``_IN_MEMORY`` ahead of the caller."""
         asked, size = 0, FIRST_BATCH
         opening = asyncio.create_task(self._open())
         try:
@@ -140,7 +140,7 @@ class Reading:
                 wanted = min(size, self.total - asked)
                 asked += wanted
                 if asked < self.total:
-                    # Before it is needed, so that the broker does not wait for us.
+                    # Opened before it is needed, so that the broker never waits for us.
                     opening = asyncio.create_task(self._open())
                 if not await batch.fill(wanted):
                     return
@@ -155,14 +155,17 @@ class Reading:
         return batch
 
     def _next_size(self, size: int, body: int) -> int:
-        """Return the size of the next window where a body of the last one had so many bytes on average."""
+        """Return the next batch's size; ``body`` is the average size of the last batch's bodies in bytes."""
         largest = max(LARGEST_BATCH, self.total // MOST_BATCHES)
         return max(1, min(largest, _MOST_PREFETCH, size * _GROWTH, BATCH_BYTES // max(1, body)))
 
 
 @asynccontextmanager
 async def reading(connection: BrokerConnection, queue: Queue) -> AsyncIterator[Reading]:
-    """Open a reading; at its end everything that was not acknowledged is back. Raises ``QueueUnusable``."""
+    """Open a reading; at its end, messages that were not removed are in the queue again.
+
+    Raises ``QueueUnusable``.
+    """
     found = Reading(connection, queue, await check_queue(connection, queue))
     try:
         yield found
@@ -171,22 +174,25 @@ async def reading(connection: BrokerConnection, queue: Queue) -> AsyncIterator[R
 
 
 async def check_queue(connection: BrokerConnection, queue: Queue) -> int:
-    """Return how many messages wait in the queue. Raises ``QueueUnusable`` where it is missing or unsafe."""
+    """Return how many messages are ready. Raises ``QueueUnusable`` if the queue is missing or unsafe."""
     channel = await connection.channel()
     try:
         found = await count(channel, queue.name)
-        # Declaring what exists changes nothing, and the broker says whether its arguments differ.
+        # Declaring an existing queue changes nothing; the broker answers whether its arguments differ.
         await channel.call(
             channel.raw.queue_declare, queue=queue.name, durable=True, arguments=queue.arguments
         )
     except ChannelClosed as error:
         if error.code == _NOT_FOUND:
             raise QueueUnusable(
-                f"there is no queue {queue.name}: is SNAPSHOT_QUEUE right, and has a worker run?"
+                f"queue {queue.name} does not exist: check SNAPSHOT_QUEUE, or run "
+                "snapshot-backup topology declare"
             ) from error
         if error.code == _DIFFERS:
             raise QueueUnusable(
-                f"{error} (reading could lose messages of a queue with a delivery limit; see QUEUE_TYPE)"
+                f"{error}; reading a queue with another delivery limit could lose messages, so nothing was "
+                "read: check QUEUE_TYPE, or move its messages away, delete it and run "
+                "snapshot-backup topology declare"
             ) from error
         raise
     finally:

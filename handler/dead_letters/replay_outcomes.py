@@ -1,4 +1,4 @@
-"""What becomes of those that were sent back: the outcome events, as they are told."""
+"""Replay outcomes: counts the outcome events of replayed dead letters, as workers publish them."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ from handler.broker.consumer import Consumer, Delivery
 from handler.broker.topology import Topology
 
 MAX_UNANSWERED = 50
-"""How many may be sent back without an answer where failures are to stop the rest."""
+"""How many replayed messages may be without an outcome while a failure threshold is set."""
 ANSWER_TIMEOUT = 10.0
-"""Seconds without any answer after which those that were sent are taken to wait for something else."""
+"""Seconds without any outcome after which the missing ones are no longer awaited."""
 SAMPLE = 100
-"""The share of failures is that among so many of the latest answers."""
+"""The failure rate is computed over so many of the latest outcomes."""
 MIN_SAMPLE = 10
-"""Fewer answers prove nothing."""
+"""With fewer outcomes the failure rate is not compared with the threshold."""
 
 _REMEMBERED = 10_000
 _PREFETCH = 500
@@ -28,7 +28,7 @@ _FAILED = "backup.failed"
 
 
 class ReplayOutcomes:
-    """Counts answers to what was sent back; memory is bounded however much is sent."""
+    """Counts the outcomes of replayed messages, in bounded memory."""
 
     def __init__(self, threshold: float | None = None) -> None:
         self._threshold = threshold
@@ -40,24 +40,24 @@ class ReplayOutcomes:
 
     @property
     def unlimited(self) -> bool:
-        """Whether failures never stop the rest."""
+        """Whether no failure threshold is set."""
         return self._threshold is None
 
     @property
     def too_many_failures(self) -> bool:
-        """Whether the failures have passed the threshold (a share, 0 to 1)."""
+        """Whether the failure rate is above the threshold (0 to 1)."""
         if self._threshold is None or len(self._latest) < MIN_SAMPLE:
             return False
         return self._latest.count(False) / len(self._latest) > self._threshold
 
     def expect(self, event_id: str) -> None:
-        """Await the answer to an event; called before it is sent."""
+        """Expect an outcome of this event; called before the event is published."""
         self._unanswered[event_id] = None
         if len(self._unanswered) > _REMEMBERED:
             del self._unanswered[next(iter(self._unanswered))]
 
     def record(self, event_id: object, type_: object) -> None:
-        """Count an outcome if it is the first that answers one of ours."""
+        """Count an outcome if it is the first one of a replayed event."""
         if not isinstance(event_id, str) or event_id not in self._unanswered:
             return
         del self._unanswered[event_id]
@@ -68,12 +68,12 @@ class ReplayOutcomes:
         self._answered.set()
 
     async def wait_for_room(self, stop: asyncio.Event) -> None:
-        """Return when the next may be sent: at once unless failures are to stop it."""
+        """Wait until another message may be published; without a threshold, return at once."""
         if not self.unlimited:
             await self._until_fewer_than(MAX_UNANSWERED, stop)
 
     async def wait_for_answers(self, stop: asyncio.Event) -> None:
-        """Return when all are answered, or none has been for a while."""
+        """Wait until every replayed event has its outcome, or none has arrived for ``ANSWER_TIMEOUT``."""
         await self._until_fewer_than(1, stop)
 
     async def _until_fewer_than(self, number: int, stop: asyncio.Event) -> None:
@@ -98,7 +98,7 @@ class ReplayOutcomes:
 async def record_outcomes(
     connection: BrokerConnection, topology: Topology, replay_outcomes: ReplayOutcomes
 ) -> AsyncIterator[None]:
-    """Let ``verdicts`` hear every outcome, through a queue that the broker removes with the connection."""
+    """Record every outcome, through an exclusive queue that the broker deletes with the connection."""
     channel = await connection.channel()
     name = f"{topology.dead}.verdicts.{secrets.token_hex(4)}"
     await channel.call(
@@ -120,7 +120,7 @@ async def record_outcomes(
 
 
 def _answer(message: Message) -> tuple[object, object]:
-    """Return whom an outcome answers, and its type."""
+    """Return the ``correlationid`` and the type of an outcome."""
     try:
         value = json.loads(message.body)
     except (ValueError, RecursionError):

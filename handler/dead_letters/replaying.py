@@ -1,11 +1,11 @@
-"""Sending dead letters back, so that each is in exactly one place whenever the program ends.
+"""Replays dead letters: publishes each to the fanout exchange, and then removes it from the queue.
 
-Each is published to the fanout exchange as a waiting message with a fresh state, confirmed, and only then
-taken out of the dead letters. Killed between the two, it is in both places: sending it back again repeats
-the same replay, which the ledger knows as one cause.
+The message is published as a waiting message with a fresh state. After the broker has confirmed it, the dead
+letter is removed. If the program is killed between the two, the message is in both places. A second replay
+then has the same replay id, which the ledger treats as the same cause.
 
-The worker that receives it claims it in the ledger first, as it does with every message: a snapshot that has
-its backup is told again, without a call. So no ledger is needed here, and none that is out of date can harm.
+The worker that receives the message claims the snapshot in the ledger first. If the snapshot has its backup,
+the worker publishes that outcome again without a create call. So a replay needs no ledger of its own.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from handler.dead_letters.rate_limiter import RateLimiter
 from handler.dead_letters.replay_outcomes import ReplayOutcomes
 
 LOCK_SECONDS = 300.0
-"""How long all dead letters are in hand; then others may have them, and the rest is read anew. A broker
+"""How long a replay holds the lock before another operator may have it and a new reading starts. RabbitMQ
 closes the channel after 30 minutes."""
 
 _UNLOCKED_SECONDS = 1.0
 _BLOCK = 128
-"""How many go at once where nothing holds them back: measured, one by one takes the broker half as much time
-again, and us a third."""
+"""How many messages are published at once without a rate or a threshold. Measured: one at a time costs the
+broker half as much time again, and this program a third."""
 _BLOCKS_IN_FLIGHT = 2
 _PERSISTENT = 2
 
@@ -37,14 +37,14 @@ End = Literal["done", "stopped", "failures", "lock expired"]
 
 
 class Source(Protocol):
-    """Where dead letters come from: how many there were at its start, and how many were looked at."""
+    """A source of dead letters: ``total`` is their number at the start, ``seen`` how many were read."""
 
     total: int
     seen: int
 
 
 class Replay:
-    """One run of sending back. ``stop`` ends it after what is in flight; so do too many failures."""
+    """One replay. It ends early if ``stop`` is set or too many fail, after what is in flight is confirmed."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Replay:
         self._replay_outcomes = replay_outcomes
         self._stop = stop
         self._lock_seconds = lock_seconds
-        # Who waits for a pace or for answers wants each to go at once.
+        # With a rate or a threshold, each message is published on its own.
         self._size = _BLOCK if rate_limiter.unlimited and replay_outcomes.unlimited else 1
         self._slots = asyncio.Semaphore(_BLOCK * _BLOCKS_IN_FLIGHT // self._size)
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -72,16 +72,16 @@ class Replay:
 
     @property
     def total(self) -> int:
-        """How many dead letters are to be looked at in this turn."""
+        """How many dead letters the current reading has."""
         return self._source.total if self._source else 0
 
     @property
     def seen(self) -> int:
-        """How many of them have been."""
+        """How many of them were read."""
         return self._source.seen if self._source else 0
 
     async def from_queue(self, queue_session: QueueSession, filters: Filters, *, limit: int | None) -> End:
-        """Send back what is chosen of what lies there now; what dies again meanwhile is behind it."""
+        """Replay the matching dead letters that are in the queue now, and none that is added meanwhile."""
         there: int | None = None
         while True:
             before = self.sent
@@ -97,7 +97,7 @@ class Replay:
             await asyncio.sleep(_UNLOCKED_SECONDS)
 
     async def from_file(self, source: Source, dead_letters: AsyncIterator[HeldDeadLetter]) -> End:
-        """Send back what a file has kept."""
+        """Replay the dead letters of an archive."""
         self._source = source
         return await self._send_all(dead_letters, float("inf"))
 
@@ -139,7 +139,7 @@ class Replay:
         self._in_flight.add(task)
         task.add_done_callback(self._done)
         if not self.sent:
-            # The first opens the way; those after it keep their order.
+            # The first publish opens the channel; the others then keep their order.
             await asyncio.wait({task})
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -161,7 +161,7 @@ class Replay:
         self.sent += 1
 
     async def _finish(self) -> None:
-        """Let what is in flight be confirmed and taken away, before anything is put back."""
+        """Wait until what is in flight is confirmed and removed, before the rest is returned to the queue."""
         while self._in_flight:
             await asyncio.wait(self._in_flight)
         if self._failure:

@@ -1,4 +1,4 @@
-"""``snapshot-backup dead-letters``: see them, choose, send them back, keep them, throw them away."""
+"""``snapshot-backup dead-letters``: lists, replays, exports and drops dead letters."""
 
 import typer
 
@@ -8,8 +8,8 @@ from handler.commands.dead_letters.replay import replay_command
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="See what could not be handled and why; send it back, keep it in a file, or throw it away.",
-    epilog="First `list`; mend the cause; `replay` with its filter; `drop` what can never work.",
+    help="Dead letters are messages that could not be handled: list, replay, export or drop them.",
+    epilog="First `list` them and fix the cause; then `replay` with a filter, and `drop` the hopeless ones.",
 )
 app.command("list", epilog="Example: snapshot-backup dead-letters list --category quota --since 12h")(
     list_command

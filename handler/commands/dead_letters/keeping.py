@@ -1,4 +1,4 @@
-"""``dead-letters export`` and ``drop``."""
+"""The commands ``dead-letters export`` and ``drop``."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from handler.settings import Settings
 
 _BATCH = 500
 
-NewFile = Annotated[Path, typer.Option("--out", help="The file to make; one that exists is not touched.")]
+NewFile = Annotated[Path, typer.Option("--out", help="The file to create; an existing file is an error.")]
 
 
 def export_command(
@@ -34,9 +34,11 @@ def export_command(
     limit: options.Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy dead letters into a file, one JSON object a line; they stay in the queue.
+    """Copy dead letters into a file of JSON lines; they stay in the queue.
 
-    `replay --from FILE` sends them back from there. The file holds whole messages: keep it as you keep those.
+    `replay --from FILE` replays them from there. The file contains whole
+    messages: protect it as you protect those. Without a filter, all dead letters
+    are exported.
     """
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
 
@@ -66,16 +68,19 @@ def drop_command(
     until: options.Until = None,
     limit: options.Limit = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where to export to first (default: a new file here).")
+        Path | None,
+        typer.Option(
+            "--out", help="The file to export to first (default: a new file in the current folder)."
+        ),
     ] = None,
-    no_export: Annotated[bool, typer.Option("--no-export", help="Keep no copy.")] = False,
+    no_export: Annotated[bool, typer.Option("--no-export", help="Delete without a copy.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Throw dead letters away for good, after exporting them to a file unless --no-export.
+    """Delete dead letters for good, after exporting them to a file (unless --no-export).
 
-    Asks before it acts. Without a filter it means all of them.
+    Asks before it deletes. Without a filter, all dead letters are dropped.
     """
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
     path = None if no_export else out or Path(f"dead-letters-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
@@ -97,7 +102,7 @@ def drop_command(
     dropped = options.run(work)
     if dry_run:
         return
-    kept = f", kept in {path}" if path and dropped else ""
+    kept = f", exported to {path}" if path and dropped else ""
     if as_json:
         print(json.dumps({"dropped": dropped, "file": str(path) if kept else None}))
     else:
@@ -105,7 +110,7 @@ def drop_command(
 
 
 async def _drop(found: Reading, filters: Filters, limit: int | None, path: Path | None) -> int:
-    """Take the letters away; each is on disk first where a copy is wanted."""
+    """Remove the matching dead letters; with ``path``, each is on disk before it is removed."""
     dropped, batch = 0, list[HeldDeadLetter]()
     archive = Archive(path) if path else None
     try:
@@ -121,7 +126,7 @@ async def _drop(found: Reading, filters: Filters, limit: int | None, path: Path 
 
 
 async def _remove(batch: list[HeldDeadLetter], archive: Archive | None) -> int:
-    """Take these away and empty the list; return how many they were."""
+    """Archive and remove these dead letters, and clear the list; return their number."""
     if archive and batch:
         for held in batch:
             archive.add(held.dead_letter)

@@ -1,4 +1,4 @@
-"""``dead-letters list`` and ``show``."""
+"""The commands ``dead-letters list`` and ``show``."""
 
 import base64
 import json
@@ -34,9 +34,10 @@ def list_command(
     limit: options.Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is wrong, counted by category and code, and the oldest messages (20, or --limit).
+    """List dead letters: counts by category and code, and the 20 oldest (or --limit).
 
-    Nothing is taken away or moved. With --json every chosen message is told, within --limit.
+    The queue stays as it is. With --json, every matching dead letter is listed,
+    at most --limit.
     """
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
 
@@ -56,7 +57,7 @@ def list_command(
 async def count(
     queue_session: QueueSession, filters: Filters, *, keep: int, limit: int | None = None
 ) -> tuple[Groups, list[DeadLetter]]:
-    """Count what is chosen, within ``limit``, and keep the first few."""
+    """Count the matching dead letters, at most ``limit``, and keep the first ``keep`` of them."""
     groups, dead_letters = Groups(), list[DeadLetter]()
     async with queue_session.open() as found:
         async for held in selected(found, filters, limit=limit):
@@ -69,19 +70,19 @@ async def count(
 def _print(groups: Groups, dead_letters: list[DeadLetter], queue: str) -> None:
     out = view.out()
     if not groups.total:
-        out.print(f"{queue}: no such dead letters")
+        out.print(f"{queue}: no matching dead letters")
         return
     out.print(view.groups_table(groups, queue))
     if dead_letters:
         out.print(view.dead_letters_table(dead_letters))
     if len(dead_letters) < groups.total:
         out.print(
-            f"{len(dead_letters)} of {groups.total:,} shown; --limit N shows more, `show ID` tells all of one"
+            f"{len(dead_letters)} of {groups.total:,} shown; --limit N lists more, `show ID` one in full"
         )
 
 
 async def _print_json(queue_session: QueueSession, filters: Filters, limit: int | None) -> None:
-    """Print one document as it is read, so that memory does not grow with the queue."""
+    """Print one JSON document while reading, so that memory does not grow with the queue."""
     groups, between = Groups(), ""
     print('{"messages": [', end="")
     async with queue_session.open() as found:
@@ -110,7 +111,7 @@ def show_command(
     id_: Annotated[str, typer.Argument(metavar="ID", help="The ID that `list` shows.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show all of one: reason, headers, the original, and what the ledger and the API say now."""
+    """Show one dead letter: reason, headers, body, and what ledger and API know of its snapshot."""
 
     async def work(settings: Settings) -> None:
         dead_letter = await _find(settings, id_)
@@ -140,7 +141,7 @@ async def _find(settings: Settings, id_: str) -> DeadLetter:
     async with options.queue_session(settings) as queue_session, queue_session.open() as found:
         async for held in selected(found, Filters(ids=frozenset({id_})), limit=1):
             return held.dead_letter
-    raise fail(f"there is no dead letter {id_}; `dead-letters list` shows their IDs")
+    raise fail(f"no dead letter has the ID {id_}; `dead-letters list` shows the IDs")
 
 
 def _body(body: bytes) -> Any:
@@ -157,9 +158,9 @@ def _body(body: bytes) -> Any:
 async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Answer:
     url = settings.ledger_url.get_secret_value()
     if url == "none":
-        return "LEDGER_URL is none: nothing is kept"
+        return "not asked: LEDGER_URL is none"
     if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
-        return f"not asked: LEDGER_URL names {Path(path)}, which is not on this machine"
+        return f"not asked: LEDGER_URL names {Path(path)}, which does not exist on this machine"
     ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
     try:
         return await ask_ledger(ledger, dead_letter)
@@ -184,4 +185,4 @@ def _print_all(dead_letter: DeadLetter, document: dict[str, Any]) -> None:
         value = document[name]
         out.print(f"\n[bold]{name}[/bold]")
         out.print(view.pretty(value) if isinstance(value, dict | list) else view.plain(str(value)))
-    out.print(f"\nSend it back: snapshot-backup dead-letters replay --id {dead_letter.id}")
+    out.print(f"\nTo replay it: snapshot-backup dead-letters replay --id {dead_letter.id}")

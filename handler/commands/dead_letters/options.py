@@ -1,4 +1,4 @@
-"""The options that all commands on dead letters share, and what they are made into."""
+"""Options shared by all commands on dead letters, and the filters and session made from them."""
 
 import asyncio
 import sys
@@ -17,18 +17,23 @@ from handler.settings import Settings, load_settings
 
 T = TypeVar("T")
 
-Ids = Annotated[list[str] | None, typer.Option("--id", help="The ID that `list` shows. May be repeated.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="ID as `list` shows it. Repeatable.")]
 Categories = Annotated[
-    list[str] | None, typer.Option("--category", help="Such as quota or denied. May be repeated.")
+    list[str] | None, typer.Option("--category", help="Category, such as quota or denied. Repeatable.")
 ]
-Codes = Annotated[list[str] | None, typer.Option("--code", help="The error's code. May be repeated.")]
-Projects = Annotated[list[str] | None, typer.Option("--project", help="Project ID. May be repeated.")]
-Snapshots = Annotated[list[str] | None, typer.Option("--snapshot", help="Snapshot ID. May be repeated.")]
+Codes = Annotated[
+    list[str] | None, typer.Option("--code", help="Error code, such as VolumeBackup.0061. Repeatable.")
+]
+Projects = Annotated[list[str] | None, typer.Option("--project", help="Project ID. Repeatable.")]
+Snapshots = Annotated[list[str] | None, typer.Option("--snapshot", help="Snapshot ID. Repeatable.")]
 Since = Annotated[
-    str | None, typer.Option(help="Died at or after: 2026-11-23T22:00 (UTC), or 90m, 12h, 3d ago.")
+    str | None,
+    typer.Option(
+        help="Dead-lettered at or after this time: 2026-11-23T22:00 (UTC), or an age: 90m, 12h, 3d."
+    ),
 ]
-Until = Annotated[str | None, typer.Option(help="Died before; written as --since.")]
-Limit = Annotated[int | None, typer.Option(min=0, help="At most so many, the oldest first.")]
+Until = Annotated[str | None, typer.Option(help="Dead-lettered before this time; same forms as --since.")]
+Limit = Annotated[int | None, typer.Option(min=0, help="At most this many, oldest first.")]
 
 
 def filters(
@@ -40,7 +45,7 @@ def filters(
     since: str | None,
     until: str | None,
 ) -> Filters:
-    """Make the filters of the options; a bad time exits 2."""
+    """Return the filters that the options give; a bad time exits 2."""
     return Filters(
         ids=frozenset(ids or ()),
         categories=frozenset(categories or ()),
@@ -60,17 +65,17 @@ def _moment(option: str, text: str | None) -> datetime | None:
 
 
 def run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
-    """Run a command's work with the settings; what goes wrong is one line."""
+    """Run a command's work with the loaded settings; errors are printed as one line."""
     with failing_plainly():
         return asyncio.run(work(load_settings()))
 
 
 @asynccontextmanager
 async def queue_session(settings: Settings) -> AsyncIterator[QueueSession]:
-    """Connect, and sit down at the dead letters."""
+    """Connect to the broker and open a queue session."""
     async with await bootstrap.open_connection(settings) as connection:
         yield QueueSession(connection, bootstrap.topology(settings), _print_lock_wait)
 
 
 def _print_lock_wait() -> None:
-    print("another operator has the dead letters in hand; waiting for them", file=sys.stderr)
+    print("another command is reading the dead letters; waiting until it ends", file=sys.stderr)

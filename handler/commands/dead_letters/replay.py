@@ -1,4 +1,4 @@
-"""``dead-letters replay``."""
+"""The command ``dead-letters replay``."""
 
 import asyncio
 import json
@@ -31,14 +31,14 @@ from handler.worker.worker import stop_on_signals
 _REFRESH_SECONDS = 0.2
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
 _ENDS: dict[End, str] = {
-    "stopped": "stopped by a signal; run it again to go on",
-    "failures": "stopped: too many of those sent back have failed again (see --stop-at)",
+    "stopped": "stopped by a signal; run the command again to continue",
+    "failures": "stopped: too many replayed messages failed again; fix the cause, or raise --stop-at",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """What to send back, from where, and how."""
+    """Which dead letters to replay, from where, and how fast."""
 
     filters: Filters
     limit: int | None
@@ -49,7 +49,7 @@ class ReplayRequest:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What has become of it; ``failed`` and ``good`` are the answers heard so far."""
+    """The result of a replay; ``good`` and ``failed`` count the outcomes received so far."""
 
     end: End
     replayed: int
@@ -67,21 +67,24 @@ def replay_command(
     until: options.Until = None,
     limit: options.Limit = None,
     file: Annotated[
-        Path | None, typer.Option("--from", help="Send from a file of `export` or `drop` instead.")
+        Path | None,
+        typer.Option("--from", help="Replay from a file of `export` or `drop`, not from the queue."),
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="At most this many per second.")] = None,
     stop_at: Annotated[
-        str | None, typer.Option(help="Stop when more than so many fail again, such as 20%.")
+        str | None, typer.Option(help="Stop when more than this share fails again, such as 20%.")
     ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send dead letters back to the queue, each as if it had come for the first time.
+    """Move dead letters back to the queue, where a worker handles each as a new message.
 
-    Asks before it acts. Without a filter it means all of them. Whatever ends it, each message is in one
-    place: run it again to go on. A snapshot that has its backup by now gets no second one: the worker asks
-    its ledger and tells the outcome again.
+    Asks before it acts. Without a filter, all dead letters are replayed.
+
+    If the command is interrupted, run it again: it continues with the rest. A
+    snapshot that already has its backup gets no second one: the worker finds it
+    in the ledger and publishes the outcome again.
     """
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
     request = ReplayRequest(filters, limit, file, rate, _fraction(stop_at))
@@ -95,7 +98,7 @@ def replay_command(
                 )
                 if dry_run or not groups.total:
                     return None
-                confirm(f"Send back {view.counted(groups.total)}?", yes=yes)
+                confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
             return await _replay(queue_session, request)
 
     summary = options.run(work)
@@ -110,12 +113,14 @@ def _fraction(text: str | None) -> float | None:
         return None
     found = _PERCENT.fullmatch(text.strip())
     if not found or float(found[1]) >= 100:
-        raise fail(f"--stop-at: {text!r} is no share: give a percentage below 100, such as 20%", code=2)
+        raise fail(
+            f"--stop-at: {text!r} is not a percentage below 100; give one such as --stop-at 20%", code=2
+        )
     return float(found[1]) / 100
 
 
 async def _preview(queue_session: QueueSession, request: ReplayRequest) -> tuple[Groups, list[DeadLetter]]:
-    """Count what would go, and keep the first few."""
+    """Count the dead letters that would be replayed, and keep the first few."""
     if request.file is None:
         return await count(queue_session, request.filters, keep=SHOWN, limit=request.limit)
     groups, dead_letters = Groups(), list[DeadLetter]()
@@ -137,7 +142,7 @@ async def _from_file(reader: ArchiveReader, request: ReplayRequest) -> AsyncIter
 
 
 async def _keep() -> None:
-    """Leave a file's letter in its file."""
+    """Keep the dead letter in its file; an archive is never changed."""
 
 
 async def _replay(queue_session: QueueSession, request: ReplayRequest) -> Summary:
@@ -167,14 +172,14 @@ async def _replay(queue_session: QueueSession, request: ReplayRequest) -> Summar
 
 @asynccontextmanager
 async def _progress_bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> AsyncIterator[None]:
-    """Show on a terminal how far it is."""
+    """Show the progress of the replay on a terminal."""
     err = progress_console()
     bar = Progress(
-        TextColumn("looked at"),
+        TextColumn("read"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}, {task.fields[left]:,} left:"),
         TextColumn(
-            "{task.fields[sent]:,} sent back, {task.fields[rate]:,.0f}/s, {task.fields[failed]:,} failed"
+            "{task.fields[sent]:,} replayed, {task.fields[rate]:,.0f}/s, {task.fields[failed]:,} failed"
         ),
         TimeElapsedColumn(),
         console=err,
@@ -216,7 +221,7 @@ def _print_plan(
         return
     out = view.out()
     if not groups.total:
-        out.print(f"{request.file or queue}: no such dead letters")
+        out.print(f"{request.file or queue}: no matching dead letters")
         return
     out.print(view.groups_table(groups, str(request.file or queue)))
     out.print(view.dead_letters_table(dead_letters))
@@ -237,5 +242,5 @@ def _print(summary: Summary, *, as_json: bool) -> None:
         return
     answers = ""
     if summary.good or summary.failed:
-        answers = f"; heard so far: {summary.good:,} went well, {summary.failed:,} failed again"
-    console().print(f"sent back {view.counted(summary.replayed)}{answers}")
+        answers = f"; outcomes so far: {summary.good:,} succeeded, {summary.failed:,} failed again"
+    console().print(f"replayed {view.counted(summary.replayed)}{answers}")

@@ -1,4 +1,4 @@
-"""Dead letters as people read them."""
+"""Tables and texts that show dead letters on a terminal."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,25 +17,25 @@ _WIDE = 180
 
 
 def out() -> Console:
-    """Return where results go; wide where no terminal folds them, so that lines stay whole."""
+    """Return the console for results; wide if it is not a terminal, so that no line is wrapped."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=_WIDE)
 
 
 def plain(text: str) -> Text:
-    """Return text from outside so that it can neither style nor steer the terminal."""
+    """Return text of a message without markup and control characters, safe for the terminal."""
     return Text(
         "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
     )
 
 
 def pretty(value: Mapping[str, Any] | list[Any]) -> Text:
-    """Return JSON for reading."""
+    """Return indented JSON."""
     return plain(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def age(moment: datetime | None, now: datetime | None = None) -> str:
-    """Return for how long something has been so, in one unit."""
+    """Return the time since ``moment`` in one unit, such as 3h."""
     if moment is None:
         return "-"
     seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
@@ -46,7 +46,7 @@ def age(moment: datetime | None, now: datetime | None = None) -> str:
 
 
 def groups_table(groups: Groups, queue: str) -> Table:
-    """Return what is wrong, with counts."""
+    """Return a table of the groups: category, code, count, and ages."""
     table = Table(title=f"{queue}: {counted(groups.total)}", title_justify="left")
     for column in ("category", "code"):
         table.add_column(column, overflow="fold")
@@ -65,9 +65,9 @@ def groups_table(groups: Groups, queue: str) -> Table:
 
 
 def dead_letters_table(dead_letters: Iterable[DeadLetter]) -> Table:
-    """Return the messages, a line each."""
+    """Return a table of dead letters, one row each."""
     table = Table()
-    for column in ("id", "age", "tries"):
+    for column in ("id", "age", "attempts"):
         table.add_column(column, no_wrap=True)
     for column in ("reason", "snapshot", "project"):
         table.add_column(column, overflow="fold")
@@ -84,11 +84,11 @@ def dead_letters_table(dead_letters: Iterable[DeadLetter]) -> Table:
 
 
 def reason(dead_letter: DeadLetter) -> str:
-    """Return category and sentence, cut to a line."""
+    """Return category and reason, truncated to one line."""
     text = f"{dead_letter.category}: {dead_letter.reason}" if dead_letter.reason else dead_letter.category
     return text if len(text) <= _REASON else text[: _REASON - 1] + "…"
 
 
 def counted(number: int) -> str:
-    """Return how many dead letters."""
+    """Return a number of dead letters in words."""
     return "1 dead letter" if number == 1 else f"{number:,} dead letters"

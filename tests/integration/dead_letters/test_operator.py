@@ -53,7 +53,7 @@ def test_it_says_what_would_go_and_asks_before_it_acts(place: Place) -> None:
     code, shown = on_terminal(place, "replay", answer="n")
 
     assert (1, 3) == (code, place.count(place.topology.dead))
-    assert "Send back 3 dead letters?" in shown
+    assert "Replay 3 dead letters?" in shown
     assert "quota" in shown
 
 
@@ -64,7 +64,7 @@ def test_a_bar_tells_how_many_were_done_are_left_and_have_failed(place: Place) -
     code, shown = on_terminal(place, "replay", "--rate", "20", answer="y")
 
     assert (0, 30) == (code, place.count(place.topology.queue))
-    assert all(word in shown for word in ("looked at", " left:", " sent back, ", "/s, ", " 0 failed"))
+    assert all(word in shown for word in ("read", " left:", " replayed, ", "/s, ", " 0 failed"))
 
 
 def test_ctrl_c_leaves_each_in_one_place_and_running_it_again_goes_on(place: Place) -> None:
@@ -85,6 +85,6 @@ def test_ctrl_c_leaves_each_in_one_place_and_running_it_again_goes_on(place: Pla
     place.json("replay", "--yes")
     found = [json.loads(body)["id"] for body, _ in place.take(place.topology.queue)]
 
-    assert (1, True) == (process.returncode, "run it again to go on" in said)
+    assert (1, True) == (process.returncode, "run the command again to continue" in said)
     assert 0 < sent < 300
     assert [f"event-{number}" for number in range(300)] == found

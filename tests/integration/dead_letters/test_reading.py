@@ -110,7 +110,7 @@ def test_what_the_broker_and_others_have_put_there_is_understood(place: Place) -
 
     assert ("rejected", "event-1") == (first["category"], first["event_id"])
     assert "unknown" == second["category"]
-    assert "there is no dead letter" in place.run("show", "none").stderr
+    assert "no dead letter has the ID" in place.run("show", "none").stderr
     assert {"base64": "/w=="} == place.json("show", second["id"])["body"]
 
 
@@ -132,7 +132,7 @@ def test_a_missing_queue_is_said_and_not_made(place: Place) -> None:
 
     done = place.run("list")
 
-    assert (1, True) == (done.exit_code, "is SNAPSHOT_QUEUE right" in done.stderr)
+    assert (1, True) == (done.exit_code, "check SNAPSHOT_QUEUE" in done.stderr)
     assert 1 == place.run("list").exit_code
 
 

@@ -69,7 +69,7 @@ def test_a_prune_that_could_break_the_promise_is_refused(url: str, arguments: li
 
     assert 2 == done.exit_code
     [line] = done.stderr.splitlines()
-    for word in ("MAX_AGE", "TRACK_DEADLINE", "WAIT_LADDER", f"--older-than {LEAST};", "--force"):
+    for word in ("MAX_AGE", "TRACK_DEADLINE", "WAIT_LADDER", f"--older-than {LEAST},", "--force"):
         assert word in line
     assert [*AGES] == known(url)
 
@@ -97,7 +97,7 @@ def test_force_overrules_the_refusal(url: str) -> None:
     """An operator who knows that no event can come again may forget everything."""
     done = prune("--older-than", "0", "--force", "--yes")
 
-    assert (0, "forgot 5 snapshots\n") == (done.exit_code, done.stdout)
+    assert (0, "deleted the entries of 5 snapshots\n") == (done.exit_code, done.stdout)
     assert [] == known(url)
 
 
@@ -106,7 +106,7 @@ def test_without_a_terminal_nothing_is_forgotten_unasked(url: str) -> None:
     done = prune("--older-than", "30")
 
     assert (2, "") == (done.exit_code, done.stdout)
-    assert "2 snapshots would be forgotten" in done.stderr
+    assert "the entries of 2 snapshots would be deleted" in done.stderr
     assert "--yes" in done.stderr
     assert [*AGES] == known(url)
 
@@ -117,7 +117,7 @@ def test_the_operator_is_asked_on_a_terminal(url: str) -> None:
 
     assert (1, 0) == (no[0], yes[0])
     assert "nothing was done" in no[1]
-    assert "2 snapshots would be forgotten" in yes[1]
+    assert "the entries of 2 snapshots would be deleted" in yes[1]
     assert {"pruned": 2} == json.loads(yes[2])
     assert [0, 1, 10] == known(url)
 
@@ -153,15 +153,15 @@ def test_a_dry_run_shows_and_changes_nothing(url: str) -> None:
     told = json.loads(document.stdout)
     assert (3, 0) == (told["would_prune"], told["without_end"])
     assert told["oldest"] < told["youngest"]
-    for word in ("3 snapshots would be forgotten", told["oldest"], told["youngest"]):
+    for word in ("the entries of 3 snapshots would be deleted", told["oldest"], told["youngest"]):
         assert word in text.stdout
     assert [*AGES] == known(url)
 
 
 def test_what_is_pruned_without_being_told_is_what_is_older_than_the_retention(url: str) -> None:
     """The default is LEDGER_RETENTION; where nothing is that old nobody is asked."""
-    assert "forgot 1 snapshot\n" == prune("--yes").stdout
-    assert (0, "forgot 0 snapshots\n") == ((done := prune()).exit_code, done.stdout)
+    assert "deleted the entries of 1 snapshot\n" == prune("--yes").stdout
+    assert (0, "deleted the entries of 0 snapshots\n") == ((done := prune()).exit_code, done.stdout)
 
 
 def test_an_age_that_is_no_number_is_refused(url: str) -> None:
