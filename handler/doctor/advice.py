@@ -1,4 +1,4 @@
-"""Settings that are valid one by one: can the program be put together, and which of them weigh?"""
+"""Checks of settings that are valid one by one: do they fit together, and which of them carry a risk?"""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -14,22 +14,21 @@ from handler.worker.worker import CLASSIC
 
 _CALLS_PER_MESSAGE = 4
 _CONSUMER_TIMEOUT = 1800.0
-"""Seconds after which RabbitMQ takes unacknowledged messages back, unless configured otherwise. Nothing is
-held while it waits, so only the calls for one message count; each may take twice ``VBS_TIMEOUT``."""
+"""RabbitMQ's default ``consumer_timeout``: after so many seconds it requeues an unacknowledged
+message. A delayed message is acknowledged, so only the API calls for one message count; each may take twice
+``VBS_TIMEOUT``."""
 
 
 def settings_finding(problem: str) -> Finding:
-    """Make a finding of a sentence that begins with the variable's name."""
+    """Return a finding for a problem that begins with the variable's name."""
     variable, colon, text = problem.partition(": ")
     if not colon:
         variable, text = "settings", problem
-    return Finding(
-        "settings", variable, "bad", text, f"set {variable} rightly; the README lists all settings"
-    )
+    return Finding("settings", variable, "bad", text, f"correct {variable}; the README lists all settings")
 
 
 async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:
-    """Yield each problem, or one line that says that there is none; then what is worth knowing."""
+    """Yield a finding for each problem, or one that there is none; then the warnings."""
     problems = [problem async for problem in _problems(settings)]
     for problem in problems:
         yield settings_finding(problem)
@@ -41,7 +40,7 @@ async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _problems(settings: Settings) -> AsyncIterator[str]:
     if not settings.vbs_endpoint:
-        yield "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
+        yield "VBS_ENDPOINT: is not set; set it to scheme and host, such as https://vbs.region.example.com"
     try:
         async with http_client(settings) as client:
             choose_auth(settings, client)
@@ -68,21 +67,21 @@ def _advice(settings: Settings) -> Iterator[Finding]:
             "settings",
             "VBS_TIMEOUT",
             "warning",
-            f"a message may be held for {held:.0f} s, and RabbitMQ takes it back after 1800 s by default",
-            "VBS_TIMEOUT=225 or less, or a longer consumer_timeout at the broker",
+            f"handling a message may take {held:.0f} s; by default RabbitMQ requeues it after 1800 s",
+            "set VBS_TIMEOUT=225 or less, or raise consumer_timeout at the broker",
         )
     if settings.wait_ladder[-1] > settings.max_age:
         yield Finding(
             "settings",
             "WAIT_LADDER",
             "warning",
-            f"its last wait ({settings.wait_ladder[-1]} s) is longer than MAX_AGE ({settings.max_age:.0f} s)",
-            "a shorter ladder, or a greater MAX_AGE",
+            f"its longest delay ({settings.wait_ladder[-1]} s) exceeds MAX_AGE ({settings.max_age:.0f} s)",
+            "remove the longest delays, such as WAIT_LADDER=5,30,120, or raise MAX_AGE",
         )
     if settings.vbs_project_id is None:
         yield Finding(
             "settings",
             "VBS_PROJECT_ID",
             "ok",
-            "not set: an event that names no project is a dead letter",
+            "not set: an event that names no project will be dead-lettered",
         )

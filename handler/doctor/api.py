@@ -1,4 +1,4 @@
-"""The API: reachable, the sign-in, the project's list of backups, and the clock by its ``Date`` header."""
+"""Checks of the API: connection, sign-in, the project's list of backups, and the clock (``Date`` header)."""
 
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -27,7 +27,7 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-A
 
 
 async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
-    """Ask for the project's backups as a worker would, once."""
+    """Sign in and list the project's backups once, as a worker would."""
     settings = settings.model_copy(update={"vbs_timeout": min(settings.vbs_timeout, _LONGEST_CALL)})
     async with http_client(settings) as client:
         check = _ApiCheck(settings, client, choose_auth(settings, client))
@@ -36,7 +36,7 @@ async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
 
 
 class _ApiCheck:
-    """One client, its sign-in, and what is made of the answers."""
+    """The calls to the API with one client and sign-in, and the findings from the answers."""
 
     def __init__(self, settings: Settings, client: httpx.AsyncClient, auth: httpx.Auth | None) -> None:
         self._settings = settings
@@ -46,7 +46,7 @@ class _ApiCheck:
         self._endpoint = (settings.vbs_endpoint or "").rstrip("/")
 
     async def examine(self) -> Finding:
-        """Sign in and list; say what is wrong with either."""
+        """Sign in and list the backups; return what is wrong with either."""
         try:
             project = await self._project()
             if project is None:
@@ -68,8 +68,8 @@ class _ApiCheck:
     async def _without_project(self) -> Finding:
         version = self._settings.vbs_api_version
         response, _ = await self._get(f"/{version}/", None, None)
-        text = f"answers ({response.status_code}); neither sign-in nor list were tried: no project is known"
-        return Finding("api", self._endpoint, "warning", text, "set VBS_PROJECT_ID, if only for this check")
+        text = f"answers ({response.status_code}); sign-in and list were not tried: no project is known"
+        return Finding("api", self._endpoint, "warning", text, "set VBS_PROJECT_ID, at least for this check")
 
     async def _list(self, project: str) -> Finding:
         version = self._settings.vbs_api_version
@@ -81,19 +81,19 @@ class _ApiCheck:
         try:
             pages.read_page(body)
         except Unreadable as error:
-            text = f"what answers is not the API: {error}"
-            return Finding("api", "list of backups", "bad", text, "VBS_ENDPOINT: check the host")
+            text = f"the host answers, but it is not the API: {error}"
+            return Finding("api", "list of backups", "bad", text, "VBS_ENDPOINT: check the host name")
         return Finding("api", "list of backups", "ok", f"{self._endpoint}/{version} answers for {project}")
 
     async def _try_other_version(self, version: str, project: str) -> Finding:
-        """Look for the API under its other version."""
+        """Try the other version of the API."""
         other = "v3" if version == "v2" else "v2"
         response, _ = await self._list_call(other, project)
-        text = f"{self._endpoint}/{version} is no path of the API (404)"
+        text = f"{self._endpoint}/{version} is not a path of the API (404)"
         if response.status_code != HTTPStatus.NOT_FOUND:
             text += f", /{other} is ({response.status_code})"
             return Finding("api", "list of backups", "bad", text, f"VBS_API_VERSION={other}")
-        remedy = "VBS_ENDPOINT: check the host; VBS_API_VERSION: v2 or v3"
+        remedy = "VBS_ENDPOINT: check the host name; VBS_API_VERSION: v2 or v3"
         return Finding("api", "list of backups", "bad", f"{text}, nor is /{other}", remedy)
 
     async def _list_call(self, version: str, project: str) -> tuple[httpx.Response, bytes]:
@@ -115,36 +115,36 @@ class _ApiCheck:
         return response, await read_body(response)
 
     def _refused(self, error: ApiError, project: str) -> Finding:
-        remedy = "try again; if it stays, ask who runs the API"
+        remedy = "run doctor again; if it stays, ask the operator of the API"
         if error.status == HTTPStatus.UNAUTHORIZED:
             remedy = _credentials(self._auth)
         elif error.status == HTTPStatus.FORBIDDEN or error.category is Category.DENIED:
-            remedy = "give the account a role that may list and create backups of volumes in this project"
+            remedy = "give the account a role that may list and create volume backups in this project"
         elif error.status == HTTPStatus.BAD_REQUEST:
-            remedy = f"the token may be another project's: check VBS_PROJECT_ID ({project}) and OS_PROJECT_ID"
+            remedy = f"check VBS_PROJECT_ID ({project}) and OS_PROJECT_ID: the token may be of another one"
         elif error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            remedy = "check VBS_ENDPOINT: scheme, host and port of the API itself"
+            remedy = "check VBS_ENDPOINT: it must be scheme, host and port of the API"
         return Finding("api", "list of backups", "bad", f"refused: {error}", remedy)
 
 
 def _credentials(auth: httpx.Auth | None) -> str:
-    """Say what to do where the API knows nobody by what was sent."""
+    """Return the remedy if the API rejects the credentials (401)."""
     match auth:
         case None:
-            return "it wants a sign-in: OS_PASSWORD and its kin, OS_TOKEN, or HUAWEICLOUD_SDK_AK and _SK"
+            return "the API requires a sign-in: set OS_PASSWORD, OS_TOKEN or HUAWEICLOUD_SDK_AK (see README)"
         case TokenAuth():
-            return "OS_TOKEN: expired, or another cloud's: get a new one, or sign in with OS_PASSWORD"
+            return "OS_TOKEN: expired, or of another cloud; get a new one, or sign in with OS_PASSWORD"
         case AkSkAuth():
             return "check HUAWEICLOUD_SDK_AK, _SK and _SECURITY_TOKEN, and this machine's clock"
         case _:
-            return "the token is good for OS_AUTH_URL but not here: do both belong to the same cloud?"
+            return "the API rejects the token of OS_AUTH_URL: check that VBS_ENDPOINT is of the same cloud"
 
 
 def _not_signed_in(error: ApiError) -> Finding:
     if error.category is Category.DENIED:
         remedy = (
             "check OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and OS_PROJECT_ID or OS_PROJECT_NAME before "
-            "you try again: a few wrong tries lock the account"
+            "you try again: a few wrong attempts lock the account"
         )
         return Finding("api", "sign-in", "bad", f"refused: {error}", remedy)
     text, remedy = explain(_SIGN_IN, str(error))

@@ -1,4 +1,4 @@
-"""The broker: reachable, its version, and all that a worker wants of it."""
+"""Checks of the broker: connection, version, topology, rights and foreign exchanges."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ _QUORUM_SINCE = (3, 10)
 
 
 async def examine_broker(settings: Settings, *, declare: bool) -> AsyncIterator[Finding]:
-    """Look at each address of ``AMQP_URL``, and through the first that answers at everything else."""
+    """Check each address of ``AMQP_URL``, and everything else over the first connection that succeeds."""
     attempts = await asyncio.gather(*(_try(settings, url) for url in settings.amqp_url))
     connections = [connection for connection in attempts if isinstance(connection, BrokerConnection)]
     try:
@@ -70,7 +70,9 @@ async def _through(
     async for finding in examine_queues(connection, topology):
         yield finding
     if not declaration:
-        text = "AMQP cannot show them; topology declare, doctor --declare and each worker at start make them"
+        text = (
+            "AMQP cannot list bindings; topology declare, doctor --declare and each worker at start make them"
+        )
         yield Finding("broker", "bindings", "ok", text)
     try:
         async for finding in examine_rights(connection, topology):
@@ -82,15 +84,17 @@ async def _through(
 
 
 def version(properties: Mapping[str, Any], *, quorum: bool) -> Finding:
-    """Judge the broker by what it says of itself in its greeting."""
+    """Return a finding on product and version, from the broker's server properties."""
     name = f"{properties.get('product') or 'an unknown broker'} {properties.get('version') or ''}".strip()
     numbers = re.match(r"(\d+)\.(\d+)", str(properties.get("version", "")))
     if properties.get("product") != "RabbitMQ" or numbers is None:
-        remedy = "only RabbitMQ was tried; a broker without quorum queues wants QUEUE_TYPE=classic"
+        remedy = "only RabbitMQ is tested; for a broker without quorum queues set QUEUE_TYPE=classic"
         return Finding("broker", "version", "warning", name, remedy)
     if quorum and (int(numbers[1]), int(numbers[2])) < _QUORUM_SINCE:
-        text = f"{name}: quorum queues dead-letter at least once only from 3.10 on"
-        remedy = "QUEUE_TYPE=classic (with its losses at a crash), or a newer RabbitMQ"
+        text = f"{name}: quorum queues support at-least-once dead-lettering only from 3.10 on"
+        remedy = (
+            "upgrade RabbitMQ, or set QUEUE_TYPE=classic, which can lose messages when the broker crashes"
+        )
         return Finding("broker", "version", "bad", text, remedy)
     return Finding("broker", "version", "ok", name)
 
@@ -98,10 +102,14 @@ def version(properties: Mapping[str, Any], *, quorum: bool) -> Finding:
 def _declared(declaration: Declaration) -> Finding:
     if declaration.refused:
         return Finding("broker", "declare", "bad", declaration.refused, "see the lines below")
-    return Finding("broker", "declare", "ok", "every exchange, queue and binding of ours is there now")
+    return Finding("broker", "declare", "ok", "every exchange, queue and binding of this program exists now")
 
 
 def _cannot_publish(connection: BrokerConnection) -> Finding:
-    why = "the broker blocks publishers" if connection.blocked else "the broker does not confirm a message"
-    remedy = "look at its alarms for memory and disk: rabbitmq-diagnostics alarms"
+    why = (
+        "the broker blocks publishers"
+        if connection.blocked
+        else "the broker does not confirm a published message"
+    )
+    remedy = "check its memory and disk alarms: rabbitmq-diagnostics alarms"
     return Finding("broker", "publishing", "bad", why, remedy)

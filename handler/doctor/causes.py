@@ -1,4 +1,4 @@
-"""Why a connection could not be made: the sentence of a library → what it means and what to do."""
+"""Explains connection errors: maps the error text of a library to a cause and a remedy."""
 
 import re
 from collections.abc import Sequence
@@ -13,71 +13,73 @@ class _Cause(NamedTuple):
 
 
 _CAUSES: Sequence[_Cause] = (
-    # TLS, as OpenSSL says it
+    # TLS, in OpenSSL's words
     _Cause(
         r"Hostname mismatch|IP address mismatch",
         "its TLS certificate is for another name",
-        "{url}: use the name that the certificate is for, or have it issued for this one",
+        "{url}: use the host name in the certificate, or have a certificate issued for this name",
     ),
     _Cause(
         r"certificate has expired",
         "its TLS certificate has expired",
-        "have it renewed; if it has been, look at this machine's clock",
+        "renew the certificate; if it is renewed already, check this machine's clock",
     ),
     _Cause(
         r"certificate is not yet valid",
         "its TLS certificate is not valid yet",
-        "look at this machine's clock",
+        "check this machine's clock",
     ),
     _Cause(
         r"unable to get (?:local )?issuer|self.signed certificate|CERTIFICATE_VERIFY_FAILED",
-        "its TLS certificate is signed by nobody who is trusted here",
-        "{ca}: name the file with the certificate of the authority that signed it",
+        "its TLS certificate is not signed by a trusted authority",
+        "{ca}: set it to the file with the certificate of the authority that signed it",
     ),
     _Cause(
         r"CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE",
-        "it refused our side of the TLS handshake",
-        "it may want a client certificate{cert}",
+        "the server refused the TLS handshake",
+        "it may require a client certificate{cert}",
     ),
     _Cause(
         r"WRONG_VERSION_NUMBER|record layer failure|UNEXPECTED_MESSAGE",
-        "it does not speak TLS there",
-        "{url}: another port, or the scheme without TLS if that is meant",
+        "the server does not speak TLS on this port",
+        "{url}: use the TLS port, or the scheme without TLS if no encryption is intended",
     ),
-    # signing in at a broker or a database
+    # sign-in at a broker or a database
     _Cause(
         r"Login was refused",
-        "it refused user and password",
-        "{url}: check user and password (%-encode special characters); RabbitMQ lets guest in from its own "
-        "machine only",
+        "the server refused user and password",
+        "{url}: check user and password (%-encode special characters); RabbitMQ accepts the user guest only "
+        "from its own machine",
     ),
     _Cause(
         r'password authentication failed|no password supplied|role ".*" (?:does not exist|is not permitted)',
-        "it refused user and password",
+        "the server refused user and password",
         "{url}: check user and password (%-encode special characters), and that the user may log in",
     ),
     _Cause(
         r"session is read-only|read-only transaction|hot standby",
-        "it lets nobody write",
-        "{url}: the primary, not a standby; or end what made the database read-only",
+        "the database is read-only",
+        "{url}: name the primary, not a standby, or make the database writable again",
     ),
     _Cause(
         r"vhost .* not found",
-        "it has no such virtual host",
-        "{url}: check the virtual host after the last slash (%2F is /), or add it: rabbitmqctl add_vhost",
+        "the virtual host does not exist",
+        "{url}: check the virtual host after the last slash (%2F is /), or create it: rabbitmqctl add_vhost",
     ),
     _Cause(
         r"access to vhost .* refused",
         "the user may not use this virtual host",
         "rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ, or another user in {url}",
     ),
-    _Cause(r'database ".*" does not exist', "it has no such database", "{url}: check its name, or create it"),
+    _Cause(
+        r'database ".*" does not exist', "the database does not exist", "{url}: check its name, or create it"
+    ),
     _Cause(
         r"permission denied for (?:schema|database|table)",
         "the user lacks a right in the database",
         "GRANT CREATE, USAGE ON SCHEMA public TO the user of {url}",
     ),
-    # the way there
+    # the network
     _Cause(
         r"through the proxy of (?:HTTPS?_PROXY|ALL_PROXY|https?_proxy|all_proxy)",
         "the proxy made no connection",
@@ -86,32 +88,32 @@ _CAUSES: Sequence[_Cause] = (
     _Cause(
         r"Name or service not known|nodename nor servname|Temporary failure in name|No address associated"
         r"|could not translate host name|Domain name not found|Could not contact DNS|failed to resolve host",
-        "the host's name is not known",
-        "{url}: check the host's name, and this machine's name service",
+        "the host name cannot be resolved",
+        "{url}: check the host name, and this machine's DNS",
     ),
     _Cause(
         r"Connection refused|Connect call failed",
-        "nobody listens there",
-        "{url}: check host and port, and whether it runs",
+        "connection refused: no program listens on this port",
+        "{url}: check host and port, and that the server is running",
     ),
     _Cause(
         r"(?i)no answer within|timed? ?out|No route to host|Network is unreachable",
-        "it does not answer",
-        "{url}: check host and port, routes, and the firewalls between",
+        "the server does not answer",
+        "{url}: check host and port, routes and firewalls",
     ),
     _Cause(
         r"StreamLost|Connection reset|ConnectionReset|ServerDisconnected|IncompatibleProtocol|EOF"
         r"|disconnected|unexpectedly|Expected HTTP",
-        "it ended the connection without an answer",
-        "{url}: check scheme and port: a port for TLS wants the scheme with an s",
+        "the server closed the connection without an answer",
+        "{url}: check scheme and port; a TLS port needs the scheme with an s, such as amqps://",
     ),
 )
-"""The first that fits is taken."""
+"""The first cause whose pattern matches is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a connection goes: the variables that name it, those for TLS, and any address in it to show."""
+    """The variables that a remedy names: that of the address, and those of the TLS files."""
 
     url: str
     ca: str
@@ -119,7 +121,7 @@ class Setting:
 
 
 def explain(setting: Setting, problem: str) -> tuple[str, str]:
-    """Return what is wrong and the remedy; ``problem`` is the library's sentence, without secrets."""
+    """Return the cause and the remedy of a library's error text, which must contain no secrets."""
     sentence = " ".join(problem.split())[:300]
     for cause in _CAUSES:
         if re.search(cause.pattern, sentence):

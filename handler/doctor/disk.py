@@ -1,5 +1,8 @@
-"""What a folder is on. Asked of a dead network file system the kernel may never answer, so all of it is
-asked on threads that nobody waits for at the end."""
+"""Facts about a folder's disk: file system, free space, rights.
+
+On a dead network file system a call may never return. So each question runs on a daemon thread, which does
+not keep the program from ending.
+"""
 
 import asyncio
 import os
@@ -17,7 +20,7 @@ _MOUNTS = Path("/proc/self/mounts")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A folder, the kind of its file system (empty where that is not told), and its free bytes."""
+    """A folder, the type of its file system (empty if unknown), and its free bytes."""
 
     folder: Path
     exists: bool
@@ -27,7 +30,7 @@ class Disk:
 
 
 def disk_of(folder: Path) -> Disk:
-    """Look at a folder's disk."""
+    """Return the facts about a folder's disk."""
     if not folder.is_dir():
         return Disk(folder, exists=False)
     space = os.statvfs(folder)
@@ -42,19 +45,19 @@ def disk_of(folder: Path) -> Disk:
 
 
 def kind_of(folder: Path, mounts: Iterable[str]) -> str:
-    """Return the file system of the mount that a folder is in; ``mounts`` are lines of ``/proc/mounts``."""
+    """Return the type of a folder's file system; ``mounts`` are lines of ``/proc/mounts``."""
     kind, depth = "", -1
     for line in mounts:
         _, point, found, *_ = (*line.split(" "), "", "", "")
         mount = Path(point.encode().decode("unicode_escape"))
-        # Of mounts on one place the last covers the others.
+        # A later mount on the same path hides the earlier ones.
         if folder.is_relative_to(mount) and len(mount.parts) >= depth:
             kind, depth = found, len(mount.parts)
     return kind
 
 
 async def in_time(question: Callable[[], T]) -> T:
-    """Ask on a thread of its own, which does not keep the program from ending. Raises what it raises."""
+    """Run a blocking question on a daemon thread. Raises its ``OSError``."""
     loop = asyncio.get_running_loop()
     answer: Future[T] = Future()
 

@@ -1,7 +1,7 @@
-"""Checks all areas at once, each within its time limit.
+"""Runs the checks of all areas concurrently, each within a time limit.
 
-The checks change nothing: they publish no message that anybody could receive, fetch none, declare nothing
-(unless asked), and try no sign-in twice.
+The checks change nothing: they publish no message that a consumer could receive, fetch none, declare nothing
+unless asked, and attempt each sign-in once.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from handler.errors import SettingsError, SnapshotBackupError
 from handler.settings import load_settings
 
 LIMIT_SECONDS = 40.0
-"""For each area."""
+"""The time limit of each area."""
 
 
 async def examine(*, declare: bool = False, limit: float = LIMIT_SECONDS) -> list[Finding]:
-    """Check everything that the environment's settings name; ``make`` declares the topology first.
+    """Check everything that the environment's settings name; ``declare`` declares the topology first.
 
-    Raises nothing: what cannot be checked is a finding.
+    Raises nothing: a check that fails is a finding.
     """
     try:
         settings = load_settings()
@@ -32,7 +32,7 @@ async def examine(*, declare: bool = False, limit: float = LIMIT_SECONDS) -> lis
             *(_skipped(area) for area in ("broker", "api", "ledger")),
         ]
     found = [each async for each in examine_settings(settings)]
-    # What is wrong with the settings of one area must not keep the others from being looked at.
+    # A bad setting of one area must not prevent the checks of the others.
     wrong = " ".join(each.what for each in found if each.state == "bad")
     areas: dict[Area, AsyncIterator[Finding]] = {
         "broker": examine_broker(settings, declare=declare),
@@ -53,22 +53,24 @@ _NEEDS: dict[Area, tuple[str, ...]] = {
     "api": ("VBS_", "OS_", "HUAWEICLOUD_", "_PROXY", "_proxy"),
     "ledger": ("LEDGER_",),
 }
-"""The settings, by a part of their names, without which an area cannot be looked at."""
+"""Parts of the names of the settings that each area needs; if one of them is bad, the area is not checked."""
 
 
 async def _within(limit: float, area: Area, checks: AsyncIterator[Finding]) -> list[Finding]:
-    """Collect what is found in time; what was found before it ran out counts."""
+    """Collect the findings within the time limit; findings before a timeout are kept."""
     found: list[Finding] = []
     try:
         async with asyncio.timeout(limit):
             async for each in checks:
                 found.append(each)  # noqa: PERF401 - a comprehension would lose what came before the end
     except TimeoutError:
-        text = f"no answer within {limit:g} s; what follows in this area was not checked"
-        found.append(Finding(area, area, "bad", text, "see whether it is overloaded or cut off"))
+        text = f"no answer within {limit:g} s; the rest of this area was not checked"
+        found.append(
+            Finding(area, area, "bad", text, "check whether the server is overloaded, or unreachable")
+        )
     except (SnapshotBackupError, OSError) as error:
-        text = f"broken off: {error}"
-        found.append(Finding(area, area, "bad", text, "run doctor again; what follows was not checked"))
+        text = f"check failed: {error}; the rest of this area was not checked"
+        found.append(Finding(area, area, "bad", text, "run doctor again"))
     finally:
         if isinstance(checks, AsyncGenerator):
             await checks.aclose()
@@ -80,4 +82,4 @@ async def _skip(area: Area) -> list[Finding]:
 
 
 def _skipped(area: Area) -> Finding:
-    return Finding(area, area, "warning", "not checked: its settings are unusable", "mend the settings first")
+    return Finding(area, area, "warning", "not checked: its settings are unusable", "fix the settings first")

@@ -1,4 +1,4 @@
-"""What the doctor found, as data."""
+"""The findings of the doctor, as data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ State = Literal["ok", "warning", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
-    ``bad`` would lose or block messages; a ``warning`` is worth knowing. ``text`` says what was found,
-    ``remedy`` how to mend it (empty where there is nothing to mend). No secret is in any of them.
+    ``bad`` means that messages would be lost or blocked; a ``warning`` is worth knowing. ``text`` says what
+    was found, ``remedy`` how to fix it (empty if there is nothing to fix). Neither contains a secret.
     """
 
     area: Area
@@ -24,7 +24,7 @@ class Finding:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """Return 2 for unusable settings, 1 where messages would be lost or blocked, else 0."""
+    """Return 2 for unusable settings, 1 if messages would be lost or blocked, else 0."""
     bad = {finding.area for finding in findings if finding.state == "bad"}
     if "settings" in bad:
         return 2

@@ -1,4 +1,4 @@
-"""Other people's exchanges, which ``SNAPSHOT_BINDINGS`` names; they are never declared."""
+"""Checks of foreign exchanges: those of other systems that ``SNAPSHOT_BINDINGS`` names."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -9,17 +9,17 @@ from handler.broker.topology import Binding, Topology
 from handler.doctor.findings import Finding
 from handler.doctor.probe import INVALID_EXCHANGE, NOT_FOUND, ask, refused
 
-_BOUND = "there, and bound now"
+_BOUND = "exists, and is bound now"
 _UNKNOWN = (
-    "there; AMQP cannot show whether it is bound: topology declare and each worker at start bind it, a "
-    "function does not, and what it publishes before that is lost to us"
+    "exists; AMQP cannot show whether it is bound. topology declare and each worker at start bind it, a "
+    "function does not; events published before that are lost"
 )
 
 
 async def examine_foreign(
     connection: BrokerConnection, topology: Topology, declaration: Declaration | None
 ) -> AsyncIterator[Finding]:
-    """Look at each exchange of ``SNAPSHOT_BINDINGS``; ``declaration`` is what was bound just now, if so."""
+    """Check each exchange of ``SNAPSHOT_BINDINGS``; ``declaration`` says what was bound just now."""
     for name in dict.fromkeys(exchange for exchange, _ in topology.foreign):
         found = await _exchange(connection, name, bound=declaration is not None)
         if declaration and found.state != "bad" and (unbound := list(_unbound(name, declaration))):
@@ -30,11 +30,11 @@ async def examine_foreign(
 
 
 def _unbound(exchange: str, declaration: Declaration) -> Iterator[Finding]:
-    """Yield what could not be bound to an exchange that is there."""
+    """Yield a finding for each binding to this exchange that could not be made."""
     for binding, problem in declaration.foreign:
         if problem and isinstance(binding, Binding) and binding.source == exchange:
-            text = f"not bound: {problem}; what is published there is lost to us"
-            remedy = "mend that, and run topology declare"
+            text = f"not bound: {problem}; events published there are lost"
+            remedy = "fix that, and run snapshot-backup topology declare"
             yield Finding("broker", f"binding {binding}", "bad", text, remedy)
 
 
@@ -46,11 +46,12 @@ async def _exchange(connection: BrokerConnection, name: str, *, bound: bool) -> 
             "broker",
             what,
             "bad",
-            "SNAPSHOT_BINDINGS names it and it is not there: nothing comes from it",
-            "check the name in SNAPSHOT_BINDINGS; once its owner has declared it run topology declare, or "
-            "let a worker bind it: what is published to it before that is lost to us",
+            "does not exist, but SNAPSHOT_BINDINGS names it: no event arrives from it",
+            "check the name in SNAPSHOT_BINDINGS. After its owner has declared it, run topology declare or "
+            "start a worker: events published before that are lost",
         )
-    # Whoever may not configure it is refused before this; it would say what is unlike a durable topic.
+    # A user without the right to configure gets 403 here; any other user learns how it differs from a durable
+    # topic exchange.
     answer = await ask(
         connection,
         "exchange_declare",
@@ -62,11 +63,11 @@ async def _exchange(connection: BrokerConnection, name: str, *, bound: bool) -> 
     unlike = difference(str(answer))
     if unlike and unlike.argument == "type" and unlike.found == "headers":
         remedy = "SNAPSHOT_BINDINGS: name a topic, direct or fanout exchange"
-        return Finding("broker", what, "bad", "a headers exchange has no routing keys", remedy)
+        return Finding("broker", what, "bad", "a headers exchange does not route by routing key", remedy)
     if unlike and unlike.argument == "durable":
         text = (
-            "not durable: it and the binding go with a restart of the broker; a worker binds it again, for a "
-            "function run topology declare again"
+            "not durable: a restart of the broker deletes it and the binding. A worker binds it again; for a "
+            "function, run topology declare again"
         )
-        return Finding("broker", what, "warning", text, "its owner could declare it durable")
+        return Finding("broker", what, "warning", text, "ask its owner to declare it durable")
     return Finding("broker", what, "ok", _BOUND if bound else _UNKNOWN)

@@ -1,4 +1,4 @@
-"""The ledger: reachable, its schema, writable, on a disk that will hold it."""
+"""Checks of the ledger: connection, schema, writability, and the disk of an SQLite file."""
 
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
@@ -20,19 +20,25 @@ NETWORK = frozenset({
 })
 # fmt: on
 TEMPORARY = frozenset({"tmpfs", "ramfs", "overlay"})
-"""Gone with the machine's next start, or with the container."""
+"""File systems that lose their files when the machine or the container restarts."""
 
 WARN_FREE = 200 * 1024**2
 BAD_FREE = 20 * 1024**2
-"""Bytes; a write-ahead log of some MB stands beside the file."""
+"""Free bytes; the write-ahead log beside the file needs some MB."""
 
 
 async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
-    """Look at the ledger that ``LEDGER_URL`` names; one that is not there yet is not made."""
+    """Check the ledger that ``LEDGER_URL`` names; a missing SQLite file is not created."""
     url = settings.ledger_url.get_secret_value()
     if url.startswith("none"):
-        text = "none: the API is asked before each create; two workers at once may both make a backup"
-        yield Finding("ledger", "LEDGER_URL", "warning", text, "LEDGER_URL=sqlite:///FILE or postgresql://…")
+        text = "none: each create is preceded by a lookup; two workers at once may both make a backup"
+        yield Finding(
+            "ledger",
+            "LEDGER_URL",
+            "warning",
+            text,
+            "set LEDGER_URL, such as sqlite:///snapshot-backup.db or postgresql://…",
+        )
         return
     if not url.startswith("sqlite:"):
         yield await _check_ledger(settings, str(urlsplit(url).hostname or "database"))
@@ -46,9 +52,9 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     if await in_time(path.exists):
         yield await _check_ledger(settings, str(path))
     elif disk.writable:
-        yield Finding("ledger", str(path), "ok", "not there yet: a worker makes it at start")
+        yield Finding("ledger", str(path), "ok", "does not exist yet; a worker creates it at start")
     else:
-        text = "not there, and this user may not make it"
+        text = "does not exist, and this user may not create it"
         yield Finding("ledger", str(path), "bad", text, _remedy_of_rights(disk))
 
 
@@ -61,53 +67,54 @@ async def _check_ledger(settings: Settings, what: str) -> Finding:
         return Finding("ledger", what, "bad", text, remedy)
     finally:
         await ledger.aclose()
-    return Finding("ledger", what, "ok", "read and written, its schema is this program's")
+    return Finding("ledger", what, "ok", "can be read and written; the schema is current")
 
 
 def _explain(problem: str) -> tuple[str, str]:
     text = problem.removeprefix("LEDGER_URL: ")
     if "run a newer release" in text:
-        return text, "run at least the release that wrote it; an older one must not touch it"
+        return text, "run at least the release that wrote it; an older release must not write to it"
     if "full" in text:
-        return text, "free space on its disk, or move it and set LEDGER_URL; messages wait meanwhile"
+        return text, "free space on its disk, or move the ledger and set LEDGER_URL; until then messages wait"
     if "cannot be written" in text or "readonly" in text:
-        return text, "give the user who runs this the right to write it, or set LEDGER_URL elsewhere"
+        return text, "give the worker's user the right to write it, or set LEDGER_URL to another path"
     if "malformed" in text or "not a database" in text:
-        return text, "LEDGER_URL: it names no ledger, or a damaged one: restore it from a copy"
+        return (
+            text,
+            "LEDGER_URL: the file is not a ledger, or is damaged; correct the path, or restore a copy",
+        )
     if "locked" in text:
-        return text, "another program holds the file: end it"
+        return text, "another program holds a lock on the file; end that program"
     return explain(_SETTING, text)
 
 
 def disk_findings(disk: Disk) -> Iterator[Finding]:
-    """Judge where the file is, or is to be."""
+    """Yield findings on the disk where the ledger file is, or will be."""
     what = f"disk of {disk.folder}"
     if not disk.exists:
-        remedy = "make it, writable for the user of the worker, or set LEDGER_URL elsewhere"
+        remedy = "create the folder, writable for the worker's user, or set LEDGER_URL to another path"
         yield Finding("ledger", f"folder {disk.folder}", "bad", "does not exist", remedy)
         return
     if disk.kind in NETWORK:
-        text = f"{disk.kind} is a network file system: SQLite's log does not work over a network"
-        remedy = "LEDGER_URL: a local disk, or postgresql:// where several machines share the ledger"
+        text = f"{disk.kind} is a network file system, on which SQLite's write-ahead log does not work"
+        remedy = "LEDGER_URL: use a local disk, or postgresql:// if several machines share the ledger"
         yield Finding("ledger", what, "bad", text, remedy)
     elif disk.kind in TEMPORARY:
-        text = (
-            f"{disk.kind}: what is written there is gone with the machine's, or the container's, next start"
-        )
-        remedy = "LEDGER_URL: a folder on a disk or volume that stays; a lost ledger can cost second backups"
+        text = f"{disk.kind}: its files are lost when the machine or the container restarts"
+        remedy = "LEDGER_URL: use a persistent disk or volume; a lost ledger can cause second backups"
         yield Finding("ledger", what, "warning", text, remedy)
     yield _free_space(what, disk.free)
 
 
 def _free_space(what: str, free: int) -> Finding:
     text = f"{free / 1024**2:,.0f} MB free"
-    remedy = "free space there, or move the ledger and set LEDGER_URL"
+    remedy = "free space on this disk, or move the ledger and set LEDGER_URL"
     if free < BAD_FREE:
-        return Finding("ledger", what, "bad", f"{text}: the ledger cannot grow and messages wait", remedy)
+        return Finding("ledger", what, "bad", f"{text}: the ledger cannot grow, and messages wait", remedy)
     if free < WARN_FREE:
         return Finding("ledger", what, "warning", text, remedy)
     return Finding("ledger", what, "ok", text)
 
 
 def _remedy_of_rights(disk: Disk) -> str:
-    return f"give the user who runs this the right to write {disk.folder}, or set LEDGER_URL elsewhere"
+    return f"give the worker's user the right to write {disk.folder}, or set LEDGER_URL to another path"

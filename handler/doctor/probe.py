@@ -1,8 +1,8 @@
-"""Questions to the broker that change nothing, each on a channel of its own, since a «no» closes it.
+"""Probes of the broker that change nothing. Each uses a channel of its own, since a refusal closes it.
 
-RabbitMQ looks at rights before it looks at arguments, so that a declaration or a consumer whose arguments
-cannot be valid tells whether the right is there and never makes anything (tried on 3.10.8, 4.0.5 and 4.3.6).
-Taking away a binding that cannot exist tells the same of the rights to write and to read.
+RabbitMQ checks rights before arguments. So a declaration or a consumer with invalid arguments shows whether
+the right exists, and never declares anything (tried on 3.10.8, 4.0.5 and 4.3.6). Unbinding a binding that
+cannot exist shows the rights to write and to read.
 """
 
 import uuid
@@ -16,18 +16,18 @@ _ANSWERS = (ACCESS_REFUSED, NOT_FOUND, LOCKED, PRECONDITION_FAILED)
 INVALID_QUEUE = {"x-stream-max-segment-size-bytes": -1}
 INVALID_EXCHANGE = {"alternate-exchange": True}
 INVALID_CONSUMER = {"x-priority": "none"}
-"""Arguments that RabbitMQ refuses with 406 whatever else is asked for."""
+"""Arguments that RabbitMQ always refuses with 406."""
 
 
 def unused_key() -> str:
-    """Return a routing key that nobody is bound for."""
+    """Return a routing key that no queue is bound for."""
     return f"snapshot-backup.doctor.{uuid.uuid4()}"
 
 
 async def ask(connection: BrokerConnection, method: str, **arguments: Any) -> Any:
-    """Call a method of pika's channel; return the broker's answer, or its «no» as ``ChannelClosed``.
+    """Call a method of pika's channel; return the broker's answer, or its refusal as ``ChannelClosed``.
 
-    Raises ``ConnectionLost`` where there is no answer at all.
+    Raises ``ConnectionLost`` if there is no answer.
     """
     channel = await connection.channel()
     try:
@@ -41,5 +41,5 @@ async def ask(connection: BrokerConnection, method: str, **arguments: Any) -> An
 
 
 def refused(answer: object, code: int) -> bool:
-    """Tell whether the answer is a «no» with this code."""
+    """Return whether the answer is a refusal with this code."""
     return isinstance(answer, ChannelClosed) and answer.code == code

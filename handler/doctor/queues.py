@@ -1,4 +1,4 @@
-"""Queues and exchanges: are they there, and as declared by us?"""
+"""Checks of queues and exchanges: do they exist, and with the arguments of our topology?"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _FLAGS = ("durable", "auto_delete", "exclusive")
 
 
 async def examine_queues(connection: BrokerConnection, topology: Topology) -> AsyncIterator[Finding]:
-    """Compare everything of ours that is there; name what is not."""
+    """Compare existing exchanges and queues with our topology, and name missing ones."""
     missing: list[str] = []
     mismatches: dict[str, _Mismatch] = {}
     for exchange in topology.exchanges():
@@ -38,7 +38,7 @@ async def examine_queues(connection: BrokerConnection, topology: Topology) -> As
 
 
 async def _there(connection: BrokerConnection, kind: str, name: str, missing: list[str]) -> Any:
-    """Return the broker's answer, or None for what is not there."""
+    """Return the broker's answer; None if the thing does not exist, which is noted in ``missing``."""
     answer = await ask(connection, f"{kind}_declare", **{kind: name, "passive": True})
     if refused(answer, NOT_FOUND):
         missing.append(name)
@@ -48,7 +48,7 @@ async def _there(connection: BrokerConnection, kind: str, name: str, missing: li
 
 @dataclass(slots=True)
 class _Mismatch:
-    """What differs, and everything in which the same differs."""
+    """Differences, and the names of all queues or exchanges that have the same ones."""
 
     differences: Sequence[Difference]
     names: list[str] = field(default_factory=list)
@@ -61,14 +61,14 @@ def _note(mismatches: dict[str, _Mismatch], name: str, differences: Sequence[Dif
 
 
 def _without_consequences(differences: Sequence[Difference]) -> list[Difference]:
-    """Leave out what follows from the queue's type where that differs."""
+    """Leave out differences that only follow from a different queue type."""
     type_differs = any(found.argument == "x-queue-type" for found in differences)
     return [found for found in differences if not (type_differs and found.argument in _BY_TYPE)]
 
 
 def _differs(mismatch: _Mismatch) -> Finding:
     first = mismatch.differences[0]
-    text = f"declared otherwise by somebody: {'; '.join(map(str, mismatch.differences))}"
+    text = f"declared with other arguments: {'; '.join(map(str, mismatch.differences))}"
     effect = next((found.effect for found in mismatch.differences if found.effect), "")
     what = f"{first.kind} {', '.join(mismatch.names)}"
     return Finding("broker", what, "bad", f"{text}: {effect}" if effect else text, _remedy(mismatch))
@@ -76,28 +76,34 @@ def _differs(mismatch: _Mismatch) -> Finding:
 
 def _remedy(mismatch: _Mismatch) -> str:
     if mismatch.differences[0].kind == "exchange":
-        return "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE or RESULT_EXCHANGE: another name, or remove that exchange"
+        return (
+            "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE or RESULT_EXCHANGE: use another name, or delete that exchange"
+        )
     types = [found.means for found in mismatch.differences if found.argument == "x-queue-type"]
-    choose = f"QUEUE_TYPE={types[0]}, if that is wanted; else " if types and types[0] in _TYPES else ""
+    choose = (
+        f"set QUEUE_TYPE={types[0]} if that type is intended; else " if types and types[0] in _TYPES else ""
+    )
     return (
-        f"{choose}stop what uses it, empty it, delete it and run snapshot-backup topology declare; "
-        "or choose another SNAPSHOT_QUEUE"
+        f"{choose}stop its consumers, empty it, delete it and run snapshot-backup topology declare; "
+        "or set another SNAPSHOT_QUEUE"
     )
 
 
 def _exclusive(queue: Queue, text: str) -> Finding:
-    remedy = "end the program that holds it, or choose another SNAPSHOT_QUEUE"
+    remedy = "end the program that holds it, or set another SNAPSHOT_QUEUE"
     return Finding("broker", f"queue {queue.name}", "bad", text, remedy)
 
 
 def _declared(missing: Sequence[str], mismatches: Mapping[str, _Mismatch]) -> Finding:
     if missing:
-        text = f"not there: {', '.join(dict.fromkeys(missing))}"
-        remedy = "snapshot-backup topology declare, or start a worker, which declares all at start"
+        text = f"missing: {', '.join(dict.fromkeys(missing))}"
+        remedy = "run snapshot-backup topology declare, or start a worker, which declares everything at start"
         return Finding("broker", "topology", "warning", text, remedy)
     if mismatches:
-        return Finding("broker", "topology", "bad", "not as wanted: no worker starts on it", "see above")
-    return Finding("broker", "topology", "ok", "exchanges and queues are there, as wanted")
+        return Finding(
+            "broker", "topology", "bad", "declared with other arguments; no worker starts on it", "see above"
+        )
+    return Finding("broker", "topology", "ok", "all exchanges and queues exist, with the right arguments")
 
 
 async def _exchange_differs(connection: BrokerConnection, exchange: Exchange) -> list[Difference]:
@@ -107,9 +113,9 @@ async def _exchange_differs(connection: BrokerConnection, exchange: Exchange) ->
 
 
 async def _differences(connection: BrokerConnection, queue: Queue) -> list[Difference]:
-    """Find all that differs; the broker names one at a time.
+    """Return all differences of a queue; the broker names one difference per declaration.
 
-    Only the first question could make the queue, as wanted; the others carry an argument that is never valid.
+    Only the first declaration could create the queue, as intended; the others have an invalid argument.
     """
     found: list[Difference] = []
     arguments = dict(queue.arguments)

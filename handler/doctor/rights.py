@@ -1,4 +1,4 @@
-"""Rights at the broker: to configure, write and read what a worker configures, writes and reads."""
+"""Checks of the user's rights at the broker: to configure, write and read what a worker uses."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ _PUBLISH_SECONDS = 5.0
 
 
 async def examine_rights(connection: BrokerConnection, topology: Topology) -> AsyncIterator[Finding]:
-    """Yield a finding for each right that is missing, or one that says that none is."""
+    """Yield a finding for each missing right, or one that all rights are there."""
     missing = [found async for found in _missing(connection, topology)]
     for right, thing in dict.fromkeys(missing):
         yield Finding(
@@ -38,7 +38,9 @@ async def examine_rights(connection: BrokerConnection, topology: Topology) -> As
             f"rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ: {right.upper()} must match it",
         )
     if not missing:
-        yield Finding("broker", "rights", "ok", "to configure, write and read all that a worker does")
+        yield Finding(
+            "broker", "rights", "ok", "the user may configure, write and read everything that a worker uses"
+        )
 
 
 async def _missing(connection: BrokerConnection, topology: Topology) -> AsyncIterator[tuple[str, str]]:
@@ -62,7 +64,10 @@ async def _missing(connection: BrokerConnection, topology: Topology) -> AsyncIte
     if refused(answer, ACCESS_REFUSED):
         yield "read", f"queue {topology.queue}"
     if await _default_exchange_refused(connection):
-        yield "write", "exchange amq.default (the default exchange, by which messages reach the wait queues)"
+        yield (
+            "write",
+            "exchange amq.default (the default exchange, through which messages reach the wait queues)",
+        )
 
 
 async def _configure(connection: BrokerConnection, topology: Topology) -> AsyncIterator[tuple[str, str]]:
@@ -81,7 +86,10 @@ async def _configure(connection: BrokerConnection, topology: Topology) -> AsyncI
 
 
 def _missing_right(text: str, queue: str) -> tuple[str, str]:
-    """A new queue with a dead-letter exchange wants the right to write to that, and to read the queue."""
+    """Return the missing right of a queue declaration.
+
+    A queue with a dead-letter exchange also needs the rights to write to that exchange and to read the queue.
+    """
     match = re.search(DENIED, text)
     if match and match["kind"] == "exchange":
         return "write", f"exchange {match['name']}"
@@ -89,7 +97,7 @@ def _missing_right(text: str, queue: str) -> tuple[str, str]:
 
 
 async def _unbind(connection: BrokerConnection, binding: Binding) -> object:
-    """Take away a binding that is not there: it wants the same rights as to make one, and changes nothing."""
+    """Unbind a binding that does not exist: this needs the same rights as binding, and changes nothing."""
     if binding.to_exchange:
         names: Mapping[str, str] = {"destination": binding.destination, "source": binding.source}
         return await ask(connection, "exchange_unbind", routing_key=unused_key(), **names)
@@ -98,7 +106,7 @@ async def _unbind(connection: BrokerConnection, binding: Binding) -> object:
 
 
 async def _default_exchange_refused(connection: BrokerConnection) -> bool:
-    """Publish to a queue that is not there; the broker gives it back. Raises ``TimeoutError``."""
+    """Publish to a queue that does not exist; the broker returns the message. Raises ``TimeoutError``."""
     channel = await connection.channel()
     try:
         publisher = await Publisher.open(channel)
@@ -116,4 +124,4 @@ async def _default_exchange_refused(connection: BrokerConnection) -> bool:
 
 
 def _nothing(*_: object) -> None:
-    """Receive nothing: the broker never lets this consumer begin."""
+    """Ignore a delivery; the broker refuses this consumer, so none arrives."""

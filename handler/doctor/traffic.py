@@ -1,4 +1,4 @@
-"""What the queues hold, and who consumes them."""
+"""Checks of the number of messages and consumers of each queue."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from handler.doctor.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """How many messages a queue holds ready, and how many consumers it has."""
+    """The number of ready messages and of consumers of a queue."""
 
     messages: int
     consumers: int
@@ -19,7 +19,7 @@ class Traffic:
 
 
 def traffic(topology: Topology, seen: Mapping[str, Traffic]) -> Iterator[Finding]:
-    """Judge what the queues hold by what they are for; ``seen`` is by queue."""
+    """Yield findings on what the queues hold; ``seen`` is by queue name."""
     if main := seen.get(topology.queue):
         yield _main(topology, main)
     waiting = {name: held for name, held in seen.items() if name not in (topology.queue, topology.dead)}
@@ -35,7 +35,7 @@ def traffic(topology: Topology, seen: Mapping[str, Traffic]) -> Iterator[Finding
 def _main(topology: Topology, held: Traffic) -> Finding:
     what = f"queue {topology.queue}"
     if held.messages and not held.consumers:
-        return Finding("broker", what, "warning", str(held), "nobody works on them: start a worker")
+        return Finding("broker", what, "warning", str(held), "no consumer handles them: start a worker")
     return Finding("broker", what, "ok", str(held))
 
 
@@ -43,19 +43,19 @@ def _waiting(held: Mapping[str, Traffic]) -> Finding:
     delays = [
         f"{each.messages} for {name.rpartition('.')[2]}" for name, each in held.items() if each.messages
     ]
-    text = f"{', '.join(delays)}" if delays else "nothing waits"
+    text = f"{', '.join(delays)}" if delays else "no message waits"
     return Finding("broker", "wait queues", "ok", text)
 
 
 def _consumed(name: str, held: Traffic) -> Finding:
-    text = f"{held}: what waits there comes back by itself, and is lost to us if it is consumed"
+    text = f"{held}: delayed messages return to the main queue by themselves; a consumer here takes them away"
     return Finding("broker", f"queue {name}", "bad", text, "end the program that consumes it")
 
 
 def _dead(topology: Topology, held: Traffic) -> Finding:
     what = f"dead letters {topology.dead}"
     if held.messages:
-        remedy = "snapshot-backup dead-letters list says why; replay or drop them"
+        remedy = "snapshot-backup dead-letters list shows why; then replay or drop them"
         return Finding("broker", what, "warning", _count(held.messages, "message"), remedy)
     return Finding("broker", what, "ok", "none")
 

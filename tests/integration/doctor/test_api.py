@@ -87,7 +87,7 @@ def test_a_sign_in_that_cannot_be_reached(look: Look, guarded: Emulator) -> None
     """Then OS_AUTH_URL is wrong, not the API's address."""
     report = look(**account(guarded, OS_AUTH_URL=f"http://127.0.0.1:{free_ports(1)[0]}/v3"))
 
-    report.one("api", "bad", "sign-in", "nobody listens there", "OS_AUTH_URL")
+    report.one("api", "bad", "sign-in", "no program listens", "OS_AUTH_URL")
 
 
 def test_an_expired_token(look: Look, guarded: Emulator) -> None:
@@ -99,7 +99,7 @@ def test_an_expired_token(look: Look, guarded: Emulator) -> None:
 
 def test_no_sign_in_where_one_is_wanted(look: Look, guarded: Emulator) -> None:
     """Nothing is set: it says what could be."""
-    look(VBS_ENDPOINT=guarded.url).one("api", "bad", "401", "wants a sign-in")
+    look(VBS_ENDPOINT=guarded.url).one("api", "bad", "401", "requires a sign-in")
 
 
 def test_a_wrong_secret_key(look: Look) -> None:
@@ -138,13 +138,13 @@ def test_an_unreachable_endpoint(look: Look) -> None:
     """Nobody listens; then the clock cannot be compared, which is said."""
     report = look(VBS_ENDPOINT=f"http://127.0.0.1:{free_ports(1)[0]}")
 
-    report.one("api", "bad", "nobody listens there", "VBS_ENDPOINT")
+    report.one("api", "bad", "no program listens", "VBS_ENDPOINT")
     report.one("clock", "warning", "not checked")
 
 
 def test_an_endpoint_whose_name_nobody_knows(look: Look) -> None:
     """A typing error in the host's name."""
-    look(VBS_ENDPOINT="http://vbs.invalid").one("api", "bad", "name is not known", "VBS_ENDPOINT")
+    look(VBS_ENDPOINT="http://vbs.invalid").one("api", "bad", "cannot be resolved", "VBS_ENDPOINT")
 
 
 def test_an_endpoint_with_a_certificate_of_an_unknown_authority(
@@ -154,7 +154,7 @@ def test_an_endpoint_with_a_certificate_of_an_unknown_authority(
     certificate = make_certificate(tmp_path, "IP:127.0.0.1")
     with tls_front(urlsplit(guarded.url).port or 0, certificate) as port:
         settings = account(guarded, VBS_ENDPOINT=f"https://127.0.0.1:{port}")
-        look(**settings).one("api", "bad", "nobody who is trusted", "VBS_CA_FILE")
+        look(**settings).one("api", "bad", "not signed by a trusted authority", "VBS_CA_FILE")
         look(**settings, VBS_CA_FILE=str(certificate.certificate)).one("api", "ok", "list of backups")
 
 
@@ -163,7 +163,7 @@ def test_the_wrong_version(look: Look) -> None:
     with stranger({"/v3/": Answer(200, LIST)}, NOTHING) as url:
         report = look(VBS_ENDPOINT=url, VBS_API_VERSION="v2")
 
-    report.one("api", "bad", "/v2 is no path of the API", "VBS_API_VERSION=v3")
+    report.one("api", "bad", "/v2 is not a path of the API", "VBS_API_VERSION=v3")
 
 
 def test_a_host_that_is_not_the_api(look: Look) -> None:

@@ -69,7 +69,7 @@ def test_a_wrong_password(look: Look, own_broker: RabbitProcess) -> None:
 
 def test_an_unknown_virtual_host(look: Look, own_broker: RabbitProcess) -> None:
     """A virtual host that is not there is told from one that may not be used."""
-    look(AMQP_URL=f"{own_broker.url}nowhere").one("broker", "bad", "no such virtual host", "AMQP_URL")
+    look(AMQP_URL=f"{own_broker.url}nowhere").one("broker", "bad", "virtual host does not exist", "AMQP_URL")
 
 
 def test_a_virtual_host_that_may_not_be_used(look: Look, own_broker: RabbitProcess) -> None:
@@ -85,7 +85,7 @@ def test_a_wrong_port(look: Look) -> None:
     """Where nobody listens, the rest is still looked at."""
     report = look(AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}/")
 
-    report.one("broker", "bad", "nobody listens there", "AMQP_URL")
+    report.one("broker", "bad", "no program listens", "AMQP_URL")
     report.one("api", "ok", "list of backups")
 
 
@@ -93,7 +93,7 @@ def test_one_broken_node_of_a_cluster_is_a_warning(look: Look, own_broker: Rabbi
     """A worker gets along with the other node."""
     report = look(AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}/,{own_broker.url}")
 
-    report.one("broker", "warning", "nobody listens there")
+    report.one("broker", "warning", "no program listens")
     assert 0 == report.exit
 
 
@@ -128,7 +128,7 @@ def test_a_tls_certificate_of_an_unknown_authority(
     with tls_front(own_broker.port, make_certificate(tmp_path, "IP:127.0.0.1")) as port:
         report = look(AMQP_URL=f"amqps://guest:guest@127.0.0.1:{port}/")
 
-    report.one("broker", "bad", "nobody who is trusted", "AMQP_CA_FILE")
+    report.one("broker", "bad", "not signed by a trusted authority", "AMQP_CA_FILE")
 
 
 def test_tls_spoken_to_a_port_without(look: Look, own_broker: RabbitProcess) -> None:
@@ -243,7 +243,7 @@ def test_no_right_to_configure_is_seen_before_anything_is_there(
     names = {each.text for each in report.bad if each.what == "right to configure"}
     assert f"the user may not configure queue {unique}" in names
     assert f"the user may not configure exchange {unique}.backups" in names
-    report.one("broker", "warning", "topology", f"not there: {unique}.snapshots")
+    report.one("broker", "warning", "topology", f"missing: {unique}.snapshots")
 
 
 def test_no_right_to_read_the_queue_nor_to_fill_wait_queues(
@@ -262,8 +262,8 @@ def test_a_foreign_exchange_that_is_missing(look: Look, unique: str) -> None:
     """SNAPSHOT_BINDINGS names what nobody has declared, and nobody declares it by looking."""
     report = look(SNAPSHOT_BINDINGS=f"{unique}.openstack:notifications.info")
 
-    report.one("broker", "bad", f"exchange {unique}.openstack", "not there", "SNAPSHOT_BINDINGS")
-    look().one("broker", "bad", f"exchange {unique}.openstack", "not there")
+    report.one("broker", "bad", f"exchange {unique}.openstack", "does not exist", "SNAPSHOT_BINDINGS")
+    look().one("broker", "bad", f"exchange {unique}.openstack", "does not exist")
 
 
 def test_declare_binds_foreign_exchanges_and_names_what_it_could_not_bind(
@@ -282,8 +282,8 @@ def test_declare_binds_foreign_exchanges_and_names_what_it_could_not_bind(
         other.basic_publish(f"{unique}.there", "one", b"{}", mandatory=True)
     report.one("broker", "ok", "declare")
     report.one("broker", "ok", f"exchange {unique}.there", "bound now")
-    report.one("broker", "bad", f"exchange {unique}.none", "not there")
-    report.one("broker", "bad", f"binding {unique}.secret", "may not read", "lost to us")
+    report.one("broker", "bad", f"exchange {unique}.none", "does not exist")
+    report.one("broker", "bad", f"binding {unique}.secret", "may not read", "lost")
 
 
 def test_foreign_exchanges_that_route_nothing_or_vanish(
@@ -307,7 +307,7 @@ def test_a_missing_binding_is_made_by_declare(look: Look, own_broker: RabbitProc
         other.exchange_unbind(unique, f"{unique}.snapshots", "snapshot.completed")
         look().one("broker", "ok", "bindings", "doctor --declare")
 
-        look(declare=True).one("broker", "ok", "declare", "binding of ours is there now")
+        look(declare=True).one("broker", "ok", "declare", "binding of this program exists now")
         other.confirm_delivery()
         other.basic_publish(f"{unique}.snapshots", "snapshot.completed", b"{}", mandatory=True)
 

@@ -90,7 +90,7 @@ def test_a_ledger_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_a_ledger_that_is_not_there_yet_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Made by another user than the worker's, it would lock the worker out."""
-    look(monkeypatch, f"sqlite:///{tmp_path}/l.db").one("ledger", "ok", "a worker makes it")
+    look(monkeypatch, f"sqlite:///{tmp_path}/l.db").one("ledger", "ok", "a worker creates it")
 
     assert [] == list(tmp_path.iterdir())
 
@@ -144,7 +144,7 @@ def test_a_ledger_in_postgresql(monkeypatch: pytest.MonkeyPatch, database: postg
 
 def test_a_database_that_is_missing(monkeypatch: pytest.MonkeyPatch, database: postgres.Server) -> None:
     """The server answers and has no such database."""
-    look(monkeypatch, database.url("nowhere")).one("ledger", "bad", "no such database", "LEDGER_URL")
+    look(monkeypatch, database.url("nowhere")).one("ledger", "bad", "database does not exist", "LEDGER_URL")
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +185,12 @@ def test_a_database_that_lets_nobody_write(
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER DATABASE standby SET default_transaction_read_only = on")
 
-    look(monkeypatch, url).one("ledger", "bad", "lets nobody write", "primary", "LEDGER_URL")
+    look(monkeypatch, url).one("ledger", "bad", "database is read-only", "primary", "LEDGER_URL")
 
 
 def test_a_database_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens; the password is never shown."""
     report = look(monkeypatch, f"postgresql://u:s3cr3t@127.0.0.1:{free_ports(1)[0]}/d")
 
-    found = report.one("ledger", "bad", "nobody listens there", "LEDGER_URL")
+    found = report.one("ledger", "bad", "no program listens", "LEDGER_URL")
     assert "s3cr3t" not in f"{found}"
