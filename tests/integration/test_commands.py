@@ -1,4 +1,4 @@
-"""The commands ``doctor``, ``watch`` and ``schemas``, as an operator starts them."""
+"""The commands ``doctor``, ``watch`` and ``schemas``, run as child processes."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def done(*arguments: str, **settings: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def outcomes(broker: Broker, unique: str) -> Iterator[BlockingChannel]:
-    """A channel in confirm mode, and the result exchange of the test."""
+    """Declare the result exchange of the test, and yield a channel in confirm mode."""
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
         channel = connection.channel()
         channel.exchange_declare(unique, "topic", durable=True)
@@ -51,7 +51,7 @@ def outcomes(broker: Broker, unique: str) -> Iterator[BlockingChannel]:
 
 
 def publish_examples(channel: BlockingChannel, exchange: str) -> None:
-    """Publish each example outcome once somebody is bound for them."""
+    """Wait until a queue is bound, and publish each example outcome once."""
 
     def routed() -> bool:
         try:
@@ -67,14 +67,14 @@ def publish_examples(channel: BlockingChannel, exchange: str) -> None:
 
 
 def body(type_: str) -> bytes:
-    """The example outcome of a type, as it is published."""
+    """Return the example outcome of a type, as it is published."""
     return json.dumps(examples.OUTCOME_EVENTS[type_]).encode()
 
 
 def test_watch_prints_each_outcome_as_it_was_published(
     outcomes: BlockingChannel, broker: Broker, unique: str
 ) -> None:
-    """One line each with --json, and it ends after --count."""
+    """``watch --json`` prints one line for each outcome, and ends after --count."""
     count = len(examples.OUTCOME_EVENTS)
     with start(
         "watch", "--json", "--count", str(count), AMQP_URL=broker.url, RESULT_EXCHANGE=unique
@@ -89,7 +89,7 @@ def test_watch_prints_each_outcome_as_it_was_published(
 def test_watch_shows_lines_for_people_until_ctrl_c(
     outcomes: BlockingChannel, broker: Broker, unique: str
 ) -> None:
-    """Time, outcome, snapshot, and how it ended; Ctrl-C is a good end."""
+    """``watch`` prints time, type and snapshot of each outcome; Ctrl-C exits with 0."""
     with start("watch", AMQP_URL=broker.url, RESULT_EXCHANGE=unique) as process:
         publish_examples(outcomes, unique)
         assert process.stdout is not None
@@ -102,8 +102,8 @@ def test_watch_shows_lines_for_people_until_ctrl_c(
         assert any(re.match(rf"\d\d:\d\d:\d\d {re.escape(type_)} ", line) for line in lines), lines
 
 
-def test_watch_without_an_exchange_says_so(broker: Broker, unique: str) -> None:
-    """What was never there is an error, not something to wait for."""
+def test_watch_without_a_result_exchange_is_an_error(broker: Broker, unique: str) -> None:
+    """``watch`` does not wait for an exchange that does not exist; it names it and exits with 1."""
     code, _, error = done("watch", AMQP_URL=broker.url, RESULT_EXCHANGE=unique)
 
     assert 1 == code
@@ -111,7 +111,7 @@ def test_watch_without_an_exchange_says_so(broker: Broker, unique: str) -> None:
 
 
 def test_schemas_writes_every_document(tmp_path: Path) -> None:
-    """The files are those of the package, and their names are printed."""
+    """``schemas`` writes all documents, and prints their paths."""
     code, out, _ = done("schemas", "--out", str(tmp_path / "new"), "--json")
 
     assert 0 == code
@@ -119,8 +119,8 @@ def test_schemas_writes_every_document(tmp_path: Path) -> None:
     assert {*schemas.documents()} == {path.name for path in (tmp_path / "new").iterdir()}
 
 
-def test_schemas_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """A file in the way is one line and exit 1."""
+def test_schemas_into_an_unwritable_folder_is_an_error(tmp_path: Path) -> None:
+    """If --out is an existing file, ``schemas`` prints one line and exits with 1."""
     (tmp_path / "file").touch()
 
     code, _, error = done("schemas", "--out", str(tmp_path / "file"))
@@ -130,7 +130,7 @@ def test_schemas_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 def test_doctor_prints_a_table_of_100_columns_and_its_exit_code(tmp_path: Path) -> None:
-    """Readable without colour: each state is a word, each remedy has an arrow."""
+    """The table needs no colour: each state is a word, each remedy has an arrow."""
     code, out, error = done(
         "doctor",
         AMQP_URL="amqp://guest:s3cr3t@127.0.0.1:1/",
@@ -146,7 +146,7 @@ def test_doctor_prints_a_table_of_100_columns_and_its_exit_code(tmp_path: Path) 
 
 
 def test_doctor_with_unusable_settings_is_exit_2() -> None:
-    """The JSON has the same findings, and the exit code."""
+    """The JSON document has the bad setting and the exit code 2."""
     code, out, _ = done("doctor", "--json", WAIT_LADDER="nonsense")
 
     document = json.loads(out)

@@ -1,6 +1,6 @@
-"""``topology declare``: it makes all that it prints, or says what it has not made and why.
+"""``topology declare`` declares everything that it prints, or says what it could not declare and why.
 
-Danger: a binding to somebody else's exchange is missing, and what is published there is lost without a trace.
+Danger: a binding to a foreign exchange is missing, and events published there are lost without a trace.
 """
 
 import json
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.broker
 
 @contextmanager
 def channel(broker: RabbitProcess) -> Iterator[BlockingChannel]:
-    """A channel of somebody else's, which is told what could not be routed."""
+    """Open another program's channel in confirm mode, which reports unroutable messages."""
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
         opened = connection.channel()
         opened.confirm_delivery()
@@ -32,7 +32,7 @@ def channel(broker: RabbitProcess) -> Iterator[BlockingChannel]:
 
 @pytest.fixture
 def settings(own_broker: RabbitProcess, unique: str) -> dict[str, str]:
-    """Settings with names of the test's own, and two foreign exchanges with three bindings."""
+    """Return settings with unique names, and with three bindings to two foreign exchanges."""
     return {
         "AMQP_URL": own_broker.url,
         "SNAPSHOT_EXCHANGE": f"{unique}.in",
@@ -49,7 +49,7 @@ def topology(settings: dict[str, str], *arguments: str) -> Result:
 
 
 def routed(channel: BlockingChannel, exchange: str, key: str) -> bool:
-    """Tell whether what is published there reaches a queue."""
+    """Return whether a message published there reaches a queue."""
     try:
         channel.basic_publish(exchange, key, b"{}", mandatory=True)
     except UnroutableError:
@@ -58,7 +58,7 @@ def routed(channel: BlockingChannel, exchange: str, key: str) -> bool:
 
 
 def unmade(document: Any) -> dict[str, str]:
-    """Return what was not made, with the reason."""
+    """Return the parts that were not made, with the reasons."""
     return {
         each.get("source") or each["name"]: each["problem"]
         for kind in ("exchanges", "queues", "bindings")
@@ -70,7 +70,7 @@ def unmade(document: Any) -> dict[str, str]:
 def test_every_binding_that_is_printed_is_made(
     settings: dict[str, str], own_broker: RabbitProcess, unique: str
 ) -> None:
-    """Nothing else has to run before an event of each foreign binding reaches the queue."""
+    """After ``declare``, an event of each foreign binding reaches the queue."""
     with channel(own_broker) as other:
         for name in ("a", "b"):
             other.exchange_declare(f"{unique}.{name}", "topic")
@@ -88,7 +88,7 @@ def test_every_binding_that_is_printed_is_made(
 def test_a_missing_exchange_is_named_and_the_others_are_bound(
     settings: dict[str, str], own_broker: RabbitProcess, unique: str
 ) -> None:
-    """One line says which binding could not be made and why, and the exit code is 1."""
+    """An error line names the binding and the missing exchange; the exit code is 1."""
     with channel(own_broker) as other:
         other.exchange_declare(f"{unique}.a", "topic")
 
@@ -106,7 +106,7 @@ def test_a_missing_exchange_is_named_and_the_others_are_bound(
 def test_the_document_says_of_each_part_whether_it_was_made(
     settings: dict[str, str], own_broker: RabbitProcess, unique: str
 ) -> None:
-    """A program reads which binding is missing and why, and the exit code is the same."""
+    """The JSON document says which binding is missing and why; the exit code is 1."""
     with channel(own_broker) as other:
         other.exchange_declare(f"{unique}.a", "topic")
 
@@ -121,7 +121,7 @@ def test_the_document_says_of_each_part_whether_it_was_made(
 def test_a_foreign_exchange_is_neither_declared_nor_changed(
     settings: dict[str, str], own_broker: RabbitProcess, unique: str
 ) -> None:
-    """One that is there stays as its owner declared it, and one that is not there is not made."""
+    """An existing foreign exchange stays unchanged, and a missing one is not declared."""
     with channel(own_broker) as other:
         other.exchange_declare(f"{unique}.a", "direct", durable=False, auto_delete=True)
 
@@ -133,10 +133,10 @@ def test_a_foreign_exchange_is_neither_declared_nor_changed(
         assert 404 == missing.value.reply_code
 
 
-def test_an_exchange_that_must_not_be_read_is_named(
+def test_an_exchange_that_the_user_may_not_read_is_named(
     settings: dict[str, str], own_broker: RabbitProcess, unique: str
 ) -> None:
-    """Without the right to read it an exchange cannot be bound; the others are."""
+    """An exchange without the right to read is named, and the others are bound."""
     user = f"u{secrets.token_hex(4)}"
     own_broker.ctl("add_user", user, user)
     own_broker.ctl("set_permissions", user, f"^{unique}", f"^{unique}", rf"^{unique}(?!\.b)")
@@ -153,10 +153,10 @@ def test_an_exchange_that_must_not_be_read_is_named(
         assert routed(other, f"{unique}.a", "three")
 
 
-def test_what_is_refused_ends_the_declaration(
+def test_a_refused_queue_ends_the_declaration(
     settings: dict[str, str], own_broker: RabbitProcess, unique: str
 ) -> None:
-    """On a queue that would lose messages nothing is bound; what was made before and what was not is told."""
+    """If a queue would lose messages, nothing is bound; the document says what was made before."""
     with channel(own_broker) as other:
         other.queue_declare(unique, durable=True)
         other.exchange_declare(f"{unique}.a", "topic")

@@ -10,12 +10,12 @@ from handler.cli import app
 
 @pytest.fixture(autouse=True)
 def bindings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two bindings to an exchange of somebody else's, one to an exchange of ours."""
+    """Set two bindings to a foreign exchange, and one to an exchange of ours."""
     monkeypatch.setenv("SNAPSHOT_BINDINGS", "open[stack]:info,open[stack]:error,snapshots:late")
 
 
 def test_foreign_exchanges_are_marked_for_people() -> None:
-    """What is never declared is told from what is ours, whatever its name."""
+    """The table marks foreign exchanges and their bindings, whatever their names."""
     done = CliRunner().invoke(app, ["topology", "show"], env={"COLUMNS": "160"})
 
     lines = [line for line in done.stdout.splitlines() if "open[stack]" in line]
@@ -24,7 +24,7 @@ def test_foreign_exchanges_are_marked_for_people() -> None:
 
 
 def test_foreign_exchanges_are_marked_for_programs() -> None:
-    """Each binding says whether its exchange is somebody else's; nothing says that it was made."""
+    """In JSON each binding says whether its exchange is foreign, and no part says that it was made."""
     document = json.loads(CliRunner().invoke(app, ["topology", "show", "--json"]).stdout)
 
     assert ["open[stack]"] == document["foreign_exchanges"]

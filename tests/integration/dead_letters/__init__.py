@@ -1,1 +1,1 @@
-"""The operator's commands against a real broker."""
+"""Tests of the dead-letters commands on a real broker."""

@@ -1,4 +1,4 @@
-"""A place on the broker for each test, on quorum queues and on classic ones."""
+"""A topology on the broker for each test, on quorum queues and on classic queues."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Place]:
-    """The topology, declared; removed at the end."""
+    """Declare the topology, and delete it after the test."""
     monkeypatch.chdir(tmp_path)
     topology = Topology(
         queue=unique,

@@ -1,4 +1,4 @@
-"""A place of one's own on the broker: its names, what is put there, and what is found there."""
+"""The topology of one test on the broker, with helpers to fill, read and replay its queues."""
 
 import asyncio
 import json
@@ -33,12 +33,12 @@ Raw = tuple[bytes, dict[str, Any]]
 
 
 def snapshot_id(number: int) -> str:
-    """The snapshot of the numbered event; the same each time."""
+    """Return the snapshot of the numbered event, the same in each call."""
     return str(uuid.uuid5(uuid.UUID(VOLUME), str(number)))
 
 
 def event(number: int) -> bytes:
-    """The numbered snapshot event."""
+    """Return the numbered snapshot event."""
     data = {"project_id": PROJECT, "volume_id": VOLUME, "snapshot_id": snapshot_id(number)}
     return json.dumps(
         {
@@ -52,7 +52,7 @@ def event(number: int) -> bytes:
 
 
 def dead_headers(number: int, category: str = "quota", code: str = "VolumeBackup.0061") -> dict[str, Any]:
-    """The headers of the numbered dead letter, which died ``number`` seconds after ``DIED``."""
+    """Return the headers of a dead letter that was dead-lettered ``number`` seconds after ``DIED``."""
     return {
         "own": number,
         "dl-category": category,
@@ -85,12 +85,12 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of a program of its own."""
+        """The environment variables of a child process."""
         return {**os.environ, **self.settings_of_program, "PYTHONPATH": str(Path(__file__).parents[3])}
 
     @property
     def settings_of_program(self) -> dict[str, str]:
-        """The settings of a program that works here."""
+        """The settings of a program on this topology."""
         topology = self.topology
         return {
             "AMQP_URL": self.url,
@@ -110,7 +110,7 @@ class Place:
             yield connection.channel()
 
     def dead_letter(self, dead_letters: Sequence[Raw]) -> None:
-        """Put dead letters into the queue, in order; on return they are there."""
+        """Publish dead letters to the queue in order, confirmed."""
         asyncio.run(self._publish(dead_letters))
 
     async def _publish(self, dead_letters: Sequence[Raw]) -> None:
@@ -125,15 +125,15 @@ class Place:
                 )
 
     def count(self, queue: str) -> int:
-        """How many messages are ready in a queue."""
+        """Return how many messages are ready in a queue."""
         with self.channel() as channel:
             return int(channel.queue_declare(queue, passive=True).method.message_count)
 
     def take(self, queue: str) -> list[Raw]:
-        """Take everything out of a queue, in order."""
+        """Consume all messages of a queue, in order."""
         found: list[Raw] = []
         with self.channel() as channel:
-            # A quorum queue gives back what a killed client held a moment later.
+            # A quorum queue requeues the messages of a killed client with a short delay.
             for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=0.5):
                 if method is None or properties is None or body is None:
                     return found
@@ -141,11 +141,11 @@ class Place:
         return found
 
     def run(self, *arguments: str) -> Result:
-        """Run ``snapshot-backup dead-letters …`` in this process, with nobody to be asked."""
+        """Run ``snapshot-backup dead-letters …`` in this process, without a terminal."""
         return CliRunner().invoke(app, ["dead-letters", *arguments], env=self.settings_of_program)
 
     def json(self, *arguments: str) -> Any:
-        """Run a command that must succeed, and return what it prints."""
+        """Run a command that must succeed, and return its JSON output."""
         done = self.run(*arguments, "--json")
         assert 0 == done.exit_code, done.output
         return json.loads(done.stdout)
@@ -162,7 +162,7 @@ class Place:
 
     @contextmanager
     def worker(self) -> Iterator[None]:
-        """A worker, until the block ends."""
+        """Run a worker until the block ends."""
         with subprocess.Popen(
             [sys.executable, "-m", "handler", "worker"], env=self.environment, cwd=self.folder
         ) as process:
@@ -175,10 +175,10 @@ class Place:
         """Wait for a condition."""
         over = time.monotonic() + SECONDS
         while not condition():
-            assert time.monotonic() < over, "waited in vain"
+            assert time.monotonic() < over, f"the condition did not hold within {SECONDS:g} s"
             time.sleep(0.05)
 
     @staticmethod
     def command(*arguments: str) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         return [sys.executable, "-m", "handler", "dead-letters", *arguments]

@@ -1,4 +1,4 @@
-"""T18: the program is killed at random moments while it moves messages; each is in one place all the same."""
+"""T18: a replay is killed at random moments, and no message is lost or gets a second backup."""
 
 import json
 import random
@@ -16,7 +16,7 @@ IN_FLIGHT = 256
 
 
 def replay_with_kills(place: Place, rng: random.Random, *, count: int, kills: int, rate: float) -> int:
-    """Send all back in runs that are killed, and a last one that is not. Return how many were sent twice."""
+    """Replay all in runs that are killed, and in a last one that is not. Return how many were sent twice."""
     place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
     assert count == place.json("replay", "--dry-run")["would_replay"]
     for _ in range(kills):
@@ -36,9 +36,9 @@ def replay_with_kills(place: Place, rng: random.Random, *, count: int, kills: in
 
 
 def _kill_one(place: Place, moment: float, *rate_limiter: str) -> None:
-    """Kill a run so long after its first message; the moment is the experiment, nothing is awaited.
+    """Kill a run so many seconds after its first message; the random moment is the experiment.
 
-    At a rate messages go one by one, without one in blocks.
+    With a rate, messages are published one by one; without, in blocks.
     """
     before = place.count(place.topology.queue)
     process = place.start("replay", "--yes", *rate_limiter)
@@ -49,7 +49,7 @@ def _kill_one(place: Place, moment: float, *rate_limiter: str) -> None:
 
 
 def _make_backups(place: Place, bodies: list[bytes], count: int) -> None:
-    """Let a worker handle all that was sent: the repeats must make no second backup."""
+    """Let a worker handle everything that was published; no snapshot may get a second backup."""
     with running_emulator(settle=0.0) as emulator, place.channel() as channel:
         place.settings.update(
             VBS_ENDPOINT=emulator.url, VBS_AUTH="none", TRACK_BACKUPS="false", RESULT_UNROUTABLE="ignore"
@@ -63,8 +63,8 @@ def _make_backups(place: Place, bodies: list[bytes], count: int) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_killed_anywhere_every_message_is_in_one_place(place: Place, rng: random.Random) -> None:
-    """500 messages, 8 kills: moved and left are what was there, and what went twice made one backup."""
+def test_a_replay_killed_eight_times_loses_no_message(place: Place, rng: random.Random) -> None:
+    """With 500 messages and 8 kills, each message is replayed, and each snapshot has one backup."""
     twice = replay_with_kills(place, rng, count=500, kills=8, rate=200)
 
     assert twice <= 8 * IN_FLIGHT
@@ -72,8 +72,8 @@ def test_killed_anywhere_every_message_is_in_one_place(place: Place, rng: random
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1200)
-def test_killed_fifty_times_every_message_is_in_one_place(place: Place, rng: random.Random) -> None:
-    """The full size: 5,000 messages, 50 kills."""
+def test_a_replay_killed_fifty_times_loses_no_message(place: Place, rng: random.Random) -> None:
+    """With 5,000 messages and 50 kills, each snapshot has one backup (T18 in full)."""
     twice = replay_with_kills(place, rng, count=5000, kills=50, rate=200)
 
     assert twice <= 50 * IN_FLIGHT

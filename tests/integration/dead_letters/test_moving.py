@@ -1,4 +1,4 @@
-"""Sending back, keeping and dropping dead letters."""
+"""Replay, export and drop of dead letters."""
 
 import asyncio
 import json
@@ -23,18 +23,18 @@ pytestmark = pytest.mark.broker
 
 
 def dead_letter_mixed(place: Place, count: int) -> None:
-    """Every third is of category quota."""
+    """Publish dead letters, every third of category quota, the others denied."""
     place.dead_letter([(event(n), dead_headers(n, "denied" if n % 3 else "quota")) for n in range(count)])
 
 
 def numbers(place: Place, queue: str) -> list[int]:
-    """Take all out of a queue, and tell which events they were."""
+    """Consume all messages of a queue, and return the numbers of their events."""
     found = [open_message(Message(body), now=0.0)[0] for body, _ in place.take(queue)]
     return [int(json.loads(original.body)["id"].removeprefix("event-")) for original in found]
 
 
-def test_a_replay_moves_what_was_chosen_and_leaves_the_rest_in_order(place: Place) -> None:
-    """In order, and each only once."""
+def test_a_replay_moves_matching_dead_letters_and_leaves_the_rest_in_order(place: Place) -> None:
+    """A filtered replay moves each match once and in order, and the rest keeps its order."""
     dead_letter_mixed(place, 660)
 
     done = place.json("replay", "--yes", "--category", "quota")
@@ -44,8 +44,8 @@ def test_a_replay_moves_what_was_chosen_and_leaves_the_rest_in_order(place: Plac
     assert list(range(0, 660, 3)) == numbers(place, place.topology.queue)
 
 
-def test_a_dry_run_tells_and_moves_nothing(place: Place) -> None:
-    """Nor does a replay that nobody could be asked about."""
+def test_a_dry_run_shows_the_plan_and_moves_nothing(place: Place) -> None:
+    """A dry run moves nothing, nor does a replay that has no terminal to ask on."""
     dead_letter_mixed(place, 9)
 
     plan = place.json("replay", "--category", "quota", "--dry-run")
@@ -57,8 +57,8 @@ def test_a_dry_run_tells_and_moves_nothing(place: Place) -> None:
     assert list(range(9)) == numbers(place, place.topology.dead)
 
 
-def test_a_limit_takes_the_oldest(place: Place) -> None:
-    """And 0 takes none."""
+def test_a_limit_replays_the_oldest(place: Place) -> None:
+    """A limit of 2 replays the two oldest; a limit of 0 replays none."""
     dead_letter_mixed(place, 9)
 
     place.json("replay", "--yes", "--limit", "0")
@@ -68,8 +68,8 @@ def test_a_limit_takes_the_oldest(place: Place) -> None:
     assert list(range(2, 9)) == numbers(place, place.topology.dead)
 
 
-def test_an_export_takes_nothing_away_and_can_be_sent_back_as_the_same_replay(place: Place) -> None:
-    """From the file or from the queue: to the ledger it is one cause."""
+def test_a_replay_from_an_export_has_the_same_replay_ids(place: Place) -> None:
+    """An export leaves the queue as it is, and a replay from file or queue is one cause to the ledger."""
     dead_letter_mixed(place, 6)
 
     exported = place.json("export", "--out", "kept.jsonl", "--category", "quota")
@@ -84,8 +84,8 @@ def test_an_export_takes_nothing_away_and_can_be_sent_back_as_the_same_replay(pl
     ]
 
 
-def test_what_is_dropped_is_in_a_file_first(place: Place) -> None:
-    """Unless no copy is wanted."""
+def test_a_drop_exports_to_a_file_first(place: Place) -> None:
+    """A drop exports what it deletes, unless --no-export is given."""
     dead_letter_mixed(place, 9)
 
     dropped = place.json("drop", "--yes", "--category", "quota")
@@ -97,8 +97,8 @@ def test_what_is_dropped_is_in_a_file_first(place: Place) -> None:
     assert [2, 4, 5, 7, 8] == numbers(place, place.topology.dead)
 
 
-def test_what_went_does_not_come_back(place: Place) -> None:
-    """More than a quorum queue's channel passes on at once, and the command ends right after."""
+def test_dropped_messages_do_not_come_back(place: Place) -> None:
+    """More acknowledgements than a quorum queue's channel sends at once survive the end of the command."""
     for _ in range(5):
         dead_letter_mixed(place, 400)
 
@@ -107,8 +107,8 @@ def test_what_went_does_not_come_back(place: Place) -> None:
         assert list(range(0, 400, 3)) == numbers(place, place.topology.dead)
 
 
-def test_what_cannot_be_written_to_a_file_is_not_dropped(place: Place) -> None:
-    """A file that exists may hold what was dropped last night."""
+def test_a_drop_without_a_writable_file_deletes_nothing(place: Place) -> None:
+    """An existing file is an error before any dead letter is deleted."""
     dead_letter_mixed(place, 3)
     (place.folder / "kept.jsonl").write_text("last night's")
 
@@ -119,20 +119,20 @@ def test_what_cannot_be_written_to_a_file_is_not_dropped(place: Place) -> None:
 
 
 class TimingOutbox(BrokerOutbox):
-    """Notes when each message was sent."""
+    """An outbox that records when each message was published."""
 
     times: list[float]
 
     async def send(
         self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
-        """Note the time, and send."""
+        """Record the time, and publish."""
         self.times.append(time.monotonic())
         await super().send(exchange, routing_key, body, properties)
 
 
-def test_a_rate_holds_within_five_percent(place: Place) -> None:
-    """100 a second, for 2.5 s, over the edge of a window."""
+def test_a_replay_keeps_its_rate_within_five_percent(place: Place) -> None:
+    """A replay at 100 per second keeps its rate for 2.5 s, across the end of a batch."""
     dead_letter_mixed(place, 251)
 
     async def run() -> tuple[float, int]:
@@ -157,8 +157,8 @@ def test_a_rate_holds_within_five_percent(place: Place) -> None:
     assert 100 * 0.95 <= 250 / seconds <= 100 * 1.05
 
 
-def test_a_long_replay_gives_others_their_turn_and_goes_on(place: Place) -> None:
-    """Turns of a moment: each message goes once, and what does not go stays in order."""
+def test_a_long_replay_releases_the_lock_and_continues(place: Place) -> None:
+    """With a short lock each match is replayed once, and the rest keeps its order."""
     dead_letter_mixed(place, 60)
 
     async def run() -> int:
@@ -180,8 +180,8 @@ def test_a_long_replay_gives_others_their_turn_and_goes_on(place: Place) -> None
     assert [number for number in range(60) if number % 3] == numbers(place, place.topology.dead)
 
 
-def test_who_is_stopped_looks_no_further(place: Place) -> None:
-    """Even where nothing is found that would go."""
+def test_a_stopped_replay_reads_no_further(place: Place) -> None:
+    """A stopped replay ends at the next message, even if no message matches."""
     dead_letter_mixed(place, 30)
 
     async def run() -> tuple[str, int, int]:
@@ -203,8 +203,8 @@ def test_who_is_stopped_looks_no_further(place: Place) -> None:
     assert list(range(30)) == numbers(place, place.topology.dead)
 
 
-def test_project_and_snapshot_choose_one_of_many(place: Place) -> None:
-    """As an operator does who was asked about one snapshot."""
+def test_project_and_snapshot_filters_select_one_dead_letter(place: Place) -> None:
+    """Both filters together select the dead letter of one snapshot."""
     dead_letter_mixed(place, 5)
 
     plan = place.json("replay", "--project", PROJECT, "--snapshot", snapshot_id(3), "--dry-run")

@@ -1,4 +1,4 @@
-"""What an operator sees at a terminal, and may stop at any time."""
+"""A replay at a terminal: confirmation, progress bar and Ctrl-C."""
 
 import json
 import os
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.broker
 
 
 def dead_letter(place: Place, count: int) -> None:
-    """Put so many dead letters there."""
+    """Publish so many dead letters."""
     place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
 
 
@@ -42,12 +42,12 @@ def on_terminal(place: Place, *arguments: str, answer: str) -> tuple[int, str]:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # Linux says so when the other side has closed
+    except OSError:  # Linux raises EIO when the other side has closed
         return b""
 
 
-def test_it_says_what_would_go_and_asks_before_it_acts(place: Place) -> None:
-    """Anything but yes leaves all where it is."""
+def test_a_replay_shows_its_plan_and_asks_before_it_acts(place: Place) -> None:
+    """After the answer no, the replay moves nothing."""
     dead_letter(place, 3)
 
     code, shown = on_terminal(place, "replay", answer="n")
@@ -57,8 +57,8 @@ def test_it_says_what_would_go_and_asks_before_it_acts(place: Place) -> None:
     assert "quota" in shown
 
 
-def test_a_bar_tells_how_many_were_done_are_left_and_have_failed(place: Place) -> None:
-    """As long as it runs."""
+def test_the_progress_bar_shows_read_left_replayed_and_failed_messages(place: Place) -> None:
+    """The progress bar shows all counts while the replay runs."""
     dead_letter(place, 30)
 
     code, shown = on_terminal(place, "replay", "--rate", "20", answer="y")
@@ -67,8 +67,8 @@ def test_a_bar_tells_how_many_were_done_are_left_and_have_failed(place: Place) -
     assert all(word in shown for word in ("read", " left:", " replayed, ", "/s, ", " 0 failed"))
 
 
-def test_ctrl_c_leaves_each_in_one_place_and_running_it_again_goes_on(place: Place) -> None:
-    """What is in flight is finished, and it says what to do."""
+def test_a_replay_stopped_by_ctrl_c_continues_in_the_next_run(place: Place) -> None:
+    """Ctrl-C finishes the messages in flight, and the next run replays the rest."""
     dead_letter(place, 300)
     with subprocess.Popen(
         place.command("replay", "--yes", "--rate", "100"),

@@ -1,4 +1,4 @@
-"""Looking at the dead letters leaves them as they are."""
+"""A reading leaves the dead letters in the queue as they are."""
 
 import asyncio
 
@@ -14,17 +14,17 @@ from handler.dead_letters.queue_session import QueueSession, selected
 from handler.dead_letters.reading import QueueUnusable, check_queue
 from tests.integration.dead_letters.place import Place, Raw, dead_headers, event
 
-COUNT = 650  # three windows: 100, 400 and a part of the next
+COUNT = 650  # three batches: 100, 400 and a part of the next
 pytestmark = pytest.mark.broker
 
 
 def dead_letters(count: int) -> list[Raw]:
-    """Dead letters for three reasons."""
+    """Return dead letters of three categories."""
     return [(event(n), dead_headers(n, ("quota", "denied", "malformed")[n % 3])) for n in range(count)]
 
 
 def unmarked(found: list[Raw]) -> list[Raw]:
-    """Without the broker's running counts of deliveries, which are no part of a message."""
+    """Return the messages without the broker's delivery counts, which are not part of a message."""
     counts = ("x-delivery-count", "x-acquired-count")  # the second was seen with 4.3.6, not with 4.0.5
     return [
         (body, {key: value for key, value in headers.items() if key not in counts}) for body, headers in found
@@ -32,7 +32,7 @@ def unmarked(found: list[Raw]) -> list[Raw]:
 
 
 async def read(place: Place, count: int) -> list[str]:
-    """Look at the first few, and return their event ids."""
+    """Read the first few, and return their event ids."""
     async with (
         await connect([place.url], Tls()) as connection,
         QueueSession(connection, place.topology, lambda: None).open() as found,
@@ -40,19 +40,19 @@ async def read(place: Place, count: int) -> list[str]:
         return [held.dead_letter.event_id async for held in selected(found, Filters(), limit=count)]
 
 
-@pytest.mark.parametrize("looked_at", [0, 1, 100, 350, COUNT])
-def test_what_was_looked_at_is_where_it_was(place: Place, looked_at: int) -> None:
-    """In order, with body and headers as they were, however far the look went."""
+@pytest.mark.parametrize("number_read", [0, 1, 100, 350, COUNT])
+def test_a_reading_leaves_all_messages_in_order(place: Place, number_read: int) -> None:
+    """However many are read, all messages keep order, body and headers."""
     place.dead_letter(dead_letters(COUNT))
 
-    seen = asyncio.run(read(place, looked_at))
+    seen = asyncio.run(read(place, number_read))
 
-    assert [f"event-{number}" for number in range(looked_at)] == seen
+    assert [f"event-{number}" for number in range(number_read)] == seen
     assert dead_letters(COUNT) == unmarked(place.take(place.topology.dead))
 
 
-def test_looking_again_and_again_loses_nothing(place: Place) -> None:
-    """More often than the 20 times after which RabbitMQ 4 drops by default."""
+def test_repeated_readings_lose_no_message(place: Place) -> None:
+    """25 readings lose nothing, though RabbitMQ 4 drops after 20 deliveries by default."""
     place.dead_letter(dead_letters(10))
 
     for _ in range(25):
@@ -61,26 +61,26 @@ def test_looking_again_and_again_loses_nothing(place: Place) -> None:
     assert dead_letters(10) == unmarked(place.take(place.topology.dead))
 
 
-def test_memory_holds_windows_of_a_bounded_size(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The larger the bodies, the fewer of them are taken at once."""
+def test_large_bodies_are_read_in_small_batches(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch holds no more bytes than ``BATCH_BYTES``."""
     monkeypatch.setattr(reading_module, "FIRST_BATCH", 2)
     monkeypatch.setattr(reading_module, "BATCH_BYTES", 4_000)
     place.dead_letter([(b"x" * 1_000, {}) for _ in range(20)])
     sizes: list[int] = []
     fill = Batch.fill
 
-    async def noted(self: Batch, wanted: int) -> bool:
+    async def recorded(self: Batch, wanted: int) -> bool:
         sizes.append(wanted)
         return await fill(self, wanted)
 
-    monkeypatch.setattr(Batch, "fill", noted)
+    monkeypatch.setattr(Batch, "fill", recorded)
     asyncio.run(read(place, 20))
 
     assert [2, 4, 4, 4, 4, 2] == sizes
 
 
-def test_list_counts_and_shows_what_the_filters_choose(place: Place) -> None:
-    """By category, and by the time of death."""
+def test_list_counts_and_shows_matching_dead_letters(place: Place) -> None:
+    """``list`` filters by category and by time."""
     place.dead_letter(dead_letters(30))
 
     found = place.json("list", "--category", "quota", "--since", "2026-11-20T00:00:15")
@@ -94,8 +94,8 @@ def test_list_counts_and_shows_what_the_filters_choose(place: Place) -> None:
     ]
 
 
-def test_what_the_broker_and_others_have_put_there_is_understood(place: Place) -> None:
-    """A rejected message is shown as rejected, with its snapshot; an unknown one is shown all the same."""
+def test_dead_letters_of_the_broker_and_of_other_programs_are_listed(place: Place) -> None:
+    """A rejected message is listed with its event; a message of another program is listed as unknown."""
     with place.channel() as channel:
         channel.basic_publish("", place.topology.queue, event(1), pika.BasicProperties(delivery_mode=2))
         place.until(lambda: place.count(place.topology.queue) == 1)
@@ -115,7 +115,7 @@ def test_what_the_broker_and_others_have_put_there_is_understood(place: Place) -
 
 
 def test_a_queue_with_a_delivery_limit_of_its_own_is_not_read(place: Place) -> None:
-    """Each look would bring its messages nearer to being dropped."""
+    """A queue with another delivery limit is refused, since each reading counts toward the limit."""
     name = f"{place.topology.queue}.wait.1s"  # any queue that was declared otherwise
 
     async def check() -> None:
@@ -126,8 +126,8 @@ def test_a_queue_with_a_delivery_limit_of_its_own_is_not_read(place: Place) -> N
         asyncio.run(check())
 
 
-def test_a_missing_queue_is_said_and_not_made(place: Place) -> None:
-    """A wrong SNAPSHOT_QUEUE must not look like an empty queue."""
+def test_a_missing_queue_is_an_error_and_is_not_declared(place: Place) -> None:
+    """A wrong SNAPSHOT_QUEUE gives an error, not an empty list."""
     place.settings["SNAPSHOT_QUEUE"] = f"{place.topology.queue}-wrong"
 
     done = place.run("list")
@@ -137,7 +137,7 @@ def test_a_missing_queue_is_said_and_not_made(place: Place) -> None:
 
 
 def test_a_second_operator_waits_for_the_first(place: Place) -> None:
-    """Who reads has all in hand; the other would see none, and so waits for the turn."""
+    """The second session waits for the lock, and then sees all messages."""
     place.dead_letter(dead_letters(5))
 
     async def both() -> list[str]:

@@ -1,4 +1,4 @@
-"""The rights of an ordinary user are enough: configure, write and read on names of one's own."""
+"""The commands need only the rights to configure, write and read the topology's own names."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ QUEUE = "mine"
 
 @pytest.fixture
 def user_place(own_broker: RabbitProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """A place of a user who may touch nothing but what is called ``mine…``."""
+    """Return a topology for a user with rights only on names that start with ``mine``."""
     monkeypatch.chdir(tmp_path)
     own_broker.ctl("add_user", "ordinary", "password")
     own_broker.ctl("set_permissions", "ordinary", f"^{QUEUE}", f"^({QUEUE}.*|amq\\.default)$", f"^{QUEUE}")
@@ -30,7 +30,7 @@ def user_place(own_broker: RabbitProcess, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_an_ordinary_user_may_use_every_command(user_place: Place) -> None:
-    """No management plugin, no policies, no names but their own."""
+    """A user without any other rights can list, show, export, replay and drop."""
     place = user_place
     place.dead_letter([(event(n), dead_headers(n)) for n in range(6)])
 

@@ -1,4 +1,4 @@
-"""Dead letters and a running worker: rounds, repeats, and failures that stop the rest."""
+"""Replays beside a running worker: repeated dead-lettering, found backups, and the failure threshold."""
 
 import json
 from collections import Counter
@@ -19,7 +19,7 @@ ROUNDS = 3
 
 @pytest.fixture
 def emulator(place: Place) -> Iterator[Emulator]:
-    """An API where a message dies at the second try that finds it busy."""
+    """Run the API; a worker dead-letters a message after two attempts."""
     with running_emulator(settle=0.0) as emulator:
         place.settings.update(
             VBS_ENDPOINT=emulator.url,
@@ -32,22 +32,22 @@ def emulator(place: Place) -> Iterator[Emulator]:
 
 
 def fill(place: Place, count: int) -> None:
-    """Put so many dead letters there."""
+    """Publish so many dead letters."""
     place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
 
 
 def creates(emulator: Emulator) -> int:
-    """How many create calls there were, whatever became of them."""
+    """Return the number of create calls, whatever their status."""
     return sum(emulator.stats().get("create", {}).values())
 
 
 def backups_per_snapshot(emulator: Emulator) -> Counter[Any]:
-    """How many backups each snapshot has."""
+    """Return the number of backups of each snapshot."""
     return Counter(backup["request"]["backup"]["snapshot_id"] for backup in emulator.backups())
 
 
 def rounds(place: Place, emulator: Emulator, count: int) -> None:
-    """Let so many die and be sent back again and again, and then have their backups."""
+    """Replay messages that are dead-lettered again in each round, and get their backups in the end."""
     fill(place, count)
     emulator.set_faults([BUSY])
     deaths: list[set[str]] = []
@@ -67,24 +67,22 @@ def rounds(place: Place, emulator: Emulator, count: int) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_none_is_dropped_in_three_rounds_of_waits_dead_letters_and_replay(
-    place: Place, emulator: Emulator
-) -> None:
-    """T17: the broker's cycle detection sees nothing of it, and each death is a new one."""
+def test_no_message_is_dropped_in_three_rounds_of_delay_and_replay(place: Place, emulator: Emulator) -> None:
+    """The broker's cycle detection drops no message, and each dead letter has a new id (T17)."""
     rounds(place, emulator, 40)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-def test_none_is_dropped_in_three_rounds_of_ten_waits_each(place: Place, emulator: Emulator) -> None:
-    """T17 in full: 200 messages."""
+def test_no_message_is_dropped_in_three_rounds_of_ten_delays(place: Place, emulator: Emulator) -> None:
+    """With 200 messages and ten delays in each round, no message is dropped (T17 in full)."""
     place.settings["MAX_ATTEMPTS"] = "11"
 
     rounds(place, emulator, 200)
 
 
-def test_show_tells_what_the_ledger_and_the_api_know(place: Place, emulator: Emulator) -> None:
-    """Body and headers as they lie there; and that this snapshot has its backup by now."""
+def test_show_prints_what_the_ledger_and_the_api_know(place: Place, emulator: Emulator) -> None:
+    """``show`` prints body and headers, and the backup that the snapshot has by now."""
     fill(place, 1)
     with place.worker():
         place.json("replay", "--yes")
@@ -101,8 +99,10 @@ def test_show_tells_what_the_ledger_and_the_api_know(place: Place, emulator: Emu
     assert f"replay --id {listed['id']}" in text.stdout
 
 
-def test_what_has_its_backup_is_told_again_without_a_call(place: Place, emulator: Emulator) -> None:
-    """Sent back beside a running worker, from the queue and then from a file: one call, one backup each."""
+def test_a_snapshot_with_a_backup_is_published_again_without_a_create_call(
+    place: Place, emulator: Emulator
+) -> None:
+    """Two replays, from the queue and from a file, publish each outcome twice with one create call."""
     fill(place, 5)
     place.json("export", "--out", "kept.jsonl")
     with place.channel() as channel, place.worker():
@@ -120,8 +120,8 @@ def test_what_has_its_backup_is_told_again_without_a_call(place: Place, emulator
     assert 5 == creates(emulator)
 
 
-def test_failures_stop_the_rest(place: Place, emulator: Emulator) -> None:
-    """When what was sent back dies again for the same reason, the others stay where they are."""
+def test_a_failure_rate_above_stop_at_ends_the_replay(place: Place, emulator: Emulator) -> None:
+    """If replayed messages fail again, the replay stops and leaves the rest in the queue."""
     fill(place, 200)
     emulator.set_faults([FORBIDDEN])
 

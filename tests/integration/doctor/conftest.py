@@ -1,4 +1,4 @@
-"""A healthy surrounding, in which each test plants one fault."""
+"""A healthy broker, API and folder, in which each test plants one fault."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.integration.doctor.looking import PROJECT, Look, Report, run
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """An API that asks nobody who they are."""
+    """Run an API without a sign-in."""
     with running_emulator() as running:
         yield running
 
@@ -25,7 +25,7 @@ def look(
     monkeypatch: pytest.MonkeyPatch,
     unique: str,
 ) -> Look:
-    """The doctor, with a broker, an API and a folder that are in order, and names of the test's own."""
+    """Return a function that runs the doctor with a healthy broker, API and folder, and unique names."""
     settings = {
         "AMQP_URL": own_broker.url,
         "SNAPSHOT_EXCHANGE": f"{unique}.snapshots",

@@ -1,4 +1,4 @@
-"""How the tests run the doctor, and what they ask of its findings."""
+"""Runs the doctor in tests, and selects its findings."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 
 @dataclass(frozen=True)
 class Report:
-    """All findings of one run."""
+    """The findings of one run."""
 
     findings: Sequence[Finding]
 
@@ -23,11 +23,11 @@ class Report:
 
     @property
     def bad(self) -> list[Finding]:
-        """What would lose or block messages."""
+        """The findings that are bad."""
         return [each for each in self.findings if each.state == "bad"]
 
     def one(self, area: str, state: str, *words: str) -> Finding:
-        """The one finding of this area and state whose text, name or remedy has all the words."""
+        """Return the only finding of this area and state that contains all the words."""
         found = [
             each
             for each in self.findings
@@ -39,9 +39,9 @@ class Report:
 
 
 Look = Callable[..., Report]
-"""Run the doctor under these settings, on top of the fixture's own."""
+"""Runs the doctor with these settings, in addition to those of the fixture."""
 
 
 def run(*, declare: bool = False, limit: float = 30.0) -> Report:
-    """Run it under the environment's settings."""
+    """Run the doctor with the environment's settings."""
     return Report(asyncio.run(examine(declare=declare, limit=limit)))

@@ -1,4 +1,4 @@
-"""Faults planted at a real broker, each named with its remedy."""
+"""Findings of the doctor on faults of a real broker, each with its remedy."""
 
 import secrets
 import socket
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.broker
 
 @contextmanager
 def channel(broker: RabbitProcess) -> Iterator[BlockingChannel]:
-    """A channel of somebody else's."""
+    """Open a channel of another program."""
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
         yield connection.channel()
 
 
 def arguments(unique: str) -> dict[str, Any]:
-    """What our queue is declared with."""
+    """Return the arguments of the main queue."""
     topology = Topology(unique, f"{unique}.snapshots", f"{unique}.backups", (5, 30))
     return next(topology.queues()).arguments
 
@@ -37,7 +37,7 @@ Limited = Callable[[str, str, str], str]
 
 @pytest.fixture
 def limited(own_broker: RabbitProcess) -> Limited:
-    """Make a user with only these rights; return their URL."""
+    """Return a function that adds a user with only these rights, and returns its URL."""
 
     def make(configure: str, write: str, read: str) -> str:
         user = f"u{secrets.token_hex(4)}"
@@ -48,8 +48,8 @@ def limited(own_broker: RabbitProcess) -> Limited:
     return make
 
 
-def test_all_is_well_with_what_declare_made(look: Look) -> None:
-    """Where everything is in place, nothing is bad, and there is nothing to warn of at the broker."""
+def test_a_declared_topology_is_ok(look: Look) -> None:
+    """After --declare, all findings on the broker are ok."""
     look(declare=True)
 
     report = look()
@@ -58,8 +58,8 @@ def test_all_is_well_with_what_declare_made(look: Look) -> None:
     assert {"ok"} == {each.state for each in report.findings if each.area == "broker"}
 
 
-def test_a_wrong_password(look: Look, own_broker: RabbitProcess) -> None:
-    """A refused login names AMQP_URL, and never the password."""
+def test_a_wrong_password_is_bad(look: Look, own_broker: RabbitProcess) -> None:
+    """For a refused login the remedy names AMQP_URL, and never the password."""
     report = look(AMQP_URL=own_broker.url.replace("guest:guest", "guest:s3cr3t"))
 
     found = report.one("broker", "bad", "refused user and password", "AMQP_URL")
@@ -67,13 +67,13 @@ def test_a_wrong_password(look: Look, own_broker: RabbitProcess) -> None:
     assert "s3cr3t" not in f"{found}"
 
 
-def test_an_unknown_virtual_host(look: Look, own_broker: RabbitProcess) -> None:
-    """A virtual host that is not there is told from one that may not be used."""
+def test_an_unknown_virtual_host_is_bad(look: Look, own_broker: RabbitProcess) -> None:
+    """A virtual host that does not exist is reported with AMQP_URL."""
     look(AMQP_URL=f"{own_broker.url}nowhere").one("broker", "bad", "virtual host does not exist", "AMQP_URL")
 
 
-def test_a_virtual_host_that_may_not_be_used(look: Look, own_broker: RabbitProcess) -> None:
-    """A user without any rights in the virtual host is told how to get them."""
+def test_a_virtual_host_without_rights_is_bad(look: Look, own_broker: RabbitProcess) -> None:
+    """If the user has no rights in the virtual host, the remedy shows how to grant them."""
     own_broker.ctl("add_user", "nobody", "nobody")
 
     report = look(AMQP_URL=own_broker.url.replace("guest:guest", "nobody:nobody"))
@@ -81,8 +81,8 @@ def test_a_virtual_host_that_may_not_be_used(look: Look, own_broker: RabbitProce
     report.one("broker", "bad", "may not use this virtual host", "set_permissions")
 
 
-def test_a_wrong_port(look: Look) -> None:
-    """Where nobody listens, the rest is still looked at."""
+def test_a_wrong_port_is_bad(look: Look) -> None:
+    """If the broker refuses connections, the other areas are still checked."""
     report = look(AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}/")
 
     report.one("broker", "bad", "no program listens", "AMQP_URL")
@@ -90,17 +90,17 @@ def test_a_wrong_port(look: Look) -> None:
 
 
 def test_one_broken_node_of_a_cluster_is_a_warning(look: Look, own_broker: RabbitProcess) -> None:
-    """A worker gets along with the other node."""
+    """An unreachable node is a warning if another node of the cluster answers."""
     report = look(AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}/,{own_broker.url}")
 
     report.one("broker", "warning", "no program listens")
     assert 0 == report.exit
 
 
-def test_a_broker_over_tls_whose_authority_is_known(
+def test_a_broker_over_tls_with_a_known_authority_is_ok(
     look: Look, own_broker: RabbitProcess, tmp_path: Path
 ) -> None:
-    """With AMQP_CA_FILE the connection is made and checked."""
+    """With AMQP_CA_FILE the TLS connection succeeds."""
     certificate = make_certificate(tmp_path, "IP:127.0.0.1")
     with tls_front(own_broker.port, certificate) as port:
         report = look(
@@ -110,8 +110,8 @@ def test_a_broker_over_tls_whose_authority_is_known(
     report.one("broker", "ok", "over TLS")
 
 
-def test_a_tls_certificate_for_another_name(look: Look, own_broker: RabbitProcess, tmp_path: Path) -> None:
-    """A certificate for another name is told from one of an unknown authority."""
+def test_a_certificate_for_another_name_is_bad(look: Look, own_broker: RabbitProcess, tmp_path: Path) -> None:
+    """For a certificate with another host name the remedy names AMQP_URL."""
     certificate = make_certificate(tmp_path, "DNS:broker.example.com")
     with tls_front(own_broker.port, certificate) as port:
         report = look(
@@ -121,27 +121,25 @@ def test_a_tls_certificate_for_another_name(look: Look, own_broker: RabbitProces
     report.one("broker", "bad", "for another name", "AMQP_URL")
 
 
-def test_a_tls_certificate_of_an_unknown_authority(
+def test_a_certificate_of_an_unknown_authority_is_bad(
     look: Look, own_broker: RabbitProcess, tmp_path: Path
 ) -> None:
-    """An authority that nobody named as trusted names AMQP_CA_FILE."""
+    """For a certificate of an unknown authority the remedy names AMQP_CA_FILE."""
     with tls_front(own_broker.port, make_certificate(tmp_path, "IP:127.0.0.1")) as port:
         report = look(AMQP_URL=f"amqps://guest:guest@127.0.0.1:{port}/")
 
     report.one("broker", "bad", "not signed by a trusted authority", "AMQP_CA_FILE")
 
 
-def test_tls_spoken_to_a_port_without(look: Look, own_broker: RabbitProcess) -> None:
-    """amqps:// to the plain port says so."""
+def test_tls_to_a_port_without_tls_is_bad(look: Look, own_broker: RabbitProcess) -> None:
+    """An amqps:// URL with the plain port is reported."""
     report = look(AMQP_URL=own_broker.url.replace("amqp:", "amqps:"))
 
     report.one("broker", "bad", "does not speak TLS", "AMQP_URL")
 
 
-def test_a_queue_declared_classic_by_somebody_else(
-    look: Look, own_broker: RabbitProcess, unique: str
-) -> None:
-    """Its type is named, and both ways out: QUEUE_TYPE, or another queue."""
+def test_a_queue_of_another_type_is_bad(look: Look, own_broker: RabbitProcess, unique: str) -> None:
+    """A classic queue is named with its type, and the remedy offers QUEUE_TYPE=classic."""
     with channel(own_broker) as other:
         other.queue_declare(unique, durable=True)
         report = look()
@@ -152,8 +150,10 @@ def test_a_queue_declared_classic_by_somebody_else(
     assert 1 == report.exit
 
 
-def test_a_queue_without_a_dead_letter_exchange(look: Look, own_broker: RabbitProcess, unique: str) -> None:
-    """What is rejected would vanish."""
+def test_a_queue_without_a_dead_letter_exchange_is_bad(
+    look: Look, own_broker: RabbitProcess, unique: str
+) -> None:
+    """Without a dead-letter exchange, rejected messages would vanish."""
     wanted = {
         name: value for name, value in arguments(unique).items() if not name.startswith("x-dead-letter")
     }
@@ -164,8 +164,8 @@ def test_a_queue_without_a_dead_letter_exchange(look: Look, own_broker: RabbitPr
     report.one("broker", "bad", f"x-dead-letter-exchange is none, not {unique}.dead", "would vanish")
 
 
-def test_a_queue_that_drops_on_overflow(look: Look, own_broker: RabbitProcess, unique: str) -> None:
-    """All that differs is told at once, not one a run."""
+def test_a_queue_that_drops_on_overflow_is_bad(look: Look, own_broker: RabbitProcess, unique: str) -> None:
+    """All differences of a queue are reported in one run."""
     wanted = arguments(unique) | {
         "x-overflow": "drop-head",
         "x-max-length": 10,
@@ -184,8 +184,10 @@ def test_a_queue_that_drops_on_overflow(look: Look, own_broker: RabbitProcess, u
     )
 
 
-def test_dead_letters_that_looking_could_drop(look: Look, own_broker: RabbitProcess, unique: str) -> None:
-    """A queue of dead letters that was declared without a limit of its own has RabbitMQ 4's, which is 20."""
+def test_a_dead_letter_queue_with_a_delivery_limit_is_bad(
+    look: Look, own_broker: RabbitProcess, unique: str
+) -> None:
+    """Without a delivery limit of its own, a dead-letter queue has that of RabbitMQ 4, which is 20."""
     look(declare=True)
     with channel(own_broker) as other:
         other.queue_delete(f"{unique}.dead")
@@ -195,8 +197,8 @@ def test_dead_letters_that_looking_could_drop(look: Look, own_broker: RabbitProc
     report.one("broker", "bad", f"queue {unique}.dead", "x-delivery-limit is none, not 1000000000", "delete")
 
 
-def test_a_queue_that_is_not_durable(look: Look, own_broker: RabbitProcess, unique: str) -> None:
-    """A restart of the broker would lose it."""
+def test_a_queue_that_is_not_durable_is_bad(look: Look, own_broker: RabbitProcess, unique: str) -> None:
+    """A restart of the broker would lose a queue that is not durable."""
     with channel(own_broker) as other:
         other.queue_declare(unique, durable=False)
         report = look()
@@ -205,10 +207,10 @@ def test_a_queue_that_is_not_durable(look: Look, own_broker: RabbitProcess, uniq
     report.one("broker", "bad", "durable is false, not true", "a restart of the broker would lose it")
 
 
-def test_a_queue_that_is_another_connection_s_alone(
+def test_an_exclusive_queue_of_another_program_is_bad(
     look: Look, own_broker: RabbitProcess, unique: str
 ) -> None:
-    """An exclusive queue of our name belongs to a program that must end."""
+    """For an exclusive queue of our name, the remedy is to end the program that holds it."""
     with channel(own_broker) as other:
         other.queue_declare(unique, exclusive=True)
         report = look()
@@ -216,8 +218,8 @@ def test_a_queue_that_is_another_connection_s_alone(
     report.one("broker", "bad", f"queue {unique}", "end the program that holds it")
 
 
-def test_an_exchange_of_another_type(look: Look, own_broker: RabbitProcess, unique: str) -> None:
-    """A result exchange that is fanout would tell everything to everybody."""
+def test_an_exchange_of_another_type_is_bad(look: Look, own_broker: RabbitProcess, unique: str) -> None:
+    """A result exchange of type fanout is bad, since it would send every outcome to every queue."""
     with channel(own_broker) as other:
         other.exchange_declare(f"{unique}.backups", "fanout", durable=True)
         report = look()
@@ -225,8 +227,10 @@ def test_an_exchange_of_another_type(look: Look, own_broker: RabbitProcess, uniq
     report.one("broker", "bad", "type is fanout, not topic", "RESULT_EXCHANGE")
 
 
-def test_no_right_to_write_to_the_result_exchange(look: Look, unique: str, limited: Limited) -> None:
-    """The exchange is named, and the right."""
+def test_a_missing_right_to_write_to_the_result_exchange_is_bad(
+    look: Look, unique: str, limited: Limited
+) -> None:
+    """The finding names the result exchange and the right to write."""
     look(declare=True)
 
     report = look(AMQP_URL=limited(".*", rf"^({unique}|.*\.dead|amq\.default)$", ".*"))
@@ -234,10 +238,10 @@ def test_no_right_to_write_to_the_result_exchange(look: Look, unique: str, limit
     report.one("broker", "bad", "right to write", f"exchange {unique}.backups", "WRITE")
 
 
-def test_no_right_to_configure_is_seen_before_anything_is_there(
+def test_a_missing_right_to_configure_is_found_before_anything_is_declared(
     look: Look, unique: str, limited: Limited
 ) -> None:
-    """A first start that would fail is foretold, thing by thing, and nothing is made by asking."""
+    """Each missing right to configure is reported before the first start, and nothing is declared."""
     report = look(AMQP_URL=limited("^$", ".*", ".*"))
 
     names = {each.text for each in report.bad if each.what == "right to configure"}
@@ -246,10 +250,10 @@ def test_no_right_to_configure_is_seen_before_anything_is_there(
     report.one("broker", "warning", "topology", f"missing: {unique}.snapshots")
 
 
-def test_no_right_to_read_the_queue_nor_to_fill_wait_queues(
+def test_missing_rights_to_read_the_queue_and_to_publish_delays_are_bad(
     look: Look, unique: str, limited: Limited
 ) -> None:
-    """Consuming, and the default exchange by which messages come to wait, want rights of their own."""
+    """Consuming the queue, and publishing to the default exchange, need rights of their own."""
     look(declare=True)
 
     report = look(AMQP_URL=limited(".*", f"{unique}.*", f"{unique}.(snapshots|dead)"))
@@ -258,8 +262,8 @@ def test_no_right_to_read_the_queue_nor_to_fill_wait_queues(
     report.one("broker", "bad", "right to write", "amq.default")
 
 
-def test_a_foreign_exchange_that_is_missing(look: Look, unique: str) -> None:
-    """SNAPSHOT_BINDINGS names what nobody has declared, and nobody declares it by looking."""
+def test_a_missing_foreign_exchange_is_bad(look: Look, unique: str) -> None:
+    """A missing exchange of SNAPSHOT_BINDINGS is reported, and the doctor does not declare it."""
     report = look(SNAPSHOT_BINDINGS=f"{unique}.openstack:notifications.info")
 
     report.one("broker", "bad", f"exchange {unique}.openstack", "does not exist", "SNAPSHOT_BINDINGS")
@@ -269,7 +273,7 @@ def test_a_foreign_exchange_that_is_missing(look: Look, unique: str) -> None:
 def test_declare_binds_foreign_exchanges_and_names_what_it_could_not_bind(
     look: Look, own_broker: RabbitProcess, unique: str, limited: Limited
 ) -> None:
-    """One that is there is bound at once; one that is not there, or must not be read, is told as bad."""
+    """An existing exchange is bound; one that is missing, or may not be read, is bad."""
     bindings = f"{unique}.there:one,{unique}.none:two,{unique}.secret:three"
     with channel(own_broker) as other:
         for name in ("there", "secret"):
@@ -286,10 +290,10 @@ def test_declare_binds_foreign_exchanges_and_names_what_it_could_not_bind(
     report.one("broker", "bad", f"binding {unique}.secret", "may not read", "lost")
 
 
-def test_foreign_exchanges_that_route_nothing_or_vanish(
+def test_foreign_exchanges_of_unsuitable_kinds_are_reported(
     look: Look, own_broker: RabbitProcess, unique: str
 ) -> None:
-    """A headers exchange has no routing keys; one that is not durable goes with a restart."""
+    """A headers exchange is bad, since it has no routing keys; one that is not durable is a warning."""
     with channel(own_broker) as other:
         other.exchange_declare(f"{unique}.h", "headers", durable=True)
         other.exchange_declare(f"{unique}.t", "topic", durable=False, auto_delete=True)
@@ -301,7 +305,7 @@ def test_foreign_exchanges_that_route_nothing_or_vanish(
 
 
 def test_a_missing_binding_is_made_by_declare(look: Look, own_broker: RabbitProcess, unique: str) -> None:
-    """AMQP shows no bindings, so the doctor says who makes them, and makes them where it is asked to."""
+    """AMQP cannot list bindings, so the doctor says which command makes them; --declare makes them."""
     look(declare=True)
     with channel(own_broker) as other:
         other.exchange_unbind(unique, f"{unique}.snapshots", "snapshot.completed")
@@ -312,8 +316,10 @@ def test_a_missing_binding_is_made_by_declare(look: Look, own_broker: RabbitProc
         other.basic_publish(f"{unique}.snapshots", "snapshot.completed", b"{}", mandatory=True)
 
 
-def test_what_waits_and_what_is_dead(look: Look, own_broker: RabbitProcess, unique: str) -> None:
-    """Dead letters are a warning, a queue that nobody works on too; who consumes a wait queue does harm."""
+def test_messages_and_consumers_of_the_queues_are_reported(
+    look: Look, own_broker: RabbitProcess, unique: str
+) -> None:
+    """Dead letters and a queue without a consumer are warnings; a consumer of a wait queue is bad."""
     look(declare=True)
     with channel(own_broker) as other:
         other.confirm_delivery()
@@ -329,10 +335,10 @@ def test_what_waits_and_what_is_dead(look: Look, own_broker: RabbitProcess, uniq
     report.one("broker", "bad", f"queue {unique}.wait.5s", "end the program that consumes it")
 
 
-def test_looking_changes_nothing_and_nobody_hears_of_it(
+def test_the_doctor_changes_nothing_and_publishes_nothing(
     look: Look, own_broker: RabbitProcess, unique: str
 ) -> None:
-    """No message reaches any queue, none is fetched, and a topology that is missing stays missing."""
+    """The doctor publishes and fetches no message, and a missing topology stays missing."""
     look().one("broker", "warning", "topology", f"{unique}.wait.5s")
     look().one("broker", "warning", "topology", f"{unique}.wait.5s")
     look(declare=True)
@@ -350,8 +356,8 @@ def test_looking_changes_nothing_and_nobody_hears_of_it(
     assert b"{}" == body
 
 
-def test_a_broker_that_never_answers_does_not_hold_the_doctor(look: Look) -> None:
-    """Each area has its time; what was found elsewhere counts."""
+def test_a_broker_that_never_answers_does_not_block_the_doctor(look: Look) -> None:
+    """The broker's checks end at their time limit, and the findings of other areas are kept."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         report = look(limit=1.0, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{port}/")

@@ -1,4 +1,4 @@
-"""Settings that cannot be, and those that can but weigh."""
+"""Findings of the doctor on invalid and on risky settings."""
 
 import pytest
 
@@ -9,23 +9,23 @@ from tests.integration.doctor.looking import Report, run
 def look(monkeypatch: pytest.MonkeyPatch, **changed: str) -> Report:
     """Run the doctor without any server."""
     closed = free_ports(1)[0]
-    nobody = {"AMQP_URL": f"amqp://127.0.0.1:{closed}", "VBS_ENDPOINT": f"http://127.0.0.1:{closed}"}
-    for name, value in (nobody | changed).items():
+    defaults = {"AMQP_URL": f"amqp://127.0.0.1:{closed}", "VBS_ENDPOINT": f"http://127.0.0.1:{closed}"}
+    for name, value in (defaults | changed).items():
         monkeypatch.setenv(name, value)
     return run()
 
 
 @pytest.mark.parametrize("delays", ["nonsense", "30,5", "0,5", "5,99999999"])
-def test_a_wait_ladder_that_is_none(monkeypatch: pytest.MonkeyPatch, delays: str) -> None:
-    """It must grow, and RabbitMQ knows no longer wait than 32 bits of milliseconds."""
+def test_an_invalid_wait_ladder_is_bad(monkeypatch: pytest.MonkeyPatch, delays: str) -> None:
+    """The delays must grow, and each must fit RabbitMQ's 32 bits of milliseconds."""
     report = look(monkeypatch, WAIT_LADDER=delays)
 
     report.one("settings", "bad", "WAIT_LADDER")
     assert 2 == report.exit
 
 
-def test_each_problem_is_named_and_the_rest_said_to_be_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two wrong settings are two lines."""
+def test_each_bad_setting_is_named_and_its_area_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bad settings give two findings, and the other areas are reported as not checked."""
     report = look(monkeypatch, VBS_ENDPOINT="ftp://x", LEDGER_URL="mysql://u:s3cr3t@h/d")
 
     report.one("settings", "bad", "VBS_ENDPOINT")
@@ -37,8 +37,8 @@ def test_each_problem_is_named_and_the_rest_said_to_be_unchecked(monkeypatch: py
 @pytest.mark.parametrize(
     "url", ["amqp://u:s3cr3t#x@host/", "amqp://host:port/", "http://host/", "amqp://[::1/", "host:5672"]
 )
-def test_an_address_of_a_broker_that_is_none(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """A password that was not %-encoded, a port that is no number: named, and never quoted."""
+def test_an_invalid_broker_address_is_bad(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An invalid AMQP_URL is named with an example, and never quoted, since it may hold a password."""
     report = look(monkeypatch, AMQP_URL=url)
 
     report.one("settings", "bad", "AMQP_URL", "amqp://user:password@host:5672/vhost")
@@ -46,12 +46,12 @@ def test_an_address_of_a_broker_that_is_none(monkeypatch: pytest.MonkeyPatch, ur
 
 
 @pytest.mark.parametrize("variable", ["AMQP_CA_FILE", "VBS_CA_FILE", "RULES_FILE"])
-def test_a_file_that_is_missing(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    """A file is named by its variable."""
+def test_a_missing_file_is_bad(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """A missing file is reported with its variable and its path."""
     look(monkeypatch, **{variable: "/nowhere/file"}).one("settings", "bad", variable, "/nowhere/file")
 
 
-def test_what_is_allowed_but_weighs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_risky_settings_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classic queues, long calls, a ladder longer than an event's life, and no ledger are warnings."""
     report = look(
         monkeypatch,

@@ -1,4 +1,4 @@
-"""Dead letters to look at."""
+"""Sample dead letters for the tests."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,6 +34,6 @@ BROKERS: Mapping[str, Any] = {
 
 
 def ours(**changed: Any) -> Message:
-    """A message that we buried; keywords change its ``dl-`` headers."""
+    """Return a message that this program dead-lettered; keywords change its ``dl-`` headers."""
     headers = {**OURS, **{f"dl-{key.replace('_', '-')}": value for key, value in changed.items()}}
     return Message(DATA, "application/json", headers)

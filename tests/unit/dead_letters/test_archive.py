@@ -1,4 +1,4 @@
-"""Dead letters in files."""
+"""Archives of dead letters."""
 
 import stat
 from pathlib import Path
@@ -14,20 +14,20 @@ from tests.unit.dead_letters.samples import BROKERS, DATA, ours
 @pytest.mark.parametrize(
     "message", [ours(), Message(DATA, None, BROKERS), Message(b"\xff\x00", None, {"bytes": b"\xff", "n": 1})]
 )
-def test_a_letter_comes_out_as_it_went_in(message: Message) -> None:
-    """Body, headers and identity, whoever buried it."""
+def test_a_dead_letter_is_read_back_from_an_archive_unchanged(message: Message) -> None:
+    """An archive line keeps body, headers and ids, whichever program dead-lettered the message."""
     dead_letter = DeadLetter(message)
 
     assert dead_letter == from_line(to_line(dead_letter))
 
 
-def test_a_line_is_a_line() -> None:
-    """Whatever is in the body."""
+def test_an_archive_line_contains_no_line_break() -> None:
+    """A line break in the body is escaped in the archive line."""
     assert "\n" not in to_line(DeadLetter(Message("a\nb\u2028c".encode())))
 
 
-def test_a_file_gives_its_letters_and_how_many_there_are(tmp_path: Path) -> None:
-    """The number is known before they are read."""
+def test_an_archive_yields_its_dead_letters_and_their_number(tmp_path: Path) -> None:
+    """The reader knows the number of dead letters before it reads them."""
     with Archive(tmp_path / "a.jsonl") as archive:
         archive.add(DeadLetter(ours()))
         archive.add(DeadLetter(ours(event_id="event-2")))
@@ -39,16 +39,16 @@ def test_a_file_gives_its_letters_and_how_many_there_are(tmp_path: Path) -> None
     assert ["event-1", "event-2"] == [dead_letter.event_id for dead_letter in reader]
 
 
-def test_a_file_is_its_owners_only(tmp_path: Path) -> None:
-    """Events name projects and volumes."""
+def test_an_archive_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    """The archive has mode 0600, since events name projects and volumes."""
     with Archive(tmp_path / "a.jsonl"):
         pass
 
     assert 0o600 == stat.S_IMODE((tmp_path / "a.jsonl").stat().st_mode)
 
 
-def test_a_file_that_exists_is_not_touched(tmp_path: Path) -> None:
-    """It may hold what was dropped last night."""
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
+    """An existing archive is an error, since it may hold dead letters that were dropped before."""
     (tmp_path / "a.jsonl").write_text("last night's")
 
     with pytest.raises(ArchiveError, match="exists"):
@@ -60,15 +60,15 @@ def test_a_file_that_exists_is_not_touched(tmp_path: Path) -> None:
     "line",
     ["no JSON", "[]", "{}", '{"body": "a", "body_base64": "YQ=="}', '{"body_base64": "?"}', '{"body": 1}'],
 )
-def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: str) -> None:
-    """A file may have been edited by hand."""
+def test_the_error_for_a_bad_line_has_its_number(tmp_path: Path, line: str) -> None:
+    """An archive that was edited by hand gives an error with the number of the bad line."""
     (tmp_path / "a.jsonl").write_text(f'{{"body": "{{}}"}}\n\n{line}\n')
 
     with pytest.raises(ArchiveError, match="line 3 "):
         list(ArchiveReader(tmp_path / "a.jsonl"))
 
 
-def test_a_missing_file_is_one_plain_error(tmp_path: Path) -> None:
-    """The command prints it as one line."""
+def test_a_missing_archive_is_an_archive_error(tmp_path: Path) -> None:
+    """A missing archive raises an error that the command prints as one line."""
     with pytest.raises(ArchiveError, match="No such file"):
         ArchiveReader(tmp_path / "none.jsonl")

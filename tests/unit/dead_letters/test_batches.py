@@ -1,4 +1,4 @@
-"""How many dead letters are taken in one go."""
+"""The sizes of the batches of a reading."""
 
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ MOST_CHANNELS = 2_047
 
 
 def sizes(total: int, *, body: int) -> list[int]:
-    """The windows that a queue of so many messages, with bodies of so many bytes, is read in."""
+    """Return the batch sizes for a queue of so many messages, with bodies of so many bytes."""
     reading = Reading(cast("Any", None), Queue("dead", {}), total)
     found = [FIRST_BATCH]
     while sum(found) < total:
@@ -21,16 +21,16 @@ def sizes(total: int, *, body: int) -> list[int]:
 
 @pytest.mark.parametrize("total", [1, 100_000, 50_000_000])
 def test_any_number_of_messages_fits_the_channels_of_a_connection(total: int) -> None:
-    """Each window has a channel of its own."""
+    """A reading needs fewer batches than a connection has channels."""
     assert len(sizes(total, body=300)) < MOST_CHANNELS
 
 
-def test_windows_grow_to_a_limit() -> None:
-    """A look at a few takes no more in hand; the many go in large steps."""
+def test_batches_grow_to_a_limit() -> None:
+    """Each batch is four times as large as the one before, up to ``LARGEST_BATCH``."""
     assert [100, 400, 1_600, LARGEST_BATCH, LARGEST_BATCH] == sizes(10_000, body=300)
 
 
-def test_large_bodies_make_small_windows() -> None:
-    """Down to one message that is larger than a window may be."""
+def test_large_bodies_make_small_batches() -> None:
+    """A batch shrinks with the size of the bodies, down to one message."""
     assert {BATCH_BYTES // 1_000_000} == set(sizes(1_000, body=1_000_000)[1:])
     assert 1 == sizes(102, body=2 * BATCH_BYTES)[-1]

@@ -1,4 +1,4 @@
-"""What is read of a dead letter, and what is sent back of it."""
+"""What is read from a dead letter, and the message that replays it."""
 
 import json
 from typing import Any
@@ -15,12 +15,12 @@ from tests.unit.dead_letters.samples import BROKERS, DATA, DIED, PROJECT, SNAPSH
 
 
 def sent_back(message: Message) -> tuple[Message, State]:
-    """The original and the state that a worker finds in what goes back."""
+    """Return the original and the state that a worker reads from the replayed message."""
     return open_message(Message(DeadLetter(message).sent_back(now=1000.0)), now=1000.0)
 
 
-def test_our_headers_say_why_and_whom() -> None:
-    """What we buried is read from its ``dl-`` headers."""
+def test_a_dead_letter_of_ours_is_read_from_its_headers() -> None:
+    """Reason and ids of a message that this program dead-lettered come from its ``dl-`` headers."""
     dead_letter = DeadLetter(ours())
 
     assert ("quota", "VolumeBackup.0061", 413, "no room", 8) == (
@@ -39,8 +39,8 @@ def test_our_headers_say_why_and_whom() -> None:
     assert dead_letter.dead_at == DIED
 
 
-def test_the_brokers_own_dead_letter_is_read_from_its_body() -> None:
-    """One that the broker took for its delivery limit says so, and names its snapshot."""
+def test_a_dead_letter_of_the_broker_is_read_from_its_body() -> None:
+    """A message beyond the delivery limit has that as its category, and its snapshot from the body."""
     dead_letter = DeadLetter(Message(DATA, "application/json", BROKERS))
 
     assert ("delivery_limit", DIED, PROJECT, SNAPSHOT) == (
@@ -51,8 +51,8 @@ def test_the_brokers_own_dead_letter_is_read_from_its_body() -> None:
     )
 
 
-def test_a_waiting_message_that_the_broker_took_is_read_and_sent_as_its_original() -> None:
-    """The envelope that it waited in is no part of it."""
+def test_a_waiting_message_that_the_broker_dead_lettered_is_replayed_as_its_original() -> None:
+    """The envelope of the waiting message is removed before the replay."""
     original = Message(DATA, "application/json", {"own": 1})
     waiting = wrap(original, State(first_seen=5.0, attempts=7, crashes=3), event_id="e")
     dead = Message(waiting, "application/cloudevents+json", BROKERS)
@@ -62,29 +62,29 @@ def test_a_waiting_message_that_the_broker_took_is_read_and_sent_as_its_original
 
 
 def test_another_programs_message_is_of_an_unknown_category() -> None:
-    """Nothing is known of it but that it is here."""
+    """A message of another program has no code and no time."""
     dead_letter = DeadLetter(Message(b"\xff", None, {}))
 
     assert (UNKNOWN, None, None) == (dead_letter.category, dead_letter.code, dead_letter.dead_at)
 
 
-def test_what_goes_back_is_the_original_with_a_fresh_state() -> None:
-    """Body, content type and own headers are those of the arrival; the counts begin anew."""
+def test_a_replay_publishes_the_original_with_a_fresh_state() -> None:
+    """The replay has the original body, content type and headers; its counts start at zero."""
     original, state = sent_back(ours())
 
     assert Message(DATA, "application/json", {"own": "kept"}) == original
     assert State(first_seen=1000.0, replay=DeadLetter(ours()).replay_id) == state
 
 
-def test_the_brokers_marks_do_not_go_back() -> None:
-    """With ``x-death`` left in, older brokers silently drop what goes round twice."""
+def test_a_replay_drops_the_headers_of_the_broker() -> None:
+    """``x-death`` is removed, since older brokers silently drop messages that they see in a cycle."""
     original, _ = sent_back(Message(DATA, None, {**BROKERS, "x-delivery-count": 3, "own": 1}))
 
     assert {"own": 1} == original.headers
 
 
-def test_what_made_a_broker_act_goes_back_as_data() -> None:
-    """A replay gives the event its own headers and properties again, under their own names."""
+def test_headers_that_make_a_broker_act_are_replayed_as_data() -> None:
+    """A replay restores the event's own headers and properties under their own names."""
     arrived = Message(DATA, None, {"CC": ["q"], "own": 1}, {"expiration": "60000", "type": "t"})
     dead = inert(arrived)
     dead = dead._replace(headers={**dead.headers, "dl-category": "quota"})
@@ -92,22 +92,22 @@ def test_what_made_a_broker_act_goes_back_as_data() -> None:
     assert arrived == sent_back(dead)[0]
 
 
-def test_the_same_death_is_the_same_replay_however_often_it_was_looked_at() -> None:
-    """So that sending it twice is one cause to the ledger."""
-    looked_at = ours()._replace(headers={**ours().headers, "x-delivery-count": 9})
+def test_reading_a_dead_letter_does_not_change_its_replay_id() -> None:
+    """The replay id ignores delivery counts, so that two replays are one cause to the ledger."""
+    redelivered = ours()._replace(headers={**ours().headers, "x-delivery-count": 9})
 
-    assert DeadLetter(ours()).replay_id == DeadLetter(looked_at).replay_id
+    assert DeadLetter(ours()).replay_id == DeadLetter(redelivered).replay_id
 
 
-def test_a_message_that_died_again_is_another_replay() -> None:
-    """So that the ledger lets it try once more."""
+def test_a_message_that_was_dead_lettered_again_has_another_replay_id() -> None:
+    """A new time gives a new replay id, so that the ledger allows another attempt."""
     again = ours(dead_at="2026-11-20T03:16:00+00:00")
 
     assert DeadLetter(ours()).replay_id != DeadLetter(again).replay_id
 
 
-def test_live_tokens_are_blank_wherever_the_letter_shows() -> None:
-    """Old Cinder releases put the user's token into notifications."""
+def test_live_tokens_in_a_dead_letter_are_blanked() -> None:
+    """The token that old Cinder releases put into notifications appears in no form of a dead letter."""
     body = json.dumps({"_context_auth_token": "secret-of-a-user", "payload": {}}).encode()
     dead_letter = DeadLetter(Message(body, None, BROKERS))
 
@@ -116,8 +116,8 @@ def test_live_tokens_are_blank_wherever_the_letter_shows() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, "yesterday", b"x", [], {}])
-def test_a_bad_time_of_death_is_none(value: Any) -> None:
-    """What others wrote into our headers does not stop the list."""
+def test_an_invalid_dead_at_header_is_none(value: Any) -> None:
+    """An invalid ``dl-dead-at`` of another program does not stop the list."""
     assert DeadLetter(ours(dead_at=value)).dead_at is None
 
 
@@ -135,8 +135,8 @@ def test_a_bad_time_of_death_is_none(value: Any) -> None:
     ),
     st.binary(max_size=60),
 )
-def test_reading_never_fails(headers: dict[str, Any], body: bytes) -> None:
-    """Whatever lies in the queue can be listed, and sent back as it came."""
+def test_reading_a_dead_letter_never_fails(headers: dict[str, Any], body: bytes) -> None:
+    """Any message in the queue can be listed, and is replayed with its body unchanged."""
     dead_letter = DeadLetter(Message(body, None, headers))
 
     assert json.dumps(dead_letter.facts())

@@ -1,4 +1,4 @@
-"""Which dead letters the filters take."""
+"""Which dead letters the filters match."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,8 +28,8 @@ SECOND = timedelta(seconds=1)
         Filters(categories=frozenset({"quota"}), since=DIED - SECOND, until=DIED + SECOND),
     ],
 )
-def test_a_filter_takes_what_it_names(filters: Filters) -> None:
-    """Several values are any of them, several filters all of them."""
+def test_a_filter_matches_the_values_that_it_names(filters: Filters) -> None:
+    """A filter matches any of its values; all filters must match."""
     assert filters.matches(DEAD_LETTER)
 
 
@@ -46,21 +46,21 @@ def test_a_filter_takes_what_it_names(filters: Filters) -> None:
         Filters(categories=frozenset({"quota"}), projects=frozenset({"other"})),
     ],
 )
-def test_a_filter_leaves_what_it_does_not_name(filters: Filters) -> None:
-    """One filter that does not fit is enough."""
+def test_a_filter_does_not_match_other_values(filters: Filters) -> None:
+    """One filter that does not match excludes the dead letter."""
     assert not filters.matches(DEAD_LETTER)
 
 
-def test_what_is_passed_over_is_read_no_further_than_the_filter_asks() -> None:
-    """Of 100,000 most are: neither body nor identity are looked into."""
+def test_a_dead_letter_that_does_not_match_is_read_no_further_than_needed() -> None:
+    """A category that does not match decides before the body and the ids are read."""
     dead_letter = DeadLetter(ours(category="quota"))
 
     assert not Filters(ids=frozenset({"some"}), categories=frozenset({"denied"})).matches(dead_letter)
     assert {"delivered", "death"} == set(vars(dead_letter))
 
 
-def test_without_a_time_of_death_none_is_in_a_span_of_time() -> None:
-    """Nobody should send back what only may have died in that night."""
+def test_a_dead_letter_without_a_time_matches_no_span_of_time() -> None:
+    """A dead letter of unknown time is never selected by ``--since``."""
     undated = DeadLetter(Message(b"{}"))
 
     assert Filters().matches(undated)
@@ -77,20 +77,20 @@ def test_without_a_time_of_death_none_is_in_a_span_of_time() -> None:
         ("3d", DIED - timedelta(days=3)),
     ],
 )
-def test_a_moment_is_a_time_or_an_age(text: str, expected: datetime) -> None:
-    """A time without a zone is UTC."""
+def test_a_time_option_is_a_time_or_an_age(text: str, expected: datetime) -> None:
+    """A time without a zone is UTC; an age counts back from now."""
     assert expected == moment(text, now=DIED)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "3", "3w", "2026-13-01"])
-def test_a_bad_moment_says_what_a_good_one_is(text: str) -> None:
-    """The error shows both forms."""
+def test_the_error_for_a_bad_time_shows_valid_forms(text: str) -> None:
+    """The error for a bad time shows an example of a time and of an age."""
     with pytest.raises(ValueError, match="90m"):
         moment(text, now=DIED)
 
 
-def test_groups_count_by_category_and_code_and_know_the_first_and_last_death() -> None:
-    """The largest group comes first."""
+def test_groups_count_by_category_and_code_with_oldest_and_newest_time() -> None:
+    """Groups have count, oldest and newest time; the largest group comes first."""
     groups = Groups()
     for message in (ours(category="denied"), ours(), ours(dead_at="2026-11-20T05:00:00+00:00")):
         groups.add(DeadLetter(message))

@@ -1,4 +1,4 @@
-"""How fast dead letters go back, and when failures stop the rest."""
+"""The rate limiter, and the failure threshold of a replay."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from handler.dead_letters.rate_limiter import RateLimiter
 from handler.dead_letters.replay_outcomes import MIN_SAMPLE, ReplayOutcomes
 
 
-def test_a_pace_is_even_and_exact() -> None:
-    """200 turns at 1,000 a second take 0.2 s, and never less."""
+def test_a_rate_limiter_keeps_its_rate() -> None:
+    """200 messages at 1,000 per second take at least 0.2 s."""
 
     async def run() -> float:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
@@ -22,8 +22,8 @@ def test_a_pace_is_even_and_exact() -> None:
     assert asyncio.run(run()) >= 0.2
 
 
-def test_a_stop_ends_the_wait_for_a_turn() -> None:
-    """At one an hour nobody waits for an hour."""
+def test_a_stop_ends_the_wait_of_a_rate_limiter() -> None:
+    """At one message per hour, ``acquire`` returns as soon as ``stop`` is set."""
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -35,52 +35,52 @@ def test_a_stop_ends_the_wait_for_a_turn() -> None:
     asyncio.run(run())
 
 
-def test_a_long_delay_is_not_made_up_for_by_a_burst() -> None:
-    """After a pause of a minute at 100 a second no 6,000 go at once, but those of one second."""
+def test_a_rate_limiter_sends_no_burst_after_a_long_delay() -> None:
+    """After a minute without messages at 100 per second, only those of one second go at once."""
 
     async def run() -> int:
         now = 0.0
         stop = asyncio.Event()
-        stop.set()  # a turn that would have to wait returns at once
+        stop.set()  # an acquire that would have to wait returns at once
         rate_limiter = RateLimiter(100, lambda: now)
         now = 60.0
-        turns = 0
+        acquired = 0
         while rate_limiter._due <= now:
             await rate_limiter.acquire(stop)
-            turns += 1
-        return turns
+            acquired += 1
+        return acquired
 
     assert 102 >= asyncio.run(run())
 
 
 def answered(replay_outcomes: ReplayOutcomes, *, failed: int, good: int) -> ReplayOutcomes:
-    """Verdicts that have heard so many answers."""
+    """Record so many outcomes of expected events."""
     for number in range(failed + good):
         replay_outcomes.expect(str(number))
         replay_outcomes.record(str(number), "backup.failed" if number < failed else "backup.accepted")
     return replay_outcomes
 
 
-def test_failures_beyond_the_threshold_stop_the_rest() -> None:
-    """A share is passed, not reached."""
+def test_a_failure_rate_above_the_threshold_is_too_many_failures() -> None:
+    """A failure rate equal to the threshold is not too many."""
     assert answered(ReplayOutcomes(0.2), failed=3, good=7).too_many_failures
     assert not answered(ReplayOutcomes(0.2), failed=2, good=8).too_many_failures
 
 
-def test_too_few_answers_prove_nothing() -> None:
-    """The first failure is not 100 %."""
+def test_too_few_outcomes_are_not_too_many_failures() -> None:
+    """Fewer than ``MIN_SAMPLE`` outcomes are not compared with the threshold."""
     assert not answered(ReplayOutcomes(0.2), failed=MIN_SAMPLE - 1, good=0).too_many_failures
 
 
-def test_without_a_threshold_nothing_stops() -> None:
-    """Failures are only counted."""
+def test_without_a_threshold_there_are_never_too_many_failures() -> None:
+    """Failures without a threshold are only counted."""
     replay_outcomes = answered(ReplayOutcomes(), failed=50, good=0)
 
     assert (False, 50) == (replay_outcomes.too_many_failures, replay_outcomes.failed)
 
 
-def test_only_the_first_answer_to_one_of_ours_counts() -> None:
-    """Other people's outcomes, and the second of the same event, say nothing."""
+def test_only_the_first_outcome_of_a_replayed_event_counts() -> None:
+    """Outcomes of other events, and a second outcome of the same event, are ignored."""
     replay_outcomes = ReplayOutcomes(0.2)
     replay_outcomes.expect("ours")
     for event_id in ("ours", "ours", "another", None):
@@ -89,10 +89,10 @@ def test_only_the_first_answer_to_one_of_ours_counts() -> None:
     assert (1, 0) == (replay_outcomes.good, replay_outcomes.failed)
 
 
-def test_few_go_ahead_of_their_answers_where_failures_are_to_stop_the_rest(
+def test_a_threshold_limits_the_messages_without_an_outcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """There is room again with the next answer, or when none has come for a while."""
+    """``wait_for_room`` waits until the next outcome makes room."""
     monkeypatch.setattr(replay_outcomes_module, "MAX_UNANSWERED", 2)
 
     async def run() -> bool:
@@ -109,8 +109,8 @@ def test_few_go_ahead_of_their_answers_where_failures_are_to_stop_the_rest(
     assert asyncio.run(run())
 
 
-def test_who_waits_for_answers_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an outage nothing is answered."""
+def test_waiting_for_outcomes_ends_after_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an outage no outcome arrives, and ``wait_for_answers`` returns all the same."""
     monkeypatch.setattr(replay_outcomes_module, "ANSWER_TIMEOUT", 0.01)
 
     async def run() -> None:

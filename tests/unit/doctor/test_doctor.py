@@ -1,4 +1,4 @@
-"""What the doctor makes of sentences and figures that no server here gives."""
+"""Findings of the doctor for versions, disks and error texts that no test server produces."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ MOUNTS = [
         ({}, True, "warning"),
     ],
 )
-def test_the_broker_s_version(properties: dict[str, str], quorum: bool, state: str) -> None:
-    """Quorum queues that lose nothing exist from 3.10 on; other products are unknown."""
+def test_the_broker_version_decides_the_finding(properties: dict[str, str], quorum: bool, state: str) -> None:
+    """Quorum queues need RabbitMQ 3.10; another product is a warning."""
     assert state == version(properties, quorum=quorum).state
 
 
@@ -40,28 +40,28 @@ def test_the_broker_s_version(properties: dict[str, str], quorum: bool, state: s
     [("/srv/my ledger/a", "nfs4"), ("/srv/other", "ext4"), ("/run/x", "tmpfs"), ("/home", "overlay")],
 )
 def test_a_folder_s_file_system_is_that_of_its_innermost_mount(folder: str, kind: str) -> None:
-    """Blanks in mount points are written in octal."""
+    """The innermost mount decides, also if its path has spaces, which /proc/mounts writes in octal."""
     assert kind == kind_of(Path(folder), MOUNTS)
 
 
 @pytest.mark.parametrize(("kind", "state"), [("nfs4", "bad"), ("cifs", "bad"), ("tmpfs", "warning")])
-def test_file_systems_that_keep_no_promises(kind: str, state: str) -> None:
-    """SQLite's log does not work over a network; what is in memory is gone at the next start."""
+def test_an_unsafe_file_system_of_the_ledger_is_reported(kind: str, state: str) -> None:
+    """A network file system is bad, a file system in memory is a warning."""
     found = list(disk_findings(Disk(Path("/x"), exists=True, writable=True, kind=kind, free=2**40)))
 
     assert [state, "ok"] == [each.state for each in found]
     assert "LEDGER_URL" in found[0].remedy
 
 
-def test_an_ordinary_disk_with_room_is_fine() -> None:
-    """Nothing to say but how much is free."""
+def test_an_ordinary_disk_with_free_space_is_ok() -> None:
+    """An ordinary disk has one finding, its free space."""
     found = list(disk_findings(Disk(Path("/x"), exists=True, writable=True, kind="ext4", free=2**40)))
 
     assert ["ok"] == [each.state for each in found]
 
 
-def test_a_sentence_of_the_broker_that_was_cut_off() -> None:
-    """It has 255 bytes; the argument and the queue come first."""
+def test_a_truncated_error_of_the_broker_is_understood() -> None:
+    """The broker truncates its error at 255 bytes; argument and queue come first."""
     text = "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' in vhost '/': received the va"
 
     assert Difference("queue", "q", "x-overflow", "as wanted", "otherwise") == difference(text)
@@ -76,11 +76,11 @@ def test_a_sentence_of_the_broker_that_was_cut_off() -> None:
             "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required",
             "client certificate: C",
         ),
-        ("something that nobody has thought of", "check U"),
+        ("an unknown error", "check U"),
     ],
 )
-def test_causes_of_a_connection_that_was_not_made(problem: str, words: str) -> None:
-    """Each says what to do, and what nobody knows is told as it is."""
+def test_a_connection_error_is_explained(problem: str, words: str) -> None:
+    """Known errors have a cause and a remedy; an unknown error is shown with the setting to check."""
     assert words in " ".join(explain(Setting("U", "A", "C"), problem))
 
 
@@ -88,6 +88,6 @@ def test_causes_of_a_connection_that_was_not_made(problem: str, words: str) -> N
     ("area", "state", "code"),
     [("settings", "bad", 2), ("broker", "bad", 1), ("settings", "warning", 0), ("ledger", "ok", 0)],
 )
-def test_exit_codes(area: str, state: str, code: int) -> None:
-    """2 for settings, 1 for what loses or blocks messages, 0 with warnings."""
+def test_the_exit_code_depends_on_the_bad_findings(area: str, state: str, code: int) -> None:
+    """The exit code is 2 for bad settings, 1 for other bad findings, and 0 with warnings only."""
     assert code == exit_code([Finding(area, "x", state, "y")])  # type: ignore[arg-type] # parametrized text
