@@ -19,17 +19,17 @@ async def locked(
     connection: BrokerConnection, dead: str, *, on_wait: Callable[[], None]
 ) -> AsyncIterator[None]:
     """Wait for the lock and hold it for the block. ``on_wait`` is called once if another program holds it."""
-    channel = await _take(connection, f"{dead}.turn")
+    channel = await _take(connection, f"{dead}.lock")
     if channel is None:
         on_wait()
     while channel is None:
         await asyncio.sleep(_ASK_SECONDS)
-        channel = await _take(connection, f"{dead}.turn")
+        channel = await _take(connection, f"{dead}.lock")
     try:
         yield
     finally:
         if not channel.closed.done():
-            await channel.call(channel.raw.queue_delete, queue=f"{dead}.turn")
+            await channel.call(channel.raw.queue_delete, queue=f"{dead}.lock")
             await channel.close()
 
 

@@ -100,7 +100,7 @@ async def record_outcomes(
 ) -> AsyncIterator[None]:
     """Record every outcome, through an exclusive queue that the broker deletes with the connection."""
     channel = await connection.channel()
-    name = f"{topology.dead}.verdicts.{secrets.token_hex(4)}"
+    name = f"{topology.dead}.replay-outcomes.{secrets.token_hex(4)}"
     await channel.call(
         channel.raw.queue_declare, queue=name, exclusive=True, arguments={"x-queue-type": "classic"}
     )
