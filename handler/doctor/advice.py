@@ -24,7 +24,8 @@ def settings_finding(problem: str) -> Finding:
     variable, colon, text = problem.partition(": ")
     if not colon:
         variable, text = "settings", problem
-    return Finding("settings", variable, "bad", text, f"correct {variable}; the README lists all settings")
+    remedy = f"correct {variable}; handler/README.md lists all settings"
+    return Finding("settings", variable, "bad", text, remedy)
 
 
 async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:

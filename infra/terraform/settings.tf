@@ -1,4 +1,4 @@
-# What the function is told, by the names of the settings in the project's README.
+# What the function is told, by the names of the settings in handler/README.md.
 
 locals {
   settings = merge(var.extra_settings, {

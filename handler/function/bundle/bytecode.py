@@ -1,7 +1,7 @@
 """The modules' bytecode: what a new instance would have to compile first, each time anew.
 
 An instance begins with the files of the ZIP, and what it compiles is gone with it. Compiling takes twice as
-long as all the rest of a cold start (figures in CONTRIBUTING).
+long as all the rest of a cold start (figures in tests/bench/README.md).
 
 Bytecode is of one version of Python, so it is made by the runtime's, if there is one on this machine: the one
 that runs this, or ``python3.12`` on the path.
