@@ -1,1 +1,1 @@
-"""The ledger: which backups were claimed, requested and made; SQLite, PostgreSQL, or memory."""
+"""The ledger, the store of promises: claims, doubts, backups and failures; SQLite, PostgreSQL or memory."""

@@ -1,4 +1,4 @@
-"""A row as what a table holds, and back: the one place where it becomes text."""
+"""Converts a ledger row to the columns of a table, and back."""
 
 import json
 from typing import Any
@@ -16,8 +16,8 @@ Columns = tuple[str, str | None, float, float, int, str]
 
 
 def to_columns(row: Row) -> Columns:
-    """Write a row as what a table holds."""
-    # ASCII, since not every database can hold every letter of an error's text.
+    """Convert a row to columns."""
+    # ASCII, since an error's text may hold letters that the database's encoding lacks.
     rest = _ROW.dump_json(
         row, exclude=_COLUMNS, exclude_defaults=True, by_alias=True, ensure_ascii=True
     ).decode()
@@ -25,8 +25,8 @@ def to_columns(row: Row) -> Columns:
 
 
 def from_columns(state: str, token: str | None, lease_until: float, updated_at: float, rest: str) -> Row:
-    """Read a row back. Raises ``ValueError`` where somebody else wrote into the table."""
-    if rest == _NOTHING:  # a claim and no more, as most rows are when they are read
+    """Convert columns to a row. Raises ``ValueError`` where another program wrote into the table."""
+    if rest == _NOTHING:  # most rows are read while they hold nothing but a claim
         return Row(RowState(state), token, lease_until, updated_at=updated_at)
     columns: dict[str, Any] = json.loads(rest)
     columns.update(state=state, token=token, lease_until=lease_until, updated_at=updated_at)

@@ -1,8 +1,8 @@
-"""Transactions shared by concurrent callers: one thread, one connection, one commit for all who wait.
+"""Group commit: one thread and one connection run the changes of concurrent callers in shared transactions.
 
-A promise costs a write to the disk, whose price does not depend on how many share it. While one group is
-being committed the next gathers in the queue, so groups grow with the load and nobody waits for a timer. What
-callers of one turn of their loop ask is handed over together, or the first of them would be a group alone.
+A commit costs one write to the disk, however many changes are in it. While one group is committed, the next
+gathers in the queue: groups grow with the load, and no caller waits for a timer. The changes of one iteration
+of an event loop are queued together; otherwise the first of them would be committed alone.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from handler.ledger.row import Row
 T = TypeVar("T")
 
 MAX_GROUP = 256
-"""Jobs in one transaction, so that other processes get their turn."""
+"""Most changes in one transaction, so that other processes can write in between."""
 
 PRUNE_ROWS = 1000
-"""Rows deleted in one job, for the same reason."""
+"""Most rows deleted in one transaction, for the same reason."""
 
 
 class Transaction(Protocol):
-    """An open transaction; ``now`` is seconds since the epoch, read after the lock was had."""
+    """An open transaction; ``now`` is seconds since the epoch, read once the lock is held."""
 
     now: float
 
     def load(self, key: Key) -> Row | None:
-        """Read a row that is locked until the end."""
+        """Read a row. It stays locked until the end of the transaction."""
 
     def save(self, key: Key, row: Row) -> None:
         """Insert or replace a row."""
@@ -46,14 +46,14 @@ class Transaction(Protocol):
         """Delete old rows; return how many."""
 
     def touch(self) -> None:
-        """Write something that means nothing."""
+        """Write a row that holds no promise, to prove that writing works."""
 
 
 class Backend(Protocol):
     """A database, used from one thread only."""
 
     def transaction(self, keys: Sequence[Key]) -> AbstractContextManager[Transaction]:
-        """Begin, and commit at the end, rows of ``keys`` locked. Raises ``LedgerUnavailable``."""
+        """Run the block in a transaction that locks ``keys``, and commit. Raises ``LedgerUnavailable``."""
 
     def close(self) -> None:
         """Close the connection, if any; the next transaction opens another."""
@@ -75,7 +75,7 @@ _Answer = tuple[Any, Exception | None]
 
 
 class GroupStore:
-    """A store over a backend; callers may be on several loops."""
+    """A store that shares a backend's transactions between callers, who may be on several event loops."""
 
     def __init__(self, backend: Backend, name: str) -> None:
         self.counters = StoreCounters()
@@ -88,7 +88,7 @@ class GroupStore:
         self._closed = False
 
     async def change(self, key: Key, change: Change[T]) -> T:
-        """Change a row, in a transaction shared with others."""
+        """Change a row, in a transaction shared with other callers."""
 
         def work(transaction: Transaction) -> T:
             answer, row = change(transaction.load(key), transaction.now)
@@ -99,7 +99,7 @@ class GroupStore:
         return await self._run(work, key)
 
     async def look_up(self, key: Key) -> Row | None:
-        """Read a row. The transaction does not begin for its key: that would lock it, and may make it."""
+        """Read a row. Its key is not handed to the transaction, which would lock or even insert the row."""
         return await self._run(lambda transaction: transaction.load(key))
 
     async def prunable(self, older_than: float) -> Prunable:
@@ -109,7 +109,7 @@ class GroupStore:
         )
 
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
-        """Delete old rows, some at a time so that claims get their turn between."""
+        """Delete old rows, ``PRUNE_ROWS`` at a time, so that claims can be made in between."""
         now = await self._run(lambda transaction: transaction.now) if as_of is None else as_of
         before = cutoff(older_than, as_of=now)
         total = 0
@@ -118,18 +118,18 @@ class GroupStore:
         return total
 
     async def check(self) -> None:
-        """Write something."""
+        """Prove that the backend can be written."""
         await self._run(lambda transaction: transaction.touch())
 
     async def aclose(self) -> None:
-        """Let what waits finish, then close the connection and end the thread."""
+        """Run the changes that are queued, then close the connection and end the thread."""
         with self._lock:
             self._closed, thread = True, self._thread
             self._thread = None
         if thread is None:
             return
         for loop in [*self._gathered]:
-            self._hand_over(loop)
+            self._enqueue(loop)
         loop = asyncio.get_running_loop()
         closed = loop.create_future()
         self._queue.put(_Stop(loop, closed))
@@ -145,18 +145,18 @@ class GroupStore:
             self._start()
             if loop not in self._gathered:
                 self._gathered[loop] = []
-                loop.call_soon(self._hand_over, loop)
+                loop.call_soon(self._enqueue, loop)
             self._gathered[loop].append(_Job(work, key, loop, future))
         return await future
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             for job in self._gathered.pop(loop, ()):
                 self._queue.put(job)
 
     def _start(self) -> None:
         if self._thread is None:
-            # A daemon, so that a program that forgot to close can end; what returned is on disk.
+            # A daemon thread does not keep alive a program that forgot to close; what returned is on disk.
             self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
             self._thread.start()
 
@@ -171,7 +171,7 @@ class GroupStore:
 
     def _next_group(self) -> tuple[list[_Job], _Stop | None]:
         jobs: list[_Job] = []
-        for item in _waiting(self._queue):
+        for item in _queued(self._queue):
             if isinstance(item, _Stop):
                 return jobs, item
             jobs.append(item)
@@ -188,20 +188,20 @@ class GroupStore:
         except LedgerUnavailable as error:
             self.counters.fail()
             return [(None, LedgerUnavailable(*error.args)) for _ in jobs]
-        except Exception as error:  # noqa: BLE001 - it belongs to a caller, and this thread serves all of them
+        except Exception as error:  # noqa: BLE001 - its caller gets it; this thread goes on
             if len(jobs) > 1:
                 return self._commit_singly(jobs)
-            return [(None, LedgerUnavailable(f"the ledger cannot handle {jobs[0].key}: {error!r}"))]
+            return [(None, LedgerUnavailable(f"the ledger cannot store {jobs[0].key}: {error!r}"))]
         self.counters.count(len(jobs))
         return [(value, None) for value in values]
 
     def _commit_singly(self, jobs: Sequence[_Job]) -> list[_Answer]:
-        """One of them is bad: nothing was committed, so let each stand alone."""
+        """Run each job in a transaction of its own: one of them fails, and nothing was committed."""
         return [answer for job in jobs for answer in self._commit([job])]
 
 
-def _waiting(queue: "SimpleQueue[_Job | _Stop]") -> Iterator[_Job | _Stop]:
-    """Wait for one, then yield what is there already."""
+def _queued(queue: "SimpleQueue[_Job | _Stop]") -> Iterator[_Job | _Stop]:
+    """Wait for one item, then yield those that are queued already."""
     yield queue.get()
     with suppress(Empty):
         while True:
@@ -209,7 +209,7 @@ def _waiting(queue: "SimpleQueue[_Job | _Stop]") -> Iterator[_Job | _Stop]:
 
 
 def _deliver(jobs: Sequence[_Job], answers: Sequence[_Answer]) -> None:
-    """Hand results back, with one wake-up per loop and group."""
+    """Hand results back, with one wake-up per event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Answer]]] = defaultdict(list)
     for job, answer in zip(jobs, answers, strict=True):
         by_loop[job.loop].append((job.future, answer))
@@ -218,7 +218,7 @@ def _deliver(jobs: Sequence[_Job], answers: Sequence[_Answer]) -> None:
 
 
 def _post(loop: asyncio.AbstractEventLoop, settled: list[tuple[asyncio.Future[Any], _Answer]]) -> None:
-    # A loop that was closed meanwhile has nobody left who waits.
+    # RuntimeError: the event loop was closed meanwhile, so no caller waits for the result.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(_settle, settled)
 

@@ -1,4 +1,4 @@
-"""Which claims this process holds, and whether it may still act on them; no I/O."""
+"""The leases of this process: which claims it holds, and whether it may still act on them. No I/O."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from handler.backup.ports import Granted, Key
 
 USABLE = 0.8
-"""The part of a lease in which a request may still leave; the rest is for clocks that do not run alike."""
+"""The part of a lease in which a request may still leave; the rest allows for clocks of different speed."""
 
 
 class _Lease(NamedTuple):
@@ -16,7 +16,7 @@ class _Lease(NamedTuple):
 
 
 class Leases:
-    """The leases of one process. Times are of the monotonic clock, which nobody sets."""
+    """The leases of one process. Times are those of the monotonic clock, which is never set back."""
 
     def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
@@ -24,31 +24,31 @@ class Leases:
         self._held: dict[Key, _Lease] = {}
 
     def took(self, key: Key, token: str, asked: float) -> None:
-        """A lease was given, by a question that left at ``asked``: it cannot have begun earlier."""
+        """Record a granted lease. It began no earlier than ``asked``, when the ledger was asked for it."""
         self._held[key] = _Lease(token, asked)
 
     def drop(self, key: Key) -> None:
-        """Nobody in this process holds this key any more."""
+        """Forget the lease of a key, whichever claim holds it."""
         self._held.pop(key, None)
 
     def drop_claim(self, key: Key, token: str) -> None:
-        """This claim is over; a later one of the same key stays."""
+        """Forget the lease of one claim; a later claim of the same key stays."""
         if self._is(key, token):
             del self._held[key]
 
     def renewed(self, key: Key, token: str, asked: float) -> None:
-        """A lease was renewed; one that was given back meanwhile stays given back."""
+        """Record a renewed lease, unless it was given back meanwhile."""
         if self._is(key, token):
             self.took(key, token, asked)
 
     def hold(self, claim: Granted) -> bool:
-        """Tell whether a request may still leave under this claim."""
+        """Return whether a request may still leave under this claim."""
         if not self._is(claim.key, claim.token):
             return False
         return self.monotonic() - self._held[claim.key].since < self.seconds * USABLE
 
     def all(self) -> Sequence[tuple[Key, str]]:
-        """Every claim held, as key and token."""
+        """Return every claim held, as key and token."""
         return [(key, held.token) for key, held in self._held.items()]
 
     def _is(self, key: Key, token: str) -> bool:

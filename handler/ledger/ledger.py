@@ -1,4 +1,4 @@
-"""The ledger over any store: the rules, the leases of this process, and nothing of SQL."""
+"""``StoredLedger``: the ledger over any store. It joins the rules and the leases of this process; no SQL."""
 
 import asyncio
 import itertools
@@ -18,19 +18,22 @@ from handler.ledger.row import Row
 
 T = TypeVar("T")
 Change = Callable[[Row | None, float], rules.Changed[T]]
-"""From a row and the time to an answer and the row to write. Pure: a store may run it more than once."""
+"""A change: from a row and the time to an answer and the row to write.
+
+It is pure: a store may run it more than once.
+"""
 
 GROUP_EXPONENT = 8
-"""Groups of up to 2**8 changes are told apart by size; larger ones are not made."""
+"""Groups of up to 2**8 changes have a bucket by size; larger groups do not occur."""
 
 _log = logging.getLogger(__name__)
 
 
 class StoreCounters:
-    """What a store has done, for metrics: transactions, changes in them, and the largest group.
+    """Counters of a store: its transactions, the changes in them, and the largest group.
 
-    ``sizes[n]`` counts the groups of up to 2**n changes (and more than half as many), the last one all that
-    are larger. ``reachable`` is how the latest use went, None before the first.
+    ``sizes[n]`` counts the groups of more than 2**(n-1) and up to 2**n changes; the last item counts all that
+    are larger. ``reachable`` says whether the latest use succeeded; None before the first.
     """
 
     def __init__(self) -> None:
@@ -50,18 +53,18 @@ class StoreCounters:
         self.reachable = True
 
     def fail(self) -> None:
-        """Count a transaction that the store could not make."""
+        """Count a transaction that failed."""
         self.failures += 1
         self.reachable = False
 
 
 class Store(Protocol):
-    """Where rows are kept. Every method raises ``LedgerUnavailable``; what returned is on disk."""
+    """Where rows are kept. Every method raises ``LedgerUnavailable``; when it returns, the row is on disk."""
 
     counters: StoreCounters
 
     async def change(self, key: Key, change: Change[T]) -> T:
-        """Load a row, change it and save it, with nobody else at this row meanwhile."""
+        """Load a row, change it and save it, while the row is locked."""
 
     async def look_up(self, key: Key) -> Row | None:
         """Read a row, without a lock."""
@@ -70,13 +73,13 @@ class Store(Protocol):
         """Count the rows that ``prune`` would delete."""
 
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
-        """Delete rows not written for so many seconds before ``as_of`` (None: now); return how many."""
+        """Delete rows older than ``older_than`` seconds at ``as_of`` (None: now); return how many."""
 
     async def check(self) -> None:
-        """Write something."""
+        """Prove that the store can be written."""
 
     async def aclose(self) -> None:
-        """Release everything; afterwards every method raises ``LedgerUnavailable``."""
+        """Release files and connections; afterwards every method raises ``LedgerUnavailable``."""
 
 
 class StoredLedger:
@@ -93,7 +96,7 @@ class StoredLedger:
         self._store = store
         self._leases = Leases(lease_seconds, monotonic=monotonic)
         self._ask_first = ask_first
-        # Random once: to ask the kernel for each claim's would be 2 % of an event.
+        # Random once: a random token for each claim would cost 2 % of an event's CPU time.
         self._owner = secrets.token_hex(16)
         self._claims = itertools.count()
 
@@ -136,7 +139,7 @@ class StoredLedger:
         await self._store.change(claim.key, lambda row, now: rules.doubt(row, claim.token, doubt, now=now))
 
     async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
-        """Write down the backup. Where another is known already, that one is kept and a warning is logged."""
+        """Record the backup. Where another is known already, keep that one and log a warning."""
         self._leases.drop(claim.key)
         first = await self._store.change(
             claim.key, lambda row, now: rules.created(row, claim.token, backup, now=now)
@@ -172,9 +175,9 @@ class StoredLedger:
     async def renew(self) -> None:
         """Renew every claim of this process; one that was lost is no longer held."""
         answers = await asyncio.gather(*(self._renew(*held) for held in self._leases.all()))
-        for trouble in answers:
-            if trouble is not None:
-                raise trouble
+        for error in answers:
+            if error is not None:
+                raise error
 
     async def _renew(self, key: Key, token: str) -> LedgerUnavailable | None:
         asked, lease = self._leases.monotonic(), self._leases.seconds
@@ -191,14 +194,14 @@ class StoredLedger:
         return None
 
     async def prunable(self, older_than: float) -> Prunable:
-        """Count what ``prune`` would delete, for operators; changes nothing."""
+        """Count the rows that ``prune`` would delete, for the operator. Changes nothing."""
         return await self._store.prunable(older_than)
 
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete rows that ended more than ``older_than`` seconds before ``as_of``; return how many.
 
-        Rows without an end are not deleted before 30 days. ``as_of`` is the time of a ``prunable``: then no
-        row is deleted that was not counted. None means now.
+        A row without an end is kept for at least 30 days. ``as_of`` is the time of a ``Prunable``, so that
+        only counted rows are deleted, or None for now.
         """
         return await self._store.prune(older_than, as_of=as_of)
 
@@ -207,7 +210,7 @@ class StoredLedger:
         await self._store.check()
 
     async def look_up(self, key: Key) -> Row | None:
-        """Read what is known of a snapshot, for operators; changes nothing."""
+        """Read a snapshot's row, for the operator. Changes nothing."""
         return await self._store.look_up(key)
 
     async def aclose(self) -> None:
@@ -218,7 +221,7 @@ class StoredLedger:
 def _warn_of_second(key: Key, first: str | None, second: str) -> None:
     if first is not None:
         _log.warning(
-            "snapshot %s has two backups: %s, and %s",
+            "snapshot %s has two backups; the ledger keeps %s and ignores %s",
             key.snapshot_id,
             first,
             second,

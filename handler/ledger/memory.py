@@ -1,4 +1,4 @@
-"""A ledger that remembers as long as the process lives: for tests, and for ``LEDGER_URL=none``."""
+"""The ledger in memory, lost when the process ends: for ``LEDGER_URL=none``, and for tests."""
 
 import time
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from handler.ledger.row import Row
 T = TypeVar("T")
 
 MAX_IDLE = 100_000
-"""Rows kept that nobody is at, unless said otherwise."""
+"""Default of ``max_idle``: the most rows kept that are neither claimed nor in doubt."""
 
 
 class MemoryStore:
-    """Rows in a dict. No method awaits, so each is a transaction of its own on its loop.
+    """Rows in a dict. No method awaits, so each is a transaction of its own on its event loop.
 
-    Of the rows that nobody is at, those beyond ``max_idle`` that were not touched for longest are forgotten.
+    Of the rows that are neither claimed nor in doubt, ``max_idle`` are kept: those that were written last.
     """
 
     def __init__(self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE) -> None:
@@ -77,7 +77,7 @@ class MemoryStore:
         return {key: row for key, row in self._rows.items() if before.covers(row)}
 
     async def check(self) -> None:
-        """Nothing can be in the way but the end."""
+        """Raise ``LedgerUnavailable`` where the store is closed."""
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
         self.counters.reachable = True
@@ -90,7 +90,7 @@ class MemoryStore:
 
 
 class MemoryLedger(StoredLedger):
-    """A ledger without a file. ``ask_first`` says that it cannot know what others did before."""
+    """The ledger in memory. It knows nothing of other processes: then ``ask_first`` says to ask the API."""
 
     def __init__(
         self,

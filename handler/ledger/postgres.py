@@ -1,7 +1,6 @@
-"""The ledger in PostgreSQL, for workers on several machines. The database's clock is the only clock.
+"""The ledger in PostgreSQL, for workers on several machines. All times come from the database's clock.
 
-The rows of a group are locked in the order of their keys, so that groups of two workers cannot wait for each
-other in a circle.
+The rows of a group are locked in the order of their keys, so that the groups of two workers cannot deadlock.
 """
 
 import time
@@ -33,19 +32,19 @@ DEFAULTS: dict[str, Any] = {
     "tcp_user_timeout": 15000,
     "target_session_attrs": "read-write",
 }
-"""Where the address says nothing else: a peer that has vanished is noticed within seconds, and the primary is
-sought after a failover."""
+"""Connection parameters that ``LEDGER_URL`` can replace. A lost peer is noticed within seconds, and only the
+primary is connected to, also after a failover."""
 
 ENCODING = {"client_encoding": "UTF8"}
-"""Whatever the address says: from a database of ``SQL_ASCII``, as ``LANG=C`` makes them, text comes as bytes
-otherwise. What is written is ASCII, which a database of any encoding takes."""
+"""A parameter that ``LEDGER_URL`` cannot replace. Without it, a database of encoding ``SQL_ASCII`` (as
+``LANG=C`` makes them) returns text as bytes. All text that we write is ASCII, which every encoding holds."""
 
 SESSION = (
     "SET lock_timeout = '2s'",
     "SET statement_timeout = '10s'",
-    # A worker that was stopped in the middle must not keep its rows from the others.
+    # A worker that is suspended within a transaction must not keep rows locked.
     "SET idle_in_transaction_session_timeout = '10s'",
-    # A commit that returns before it is on disk is no promise; stricter settings of the server stay.
+    # A commit must be on disk when it returns; a stricter setting of the server stays.
     """
     SELECT set_config(name, 'on', false) FROM pg_settings
     WHERE name = 'synchronous_commit' AND setting = 'off'
@@ -71,12 +70,12 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE TABLE snapshot_backup_check (id integer PRIMARY KEY, checked_at double precision NOT NULL)",
     ),
 )
-"""What leads from each schema version to the next. Only ever add at the end."""
+"""The statements that lead from each schema version to the next. Only add at the end."""
 
 _MIGRATION_LOCK = 0x5B_1ED6E2
 
 _PLACEHOLDER = ""
-"""The state of a row that exists only to be locked."""
+"""The state of a row that was inserted only to be locked."""
 
 _INSERT = """
 INSERT INTO snapshot_backup_ledger
@@ -120,7 +119,7 @@ ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at
 
 
 class PostgresTransaction:
-    """See ``handler.ledger.group.Transaction``. Rows are written together at the end."""
+    """A ``handler.ledger.group.Transaction`` that writes its rows together at its end."""
 
     def __init__(self, connection: Connection, now: float, rows: dict[Key, Row | None]) -> None:
         self.now = now
@@ -129,40 +128,40 @@ class PostgresTransaction:
         self._changed: dict[Key, Row] = {}
 
     def load(self, key: Key) -> Row | None:
-        """Read a row; it is locked where the transaction was begun for it."""
+        """Read a row; it is locked where the transaction began with its key."""
         if key in self._rows:
             return self._rows[key]
         found = self._connection.execute(_LOAD, (key.project_id, key.snapshot_id)).fetchone()
         return None if found is None else _read(found)[1]
 
     def save(self, key: Key, row: Row) -> None:
-        """Write a row, at the end."""
+        """Keep a row for ``flush``."""
         self._rows[key] = self._changed[key] = row
 
     def count(self, before: Cutoff) -> Prunable:
-        """Count old rows; a placeholder is no snapshot."""
+        """Count old rows, without placeholders."""
         total, without_end, oldest, youngest = self._connection.execute(_COUNT, before).fetchall()[0]
         return Prunable(total, without_end, oldest, youngest, self.now)
 
     def delete(self, before: Cutoff, *, limit: int) -> int:
-        """Delete old rows, and old placeholders, which do not count."""
+        """Delete old rows and old placeholders; count the rows only."""
         arguments = (*before, limit)
         self._connection.execute(_DELETE_PLACEHOLDERS, arguments)
         return self._connection.execute(_DELETE_ROWS, arguments).rowcount
 
     def touch(self) -> None:
-        """Write something."""
+        """Write to the table of checks."""
         self._connection.execute(_TOUCH, (self.now,))
 
     def flush(self) -> None:
-        """Send what was saved."""
+        """Write the rows that were saved."""
         if self._changed:
             rows = [(key.project_id, key.snapshot_id, *to_columns(row)) for key, row in self._changed.items()]
             self._connection.execute(_SAVE, [list(column) for column in zip(*rows, strict=True)])
 
 
 class PostgresBackend:
-    """One connection, made when it is needed and again when it was lost."""
+    """A ``handler.ledger.group.Backend`` with one connection, opened when it is needed or was lost."""
 
     def __init__(self, url: str, *, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
         self._conninfo, self._password = _parse(url)
@@ -180,7 +179,7 @@ class PostgresBackend:
                 transaction.flush()
                 connection.commit()
         except psycopg.DataError:
-            self.close()  # a caller's fault, not the database's
+            self.close()  # the row's fault, not the database's
             raise
         except psycopg.Error as error:
             self.close()
@@ -197,7 +196,7 @@ class PostgresBackend:
 
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            # Statements are not prepared, so that a pooler may stand between.
+            # Statements are not prepared, so that a connection pooler such as PgBouncer can be used.
             self._connection = psycopg.connect(self._conninfo, prepare_threshold=None)
             self._connection.isolation_level = IsolationLevel.READ_COMMITTED
             _prepare(self._connection)
@@ -215,8 +214,10 @@ def _parse(url: str) -> tuple[str, str]:
     try:
         given = conninfo_to_dict(url)
     except psycopg.Error:
-        # The text of that error quotes the address, password and all.
-        raise SettingsError("LEDGER_URL: must be postgresql://user:password@host:5432/database") from None
+        # psycopg's text quotes the whole URL with its password.
+        raise SettingsError(
+            "LEDGER_URL: is no PostgreSQL URL; it must be like postgresql://user:password@host:5432/database"
+        ) from None
     return make_conninfo("", **{**DEFAULTS, **given, **ENCODING}), str(given.get("password") or "")
 
 
@@ -228,7 +229,7 @@ def _prepare(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection, migrations: Sequence[Sequence[str]]) -> None:
-    """Bring the schema up to date, once, however many workers start together."""
+    """Bring the schema up to date. A lock lets one of the workers that start together do it."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
         connection.execute("CREATE TABLE IF NOT EXISTS snapshot_backup_schema (version integer NOT NULL)")
@@ -236,7 +237,7 @@ def _migrate(connection: Connection, migrations: Sequence[Sequence[str]]) -> Non
         version = 0 if found is None else int(found[0])
         if version > len(migrations):
             raise LedgerUnavailable(
-                f"LEDGER_URL: its schema has version {version} and this program knows {len(migrations)}: "
+                f"LEDGER_URL: the schema has version {version}, and this program knows {len(migrations)}: "
                 "run a newer release"
             )
         for statement in (line for step in migrations[version:] for line in step):
@@ -251,13 +252,13 @@ def _begin(connection: Connection, keys: Sequence[Key]) -> PostgresTransaction:
     wanted = set(keys)
     while True:
         now = _lock(connection, wanted - rows.keys(), rows)
-        # A row can be pruned between the two statements; what is not there cannot be locked, so do it again.
+        # A prune can delete a row between insert and lock; then insert it again, to lock it.
         if wanted <= rows.keys():
             return PostgresTransaction(connection, now, rows)
 
 
 def _lock(connection: Connection, keys: set[Key], rows: dict[Key, Row | None]) -> float:
-    """Lock the rows of ``keys``, new ones too, in one round trip; return the time after that."""
+    """Lock the rows of ``keys``, new ones too, in one round trip; return the database's time after it."""
     columns = [[key.project_id for key in keys], [key.snapshot_id for key in keys]]
     with connection.pipeline():
         if keys:
@@ -274,7 +275,7 @@ def _read(found: TupleRow) -> tuple[Key, Row | None]:
 
 
 class PostgresLedger(StoredLedger):
-    """A ledger in PostgreSQL."""
+    """The ledger in PostgreSQL."""
 
     def __init__(
         self, url: str, lease_seconds: float = 20.0, *, monotonic: Callable[[], float] = time.monotonic

@@ -1,21 +1,21 @@
-"""Which rows a prune deletes: one rule, for counting them and for deleting them."""
+"""The retention rule: which rows a prune deletes. Counting and deleting share it."""
 
 from typing import NamedTuple
 
 from handler.ledger.row import Row
 
 UNSETTLED_SECONDS = 30 * 86400.0
-"""Rows without an end are kept at least so long: forgetting one can cost a second backup."""
+"""How long a row without an end is kept at least: without it, a second backup could be made."""
 
 
 class Cutoff(NamedTuple):
-    """The latest times, in seconds since the epoch, at which a row was written that is deleted."""
+    """The times of a prune: rows last written at them or before are deleted. Seconds since the epoch."""
 
     settled: float
     unsettled: float
 
     def covers(self, row: Row) -> bool:
-        """Tell whether a prune deletes this row."""
+        """Return whether a prune deletes this row."""
         return row.updated_at <= (self.settled if row.settled else self.unsettled)
 
 
@@ -25,10 +25,10 @@ def cutoff(older_than: float, *, as_of: float) -> Cutoff:
 
 
 class Prunable(NamedTuple):
-    """What a prune would delete. Times are seconds since the epoch, None where there are no rows.
+    """The rows that a prune would delete. Times are seconds since the epoch, None where there are no rows.
 
-    ``without_end`` counts the rows that are claimed, in doubt, or made and not completed. ``as_of`` is the
-    ledger's time of the count: a prune as of the same time deletes none that were not counted.
+    ``without_end`` counts the rows that are claimed, in doubt, or created and not completed. ``as_of`` is the
+    ledger's time of the count: a prune as of this time deletes no row that was not counted.
     """
 
     total: int

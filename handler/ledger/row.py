@@ -1,4 +1,4 @@
-"""What the ledger remembers of one snapshot."""
+"""``Row``: what the ledger stores about one snapshot."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from handler.backup.ports import Doubt, Finished
 
 
 class RowState(StrEnum):
-    """How far the backup of a snapshot is; a lease, a doubt and failed events lie on top of it."""
+    """The state of a snapshot's backup. A lease, a doubt and failed events are kept beside it."""
 
     OPEN = "open"
     """No backup is known."""
@@ -28,14 +28,14 @@ class Row:
 
     state: RowState = RowState.OPEN
     token: str | None = None
-    """Who holds the lease; it stays after the lease has ended, since the holder may have sent."""
+    """The claim that holds the lease. It stays when the lease expires, since its request may have left."""
     lease_until: float = 0.0
     doubt: Doubt | None = None
     backup: AcceptedBackup | None = None
     made_at: float = 0.0
     end: Finished | None = None
     failures: Mapping[str, Finished] = field(default_factory=dict)
-    """What was told to each cause that failed, oldest first."""
+    """The failure of each event that failed, by cause, oldest first."""
     failed_backups: Annotated[tuple[str, ...], Field(alias="spoiled")] = ()
     """Backups of this snapshot that ended in error."""
     updated_at: float = 0.0
@@ -44,17 +44,17 @@ class Row:
 
     @property
     def idle(self) -> bool:
-        """Nobody is at it and no call is in doubt."""
+        """Whether the snapshot is neither claimed nor in doubt."""
         return self.token is None and self.doubt is None
 
     @property
     def settled(self) -> bool:
-        """Nothing is expected to happen to it any more."""
+        """Whether no further change is expected."""
         return self.idle and self.state is not RowState.CREATED
 
     @property
     def label(self) -> str:
-        """The state in one word for people: the lease and the doubt come before what lies under them."""
+        """The state in one word for the operator. A claim or a doubt hides the state of the backup."""
         if self.token is not None:
             return "claimed"
         if self.doubt is not None:

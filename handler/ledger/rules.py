@@ -1,6 +1,6 @@
-"""The rules of the promise book, as pure functions over one row.
+"""The rules of the ledger, as pure functions over one row.
 
-Each takes a row (None: unknown) and the time, and returns its answer and the row to write (None: leave it).
+Each takes a row (None: no row) and the time. It returns its answer and the row to write (None: no change).
 The stores only load and save rows in a transaction, so these rules hold in all of them.
 """
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 Changed = tuple[T, Row | None]
 
 MAX_FAILURES = 100
-"""Causes remembered per snapshot; the oldest is forgotten first."""
+"""Failures kept for each snapshot; the oldest is dropped first."""
 
 
 def claim(
@@ -24,26 +24,26 @@ def claim(
 ) -> Changed[Claim]:
     """Decide who may make the backup, as ``Ledger.claim`` says.
 
-    A cause that has failed is told the same again whatever happened since: one event, one outcome.
+    A cause that has failed gets the same failure again, whatever happened since: one event, one outcome.
     """
     row = row or Row()
-    told = _told(row, cause, replay=replay)
-    if told is not None:
-        return told, None
+    known = _known(row, cause, replay=replay)
+    if known is not None:
+        return known, None
     if row.token is not None and now < row.lease_until:
         return Busy(row.lease_until), None
-    # An ended lease begins a new doubt even on top of one: the holder may have looked often enough and sent
-    # again, and then the looks that were made before say nothing about that call.
+    # An expired lease begins a new doubt, even where there is one. Its holder may have looked up often enough
+    # and sent again; then the earlier lookups say nothing about that call.
     doubt = row.doubt if row.token is None else Doubt(since=now, lookups=0, lookup_after=now)
-    # The API may have done the work whatever it answered, or whoever answered for it.
-    ours = Granted(
+    # The API may have done the work of an earlier request, whatever was answered, and by whom.
+    granted = Granted(
         key, token, doubt=doubt, ask_first=replay or row.sent, failed_backups=frozenset(row.failed_backups)
     )
-    return ours, _leased(row, token, until=now + lease, doubt=doubt, now=now)
+    return granted, _leased(row, token, until=now + lease, doubt=doubt, now=now)
 
 
-def _told(row: Row, cause: str, *, replay: bool) -> Created | Finished | None:
-    """Answer from what is known already, if it is."""
+def _known(row: Row, cause: str, *, replay: bool) -> Created | Finished | None:
+    """Return the end or the backup that is known already; None where a backup may be made."""
     if cause in row.failures:
         return row.failures[cause]
     if row.state is RowState.COMPLETED:
@@ -56,30 +56,30 @@ def _told(row: Row, cause: str, *, replay: bool) -> Created | Finished | None:
 
 
 def extend(row: Row | None, token: str, *, now: float, lease: float) -> Changed[bool]:
-    """Renew a lease; False where somebody else has taken it over, or the backup was settled."""
+    """Renew a lease; False where another claim holds it, or the claim has ended."""
     if row is None or row.token != token:
         return False, None
     return True, _leased(row, token, until=now + lease, doubt=row.doubt, now=now)
 
 
 def release(row: Row | None, token: str, *, now: float, sent: bool = False) -> Changed[None]:
-    """Give the lease back. An older doubt stays: nothing that was sent now settles it."""
+    """Give the lease back. An older doubt stays, since no answer has settled it."""
     if row is None or row.token != token:
         return None, None
     return None, _leased(row, None, until=0.0, doubt=row.doubt, now=now, sent=sent)
 
 
 def doubt(row: Row | None, token: str, doubt: Doubt, *, now: float) -> Changed[None]:
-    """Note the doubt and give the lease back; who took the claim over has a doubt of their own."""
+    """Record the doubt and give the lease back; a claim that replaced this one keeps its own doubt."""
     if row is None or row.token != token:
         return None, None
     return None, _leased(row, None, until=0.0, doubt=doubt, now=now)
 
 
 def created(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) -> Changed[str | None]:
-    """Note the backup, whoever holds the lease.
+    """Record the backup, even where another claim holds the lease.
 
-    Returns the id of the backup that was known before, where it is another one: then the first is kept.
+    Where another backup is known, keep that one and return its id.
     """
     row = row or Row()
     if row.backup is not None and row.state in (RowState.CREATED, RowState.COMPLETED):
@@ -100,7 +100,7 @@ def refused(
     now: float,
     sent: bool = False,
 ) -> Changed[None]:
-    """Note what this cause was told. What is known of the backup, and a doubt, stay as they are."""
+    """Record the failure of this cause. The backup and a doubt stay as they are."""
     row = release(row, token, now=now, sent=sent)[1] or row or Row()
     end = Finished(failure=failure, attempts=attempts)
     return None, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
@@ -109,20 +109,20 @@ def refused(
 def give_up(
     row: Row | None, cause: str, end: Finished, *, tracked: bool, replay: bool, now: float
 ) -> Changed[Created | Finished]:
-    """Note the end of this cause, as ``Ledger.give_up`` says; whoever has a claim keeps it."""
+    """Record the failure of this cause, as ``Ledger.give_up`` says. A claim stays with its holder."""
     row = row or Row()
-    told = _told(row, cause, replay=replay)
-    if isinstance(told, Finished) or (isinstance(told, Created) and not tracked):
-        return told, None
+    known = _known(row, cause, replay=replay)
+    if isinstance(known, Finished) or (isinstance(known, Created) and not tracked):
+        return known, None
     return end, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
 
 
 def finished(
     row: Row | None, end: Finished, *, backup_id: str, cause: str, now: float
 ) -> Changed[str | None]:
-    """Note the end of a backup. The first that completed is never replaced.
+    """Record the end of a backup. The first completed backup is never replaced.
 
-    Returns the id of the backup that was known before, where it is another one.
+    Returns the id of the backup that was known before, where that is another one.
     """
     row = row or Row()
     other = row.backup.id if row.backup is not None and row.backup.id != backup_id else None
@@ -145,14 +145,14 @@ def _completed(row: Row, end: Finished, backup_id: str, *, now: float) -> Row | 
 
 
 def _still_made(row: Row, backup_id: str, *, now: float) -> Row:
-    """Only the event has ended, waiting too long: its backup may yet complete, so none is made beside it."""
+    """Keep an expired backup as created: only its event has ended, and it may yet complete."""
     if row.state is not RowState.OPEN:
         return row
     return _unclaimed(row, state=RowState.CREATED, backup=AcceptedBackup(id=backup_id), made_at=now, now=now)
 
 
 def _with_failed_backup(row: Row, end: Finished, backup_id: str, *, now: float) -> Row:
-    """A backup ended in error. A late word of an older one does not disturb the one after it."""
+    """Record a backup that ended in error. A late report of an older backup leaves the newer one as it is."""
     current = row.backup is None or row.backup.id == backup_id
     late = backup_id in row.failed_backups and row.state is not RowState.CREATED
     if backup_id not in row.failed_backups:
@@ -165,7 +165,7 @@ def _with_failed_backup(row: Row, end: Finished, backup_id: str, *, now: float) 
 def _leased(
     row: Row, token: str | None, *, until: float, doubt: Doubt | None, now: float, sent: bool = False
 ) -> Row:
-    """The row under another lease. Built at once: ``replace`` takes four times as long, for each claim."""
+    """Return the row with another lease. ``dataclasses.replace`` would take four times as long."""
     return Row(
         row.state,
         token,
@@ -190,12 +190,12 @@ def _unclaimed(
     now: float,
     end: Finished | None = None,
 ) -> Row:
-    """The row in a new state, which ends every lease and doubt."""
+    """Return the row in a new state, without lease and doubt."""
     return Row(state, None, 0.0, None, backup, made_at, end, row.failures, row.failed_backups, updated_at=now)
 
 
 def _with(failures: Mapping[str, Finished], cause: str, end: Finished) -> Mapping[str, Finished]:
-    """Add what a cause was told; what it was told first stays."""
+    """Add the failure of a cause, unless the cause has one already."""
     if cause in failures:
         return failures
     return dict([*failures.items(), (cause, end)][-MAX_FAILURES:])

@@ -16,7 +16,7 @@ from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 
 BUSY_SECONDS = 2.0
-"""How long a locked file is waited for; then the circuit breaker opens rather than the whole program."""
+"""How long to wait for a locked file. Then the ledger is unavailable, and the circuit breaker opens."""
 
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
@@ -37,19 +37,19 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE TABLE ledger_check (id INTEGER PRIMARY KEY, checked_at REAL NOT NULL)",
     ),
 )
-"""What leads from each schema version to the next; ``user_version`` counts them. Only ever add at the end."""
+"""The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
 _LOAD = (
     "SELECT state, token, lease_until, updated_at, rest FROM ledger WHERE project_id = ? AND snapshot_id = ?"
 )
-# Not INSERT OR REPLACE, which gives the row a new rowid, and so writes the pages of every index again.
+# INSERT OR REPLACE would give the row a new rowid, and so write pages of every index again.
 _SAVE = """
 INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, token = excluded.token,
     lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
     rest = excluded.rest
 """
-# Two halves rather than one OR, so that each is a range of the index.
+# A UNION of two ranges of the index; with OR, SQLite would not use the index.
 _OLD = """
     SELECT rowid, settled, updated_at FROM ledger WHERE settled = 1 AND updated_at <= ?
     UNION ALL SELECT rowid, settled, updated_at FROM ledger WHERE settled = 0 AND updated_at <= ?
@@ -62,7 +62,7 @@ _TOUCH = "INSERT OR REPLACE INTO ledger_check VALUES (1, ?)"
 
 
 class SqliteTransaction:
-    """See ``handler.ledger.group.Transaction``."""
+    """A ``handler.ledger.group.Transaction`` on a connection that holds the write lock."""
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
         self.now = now
@@ -87,12 +87,15 @@ class SqliteTransaction:
         return self._connection.execute(_DELETE, (*before, limit)).rowcount
 
     def touch(self) -> None:
-        """Write something."""
+        """Write to the table of checks."""
         self._connection.execute(_TOUCH, (self.now,))
 
 
 class SqliteBackend:
-    """One connection to one file. WAL with ``synchronous=FULL``: a commit survives the power cord."""
+    """A ``handler.ledger.group.Backend`` with one connection to one file.
+
+    WAL mode with ``synchronous=FULL``: a commit survives a power failure.
+    """
 
     def __init__(
         self,
@@ -109,14 +112,14 @@ class SqliteBackend:
 
     @contextmanager
     def transaction(self, keys: Sequence[Key]) -> Iterator[SqliteTransaction]:
-        """Run the block with the file's write lock from its start, which locks every row."""
+        """Run the block in a transaction that holds the file's write lock from its start."""
         try:
             connection = self._connect()
             connection.execute("BEGIN IMMEDIATE")
             yield SqliteTransaction(connection, self._clock())
             connection.execute("COMMIT")
         except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
-            self.close()  # a caller's fault, not the file's
+            self.close()  # the row's fault, not the file's
             raise
         except (sqlite3.DatabaseError, OSError) as error:
             self.close()
@@ -139,20 +142,22 @@ class SqliteBackend:
             self._inode = _inode(self._path)
             _migrate(self._connection, self._migrations)
         elif self._inode != _inode(self._path):
-            # What is written to a file that has no name any more is forgotten with the process.
-            raise self._unavailable("the file was moved or replaced; opening what is there now")
+            # The open file has no name any more: what is written to it is lost when the process ends.
+            raise self._unavailable(
+                "the file was moved or replaced; the next use opens the file that is there now"
+            )
         return self._connection
 
     def _have_file(self) -> None:
-        """Have a file that can be written, its owner's only; SQLite gives its companions the same mode."""
+        """Create the file, mode 0600, where it is missing; SQLite gives its -wal and -shm files that mode."""
         if not self._path.parent.is_dir():
-            raise self._unavailable("the folder does not exist")
+            raise self._unavailable("the folder does not exist; create it")
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        # SQLite would open it read-only and give its companions that mode, in which they would stay when the
-        # file can be written again.
+        # SQLite would open a read-only file, and create its -wal and -shm files read-only. They would stay so
+        # when the file can be written again.
         if not os.access(self._path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise self._unavailable("the file cannot be written")
+            raise self._unavailable("the file cannot be written; allow this user to write it")
 
     def _unavailable(self, problem: str) -> LedgerUnavailable:
         return LedgerUnavailable(f"LEDGER_URL: {self._path}: {problem}")
@@ -161,7 +166,7 @@ class SqliteBackend:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
-        # Asking first: changing the mode needs the file alone, which another process may prevent.
+        # Read it first: changing it needs exclusive access, which another process may prevent.
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -172,14 +177,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
-    """Bring the schema up to date, once, however many processes start together."""
+    """Bring the schema up to date. The write lock lets one of the processes that start together do it."""
     if _version(connection) == len(migrations):
         return
     connection.execute("BEGIN IMMEDIATE")
     version = _version(connection)
     if version > len(migrations):
         raise sqlite3.DatabaseError(
-            f"its schema has version {version} and this program knows {len(migrations)}: run a newer release"
+            f"the schema has version {version}, and this program knows {len(migrations)}: run a newer release"
         )
     for statement in (line for step in migrations[version:] for line in step):
         connection.execute(statement)
@@ -197,7 +202,7 @@ def _inode(path: Path) -> tuple[int, int]:
 
 
 class SqliteLedger(StoredLedger):
-    """A ledger in a SQLite file."""
+    """The ledger in a SQLite file."""
 
     def __init__(
         self,
@@ -212,12 +217,13 @@ class SqliteLedger(StoredLedger):
 
 
 def sqlite_path(url: str) -> Path:
-    """Read ``sqlite:///relative.db`` or ``sqlite:////absolute/path.db``. Raises ``SettingsError``."""
+    """Return the path in ``sqlite:///file.db`` or ``sqlite:////folder/file.db``. Raises ``SettingsError``."""
     prefix, slashes, path = url.partition("///")
     if prefix != "sqlite:" or not slashes or not path or "?" in path:
         raise SettingsError("LEDGER_URL: must be sqlite:///relative.db or sqlite:////absolute/path.db")
     if path == ":memory:":
         raise SettingsError(
-            "LEDGER_URL: a ledger in memory would forget its promises; say none to ask the API instead"
+            "LEDGER_URL: a SQLite ledger in memory is lost when the process ends; set a file, "
+            "such as sqlite:///snapshot-backup.db, or LEDGER_URL=none to ask the API before each create"
         )
     return Path(path)

@@ -10,11 +10,10 @@ from handler.ledger.memory import MemoryLedger
 
 
 def open_ledger(url: str, *, lease_seconds: float, clock: Callable[[], float] = time.time) -> StoredLedger:
-    """Make the ledger that ``LEDGER_URL`` names, without touching it yet.
+    """Make the ledger that ``LEDGER_URL`` names, without connecting yet.
 
-    ``clock`` is seconds since the epoch; PostgreSQL uses its own. Raises ``SettingsError`` for an address
-    that cannot be one. A ledger that is out of reach raises ``LedgerUnavailable`` from its methods, and works
-    again when it is back.
+    ``clock`` is seconds since the epoch; PostgreSQL uses its own. Raises ``SettingsError`` for a bad URL.
+    While the ledger is unavailable its methods raise ``LedgerUnavailable``.
     """
     match url.partition(":")[0]:
         case "none":
@@ -25,19 +24,19 @@ def open_ledger(url: str, *, lease_seconds: float, clock: Callable[[], float] = 
             return _postgres(url, lease_seconds)
         case _:
             raise SettingsError(
-                "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/db, or none"
+                "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/database, or none"
             )
 
 
 def _sqlite(url: str, clock: Callable[[], float], lease_seconds: float) -> StoredLedger:
-    # Only who has such a file waits for the import: 7 ms in a cold start.
+    # Imported where it is used: the import takes 7 ms of a cold start.
     from handler.ledger.sqlite import SqliteLedger, sqlite_path
 
     return SqliteLedger(sqlite_path(url), clock, lease_seconds)
 
 
 def _postgres(url: str, lease_seconds: float) -> StoredLedger:
-    # Only who uses it needs its driver, and waits for its import.
+    # Imported where it is used: only PostgreSQL needs the driver.
     try:
         from handler.ledger.postgres import PostgresLedger
     except ImportError as error:
