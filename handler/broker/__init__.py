@@ -1,1 +1,1 @@
-"""RabbitMQ: connection, topology, consuming, publishing with confirms."""
+"""RabbitMQ by pika: connection, topology, consuming, publishing with publisher confirms."""

@@ -1,7 +1,7 @@
-"""pika's asyncio adapter, made awaitable: a connection, and channels whose calls can be awaited.
+"""pika's asyncio adapter made awaitable: a connection, and channels whose calls can be awaited.
 
-One event loop owns the connection. Whatever waits for an answer of the broker is told when the channel or the
-connection is gone, so that nothing waits for ever.
+One event loop owns the connection. When the channel or the connection is lost, every call that waits for an
+answer of the broker raises, so that none waits for ever.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HEARTBEAT = 10
-"""Seconds; clusters cut clients that are silent for long, and a half-open link shows after twice this."""
+"""Seconds. Load balancers cut idle connections; a dead connection is noticed after twice this time."""
 
 _CONNECT_TIMEOUT = 15.0
 _CLOSE_TIMEOUT = 2.0
@@ -39,28 +39,30 @@ class ChannelClosed(ConnectionLost):
 
 
 class Tls(NamedTuple):
-    """Files for TLS: whom to trust, and who we are."""
+    """PEM files for TLS: the CAs to trust, and the client's certificate with its key."""
 
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return a context that checks the broker's name. Raises ``SettingsError`` for an unusable file."""
+        """Return an SSL context that checks the broker's name. Raises ``SettingsError`` for a bad file."""
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
         except OSError as error:
-            raise SettingsError(f"AMQP_CA_FILE: {self.ca_file}: {error}") from None
+            raise SettingsError(f"AMQP_CA_FILE: {self.ca_file}: {error}; name a PEM file of CAs") from None
         if self.cert_file:
             try:
                 context.load_cert_chain(self.cert_file, self.key_file)
             except OSError as error:
-                raise SettingsError(f"AMQP_CERT_FILE, AMQP_KEY_FILE: {self.cert_file}: {error}") from None
+                raise SettingsError(
+                    f"AMQP_CERT_FILE, AMQP_KEY_FILE: {self.cert_file}: {error}; name PEM files"
+                ) from None
         return context
 
 
 def parameters(url: str, tls: Tls) -> pika.URLParameters:
-    """Return connection parameters for one URL; what the URL says itself (``?heartbeat=``) stays."""
+    """Return the connection parameters of one URL. A heartbeat in the URL (``?heartbeat=``) stays."""
     found = pika.URLParameters(url)
     if "heartbeat=" not in url:
         found.heartbeat = HEARTBEAT
@@ -71,7 +73,7 @@ def parameters(url: str, tls: Tls) -> pika.URLParameters:
 
 
 class Channel:
-    """A channel whose calls are awaited. ``raw`` is pika's own, for what needs no answer."""
+    """A channel whose calls are awaited. ``raw`` is pika's channel, for calls that need no answer."""
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
@@ -90,7 +92,7 @@ class Channel:
             async with asyncio.timeout(_CALL_TIMEOUT):
                 return await answer
         except TimeoutError:
-            # A quorum queue without a leader answers nothing; the next try is on a new channel.
+            # A quorum queue without a leader does not answer; the next try uses a new channel.
             self._abandon()
             raise ChannelClosed(f"no answer within {_CALL_TIMEOUT:g} s") from None
         except AMQPError as error:
@@ -99,13 +101,13 @@ class Channel:
             self._calls.discard(answer)
 
     async def close(self) -> None:
-        """Close the channel where it is still open, and wait until it is."""
+        """Close the channel where it is still open, and wait until it is closed."""
         if not self.closed.done() and self.raw.is_open:
             self.raw.close()
             await asyncio.wait({self.closed}, timeout=_CALL_TIMEOUT)
 
     def _abandon(self) -> None:
-        """Give the channel up without waiting for the broker, which does not answer."""
+        """Close the channel without waiting for the broker, which does not answer."""
         if self.raw.is_open:
             self.raw.close()
         self._on_closed(self.raw, TimeoutError("the broker does not answer"))
@@ -121,7 +123,7 @@ class Channel:
 
 
 class BrokerConnection:
-    """A connection to the broker. ``closed`` holds the reason once it is gone."""
+    """A connection to the broker. ``closed`` holds the reason once the connection is lost."""
 
     def __init__(self, raw: AsyncioConnection, closed: asyncio.Future[ConnectionLost]) -> None:
         self.raw = raw
@@ -148,22 +150,22 @@ class BrokerConnection:
         return opened.result()
 
     async def close(self) -> None:
-        """Close the connection, flushing what was written, and wait until it is closed."""
+        """Send what was written, close the connection, and wait until it is closed."""
         if not self.closed.done():
             if self.raw.is_open:
                 self.raw.close()
             await asyncio.wait({self.closed}, timeout=_CLOSE_TIMEOUT)
 
     async def drop(self) -> None:
-        """Close the socket without a word, since the broker does not answer."""
+        """Close the socket without the AMQP close, since the broker does not answer."""
         if not self.closed.done():
-            # pika's own close waits for an answer, and has no public way without one.
+            # pika's close waits for an answer; pika has no public close without one.
             self.raw._terminate_stream(ConnectionLost("the broker does not answer"))  # noqa: SLF001
             await self.closed
 
     @property
     def server_version(self) -> str:
-        """The broker's version, as it said in its greeting."""
+        """The broker's version, from its server properties."""
         return str((self.raw.server_properties or {}).get("version", "unknown"))
 
     async def __aenter__(self) -> Self:
@@ -175,14 +177,16 @@ class BrokerConnection:
     def _block(self, *, blocked: bool) -> None:
         self.blocked = blocked
         log.warning(
-            "the broker %s this connection",
-            "blocks" if blocked else "unblocks",
+            "the broker %s",
+            "blocks this connection (memory or disk alarm); publishes wait"
+            if blocked
+            else "unblocks this connection; publishes go on",
             extra={"action": "broker.blocked"},
         )
 
 
 async def connect(urls: Sequence[str], tls: Tls) -> BrokerConnection:
-    """Connect to the first of ``urls`` that answers. Raises ``ConnectionLost``, without any password."""
+    """Connect to the first of ``urls`` that answers. Raises ``ConnectionLost``; its text has no password."""
     lost: ConnectionLost | None = None
     for url in urls:
         try:
@@ -218,7 +222,7 @@ async def _connect_one(params: pika.URLParameters) -> BrokerConnection:
     except TimeoutError:
         raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None
     finally:
-        # Nobody waits for it any more: out of time, or cancelled.
+        # The connecting was cancelled, or took too long.
         if not (raw.is_open or raw.is_closed or raw.is_closing):
             raw.close()
             await asyncio.wait({closed}, timeout=_GIVE_UP_TIMEOUT)
@@ -226,7 +230,7 @@ async def _connect_one(params: pika.URLParameters) -> BrokerConnection:
 
 
 def _plain(reason: object) -> str:
-    """Return what went wrong without the shells that pika puts around it."""
+    """Return the innermost error, without the exceptions that pika wraps around it."""
     while isinstance(reason, BaseException):
         inner = getattr(reason, "exceptions", None) or getattr(reason, "exception", None) or reason.args[:1]
         inner = inner[-1] if isinstance(inner, list | tuple) and inner else inner
@@ -237,6 +241,6 @@ def _plain(reason: object) -> str:
 
 
 def _settle(answer: "asyncio.Future[T]", result: T) -> None:
-    """Set a result unless nobody waits for it any more."""
+    """Set the result of a future that is not done yet."""
     if not answer.done():
         answer.set_result(result)

@@ -1,9 +1,9 @@
-"""Consuming: deliveries come in as they are, as many unacknowledged as the present prefetch allows.
+"""Consumes a queue with a prefetch that can be changed while consuming.
 
-Danger: what is on its way to a consumer that is just being cancelled comes back *counted*, as if a process
-had ended with it (RabbitMQ 3.10, quorum queues), and each such count leads toward the delivery limit. So a
-prefetch grows by one more consumer beside those that there are, never by cancelling; and where it shrinks,
-what is in hand is best acknowledged after the cancelling, since each acknowledgement asks for the next.
+Danger: RabbitMQ 3.10 *counts* a delivery of a quorum queue that is on its way to a consumer which is being
+cancelled, as if a process had crashed with it. Each count leads toward the delivery limit. Therefore a
+prefetch grows by another consumer on the same channel, never by cancelling. Where it shrinks, cancel first
+and acknowledge the messages in hand afterwards, since each acknowledgement lets the broker send the next one.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Delivery(NamedTuple):
-    """A message in hand, and the channel that it must be acknowledged on."""
+    """A delivered message, and the channel on which it must be acknowledged."""
 
     message: Message
     tag: int
@@ -30,17 +30,21 @@ class Delivery(NamedTuple):
     channel: Channel
 
     def ack(self) -> None:
-        """Acknowledge; on a channel that is gone this does nothing, since the broker delivers again."""
+        """Acknowledge the message. On a closed channel this does nothing, since the broker delivers again."""
         if self.channel.closed.done():
             return
         try:
             self.channel.raw.basic_ack(self.tag)
         except AMQPError as error:
-            log.debug("not acknowledged: %s", error, extra={"action": "message.unacknowledged"})
+            log.debug(
+                "not acknowledged, RabbitMQ delivers it again: %s",
+                error,
+                extra={"action": "message.unacknowledged"},
+            )
 
 
 class Consumer:
-    """A consumer of one queue whose prefetch can be changed; ``on_cancel`` hears that the broker ended it."""
+    """A consumer of one queue. ``on_cancel`` is called when the broker cancels it."""
 
     def __init__(
         self,
@@ -59,16 +63,16 @@ class Consumer:
 
     @property
     def prefetch(self) -> int:
-        """How many may be in hand at once; AMQP counts for each consumer tag apart."""
+        """How many messages may be unacknowledged at once: the sum over the consumer tags."""
         return sum(self._shares.values())
 
     @property
     def closed(self) -> bool:
-        """Whether its channel is gone."""
+        """Whether the channel is closed."""
         return self._channel.closed.done()
 
     async def set_prefetch(self, prefetch: int) -> None:
-        """Consume with this prefetch; 0 stops. What was delivered before stays in hand."""
+        """Consume with this prefetch; 0 stops. Messages that were delivered before stay in hand."""
         async with self._changing:
             if prefetch < self.prefetch:
                 await self._stop()
@@ -76,7 +80,10 @@ class Consumer:
                 await self._start(prefetch - self.prefetch)
 
     async def settled(self) -> None:
-        """Wait until the broker has taken every acknowledgement so far: what has not got there comes back."""
+        """Wait until the broker has every acknowledgement so far: without it, it would deliver again.
+
+        Channel methods are handled in order, so the answer to a passive declare proves that.
+        """
         await self._channel.call(self._channel.raw.queue_declare, queue=self._queue, passive=True)
 
     async def _start(self, share: int) -> None:
@@ -95,8 +102,8 @@ class Consumer:
     def _cancel(self, *, consumer_tag: str, callback: Callable[[Any], None]) -> None:
         raw = self._channel.raw
         raw.basic_cancel(consumer_tag, callback)
-        # What arrives before the broker's answer pika would reject, and each return counts toward the
-        # delivery limit. It has no public switch for that; so it is handed to us like any other delivery.
+        # pika would reject deliveries that arrive before the broker's answer, and each reject counts toward
+        # the delivery limit. pika has no public switch for it. With this, they are delivered like all others.
         raw._cancelled.discard(consumer_tag)  # noqa: SLF001
 
     def _cancelled(self, frame: Any) -> None:

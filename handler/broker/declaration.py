@@ -1,7 +1,7 @@
-"""Makes the whole topology, and says of each exchange, queue and binding whether it was made.
+"""Declares the whole topology, and reports for each exchange, queue and binding whether it was made.
 
-Other people's exchanges are bound, never declared. What such an exchange publishes before it is bound is lost
-to us, so that each binding that could not be made has to be named.
+Foreign exchanges (``SNAPSHOT_BINDINGS``) are bound, never declared. Messages published there before the
+binding exists are lost to us, so each binding that could not be made is named.
 """
 
 from collections.abc import Sequence
@@ -11,42 +11,42 @@ from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.refusal import why_unbound
 from handler.broker.topology import Binding, Part, Topology, bind, declare
 
-NOT_TRIED = "not tried after what was refused before"
+NOT_TRIED = "not tried, since an earlier part was refused"
 
 
 class Made(NamedTuple):
-    """An exchange, queue or binding, and why it could not be made; None: it is there."""
+    """An exchange, queue or binding, and why it could not be made; None where it exists."""
 
     part: Part
     problem: str | None = None
 
 
 class Declaration(NamedTuple):
-    """What became of a topology: all that is ours, then the bindings to other people's exchanges."""
+    """The result for a whole topology: our own parts, and the bindings to foreign exchanges."""
 
     ours: Sequence[Made]
     foreign: Sequence[Made]
 
     @property
     def refused(self) -> str | None:
-        """Why the broker refused something of ours; nothing was tried after it."""
+        """Why the broker refused one of our own parts; no later part was tried."""
         return next((made.problem for made in self.ours if made.problem), None)
 
     @property
     def unbound(self) -> Sequence[Made]:
-        """The bindings to other people's exchanges that were tried and could not be made."""
+        """The bindings to foreign exchanges that were tried and could not be made."""
         return [made for made in self.foreign if made.problem not in (None, NOT_TRIED)]
 
     @property
     def complete(self) -> bool:
-        """Whether everything is there."""
+        """Whether every part exists."""
         return not any(made.problem for made in (*self.ours, *self.foreign))
 
 
 async def make(connection: BrokerConnection, topology: Topology) -> Declaration:
-    """Declare all that is ours, then bind each foreign exchange, whatever became of the others.
+    """Declare our own parts, then bind each foreign exchange, also where another could not be bound.
 
-    Raises ``ConnectionLost`` where the connection is gone.
+    Raises ``ConnectionLost`` where the connection is lost.
     """
     ours = await _make_ours(connection, topology)
     bindings = list(topology.foreign_bindings())
@@ -56,7 +56,7 @@ async def make(connection: BrokerConnection, topology: Topology) -> Declaration:
 
 
 async def bind_foreign(connection: BrokerConnection, binding: Binding) -> str | None:
-    """Bind to somebody else's exchange, which is never declared. Return why it could not be done."""
+    """Bind to a foreign exchange. Return why that failed; None where it is bound."""
     channel = await connection.channel()
     try:
         await bind(channel, binding)
@@ -70,7 +70,7 @@ async def bind_foreign(connection: BrokerConnection, binding: Binding) -> str | 
 
 
 async def _make_ours(connection: BrokerConnection, topology: Topology) -> Sequence[Made]:
-    """Declare what is ours; what follows the first that the broker refuses is not tried."""
+    """Declare our own parts; after the first that the broker refuses, try no more."""
     made: list[Made] = []
     try:
         await declare(connection, topology, notify=lambda part: made.append(Made(part)))

@@ -1,33 +1,33 @@
-"""What the broker says where something of the same name was declared otherwise (406), taken apart."""
+"""Parses the broker's text for a queue or exchange that exists with other arguments (406)."""
 
 import re
 from typing import Literal, NamedTuple
 
-# Compiled when they are used: hardly a process ever meets one.
+# Compiled when they are used, which is rare.
 _HEAD = r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)'"
 _TAIL = r"received (?P<wanted>.+?) but current is (?P<found>.+)$"
 _VALUE = r"(?:the value )?'(?P<value>[^']*)'(?: of type '\w+')?$"
 
 EFFECTS = {
-    "durable": "a restart of the broker would lose it and all that it holds",
-    "x-queue-type": "what waits can be lost where one is classic, and no worker starts on the other type",
-    "x-dead-letter-exchange": "what is rejected or expires would vanish, or go elsewhere",
-    "x-dead-letter-strategy": "what waits can be lost when the broker is killed",
+    "durable": "it and its messages would be lost when the broker restarts",
+    "x-queue-type": "waiting messages can be lost if it is classic, and no worker starts on the other type",
+    "x-dead-letter-exchange": "rejected and expired messages would be lost, or go elsewhere",
+    "x-dead-letter-strategy": "waiting messages can be lost when the broker is killed",
     "x-overflow": "messages would be dropped when it is full",
-    "x-max-length": "it is full after so many messages, and then drops or refuses them",
-    "x-max-length-bytes": "it is full after so many bytes, and then drops or refuses messages",
-    "x-message-ttl": "messages would leave it at another time than planned",
-    "x-expires": "the broker would delete it with all that it holds",
-    "auto_delete": "the broker would delete it with all that it holds",
-    "x-delivery-limit": "messages would come back more, or less, often before they are dead letters; "
-    "and dead letters could be dropped for having been looked at",
+    "x-max-length": "when it holds so many messages, the broker drops or refuses further ones",
+    "x-max-length-bytes": "when it holds so many bytes, the broker drops or refuses further messages",
+    "x-message-ttl": "messages would expire at another time than planned",
+    "x-expires": "the broker would delete it with its messages",
+    "auto_delete": "the broker would delete it with its messages",
+    "x-delivery-limit": "messages would be redelivered more, or less, often before they are dead-lettered; "
+    "and the broker could drop dead letters that were listed often",
     "type": "messages would be routed otherwise",
 }
-"""What a difference does to messages, by the argument's name."""
+"""The effect of a difference on messages, by the argument's name."""
 
 
 class Difference(NamedTuple):
-    """One argument of a queue or an exchange that is not as wanted; values as text, ``none`` is absent."""
+    """One argument of a queue or exchange that differs. Values are text; ``none`` means absent."""
 
     kind: Literal["queue", "exchange"]
     name: str
@@ -40,17 +40,17 @@ class Difference(NamedTuple):
 
     @property
     def means(self) -> str:
-        """What was found, where its absence means something."""
+        """The value found, or the default where it is absent and the default is known."""
         return "classic" if (self.argument, self.found) == ("x-queue-type", "none") else self.found
 
     @property
     def effect(self) -> str:
-        """What it does to messages, where that can be said."""
+        """The effect on messages, where it is known."""
         return EFFECTS.get(self.argument, "")
 
 
 def difference(text: str) -> Difference | None:
-    """Read the broker's sentence; None where it is another one. It may be cut off: it has 255 bytes."""
+    """Parse the broker's text; None where it says something else. It may be truncated at 255 bytes."""
     head = re.search(_HEAD, text)
     if head is None:
         return None

@@ -1,6 +1,6 @@
-"""The headers of a dead letter, made to fit what pika can encode and one frame can hold.
+"""Makes the headers of a dead letter fit: what pika can encode, and what one frame can hold.
 
-A dead letter must be publishable whatever arrived: what does not fit is left out and named.
+Every message must be publishable as a dead letter. Headers that do not fit are left out, and named.
 """
 
 import struct
@@ -14,20 +14,20 @@ from events.headers import too_deep
 from events.properties import short_string
 
 DROPPED: Final = "dl-dropped-headers"
-"""The header that names those that were left out."""
+"""The header that names the headers that were left out."""
 
 _FRAME_ROOM = 131_072 - 4_096
-"""All headers share one frame of 128 KiB; what is left over is for the other properties."""
+"""All headers share one frame of 128 KiB; 4 KiB of it are kept for the other properties."""
 _UNENCODABLE = (AMQPError, ArithmeticError, TypeError, ValueError, struct.error)
 _SHORT_TEXT = 64
 _NAMES_LIMIT = 1024
 
 
 def fitting(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the headers as far as one frame holds them. Never raises.
+    """Return the headers that fit into one frame. Never raises.
 
-    First the text in ``dl-message`` is shortened, then the largest headers of the original are left out.
-    ``dl-dropped-headers`` names what was left out.
+    Where they do not fit, ``dl-message`` is truncated first; then the largest headers of the original are
+    left out, and named in ``dl-dropped-headers``.
     """
     encoded = {str(key): _encodable(value) for key, value in headers.items() if not too_deep(value)}
     sizes = {key: _size(key, value) for key, value in encoded.items()}
@@ -49,12 +49,12 @@ def fitting(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_reason(key: str) -> bool:
-    """Whether a header is one of the short ones that say why, which stay."""
+    """Return whether a header is one of our ``dl-`` headers, which are short and stay."""
     return key.startswith("dl-") and not key.startswith("dl-original-")
 
 
 def _encodable(value: Any) -> Any:
-    """Return the value as pika can send it; what it can only receive, such as a double, becomes text."""
+    """Return the value as pika can send it. What pika can only receive, such as a double, becomes text."""
     match value:
         case dict():
             return {key: _encodable(item) for key, item in value.items() if _is_key(key)}
@@ -68,7 +68,7 @@ def _encodable(value: Any) -> Any:
 
 
 def _is_key(key: object) -> bool:
-    """Whether AMQP can carry a table's key; pika has one that is no UTF-8 as bytes."""
+    """Return whether AMQP can carry a table's key. Pika returns a key that is no UTF-8 as bytes."""
     return short_string(key.decode("latin-1") if isinstance(key, bytes) else key) is not None
 
 

@@ -1,7 +1,8 @@
-"""Where messages leave: outcomes, waits and dead letters, each confirmed before the call returns.
+"""Publishes outcomes, delayed messages and dead letters; each call returns when the broker has confirmed.
 
-A refused publish, or a channel that the broker closed (an exchange deleted, say), is tried again with growing
-waits while the message stays in hand; only a lost connection ends it, since the broker then delivers again.
+A refused publish, or a channel that the broker closed (because an exchange was deleted, for example), is
+retried with growing delays while the message stays in hand. Only a lost connection ends the retries, since
+the broker then delivers the message again.
 """
 
 import asyncio
@@ -25,12 +26,12 @@ from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
-_FIRST_WAIT = 0.2
-_LONGEST_WAIT = 10.0
+_FIRST_DELAY = 0.2
+_LONGEST_DELAY = 10.0
 
 
 class BrokerOutbox:
-    """The outbox of one connection. ``notify`` hears of what was confirmed; ``figures`` are counted on."""
+    """The outbox of one connection. ``notify`` is called for each confirmed message."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class BrokerOutbox:
         self._notify = notify
 
     async def publish_outcome(self, outcome: Outcome) -> None:
-        """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
+        """Publish an outcome. Raises ``Unroutable`` where no queue is bound, unless that is ignored."""
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE,
             delivery_mode=PERSISTENT,
@@ -65,7 +66,8 @@ class BrokerOutbox:
             self._counters.unroutable += 1
             if not self._ignore_unroutable:
                 log.warning(
-                    "no queue is bound to the exchange %s for %s: bind one, or set RESULT_UNROUTABLE=ignore",
+                    "outcome not published, retried later: no queue is bound to the exchange %s for %s; "
+                    "bind one, or set RESULT_UNROUTABLE=ignore",
                     self._topology.result_exchange,
                     outcome.type,
                     extra={"action": "outcome.unroutable"},
@@ -91,33 +93,37 @@ class BrokerOutbox:
     async def _into_queue(
         self, kind: PublishedKind, queue: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
-        """Publish into one of our own queues, declaring it again if somebody has deleted it."""
+        """Publish into one of our own queues; declare it again where it was deleted."""
         while True:
             try:
                 return await self._publish(kind, "", queue, body, properties)
             except Unroutable:
-                log.warning("the queue %s was not there", queue, extra={"action": "topology.missing"})
-            await self._pause(_FIRST_WAIT)
+                log.warning(
+                    "the queue %s was deleted; declaring it again",
+                    queue,
+                    extra={"action": "topology.missing"},
+                )
+            await self._pause(_FIRST_DELAY)
             await declare(self._connection, self._topology)
 
     async def _publish(
         self, kind: PublishedKind, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
-        """Publish, counted and told of. Raises as ``_until_taken`` does."""
+        """Publish, and call the hook. Raises as ``_publish_until_confirmed`` does."""
         began = time.perf_counter()
         self._counters.unconfirmed += 1
         try:
-            await self._until_taken(exchange, key, body, properties)
+            await self._publish_until_confirmed(exchange, key, body, properties)
         finally:
             self._counters.unconfirmed -= 1
         seconds = time.perf_counter() - began
         self._notify(Published(kind, exchange, key, properties.message_id, len(body), seconds, time.time()))
 
-    async def _until_taken(
+    async def _publish_until_confirmed(
         self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
-        """Publish until the broker has taken it. Raises ``Unroutable``, and ``ConnectionLost`` in the end."""
-        wait = _FIRST_WAIT
+        """Publish until the broker has confirmed. Raises ``Unroutable`` or ``ConnectionLost``."""
+        delay = _FIRST_DELAY
         while True:
             try:
                 publisher = self._publisher
@@ -125,18 +131,20 @@ class BrokerOutbox:
                     publisher = await self._open()
                 return await publisher.publish(exchange, key, body, properties)
             except (PublishRefused, ChannelClosed) as error:
-                log.warning("not taken, trying again: %s", error, extra={"action": "publish.refused"})
-            await self._pause(wait)
-            wait = min(wait * 2, _LONGEST_WAIT)
+                log.warning(
+                    "publish failed, retrying in %g s: %s", delay, error, extra={"action": "publish.refused"}
+                )
+            await self._pause(delay)
+            delay = min(delay * 2, _LONGEST_DELAY)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait before the next try. Raises ``ConnectionLost`` where there can be none."""
+        """Wait before the next try. Raises ``ConnectionLost`` where the connection is lost."""
         await asyncio.wait({self._connection.closed}, timeout=seconds)
         if self._connection.closed.done():
             raise self._connection.closed.result()
 
     async def _open(self) -> Publisher:
-        """Return the publisher, on a new channel where the old one is gone."""
+        """Return the publisher, on a new channel where the old one is closed."""
         async with self._opening:
             if self._publisher is None or self._publisher.closed:
                 if self._publisher is not None:

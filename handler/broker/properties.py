@@ -1,4 +1,4 @@
-"""pika's properties of a message, as our own ``Message`` has them, and back."""
+"""Converts pika's message properties to our ``Message``, and back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +17,10 @@ _DELIVERY_COUNT = "x-delivery-count"
 
 
 def received(properties: pika.BasicProperties, body: bytes, *, redelivered: bool) -> Message:
-    """Return a delivered message.
+    """Convert a delivery to a message.
 
-    Headers that are nested too deeply are left out and named. A delivery count is the broker's only on a
-    redelivery: on a first delivery the producer wrote it.
+    Headers that are nested too deeply are left out, and named. ``x-delivery-count`` is kept on a redelivery
+    only: on a first delivery it comes from the producer, not from the broker.
     """
     headers: dict[str, Any] = {}
     bad: list[str] = []
@@ -43,7 +43,7 @@ def _others(properties: pika.BasicProperties) -> dict[str, Any]:
 
 
 def to_publish(message: Message, headers: Mapping[str, Any]) -> pika.BasicProperties:
-    """Return the properties under which a message is published again, persistent, with these headers."""
+    """Return the properties to publish a message again with: persistent, with these headers."""
     return pika.BasicProperties(
         **{**message.properties, "delivery_mode": PERSISTENT},
         content_type=short_string(message.content_type),
@@ -52,5 +52,5 @@ def to_publish(message: Message, headers: Mapping[str, Any]) -> pika.BasicProper
 
 
 def _text(value: Any) -> Any:
-    """Pika gives short strings that are no UTF-8 as bytes."""
+    """Return text. Pika returns a short string that is no UTF-8 as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,6 +1,6 @@
-"""Publishing with confirms: one future for each message, done when the broker has taken it.
+"""Publishes with publisher confirms: one future for each message, done when the broker has confirmed.
 
-A mandatory message that no queue is bound for is *returned and then confirmed*: the return counts.
+RabbitMQ *returns and then confirms* a mandatory message that no queue is bound for: the return counts.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class _Pending:
 
 
 class Publisher:
-    """Publishes on a channel in confirm mode. Delivery tags count from 1 with each new channel."""
+    """Publishes on a channel in confirm mode. On each new channel, delivery tags count from 1."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -43,12 +43,12 @@ class Publisher:
 
     @property
     def outstanding(self) -> int:
-        """How many messages wait for their confirm."""
+        """How many messages the broker has not confirmed yet."""
         return len(self._pending)
 
     @property
     def closed(self) -> bool:
-        """Whether its channel is gone."""
+        """Whether the channel is closed."""
         return self._channel.closed.done()
 
     async def publish(
@@ -58,8 +58,8 @@ class Publisher:
 
         Raises:
             Unroutable: no queue is bound for it.
-            PublishRefused: the broker said no.
-            ChannelClosed: the channel is gone; whether the message got there is not known.
+            PublishRefused: the broker refused it (nack).
+            ChannelClosed: the channel is closed; whether the broker has the message is not known.
 
         """
         if self._channel.closed.done():
@@ -74,7 +74,7 @@ class Publisher:
         await confirmed
 
     def on_confirm(self, frame: Any) -> None:
-        """Settle what an ack or nack of the broker names."""
+        """Settle the messages that an ack or nack of the broker names."""
         method = frame.method
         tags = [method.delivery_tag]
         if method.multiple:
@@ -84,8 +84,8 @@ class Publisher:
                 _settle(pending, refused=isinstance(method, Basic.Nack))
 
     def _on_return(self, _raw: object, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
-        # A return carries no tag. All of the same route and id are one message told several times, so that
-        # taking them all as returned errs on the safe side.
+        # A return carries no tag. Pending messages of the same route and id are copies of one message, so it
+        # is safe to treat all of them as returned.
         route = (method.exchange, method.routing_key, properties.message_id)
         for pending in self._pending.values():
             if pending.route == route:

@@ -1,7 +1,7 @@
-"""The broker's side: every exchange, queue and binding, as data, and how it is declared.
+"""The broker's topology: every exchange, queue and binding as data, and their declaration.
 
-Everything is durable and nothing is ever deleted. Quorum queues dead-letter at least once, which wants
-``reject-publish``: ordinary dead-lettering lost 64 of 240 waiting messages when a broker was killed.
+All parts are durable, and none is ever deleted. Quorum queues dead-letter at least once, which needs
+``reject-publish``: with at-most-once dead-lettering, a killed broker lost 64 of 240 waiting messages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,24 +12,24 @@ from handler.broker.difference import Difference, difference
 
 SNAPSHOT_COMPLETED = "snapshot.completed"
 DELIVERY_LIMIT = 20
-"""How often a message may come back from a vanished consumer; RabbitMQ's own default from 4.0."""
+"""How often a message is redelivered before the broker dead-letters it; RabbitMQ's default since 4.0."""
 
 READS_LIMIT = 1_000_000_000
-"""How often a dead letter may be looked at. From 4.0 a quorum queue without a limit of its own *drops* what
-came back 20 times, and each look counts. It cannot be switched off in one way for all: 4.x takes -1 for no
-limit, with which 3.10.8 was seen to drop a message that came back once."""
+"""How often a dead letter may be read. Since 4.0, a quorum queue without a limit of its own *drops* a message
+that was redelivered 20 times, and each read counts. No one value switches the limit off everywhere: 4.x takes
+-1 for no limit, and with -1 3.10.8 dropped a message that was redelivered once."""
 
 _PRECONDITION_FAILED = 406
 
 
 class Mismatch(ChannelClosed):
-    """Something of the same name was declared otherwise; used as it is, it could lose messages."""
+    """A queue or exchange exists with other arguments; using it as it is could lose messages."""
 
     def __init__(self, found: Difference) -> None:
         effect = f": {found.effect}" if found.effect else ""
         super().__init__(
-            f"{_SETTINGS[found.kind]}: the {found.kind} {found.name} was declared otherwise before: "
-            f"{found}{effect}. Use another name, or remove it (snapshot-backup doctor says more)",
+            f"{_SETTINGS[found.kind]}: the {found.kind} {found.name} exists with other arguments: "
+            f"{found}{effect}. Use another name, or delete it (snapshot-backup doctor says more)",
             _PRECONDITION_FAILED,
         )
 
@@ -60,7 +60,7 @@ class Queue(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """From an exchange to a queue or, where ``to_exchange``, to another exchange."""
+    """A binding from an exchange to a queue or, where ``to_exchange``, to another exchange."""
 
     source: str
     destination: str
@@ -77,7 +77,7 @@ Part = Exchange | Queue | Binding
 
 
 class Topology(NamedTuple):
-    """All names, made from the settings."""
+    """All exchanges, queues and bindings, named by the settings."""
 
     queue: str
     snapshot_exchange: str
@@ -93,24 +93,24 @@ class Topology(NamedTuple):
 
     @property
     def dead_queue(self) -> Queue:
-        """The queue of the dead letters, which may be looked at as often as one likes."""
+        """The queue of the dead letters, which may be read any number of times."""
         limit = {"x-delivery-limit": READS_LIMIT} if self.quorum else {}
         return Queue(self.dead, {"x-queue-type": self._type} | limit)
 
     def wait_queue(self, seconds: float) -> str:
-        """Return the first wait queue whose delay is not shorter; the last where none is."""
+        """Return the first wait queue whose delay is at least ``seconds``; else the last one."""
         delay = next((delay for delay in self.delays if delay >= seconds), self.delays[-1])
         return f"{self.queue}.wait.{delay}s"
 
     def exchanges(self) -> Iterator[Exchange]:
-        """Yield our exchanges."""
+        """Yield our own exchanges."""
         yield Exchange(self.snapshot_exchange, "topic")
         yield Exchange(self.queue, "fanout")
         yield Exchange(self.dead, "fanout")
         yield Exchange(self.result_exchange, "topic")
 
     def queues(self) -> Iterator[Queue]:
-        """Yield our queues."""
+        """Yield our own queues."""
         limit = {"x-delivery-limit": DELIVERY_LIMIT} if self.quorum else {}
         yield Queue(self.queue, self._arguments(self.dead) | limit)
         for delay in self.delays:
@@ -118,19 +118,19 @@ class Topology(NamedTuple):
         yield self.dead_queue
 
     def bindings(self) -> Iterator[Binding]:
-        """Yield our bindings; those to other people's exchanges are in ``foreign``."""
+        """Yield the bindings between our own parts; those to foreign exchanges are in ``foreign``."""
         yield Binding(self.snapshot_exchange, self.queue, SNAPSHOT_COMPLETED, to_exchange=True)
         yield Binding(self.queue, self.queue)
         yield Binding(self.dead, self.dead)
 
     def ours(self) -> Iterator[Part]:
-        """Yield all that is ours, in the order in which it can be declared."""
+        """Yield all our own parts, in the order in which they can be declared."""
         yield from self.exchanges()
         yield from self.queues()
         yield from self.bindings()
 
     def foreign_exchanges(self) -> Iterator[str]:
-        """Yield the names of other people's exchanges; one of ours may be among the bindings too."""
+        """Yield the names of the foreign exchanges. ``SNAPSHOT_BINDINGS`` may name one of our own too."""
         names = dict.fromkeys(exchange for exchange, _ in self.foreign)
         yield from (name for name in names if name not in {exchange.name for exchange in self.exchanges()})
 
@@ -160,9 +160,9 @@ def _noop(_part: Part) -> None:
 async def declare(
     connection: BrokerConnection, topology: Topology, *, notify: Callable[[Part], None] = _noop
 ) -> None:
-    """Declare all that is ours; ``notify`` is told of each part when it is there.
+    """Declare all our own parts; ``notify`` is called with each part that exists.
 
-    Raises ``Mismatch`` that says what differs, else ``ConnectionLost``.
+    Raises ``Mismatch`` where one exists with other arguments, else ``ConnectionLost``.
     """
     channel = await connection.channel()
     try:
@@ -189,7 +189,7 @@ async def _declare(channel: Channel, part: Part) -> None:
 
 
 async def bind(channel: Channel, binding: Binding) -> None:
-    """Make a binding; making it again changes nothing."""
+    """Make a binding; an existing one stays as it is."""
     if binding.to_exchange:
         await channel.call(
             channel.raw.exchange_bind,

@@ -97,7 +97,7 @@ def test_a_missing_exchange_is_named_and_the_others_are_bound(
         assert 1 == done.exit_code
         [line] = done.stderr.splitlines()
         assert line.startswith(
-            f"not bound: {unique}.b → {unique} for two: the exchange {unique}.b is not there; "
+            f"not bound: {unique}.b → {unique} for two: the exchange {unique}.b does not exist; "
         )
         assert all(routed(other, f"{unique}.a", key) for key in ("one", "three"))
         assert routed(other, f"{unique}.in", "snapshot.completed")
@@ -114,7 +114,7 @@ def test_the_document_says_of_each_part_whether_it_was_made(
 
     document = json.loads(done.stdout)
     assert 1 == done.exit_code
-    assert {f"{unique}.b": f"the exchange {unique}.b is not there"} == unmade(document)
+    assert {f"{unique}.b": f"the exchange {unique}.b does not exist"} == unmade(document)
     assert 4 == sum(each["made"] for each in document["exchanges"])
 
 
@@ -169,7 +169,7 @@ def test_a_refused_queue_ends_the_declaration(
     assert line.startswith("failed: QUEUE_TYPE, SNAPSHOT_QUEUE: ")
     document = json.loads(done.stdout)
     problems = {each["name"]: each["problem"] for each in document["queues"]}
-    assert "declared otherwise" in problems[unique]
+    assert "exists with other arguments" in problems[unique]
     assert "not tried" in problems[f"{unique}.dead"]
     assert all(each["made"] for each in document["exchanges"])
     assert not any(each["made"] for each in document["bindings"])

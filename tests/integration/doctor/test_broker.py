@@ -161,7 +161,7 @@ def test_a_queue_without_a_dead_letter_exchange_is_bad(
         other.queue_declare(unique, durable=True, arguments=wanted)
         report = look()
 
-    report.one("broker", "bad", f"x-dead-letter-exchange is none, not {unique}.dead", "would vanish")
+    report.one("broker", "bad", f"x-dead-letter-exchange is none, not {unique}.dead", "would be lost")
 
 
 def test_a_queue_that_drops_on_overflow_is_bad(look: Look, own_broker: RabbitProcess, unique: str) -> None:
@@ -204,7 +204,7 @@ def test_a_queue_that_is_not_durable_is_bad(look: Look, own_broker: RabbitProces
         report = look()
         other.queue_delete(unique)
 
-    report.one("broker", "bad", "durable is false, not true", "a restart of the broker would lose it")
+    report.one("broker", "bad", "durable is false, not true", "would be lost when the broker restarts")
 
 
 def test_an_exclusive_queue_of_another_program_is_bad(
