@@ -1,7 +1,7 @@
-"""/metrics: the program's figures in the words of Prometheus; extra ``metrics``.
+"""/metrics: the page of Prometheus metrics; extra ``metrics``.
 
-Nothing is counted here: at each scrape the plain figures of the parts are read. Labels are few, and none of
-them comes from an event. ``HELP`` says what each metric means; the README and the alerts build on the names.
+Nothing is counted here: each scrape reads the plain counters. Labels are few, and no label's value comes
+from an event. ``HELP`` says what each metric means. The dashboard, the alerts and their README use the names.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,38 +27,38 @@ from handler.worker.worker import Worker
 _PREFIX: Final = "snapshot_backup_"
 
 HELP: Final[Mapping[str, str]] = {
-    "events": "Events that came in, by form; not counted again when they return from a wait.",
+    "events": "Events received, by form; not counted again when they return from a wait queue.",
     "returned": "Messages that came back from a wait queue.",
     "ignored": "Notifications that are not for us.",
-    "outcomes": "Outcomes told, by type and (for backup.failed) category.",
-    "waiting": "Messages put to wait, by reason.",
-    "waits": "Messages put into each wait queue, by its delay in seconds.",
-    "event_seconds": "From the first sight of an event to the outcome that ends it.",
-    "unfinished_backup_seconds": "Age of backups that were looked at and found unfinished.",
+    "outcomes": "Outcomes published, by type and (for backup.failed) category.",
+    "waiting": "Messages delayed, by reason.",
+    "waits": "Messages published to each wait queue, by its delay in seconds.",
+    "event_seconds": "Time from an event's first delivery to its terminal outcome.",
+    "unfinished_backup_seconds": "Age of backups that were still in progress when they were tracked.",
     "api_calls": "Calls of the API and its sign-in (route token), by route and HTTP status.",
-    "api_call_seconds": "How long calls took, by route.",
+    "api_call_seconds": "Duration of calls, by route.",
     "sign_ins": "Sign-ins with a password, by result: granted, refused, unavailable.",
-    "in_hand": "Messages that are being handled now.",
-    "in_hand_oldest_seconds": "For how long the oldest message in hand has been handled.",
-    "consuming": "1 while the broker sends us messages.",
+    "in_hand": "Messages in hand: being handled now.",
+    "in_hand_oldest_seconds": "How long the oldest message in hand has been handled.",
+    "consuming": "1 while the worker consumes.",
     "concurrency": "How many messages may be in hand now; 0 while the circuit breaker is open.",
     "circuit_breaker_state": "1 for the state of the circuit breaker: closed, half_open, open.",
     "circuit_breaker_reason": "1 for why the circuit breaker is not closed: a category, or ledger.",
-    "confirms_outstanding": "Messages given to the broker that it has not confirmed yet.",
-    "redelivered": "Deliveries that the broker had made before.",
+    "confirms_outstanding": "Published messages that the broker has not confirmed yet.",
+    "redelivered": "Deliveries of messages that were delivered before.",
     "unroutable": "Outcomes that no queue was bound for.",
     "broker_connections": "Connections made to the broker; each after the first is a reconnect.",
-    "ledger_commits": "Transactions of the ledger.",
+    "ledger_commits": "Transactions that the ledger committed.",
     "ledger_group_size": "Changes in one transaction of the ledger.",
-    "ledger_failures": "Transactions that the ledger could not make.",
+    "ledger_failures": "Transactions of the ledger that failed.",
     "ledger_reachable": "1 where the latest use of the ledger succeeded.",
     "ledger_free_bytes": "Free disk space where the ledger's file is (SQLite only).",
 }
 
 BREAKER_REASONS: Final = ("denied", "unavailable", "throttled", "in_doubt", "ledger")
-"""What may open the circuit breaker."""
+"""What can open the circuit breaker."""
 
-# Series that are there from the start: of one that appears with its first event, no increase is seen.
+# These series exist from the start: Prometheus sees no increase of one that appears with its first event.
 _WAITS: Final = dict.fromkeys(get_args(WaitReason), 0)
 _OUTCOMES: Final[dict[tuple[str, str], int]] = dict.fromkeys(
     [("backup.accepted", ""), ("backup.completed", ""), ("backup.skipped", "")]
@@ -69,7 +69,7 @@ _OUTCOMES: Final[dict[tuple[str, str], int]] = dict.fromkeys(
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the figures are; ``free_bytes`` gives None where the ledger is no file."""
+    """What the metrics are read from; ``free_bytes`` returns None where the ledger is no file."""
 
     counters: Counters
     breaker: CircuitBreaker
@@ -80,7 +80,7 @@ class Sources:
 
 
 class CounterCollector(Collector):
-    """Reads the figures at each scrape."""
+    """The Prometheus collector: reads the counters at each scrape."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -140,7 +140,7 @@ class CounterCollector(Collector):
 
 T = TypeVar("T")
 Labelled = Iterable[tuple[Sequence[str], T]]
-"""Values, each with the values of its labels."""
+"""Values, each with its label values."""
 
 
 def _single(values: Mapping[str, T]) -> Labelled[T]:
@@ -179,7 +179,7 @@ def _histogram(name: str, labels: Sequence[str], histograms: Labelled[Histogram]
 
 
 class Metrics:
-    """The page, with a registry of its own; the process's CPU and memory are in it too."""
+    """The page, with a registry of its own; it has the process's CPU time and memory too."""
 
     def __init__(self, sources: Sources) -> None:
         self._registry = CollectorRegistry(auto_describe=False)

@@ -1,4 +1,4 @@
-"""What runs beside the worker, so that it can be watched: the HTTP pages and the summary of each minute."""
+"""Monitoring of a worker: runs the pages of ``HTTP_ADDRESS`` and the summary of each minute beside it."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _MISSING = install("metrics")
 
 @asynccontextmanager
 async def watched(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
-    """Serve ``HTTP_ADDRESS``, where it is set, and summarise; gives the port. Raises ``SettingsError``."""
+    """Serve ``HTTP_ADDRESS``, if it is set, and log summaries; yields the port. Raises ``SettingsError``."""
     readiness = Readiness(worker, parts.breaker, parts.ledger)
     async with AsyncExitStack() as stack:
         chores = [_each_minute(parts, worker), readiness.keep_asking()]
@@ -42,7 +42,7 @@ async def watched(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
 
 
 def pages(parts: Parts, worker: Worker, readiness: Readiness) -> Mapping[str, Page]:
-    """Return what is served, by path."""
+    """Return the pages, by path."""
     return {
         "/healthz": server.healthy,
         "/readyz": readiness.page,
@@ -51,11 +51,11 @@ def pages(parts: Parts, worker: Worker, readiness: Readiness) -> Mapping[str, Pa
 
 
 def _metrics(parts: Parts, worker: Worker) -> Page:
-    """Return /metrics; the probes work without the extra, so it is only said that it is missing."""
+    """Return the page /metrics. Without the extra it answers 501; the other pages need no extra."""
     try:
         from handler.status.metrics import Metrics, Sources
     except ModuleNotFoundError:
-        log.warning("HTTP_ADDRESS: for /metrics %s", _MISSING, extra={"action": "metrics.missing"})
+        log.warning("HTTP_ADDRESS: /metrics answers 501: %s", _MISSING, extra={"action": "metrics.missing"})
         return lambda: Answer(HTTPStatus.NOT_IMPLEMENTED, f"{_MISSING}\n".encode())
     sources = Sources(
         parts.telemetry.counters,
@@ -69,7 +69,7 @@ def _metrics(parts: Parts, worker: Worker) -> Page:
 
 
 def _free_bytes(ledger_url: str) -> Callable[[], int | None]:
-    """Return what tells the free space beside a SQLite ledger."""
+    """Return a function for the free disk space where a SQLite ledger is."""
     if not ledger_url.startswith("sqlite:"):
         return lambda: None
     folder = Path(sqlite_path(ledger_url)).absolute().parent

@@ -1,12 +1,11 @@
-"""``/readyz``: does this worker do its work, and if not, which part is it?
+"""``/readyz``: whether this worker is ready, and which of its parts is not.
 
-- **broker**: connected and consuming. While the circuit breaker is open, nothing is consumed on purpose: that
-  is ready.
-- **ledger**: reached at its latest use. One that was not reached is tried again every few seconds.
+- **broker**: connected and consuming. A worker whose circuit breaker is open consumes nothing, and is ready.
+- **ledger**: available at its latest use. While it is unavailable, it is tried again every few seconds.
 - **sign_in**: not refused.
 
-An API that is down does not make a worker unready: messages wait in the broker whoever is ready, a restart
-would not help, and a new release must be able to come up meanwhile.
+An API that is down does not make a worker unready. The messages wait in the broker, a restart would not help,
+and a new release must be able to start meanwhile.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ OK = "ok"
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Judges the parts by what they remember, without asking anybody."""
+    """Reports readiness from the state of the parts, without a call to broker, ledger or API."""
 
     worker: Worker
     breaker: CircuitBreaker
@@ -39,7 +38,7 @@ class Readiness:
         return {"broker": self._broker(), "ledger": self._ledger(), "sign_in": "refused" if refused else OK}
 
     def page(self) -> Answer:
-        """Answer /readyz; the circuit breaker's state is shown, and only a refused sign-in counts."""
+        """Answer /readyz. It shows the circuit breaker's state; only a refused sign-in counts."""
         parts = self.parts()
         ready = all(word == OK for word in parts.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
@@ -64,7 +63,7 @@ class Readiness:
                 return "out of reach"
 
     async def keep_asking(self) -> None:
-        """Ask the ledger again while it was not reached: without messages nobody else would."""
+        """Check the ledger again while it is unavailable: without messages, no other code would use it."""
         while True:
             if not self.ledger.counters.reachable:
                 with contextlib.suppress(LedgerUnavailable):

@@ -1,6 +1,6 @@
-"""``HTTP_ADDRESS``: /healthz, /readyz and /metrics, and nothing else.
+"""The HTTP server of ``HTTP_ADDRESS``: /healthz, /readyz and /metrics.
 
-The answers come from memory: no probe waits for the broker, the ledger or the API. A server of our own,
+The answers come from memory: no request waits for the broker, the ledger or the API. The server is our own,
 since three fixed paths need no framework: one request a connection, a bounded head, a deadline.
 """
 
@@ -27,7 +27,7 @@ TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a path answers."""
+    """An HTTP response."""
 
     status: HTTPStatus
     body: bytes
@@ -38,24 +38,24 @@ Page = Callable[[], Answer]
 
 
 def healthy() -> Answer:
-    """/healthz: whoever can answer has a loop that turns."""
+    """Answer /healthz: answering proves that the event loop runs."""
     return Answer(HTTPStatus.OK, b"ok\n")
 
 
 def document(status: HTTPStatus, content: Mapping[str, object]) -> Answer:
-    """Answer with JSON."""
+    """Make a JSON response."""
     return Answer(status, json.dumps(content).encode() + b"\n", JSON)
 
 
 class Server:
-    """Answers GET and HEAD for a few pages."""
+    """Answers GET and HEAD requests for a few pages."""
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
         self._pages = pages
         self._room = asyncio.Semaphore(_CONNECTIONS)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection: one request, one answer, closed."""
+        """Serve one connection: read one request, answer it, close."""
         try:
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(_SECONDS):
@@ -84,8 +84,10 @@ class Server:
         try:
             return page()
         except Exception:
-            log.exception("a bug: please report it", extra={"action": "http.bug"})
-            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"a bug, see the log\n")
+            log.exception(
+                "answered 500, an error within the program: please report it", extra={"action": "http.bug"}
+            )
+            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"an error within the program, see the log\n")
 
 
 def _head(answer: Answer) -> bytes:
@@ -101,7 +103,7 @@ def _head(answer: Answer) -> bytes:
 
 @asynccontextmanager
 async def listening(address: str, pages: Mapping[str, Page]) -> AsyncIterator[int]:
-    """Serve the pages at ``host:port``; gives the port. Raises ``SettingsError`` where that cannot be."""
+    """Serve the pages at ``host:port``; yields the port. Raises ``SettingsError`` where it cannot listen."""
     host, _, port = address.rpartition(":")
     connections = Server(pages)
     try:
@@ -109,7 +111,9 @@ async def listening(address: str, pages: Mapping[str, Page]) -> AsyncIterator[in
             connections.serve, host.strip("[]") or None, int(port), limit=_HEAD_LIMIT
         )
     except (OSError, OverflowError) as error:
-        raise SettingsError(f"HTTP_ADDRESS: cannot listen at {address}: {error}") from None
+        raise SettingsError(
+            f"HTTP_ADDRESS: cannot listen at {address}: {error}; choose a free one, such as 127.0.0.1:8080"
+        ) from None
     async with server:
         chosen = int(server.sockets[0].getsockname()[1])
         log.info("listening at %s:%d", host or "*", chosen, extra={"action": "http.listening"})

@@ -1,1 +1,1 @@
-"""Telemetry: counters, logs and traces of the work that the other rooms do."""
+"""Telemetry: counters, logs and traces."""

@@ -1,7 +1,6 @@
-"""What the program has done since it started, as plain numbers.
+"""Counters and histograms of this process, as plain numbers; ``/metrics`` and the summaries read them.
 
-They are counted always, by one event loop and without locks, because that costs next to nothing; the metrics
-and the summary of each minute only read them.
+They are always counted, on one event loop and without locks: that costs next to nothing.
 """
 
 from bisect import bisect_left
@@ -12,17 +11,17 @@ from handler.backup.hooks import Call, Published
 from handler.backup.result import Result
 
 CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds: from an API next door to twice the default of ``VBS_TIMEOUT``."""
+"""Seconds: from an API in the same network to twice the default of ``VBS_TIMEOUT``."""
 
 LIFE_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
-"""Seconds: from an event that was told at once to the default of ``MAX_AGE``."""
+"""Seconds: from an outcome that is published at once to the default of ``MAX_AGE``."""
 
 NO_STATUS = "none"
 SIGN_INS = ("granted", "refused", "unavailable")
 
 
 class Histogram:
-    """How often a duration fell into each bucket, the last one without an end, and their sum in seconds."""
+    """A histogram of durations: a count for each bucket, the last one unbounded, and their sum in seconds."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
@@ -36,38 +35,38 @@ class Histogram:
 
 
 class Counters:
-    """Counters since the start of this process; the names of what is counted are few and fixed."""
+    """The counters since the start of this process. Their labels are few and fixed."""
 
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
-        """Events that came in, by form."""
+        """Events received, by form."""
         self.outcomes: Counter[tuple[str, str]] = Counter()
-        """Outcomes told, by type and (for a failure) category."""
+        """Outcomes published, by type and (for a failure) category."""
         self.ignored = 0
         """Notifications that are not for us."""
         self.returned = 0
-        """Messages that came back from a wait."""
+        """Messages that came back from a wait queue."""
         self.waits: Counter[str] = Counter()
-        """Why messages were put to wait."""
+        """Delayed messages, by reason."""
         self.delays: Counter[str] = Counter()
-        """The wait queues that messages were put into."""
+        """Delayed messages, by wait queue."""
         self.lives = Histogram(LIFE_BOUNDS)
-        """From the first sight of an event to the outcome that ends it."""
+        """Time from an event's first delivery to its terminal outcome."""
         self.unfinished = Histogram(LIFE_BOUNDS)
-        """How old backups were that were looked at and found unfinished."""
+        """Age of backups that were still in progress when they were tracked."""
         self.calls: Counter[tuple[str, str]] = Counter()
         """Calls of the API and its sign-in, by route and HTTP status."""
         self.latencies: dict[str, Histogram] = {}
-        """How long calls took, by route."""
+        """Duration of calls, by route."""
         self.sign_ins: Counter[str] = Counter()
         """Sign-ins with a password, by result."""
         self.redelivered = 0
         self.unroutable = 0
         self.unconfirmed = 0
-        """Messages handed to the broker that it has not confirmed yet."""
+        """Published messages that the broker has not confirmed yet."""
 
     def handled(self, result: Result, *, now: float) -> None:
-        """Count a message; ``now`` is in seconds since the epoch."""
+        """Count a handled message; ``now`` is seconds since the epoch."""
         state = result.state
         if state.waits:
             self.returned += 1
@@ -95,7 +94,7 @@ class Counters:
         self.latencies[call.route].count(call.seconds)
 
     def published(self, published: Published) -> None:
-        """Count a message that the broker has taken."""
+        """Count a message that the broker has confirmed."""
         if published.kind == "wait":
             self.delays[published.routing_key] += 1
 

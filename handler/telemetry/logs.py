@@ -1,6 +1,6 @@
-"""Logs: one line for each thing that happened, with an ``action`` of ``handler.telemetry.actions``.
+"""Sets up logging as JSON or text; every line has an ``action`` of ``handler.telemetry.actions``.
 
-Every line that is written while a message is handled carries the message's ids, whoever writes it.
+Each line that any module writes while a message is handled has the message's ids.
 """
 
 import json
@@ -27,7 +27,7 @@ _IDS = ("event_id", "project_id", "volume_id", "snapshot_id")
 _FOR_PROGRAMS = frozenset({"action", "project_id", "volume_id", "trace_id"}) | {
     "events", "outcomes", "waits", "rate", "in_hand", "circuit_breaker",
 }  # fmt: skip
-"""What lines for people leave out."""
+"""The fields that text lines leave out."""
 
 _CONTROL: Final = dict.fromkeys(
     (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}"
@@ -36,7 +36,7 @@ _LEVEL_COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats a record as a JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -52,14 +52,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people: time, level where it matters, sentence, and the ids behind it."""
+    """Formats a record as text: time, level unless it is INFO, sentence, and the ids after it."""
 
     def __init__(self, *, colour: bool = False) -> None:
         super().__init__()
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; nothing from outside can break it, or move the cursor."""
+        """Return the line. Control characters are replaced, so that input cannot split the line."""
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         sentence = record.getMessage().translate(_CONTROL)
         if record.levelno != logging.INFO:
@@ -92,12 +92,12 @@ def _about() -> Iterator[tuple[str, str | None]]:
 
 
 def set_up(level: str, form: Literal["json", "text"] | None) -> None:
-    """Send the program's logs to standard error; ``form`` None means text on a terminal, else JSON."""
+    """Write logs to standard error; ``form`` None means text on a terminal, else JSON."""
     handler = logging.StreamHandler(sys.stderr)
     terminal = sys.stderr.isatty()
     chosen = form or ("text" if terminal else "json")
     handler.setFormatter(TextFormatter(colour=terminal) if chosen == "text" else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # pika tells each step of each connection, and httpx each request.
+    # pika logs each step of each connection, and httpx each request.
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(max(quiet, logging.getLevelName(level)))

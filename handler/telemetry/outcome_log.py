@@ -1,4 +1,4 @@
-"""What is told of messages: a line for each while it is calm, a summary each minute when it is busy."""
+"""The outcome log: a line for each handled message up to a rate, and a summary each minute."""
 
 import logging
 import time
@@ -13,8 +13,8 @@ from handler.telemetry.counters import Counters
 log = logging.getLogger(__name__)
 
 LINES_A_SECOND = 10
-"""More outcomes than that nobody reads one by one. Failures are counted apart, so that none is hidden by the
-others."""
+"""Most lines a second; an operator does not read more one by one. Failures have a limit of their own, so that
+other lines do not hide them."""
 
 SUMMARY_SECONDS = 60.0
 
@@ -36,21 +36,21 @@ _BREAKER_LEVELS = {"open": logging.WARNING}
 
 
 class _Allowance:
-    """So many lines a second."""
+    """Limits lines to ``LINES_A_SECOND``."""
 
     def __init__(self) -> None:
         self.began = 0.0
-        self.told = 0
+        self.lines = 0
 
     def take(self, now: float) -> bool:
         if now - self.began >= 1.0:
-            self.began, self.told = now, 0
-        self.told += 1
-        return self.told <= LINES_A_SECOND
+            self.began, self.lines = now, 0
+        self.lines += 1
+        return self.lines <= LINES_A_SECOND
 
 
 class _Totals(NamedTuple):
-    """The figures at the time of the last summary."""
+    """The counters at the time of the last summary."""
 
     at: float
     events: int
@@ -59,7 +59,7 @@ class _Totals(NamedTuple):
 
 
 class OutcomeLog:
-    """Writes the lines. ``clock`` is monotonic seconds."""
+    """Logs handled messages and changes of the circuit breaker. ``clock`` is monotonic seconds."""
 
     def __init__(self, counters: Counters, clock: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters
@@ -69,7 +69,7 @@ class OutcomeLog:
         self._left_out = 0
 
     def handled(self, result: Result) -> None:
-        """Tell of one message, as the level and the rate allow; called while its ids are in the context."""
+        """Log a handled message, if level and rate allow. Called while its ids are in the context."""
         level = _LEVELS.get(result.kind, logging.INFO)
         if level > logging.DEBUG and not self._allowances[result.kind == "failed"].take(self._clock()):
             level, self._left_out = logging.DEBUG, self._left_out + 1
@@ -85,11 +85,11 @@ class OutcomeLog:
         log.log(level, "%s", _sentence(result), extra=extra)
 
     def breaker_changed(self, change: BreakerChange) -> None:
-        """Tell that ionsuming was paused, or goes on."""
+        """Log a change of the circuit breaker."""
         texts = {
-            "open": f"nothing is fetched for {change.seconds:.0f} s: {change.reason}",
-            "half_open": f"a good answer after {change.seconds:.0f} s: fetching goes on step by step",
-            "closed": f"everything is fetched again, after {change.seconds:.0f} s of trouble",
+            "open": f"consuming stops for {change.seconds:.0f} s: {change.reason}",
+            "half_open": f"the probe succeeded after {change.seconds:.0f} s: consuming resumes step by step",
+            "closed": f"consuming is back at full concurrency after {change.seconds:.0f} s",
         }
         extra = {
             "action": _BREAKER_ACTIONS[change.state],
@@ -99,7 +99,7 @@ class OutcomeLog:
         log.log(_BREAKER_LEVELS.get(change.state, logging.INFO), "%s", texts[change.state], extra=extra)
 
     def summarise(self, *, in_hand: int, breaker: str) -> None:
-        """Tell what was done since the last time; nothing where nothing was."""
+        """Log the counts since the last summary, unless all are zero."""
         counters, last = self._counters, self._last
         now = _Totals(
             self._clock(), counters.events.total(), Counter(counters.outcomes), Counter(counters.waits)
@@ -113,7 +113,7 @@ class OutcomeLog:
         rate = outcomes.total() / max(now.at - last.at, 1e-9)
         text = f"{events} events in, {_listed(counts) or 'no outcomes'} ({rate:.1f}/s), {in_hand} in hand"
         if waits:
-            text += f", put to wait: {_listed(waits)}"
+            text += f", delayed: {_listed(waits)}"
         if breaker != "closed":
             text += f", circuit breaker {breaker}"
         extra = {
@@ -135,7 +135,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _sentence(result: Result) -> str:
     if failure := result.dead_letter:
-        return f"failed, dead letter: {failure.category.value}: {failure.message}"
+        return f"failed, dead-lettered: {failure.category.value}: {failure.message}"
     if result.delay and result.kind == "waiting":
-        return f"waits {result.delay.seconds:.0f} s ({result.reason})"
+        return f"delayed {result.delay.seconds:.0f} s ({result.reason})"
     return result.kind

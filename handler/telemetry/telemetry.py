@@ -1,4 +1,4 @@
-"""Who listens to the parts: the figures and the journal always, traces where they are asked for."""
+"""``Telemetry``: receives every hook, and feeds counters, the outcome log and, where wanted, traces."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 
 
 class Telemetry:
-    """Every hook of the program in one object."""
+    """The receiver of every hook of ``handler.backup.hooks``."""
 
     def __init__(self, tracing: "Tracing | None" = None) -> None:
         self.counters = Counters()
@@ -39,36 +39,36 @@ class Telemetry:
         return _Following(ids, traceparent, span)
 
     def handled(self, result: Result) -> None:
-        """Hear of a message that was handled."""
+        """Count, log and trace a handled message."""
         self.counters.handled(result, now=time.time())
         self.outcome_log.handled(result)
         if self._tracing:
             self._tracing.handled(result)
 
     def called(self, call: Call) -> None:
-        """Hear of a call of the API."""
+        """Count and trace a call of the API."""
         self.counters.called(call)
         if self._tracing:
             self._tracing.called(call)
 
     def published(self, published: Published) -> None:
-        """Hear of a message that the broker has taken."""
+        """Count and trace a confirmed publish."""
         self.counters.published(published)
         if self._tracing:
             self._tracing.published(published)
 
     def breaker_changed(self, change: BreakerChange) -> None:
-        """Hear that ionsuming was paused, or goes on."""
+        """Log a change of the circuit breaker."""
         self.outcome_log.breaker_changed(change)
 
     def close(self) -> None:
-        """Export what is left of traces; blocks meanwhile."""
+        """Export the remaining traces; blocks until that is done."""
         if self._tracing:
             self._tracing.close()
 
 
 class _Following:
-    """Names the message in hand on every line of the log, and keeps its span, if any, the current one."""
+    """A context manager: puts a message's ids on every log line, and makes its span the current one."""
 
     __slots__ = ("_ids", "_span", "_token", "_traceparent")
 
@@ -94,7 +94,7 @@ class _Following:
 
 
 def open_telemetry(queue: str, environment: Mapping[str, str] = os.environ) -> Telemetry:
-    """Listen as the ``OTEL_*`` variables say. Raises ``SettingsError``."""
+    """Make the telemetry, with traces if the ``OTEL_*`` variables ask for them. Raises ``SettingsError``."""
     if not traces_wanted(environment):
         return Telemetry()
     try:
@@ -107,7 +107,7 @@ def open_telemetry(queue: str, environment: Mapping[str, str] = os.environ) -> T
 
 
 def traces_wanted(environment: Mapping[str, str]) -> bool:
-    """Tell whether the ``OTEL_*`` variables ask for traces."""
+    """Return whether the ``OTEL_*`` variables ask for traces."""
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     exporter = environment.get("OTEL_TRACES_EXPORTER")

@@ -1,14 +1,14 @@
-"""Traces: a span for each message, with its calls and publishes as children; extra ``tracing``.
+"""OpenTelemetry traces: a span for each message, with its calls and publishes as children; extra ``tracing``.
 
-Names and attributes are those of OpenTelemetry's semantic conventions for messaging and HTTP. A message that
-waits takes its trace context along, so that one trace shows its whole life, over hours and workers.
+Names and attributes are those of OpenTelemetry's semantic conventions for messaging and HTTP. A delayed
+message keeps its trace context, so that one trace shows all its handling, over hours and workers.
 
-A span costs more than the rest of a message's telemetry. So unless ``OTEL_TRACES_SAMPLER`` says otherwise,
-every message is traced while it is calm, and no more than ``TRACES_A_SECOND`` new ones in a burst; whoever
-has sampled a message before us, the producer or another worker, is followed.
+A span costs more than the rest of a message's telemetry. Therefore, without ``OTEL_TRACES_SAMPLER``, at most
+``TRACES_A_SECOND`` new traces a second are sampled. The sampling decision of the producer, or of an earlier
+worker, is kept.
 
-Nothing of this is imported unless the ``OTEL_*`` variables ask for it. The children are made after the fact,
-from what the hooks tell, so that the parts know nothing of spans.
+This module is imported only where the ``OTEL_*`` variables ask for traces. Child spans are made after the
+fact, from the hooks' records, so that the other rooms know nothing of spans.
 """
 
 import re
@@ -48,7 +48,7 @@ TRACES_A_SECOND = 10
 
 
 class Tracing:
-    """Makes spans with a provider, which ``close`` shuts down after a last export."""
+    """Makes spans with a tracer provider, which ``close`` shuts down after a last export."""
 
     def __init__(self, provider: TracerProvider, queue: str) -> None:
         self._provider = provider
@@ -62,7 +62,7 @@ class Tracing:
         }
 
     def follow(self, ids: EventIds, traceparent: str | None) -> AbstractContextManager[str]:
-        """Surround the handling of a message with its span; gives the ``traceparent`` to pass on."""
+        """Surround the handling of a message with its span; yields the ``traceparent`` to pass on."""
         parent = _span_context(traceparent)
         context = contexts.Context()
         if parent:
@@ -74,11 +74,11 @@ class Tracing:
         return _Following(span)
 
     def handled(self, result: Result) -> None:
-        """Say on the message's span what became of it."""
+        """Record the result on the message's span."""
         span = trace.get_current_span()
         if not span.is_recording():
             return
-        told = {
+        attributes = {
             "snapshot_backup.result": result.kind,
             "snapshot_backup.reason": result.reason,
             "snapshot_backup.form": result.form,
@@ -88,12 +88,12 @@ class Tracing:
             "snapshot_backup.wait_seconds": result.delay.seconds if result.delay else None,
             "error.type": result.category,
         }
-        span.set_attributes(_known(told))
+        span.set_attributes(_known(attributes))
         if result.category:
             span.set_status(StatusCode.ERROR)
 
     def called(self, call: Call) -> None:
-        """Add a call to the span of the message that it was made for."""
+        """Add a call as a child of the message's span."""
         if not trace.get_current_span().is_recording():
             return
         attributes = {
@@ -106,7 +106,7 @@ class Tracing:
         self._add(f"{call.method} {call.route}", SpanKind.CLIENT, attributes, call.seconds, call.ended_at)
 
     def published(self, published: Published) -> None:
-        """Add a confirmed publish to the span of the message that it replaces."""
+        """Add a confirmed publish as a child of the message's span."""
         if not trace.get_current_span().is_recording():
             return
         destination = published.exchange or published.routing_key
@@ -123,13 +123,13 @@ class Tracing:
         self._add(name, SpanKind.PRODUCER, attributes, published.seconds, published.ended_at)
 
     def close(self) -> None:
-        """Export what is left; blocks until that is done or has failed."""
+        """Export the remaining spans; blocks until that is done or has failed."""
         self._provider.shutdown()
 
     def _add(
         self, name: str, kind: SpanKind, attributes: Mapping[str, Any], seconds: float, ended_at: float
     ) -> None:
-        """Make a child of the current span that has ended already."""
+        """Add a child to the current span that has ended already."""
         ended = int(ended_at * _NANO)
         started = ended - int(seconds * _NANO)
         span = self._tracer.start_span(name, kind=kind, attributes=_known(attributes), start_time=started)
@@ -139,7 +139,7 @@ class Tracing:
 
 
 class _Following:
-    """A span as the current one; an error that leaves is told on it."""
+    """A context manager: makes a span the current one, and records an error that leaves it."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -159,7 +159,7 @@ class _Following:
 
 
 class FewASecond(Sampler):
-    """Samples so many traces a second, and no more."""
+    """A sampler of at most ``limit`` traces a second."""
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
@@ -177,7 +177,7 @@ class FewASecond(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Sample while the second has room."""
+        """Sample, unless ``limit`` is reached in this second."""
         now = self._clock()
         if now - self._began >= 1.0:
             self._began, self._taken = now, 0
@@ -187,7 +187,7 @@ class FewASecond(Sampler):
         return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
 
     def get_description(self) -> str:
-        """Return what it does, in the SDK's words."""
+        """Return the sampler's name and limit."""
         return f"FewASecond{{{self._limit}}}"
 
 
@@ -206,12 +206,14 @@ def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:
     if name == "console":
         return ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n")
     if name != "otlp":
-        raise SettingsError(f"OTEL_TRACES_EXPORTER: otlp, console or none, not {name!r}")
+        raise SettingsError(
+            f"OTEL_TRACES_EXPORTER: must be otlp, console or none, not {name!r}; such as otlp"
+        )
     protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get(
         "OTEL_EXPORTER_OTLP_PROTOCOL"
     )
     if protocol not in (None, "", "http/protobuf"):
-        raise SettingsError(f"OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf, not {protocol!r}")
+        raise SettingsError(f"OTEL_EXPORTER_OTLP_PROTOCOL: must be http/protobuf, not {protocol!r}")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     from handler.telemetry.collector import session

@@ -187,7 +187,7 @@ def test_a_failure_is_not_hidden_by_successes(
     for kind in ("accepted",) * 3 * LINES_A_SECOND + ("failed",):
         outcome_log.handled(_handled(kind))  # type: ignore[arg-type] # the literals of a product of tuples
     last = caplog.records[-1]
-    assert ("WARNING", "failed, dead letter: quota: full") == (last.levelname, last.message)
+    assert ("WARNING", "failed, dead-lettered: quota: full") == (last.levelname, last.message)
 
 
 def test_at_debug_every_message_is_a_line(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
@@ -226,7 +226,7 @@ def test_a_pause_is_told_with_its_reason(outcome_log: OutcomeLog, caplog: pytest
     """And for how long it will be."""
     outcome_log.breaker_changed(BreakerChange("open", "denied", "401 no", 120.0))
     last = caplog.records[-1]
-    assert ("breaker.open", "denied", "nothing is fetched for 120 s: 401 no") == (
+    assert ("breaker.open", "denied", "consuming stops for 120 s: 401 no") == (
         last.__dict__["action"],
         last.__dict__["why"],
         last.message,
