@@ -1,4 +1,4 @@
-"""The console command's entry: says what to install where the extra ``cli`` is not installed."""
+"""The entry of the console command; without the extra ``cli`` it says what to install."""
 
 import sys
 

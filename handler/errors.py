@@ -1,16 +1,16 @@
-"""What can go wrong around an event, as a tree.
+"""The tree of errors.
 
 SnapshotBackupError
 ├── SettingsError        a setting is missing or wrong; the program does not start
 ├── ExtraMissing         a package of an extra is not installed
-├── ApiError             the API refused, could not be asked, or gave no usable answer
-├── LedgerUnavailable    the promise book cannot be read or written now
+├── ApiError             the API refused a call, could not be reached, or gave no usable answer
+├── LedgerUnavailable    the ledger cannot be read or written now
 └── BrokerError
-    ├── ConnectionLost   the connection, or the channel that delivered, is gone
-    ├── PublishRefused   the broker did not take a message in time, or said no
-    └── Unroutable       nobody is bound for an outcome
+    ├── ConnectionLost   the connection, or the channel that delivered, is closed
+    ├── PublishRefused   the broker refused a message
+    └── Unroutable       no queue is bound for a message
 
-What is wrong with the event itself is in ``events.errors``.
+Errors in the event itself are in ``events.errors``.
 """
 
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from events.outcome import Category
 
 
 class SnapshotBackupError(Exception):
-    """The root of all errors that this program raises on purpose."""
+    """The base class of this program's errors."""
 
 
 class SettingsError(SnapshotBackupError):
-    """Settings are missing or wrong; each argument is a problem that begins with its variable's name."""
+    """Settings are missing or wrong. Each argument is a problem that begins with its variable's name."""
 
     def __str__(self) -> str:
         return "; ".join(self.problems)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """One text for each problem."""
+        """The problems, as texts."""
         return tuple(map(str, self.args))
 
 
@@ -40,12 +40,12 @@ class ExtraMissing(SnapshotBackupError):
 
 @dataclass(eq=False)
 class ApiError(SnapshotBackupError):
-    """The API's answer, or the lack of one, as one of the outcome categories.
+    """A failed call of the API, with its outcome category.
 
-    ``status`` is the HTTP status or None, ``retry_after`` seconds (already bounded), ``busy`` says that
-    another backup of this snapshot or volume is in progress, so that a lookup must come before another try.
-    ``sent`` says that a byte of the request may have left: only where none has, a second request is safe
-    without a lookup.
+    ``status`` is the HTTP status or None; ``retry_after`` is in seconds, already bounded. ``busy``: another
+    request works on this snapshot or volume, so a lookup must come before the next try.
+    ``sent``: a byte of the request may have left. Only where none has, a second request is safe without a
+    lookup.
     """
 
     category: Category
@@ -62,19 +62,19 @@ class ApiError(SnapshotBackupError):
 
 
 class LedgerUnavailable(SnapshotBackupError):
-    """The ledger is locked, full, or out of reach; nothing may be promised until it is back."""
+    """The ledger is locked, full, or not reachable. No request may be sent until it is back."""
 
 
 class BrokerError(SnapshotBackupError):
-    """Something between us and the broker."""
+    """An error of the broker, or of the connection to it."""
 
 
 class ConnectionLost(BrokerError):
-    """The connection is gone: what was not acknowledged will be delivered again."""
+    """The connection is lost; the broker delivers again what was not acknowledged."""
 
 
 class PublishRefused(BrokerError):
-    """The broker refused a message, or did not confirm it in time."""
+    """The broker refused a message (nack)."""
 
 
 class Unroutable(BrokerError):

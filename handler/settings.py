@@ -1,4 +1,4 @@
-"""The settings, from environment variables, ``.env`` and files in ``SECRETS_DIR``.
+"""The settings: read from environment variables, ``.env`` and files in ``SECRETS_DIR``, and validated.
 
 Each field is the variable of the same name in capitals. A bad or missing one stops the program with one line
 that names it.
@@ -20,11 +20,11 @@ from pydantic_settings import SettingsError as UnreadableSource
 from events.snapshot import ProjectId
 from handler.errors import SettingsError
 
-_LONGEST_WAIT = 4_294_967
-"""Seconds: RabbitMQ keeps a queue's time to live as milliseconds in 32 bits."""
+_LONGEST_DELAY = 4_294_967
+"""Seconds: RabbitMQ stores a queue's message TTL in milliseconds as 32 bits."""
 
 RETAINED = "MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER"
-"""What bounds how soon the ledger may forget a snapshot."""
+"""The settings that bound ``LEDGER_RETENTION`` from below."""
 
 _DAY = 86_400.0
 _SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
@@ -55,7 +55,7 @@ Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_urls
 
 
 class Settings(BaseSettings):
-    """All settings, checked. Secrets are ``SecretStr``: no repr, log or traceback shows them."""
+    """All settings, validated. Secrets are ``SecretStr``, which no repr, log or traceback shows."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     # ledger
     ledger_url: SecretStr = SecretStr("sqlite:///snapshot-backup.db")
     ledger_retention: Annotated[float, Field(gt=0)] = 90.0
-    """Days that a row is kept after its backup has ended; at least ``shortest_retention``."""
+    """Days that a row is kept after its backup's end; at least ``shortest_retention``."""
 
     # behaviour
     concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
@@ -129,10 +129,10 @@ class Settings(BaseSettings):
 
     @property
     def shortest_retention(self) -> float:
-        """Days for which the ledger must know an ended backup, rounded up to a thousandth.
+        """The least days for which the ledger must keep an ended backup, rounded up to a thousandth.
 
-        Until then a message about its snapshot can be waiting somewhere: for its own end, then for that of
-        the backup, then once in the last wait queue. If the ledger had forgotten, it made a second backup.
+        So long a message about its snapshot can wait: until it expires, then until its backup's end, then
+        once in the last wait queue. Without the row, it would cause a second backup.
         """
         days = (self.max_age + self.track_deadline + max(self.wait_ladder)) / _DAY
         return math.ceil(days * 1000) / 1000 if math.isfinite(days) else days
@@ -145,14 +145,14 @@ class Settings(BaseSettings):
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    """What single fields cannot tell; each text names its variable."""
-    # A retention is measured by the ladder, so it is not judged by one that cannot be.
-    yield from list(_ladder_problems(settings.wait_ladder)) or _retention_problems(settings)
+    """Yield the problems between fields; each text names its variable."""
+    # The retention depends on the delays, so it is checked only where these are valid.
+    yield from list(_delay_problems(settings.wait_ladder)) or _retention_problems(settings)
     for url in settings.amqp_url:
         if _address(url.get_secret_value(), ("amqp", "amqps")) is None:
-            yield "AMQP_URL: must be amqp://user:password@host:5672/vhost or amqps://…"
+            yield "AMQP_URL: must be an amqp or amqps URL, such as amqp://user:password@host:5672/vhost"
     if bool(settings.amqp_cert_file) != bool(settings.amqp_key_file):
-        yield "AMQP_CERT_FILE, AMQP_KEY_FILE: both or neither"
+        yield "AMQP_CERT_FILE, AMQP_KEY_FILE: set both or neither, such as client.pem and client.key"
     if settings.vbs_endpoint is not None:
         yield from _endpoint_problems("VBS_ENDPOINT", settings.vbs_endpoint)
     scheme = settings.ledger_url.get_secret_value().partition(":")[0]
@@ -160,23 +160,23 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/database, or none"
 
 
-def _ladder_problems(ladder: Sequence[int]) -> Iterator[str]:
-    if any(a >= b for a, b in itertools.pairwise(ladder)) or ladder[0] < 1:
-        yield "WAIT_LADDER: must be growing whole seconds, such as 5,30,120"
-    if ladder[-1] > _LONGEST_WAIT:
-        yield f"WAIT_LADDER: no wait can be longer than {_LONGEST_WAIT} seconds"
+def _delay_problems(delays: Sequence[int]) -> Iterator[str]:
+    if any(a >= b for a, b in itertools.pairwise(delays)) or delays[0] < 1:
+        yield "WAIT_LADDER: must be increasing whole seconds, such as 5,30,120"
+    if delays[-1] > _LONGEST_DELAY:
+        yield f"WAIT_LADDER: no delay can be longer than {_LONGEST_DELAY} seconds; use 3600, for example"
 
 
 def _retention_problems(settings: Settings) -> Iterator[str]:
     if settings.ledger_retention < (shortest := settings.shortest_retention):
         yield (
             f"LEDGER_RETENTION: {settings.ledger_retention:g} days are fewer than {RETAINED}; a message that "
-            f"comes later makes a second backup. The least is LEDGER_RETENTION={in_digits(shortest)}"
+            f"comes later causes a second backup. The least is LEDGER_RETENTION={in_digits(shortest)}"
         )
 
 
 def in_digits(days: float) -> str:
-    """Return days as they are written in a setting: no exponent, no needless zeros."""
+    """Format days for a setting: without exponent and trailing zeros."""
     return f"{days:.3f}".rstrip("0").rstrip(".")
 
 
@@ -185,11 +185,14 @@ def _endpoint_problems(variable: str, value: str) -> Iterator[str]:
     if parts is None:
         yield f"{variable}: must be scheme and host, such as https://vbs.region.example.com"
     elif parts.path not in ("", "/") or parts.query or parts.username:
-        yield f"{variable}: only scheme, host and port; the path is made from VBS_API_VERSION and the project"
+        yield (
+            f"{variable}: must be scheme, host and port, such as https://vbs.region.example.com; "
+            "the path is made from VBS_API_VERSION and the project"
+        )
 
 
 def _address(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
-    """Take a URL apart; None where scheme, host or port cannot be, as with a bare # in a password."""
+    """Split a URL; None where its scheme, host or port is bad, as with an unquoted # in a password."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
@@ -199,10 +202,10 @@ def _address(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings. Raises ``SettingsError`` with one line that names each bad variable."""
+    """Read the settings. Raises ``SettingsError``, which names each bad variable."""
     secrets_dir = os.environ.get("SECRETS_DIR") or None
     if secrets_dir and not Path(secrets_dir).is_dir():
-        raise SettingsError(f"SECRETS_DIR: {secrets_dir} is not a folder")
+        raise SettingsError(f"SECRETS_DIR: {secrets_dir} is not a folder; name one, such as /run/secrets")
     try:
         return Settings(_secrets_dir=secrets_dir, **overrides)
     except ValidationError as error:
