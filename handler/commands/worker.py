@@ -6,7 +6,7 @@ import logging
 from handler import bootstrap
 from handler.commands.common import failing_plainly
 from handler.settings import Settings, load_settings
-from handler.status.monitoring import watched
+from handler.status.monitoring import monitored
 from handler.telemetry import logs
 from handler.worker import event_loop
 from handler.worker.wiring import make_worker
@@ -34,7 +34,7 @@ async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
     async with bootstrap.parts(settings) as parts:
         worker = make_worker(parts)
-        async with watched(parts, worker):
+        async with monitored(parts, worker):
             event_loop.tune_interpreter()
             with stop_on_signals(stop):
                 log.info("consuming %s", settings.snapshot_queue, extra={"action": "worker.started"})

@@ -23,7 +23,7 @@ class Leases:
         self.monotonic = monotonic
         self._held: dict[Key, _Lease] = {}
 
-    def took(self, key: Key, token: str, asked: float) -> None:
+    def granted(self, key: Key, token: str, asked: float) -> None:
         """Record a granted lease. It began no earlier than ``asked``, when the ledger was asked for it."""
         self._held[key] = _Lease(token, asked)
 
@@ -39,7 +39,7 @@ class Leases:
     def renewed(self, key: Key, token: str, asked: float) -> None:
         """Record a renewed lease, unless it was given back meanwhile."""
         if self._is(key, token):
-            self.took(key, token, asked)
+            self.granted(key, token, asked)
 
     def hold(self, claim: Granted) -> bool:
         """Return whether a request may still leave under this claim."""

@@ -114,7 +114,7 @@ class StoredLedger:
             lambda row, now: rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease),
         )
         if isinstance(answer, Granted):
-            self._leases.took(key, token, asked)
+            self._leases.granted(key, token, asked)
             return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
 

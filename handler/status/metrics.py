@@ -101,7 +101,7 @@ class CounterCollector(Collector):
         yield _counters("waiting", ["reason"], _single(_WAITS | counters.waits))
         delays = {str(delay): counters.delays[topology.wait_queue(delay)] for delay in topology.delays}
         yield _counters("waits", ["seconds"], _single(delays))
-        yield _histogram("event_seconds", [], [((), counters.lives)])
+        yield _histogram("event_seconds", [], [((), counters.event_seconds)])
         yield _histogram("unfinished_backup_seconds", [], [((), counters.unfinished)])
 
     def _api(self) -> Iterator[Metric]:

@@ -23,11 +23,11 @@ _MISSING = install("metrics")
 
 
 @asynccontextmanager
-async def watched(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
+async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     """Serve ``HTTP_ADDRESS``, if it is set, and log summaries; yields the port. Raises ``SettingsError``."""
     readiness = Readiness(worker, parts.breaker, parts.ledger)
     async with AsyncExitStack() as stack:
-        chores = [_each_minute(parts, worker), readiness.keep_asking()]
+        chores = [_each_minute(parts, worker), readiness.keep_checking()]
         port = None
         if address := parts.settings.http_address:
             port = await stack.enter_async_context(server.listening(address, pages(parts, worker, readiness)))

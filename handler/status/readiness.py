@@ -62,7 +62,7 @@ class Readiness:
             case False:
                 return "out of reach"
 
-    async def keep_asking(self) -> None:
+    async def keep_checking(self) -> None:
         """Check the ledger again while it is unavailable: without messages, no other code would use it."""
         while True:
             if not self.ledger.counters.reachable:

@@ -13,7 +13,7 @@ from handler.backup.result import Result
 CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds: from an API in the same network to twice the default of ``VBS_TIMEOUT``."""
 
-LIFE_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
+EVENT_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
 """Seconds: from an outcome that is published at once to the default of ``MAX_AGE``."""
 
 NO_STATUS = "none"
@@ -50,9 +50,9 @@ class Counters:
         """Delayed messages, by reason."""
         self.delays: Counter[str] = Counter()
         """Delayed messages, by wait queue."""
-        self.lives = Histogram(LIFE_BOUNDS)
+        self.event_seconds = Histogram(EVENT_BOUNDS)
         """Time from an event's first delivery to its terminal outcome."""
-        self.unfinished = Histogram(LIFE_BOUNDS)
+        self.unfinished = Histogram(EVENT_BOUNDS)
         """Age of backups that were still in progress when they were tracked."""
         self.calls: Counter[tuple[str, str]] = Counter()
         """Calls of the API and its sign-in, by route and HTTP status."""
@@ -82,7 +82,7 @@ class Counters:
         elif result.kind != "waiting":
             self.outcomes[f"backup.{result.kind}", result.category or ""] += 1
             if not delay:
-                self.lives.count(max(0.0, now - state.first_seen))
+                self.event_seconds.count(max(0.0, now - state.first_seen))
 
     def called(self, call: Call) -> None:
         """Count a call."""

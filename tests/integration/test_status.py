@@ -23,7 +23,7 @@ from handler.backup.received import receive
 from handler.broker.outbox import BrokerOutbox
 from handler.errors import ConnectionLost
 from handler.settings import Settings
-from handler.status.monitoring import watched
+from handler.status.monitoring import monitored
 from handler.telemetry.logs import JsonFormatter, TextFormatter
 from handler.worker.wiring import make_worker
 from infra.emulator.testing import running_emulator
@@ -53,7 +53,7 @@ async def _worker(settings: Settings) -> AsyncIterator[int]:
     """A running worker; gives the port of its pages."""
     async with bootstrap.parts(settings) as parts:
         worker, stop = make_worker(parts), asyncio.Event()
-        async with watched(parts, worker) as port:
+        async with monitored(parts, worker) as port:
             assert port is not None
             running = asyncio.create_task(worker.run(stop))
             yield port
@@ -197,7 +197,7 @@ async def _fail(settings: Settings) -> str:
         body = json.dumps(cloud_event(3)).encode()
         handled = await parts.process(broker).handle(receive(Message(body), now=time.time()))
         seen += [repr(parts), repr(handled), repr(vars(parts.breaker))]
-        async with watched(parts, make_worker(parts)) as port:
+        async with monitored(parts, make_worker(parts)) as port:
             if port:
                 seen += [(await asyncio.to_thread(_get, port, path))[1] for path in ("/metrics", "/readyz")]
     seen += [repr(broker.outcomes), repr(broker.dead), repr(broker.waiting)]

@@ -169,7 +169,7 @@ def test_a_ledger_that_nobody_has_used_is_asked(case: Case) -> None:
 
     async def run() -> None:
         readiness = Readiness(cast("Worker", case.worker), case.breaker, case.ledger)
-        asking = asyncio.create_task(readiness.keep_asking())
+        asking = asyncio.create_task(readiness.keep_checking())
         await asyncio.sleep(0)
         asking.cancel()
 
