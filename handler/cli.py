@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Turn snapshot-completed events into backups: one backup per snapshot, one outcome event per event.",
-    epilog="Settings are environment variables; handler/README.md lists them. Start with: snapshot-backup doctor",
+    epilog="handler/README.md lists the settings (environment variables). First: snapshot-backup doctor",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog="Example: VBS_ENDPOINT=https://vbs.region.example.com snapshot-backup worker")(worker)

@@ -1,4 +1,4 @@
-"""The ledgers that the suite runs over, each in every way the same."""
+"""The ledgers that the suite runs over, each in the same way."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,20 +21,20 @@ Opener = Callable[[float], StoredLedger]
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """The loop that the program uses."""
+    """The event loop that the program uses."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Server]:
-    """One server for all tests; each takes a database of its own."""
+    """One server for all tests; each test has a database of its own."""
     with postgres.server() as running:
         yield running
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty ledger that several processes can share."""
+    """The URL of an empty ledger that several processes can share."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     server: postgres.Server = request.getfixturevalue("postgres_server")

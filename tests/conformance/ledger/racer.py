@@ -1,6 +1,6 @@
-"""A process at a ledger beside others: ``python -m tests.conformance.ledger.racer URL claim|make COUNT``.
+"""A process beside others at a ledger: ``python -m tests.conformance.ledger.racer URL claim|make COUNT``.
 
-It says ``ready``, waits for a line, works, and says the number of each snapshot as soon as that is promised.
+It prints ``ready``, waits for a line, works, and prints each snapshot's number once its promise is on disk.
 """
 
 import asyncio
@@ -13,18 +13,18 @@ from handler.ledger.stores import open_ledger
 
 
 def say(text: object) -> None:
-    """Tell the parent."""
+    """Print a line for the parent."""
     print(text, flush=True)
 
 
 async def claim(ledger: StoredLedger, number: int) -> None:
-    """Claim a snapshot, and say so if it was granted."""
+    """Claim a snapshot; print its number if the claim was granted."""
     if isinstance(await ledger.claim(Key("p", str(number)), "cause"), Granted):
         say(number)
 
 
 async def make(ledger: StoredLedger, number: int) -> None:
-    """Claim a snapshot and write a backup down; say so when both are done."""
+    """Claim a snapshot and record a backup; print its number when both are done."""
     claim = await ledger.claim(Key("p", str(number)), "cause")
     if isinstance(claim, Granted):
         await ledger.created(claim, AcceptedBackup(id=str(number)))
@@ -32,7 +32,7 @@ async def make(ledger: StoredLedger, number: int) -> None:
 
 
 async def race(url: str, work: str, count: int) -> None:
-    """Do the work, several at once."""
+    """Run the steps, several at once."""
     ledger = open_ledger(url, lease_seconds=60)
     await ledger.check()
     say("ready")

@@ -1,4 +1,4 @@
-"""What every ledger promises, whatever it is kept in. The rules: ``tests.unit.ledger.test_rules``."""
+"""What every ledger promises, over every store. The rules: ``tests.unit.ledger.test_rules``."""
 
 import asyncio
 import logging
@@ -26,17 +26,17 @@ SHORT = 0.2
 DAY = 86400.0
 
 
-async def ours(
+async def granted(
     ledger: StoredLedger, key: Key = KEY, cause: str = "first", *, replay: bool = False
 ) -> Granted:
-    """Claim what must be free."""
+    """Claim a snapshot whose claim must be granted."""
     claim = await ledger.claim(key, cause, replay=replay)
     assert isinstance(claim, Granted)
     return claim
 
 
 async def once_free(ledger: StoredLedger) -> Granted:
-    """Claim as soon as the lease of the one before has ended."""
+    """Claim as soon as the previous lease has ended."""
     deadline = time.monotonic() + 10
     while not isinstance(claim := await ledger.claim(KEY, "first"), Granted):
         assert time.monotonic() < deadline
@@ -44,15 +44,15 @@ async def once_free(ledger: StoredLedger) -> Granted:
     return claim
 
 
-async def test_first_claim_is_ours(ledger: StoredLedger) -> None:
-    """Nobody was there before: no doubt, nothing spoiled, and the ledger need not be distrusted."""
-    claim = await ours(ledger)
+async def test_first_claim_is_granted(ledger: StoredLedger) -> None:
+    """A first claim has no doubt and no failed backups, and needs no question to the API."""
+    claim = await granted(ledger)
     assert Granted(KEY, claim.token) == claim
 
 
-async def test_second_claim_is_taken(ledger: StoredLedger) -> None:
-    """Who comes second waits, at the most for a lease."""
-    await ours(ledger)
+async def test_second_claim_is_busy(ledger: StoredLedger) -> None:
+    """A second claim is answered busy, at most until the lease ends."""
+    await granted(ledger)
     claim = await ledger.claim(KEY, "second")
     assert isinstance(claim, Busy)
     assert 0 < claim.until - time.time() < 61
@@ -60,60 +60,60 @@ async def test_second_claim_is_taken(ledger: StoredLedger) -> None:
 
 async def test_keys_are_apart(ledger: StoredLedger) -> None:
     """The same snapshot id in another project is another snapshot, and so is another id."""
-    await ours(ledger)
-    await ours(ledger, Key("project", "other"))
-    await ours(ledger, Key("other", "snapshot"))
+    await granted(ledger)
+    await granted(ledger, Key("project", "other"))
+    await granted(ledger, Key("other", "snapshot"))
 
 
-async def test_one_of_many_concurrent_claims_is_ours(ledger: StoredLedger) -> None:
+async def test_one_of_many_concurrent_claims_is_granted(ledger: StoredLedger) -> None:
     """Of fifty claims on one key that arrive together, one is granted."""
     claims = await asyncio.gather(*(ledger.claim(KEY, str(number)) for number in range(50)))
     assert Counter({Busy: 49, Granted: 1}) == Counter(type(claim) for claim in claims)
 
 
 async def test_released_claim_is_free(ledger: StoredLedger) -> None:
-    """What was given back is granted again, without a doubt."""
-    await ledger.release(await ours(ledger))
-    assert (await ours(ledger, cause="second")).doubt is None
+    """A released claim is granted again, without a doubt."""
+    await ledger.release(await granted(ledger))
+    assert (await granted(ledger, cause="second")).doubt is None
 
 
 async def test_lapsed_lease_is_in_doubt(opener: Opener) -> None:
-    """Whoever let the lease end may have sent the request."""
+    """A claim after an expired lease is in doubt: its holder may have sent the request."""
     ledger = opener(SHORT)
-    await ours(ledger)
+    await granted(ledger)
     doubt = (await once_free(ledger)).doubt
     assert doubt is not None
     assert (0, doubt.since) == (doubt.lookups, doubt.lookup_after)
 
 
-async def test_lapsed_lease_forgets_looks_that_were_made_before(opener: Opener) -> None:
-    """Looks before a second call say nothing about that call."""
+async def test_lapsed_lease_forgets_earlier_lookups(opener: Opener) -> None:
+    """Lookups before a second call say nothing about that call."""
     ledger = opener(SHORT)
-    await ledger.doubt(await ours(ledger), Doubt(1.0, 9, 2.0))
-    assert Doubt(1.0, 9, 2.0) == (await ours(ledger)).doubt
+    await ledger.doubt(await granted(ledger), Doubt(1.0, 9, 2.0))
+    assert Doubt(1.0, 9, 2.0) == (await granted(ledger)).doubt
     doubt = (await once_free(ledger)).doubt
     assert doubt is not None
     assert doubt.lookups == 0
 
 
 async def test_doubt_is_handed_on(ledger: StoredLedger) -> None:
-    """The next claim gets the doubt to the letter."""
+    """The next claim gets the doubt unchanged."""
     doubt = Doubt(since=1700000000.125, lookups=2, lookup_after=1700000030.5)
-    await ledger.doubt(await ours(ledger), doubt)
-    assert doubt == (await ours(ledger, cause="second")).doubt
+    await ledger.doubt(await granted(ledger), doubt)
+    assert doubt == (await granted(ledger, cause="second")).doubt
 
 
-async def test_made_is_told(ledger: StoredLedger) -> None:
-    """A backup that was made is told with all its parts, and with the time."""
-    await ledger.created(await ours(ledger), BACKUP)
+async def test_created_backup_is_the_answer_to_a_claim(ledger: StoredLedger) -> None:
+    """A created backup is returned with all its fields, and with the time."""
+    await ledger.created(await granted(ledger), BACKUP)
     claim = await ledger.claim(KEY, "second")
     assert isinstance(claim, Created)
     assert claim.backup == BACKUP
     assert abs(claim.made_at - time.time()) < 10
 
 
-async def test_who_gives_up_is_told_the_same_again(ledger: StoredLedger) -> None:
-    """An event that was given up has its one end; another event may still try."""
+async def test_an_event_that_was_given_up_gets_the_same_end_again(ledger: StoredLedger) -> None:
+    """An event that was given up has one end; another event may still try."""
     end = await ledger.give_up(KEY, "first", NO, attempts=2, tracked=False)
     assert Finished(failure=NO, attempts=2) == end
     assert end == await ledger.claim(KEY, "first")
@@ -121,8 +121,8 @@ async def test_who_gives_up_is_told_the_same_again(ledger: StoredLedger) -> None
 
 
 async def test_giving_up_leaves_a_claim_to_its_holder(ledger: StoredLedger) -> None:
-    """They may be about to send."""
-    claim = await ours(ledger)
+    """The holder of the claim may be about to send, so it keeps the claim."""
+    claim = await granted(ledger)
     await ledger.give_up(KEY, "first", NO, attempts=0, tracked=False)
     assert isinstance(await ledger.claim(KEY, "second"), Busy)
     await ledger.created(claim, BACKUP)
@@ -130,16 +130,16 @@ async def test_giving_up_leaves_a_claim_to_its_holder(ledger: StoredLedger) -> N
 
 
 async def test_giving_up_keeps_a_doubt(ledger: StoredLedger) -> None:
-    """Whoever tries next, a replay perhaps, must look before they send: the backup may be there."""
+    """The next claim, of a replay perhaps, must look up the backup before it sends."""
     doubt = Doubt(since=1700000000.0, lookups=1, lookup_after=1700000030.0)
-    await ledger.doubt(await ours(ledger), doubt)
+    await ledger.doubt(await granted(ledger), doubt)
     await ledger.give_up(KEY, "first", NO, attempts=1, tracked=False)
-    assert doubt == (await ours(ledger, cause="first#replay", replay=True)).doubt
+    assert doubt == (await granted(ledger, cause="first#replay", replay=True)).doubt
 
 
 async def test_a_replay_is_given_up_for_itself(ledger: StoredLedger) -> None:
-    """Not told the end of the backup that it was to replace; others still are."""
-    claim = await ours(ledger)
+    """A given-up replay does not get the end of the earlier backup; other events still do."""
+    claim = await granted(ledger)
     await ledger.created(claim, BACKUP)
     await ledger.finished(KEY, BROKEN, backup_id=BACKUP.id, cause="first")
     again = Finished(failure=NO, attempts=1)
@@ -148,18 +148,18 @@ async def test_a_replay_is_given_up_for_itself(ledger: StoredLedger) -> None:
     assert BROKEN == await ledger.claim(KEY, "second")
 
 
-async def test_what_was_made_is_not_given_up(ledger: StoredLedger) -> None:
-    """It is told instead; but for one that is watched, whose backup was told before."""
-    await ledger.created(await ours(ledger), BACKUP)
+async def test_a_created_backup_is_not_given_up(ledger: StoredLedger) -> None:
+    """Giving up returns the created backup, unless it is tracked: then its outcome is published already."""
+    await ledger.created(await granted(ledger), BACKUP)
     assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, tracked=False), Created)
     assert isinstance(await ledger.give_up(KEY, "first", NO, attempts=0, tracked=True), Finished)
     assert isinstance(await ledger.claim(KEY, "second"), Created)
 
 
-async def test_made_after_the_lease_has_gone_to_another(opener: Opener) -> None:
-    """A late answer is still written down, and the claim of the one in between is over."""
+async def test_created_after_another_worker_claimed(opener: Opener) -> None:
+    """A late answer is still recorded, and ends the claim of the worker in between."""
     ledger = opener(SHORT)
-    late = await ours(ledger)
+    late = await granted(ledger)
     other = await once_free(ledger)
     await ledger.created(late, BACKUP)
     assert not await ledger.holds(other)
@@ -167,9 +167,9 @@ async def test_made_after_the_lease_has_gone_to_another(opener: Opener) -> None:
 
 
 async def test_second_backup_is_reported(opener: Opener, caplog: pytest.LogCaptureFixture) -> None:
-    """Where two backups were made the first is kept, and an operator is told of both."""
+    """Where two backups were created, the first is kept and the log names both."""
     ledger = opener(SHORT)
-    late, other = await ours(ledger), await once_free(ledger)
+    late, other = await granted(ledger), await once_free(ledger)
     await ledger.created(other, BACKUP)
     with caplog.at_level(logging.WARNING):
         await ledger.created(late, AcceptedBackup(id="b2"))
@@ -183,71 +183,71 @@ async def test_second_backup_is_reported(opener: Opener, caplog: pytest.LogCaptu
 
 
 async def test_stale_claim_does_not_disturb(opener: Opener) -> None:
-    """Who has lost a claim cannot give back, or doubt, that of the next."""
+    """A worker that has lost its claim cannot release or doubt the next one."""
     ledger = opener(1.0)
-    stale = await ours(ledger)
+    stale = await granted(ledger)
     await once_free(ledger)
     await ledger.release(stale)
     await ledger.doubt(stale, Doubt(1.0, 1, 1.0))
     assert isinstance(await ledger.claim(KEY, "third"), Busy)
 
 
-async def test_refusal_is_told_to_its_cause(ledger: StoredLedger) -> None:
-    """A redelivered event is told the same failure to the letter; another event may try again."""
-    await ledger.refused(await ours(ledger), "first", NO, attempts=3)
+async def test_refusal_is_kept_for_its_cause(ledger: StoredLedger) -> None:
+    """A redelivered event gets the same failure unchanged; another event may try again."""
+    await ledger.refused(await granted(ledger), "first", NO, attempts=3)
     assert Finished(failure=NO, attempts=3) == await ledger.claim(KEY, "first")
-    await ours(ledger, cause="second")
+    await granted(ledger, cause="second")
 
 
 async def test_refusal_in_doubt_keeps_the_doubt(ledger: StoredLedger) -> None:
-    """An event gives up in doubt: the one after it begins in that doubt."""
+    """An event gives up in doubt: the next claim has that doubt."""
     doubt = Doubt(1.0, 2, 3.0)
-    claim = await ours(ledger)
+    claim = await granted(ledger)
     await ledger.doubt(claim, doubt)
     await ledger.refused(claim, "first", NO, attempts=3)
-    assert doubt == (await ours(ledger, cause="second")).doubt
+    assert doubt == (await granted(ledger, cause="second")).doubt
 
 
 async def test_refusal_does_not_hide_a_backup(ledger: StoredLedger) -> None:
-    """A backup that was made stays made."""
-    claim = await ours(ledger)
+    """A created backup stays created."""
+    claim = await granted(ledger)
     await ledger.created(claim, BACKUP)
     await ledger.refused(claim, "first", NO, attempts=3)
     assert isinstance(await ledger.claim(KEY, "second"), Created)
 
 
 async def test_completed_is_the_end(ledger: StoredLedger) -> None:
-    """The end is told to everybody, replays too, with all its parts."""
-    await ledger.created(await ours(ledger), BACKUP)
+    """Every event gets the end, replays too, with all its fields."""
+    await ledger.created(await granted(ledger), BACKUP)
     await ledger.finished(KEY, DONE, backup_id="b1", cause="first")
-    told: list[Claim] = [await ledger.claim(KEY, "first"), await ledger.claim(KEY, "second", replay=True)]
-    assert [DONE, DONE] == told
+    answers: list[Claim] = [await ledger.claim(KEY, "first"), await ledger.claim(KEY, "second", replay=True)]
+    assert [DONE, DONE] == answers
 
 
 async def test_end_of_an_unknown_row_is_remembered(ledger: StoredLedger) -> None:
-    """A ledger that was lost learns from the watch on a backup."""
+    """A ledger that was lost learns the end of a tracked backup."""
     await ledger.finished(KEY, DONE, backup_id="b1", cause="first")
     assert DONE == await ledger.claim(KEY, "second")
 
 
 async def test_replay_after_an_error_begins_anew(ledger: StoredLedger) -> None:
-    """After an error in the end a replay may make another backup, once for each replay."""
-    await ledger.created(await ours(ledger), BACKUP)
+    """After a backup that ended in error, each replay may make another one, once."""
+    await ledger.created(await granted(ledger), BACKUP)
     await ledger.finished(KEY, BROKEN, backup_id="b1", cause="first")
     assert BROKEN == await ledger.claim(KEY, "second")
     assert BROKEN == await ledger.claim(KEY, "first", replay=True)
-    claim = await ours(ledger, cause="replay", replay=True)
+    claim = await granted(ledger, cause="replay", replay=True)
     assert frozenset({"b1"}) == claim.failed_backups
     await ledger.created(claim, AcceptedBackup(id="b2"))
     await ledger.finished(KEY, BROKEN, backup_id="b2", cause="replay")
     assert BROKEN == await ledger.claim(KEY, "replay", replay=True)
-    assert frozenset({"b1", "b2"}) == (await ours(ledger, cause="again", replay=True)).failed_backups
+    assert frozenset({"b1", "b2"}) == (await granted(ledger, cause="again", replay=True)).failed_backups
 
 
 async def test_renewed_lease_holds(opener: Opener) -> None:
-    """A lease that is renewed in time holds as long as that goes on."""
+    """A lease holds as long as it is renewed in time."""
     ledger = opener(0.5)
-    claim = await ours(ledger)
+    claim = await granted(ledger)
     began = time.monotonic()
     while time.monotonic() - began < 1.2:
         await asyncio.sleep(0.1)
@@ -257,9 +257,9 @@ async def test_renewed_lease_holds(opener: Opener) -> None:
 
 
 async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
-    """Without a renewal the claim stops holding, and before anybody else could have it."""
+    """Without a renewal, a claim stops holding before another worker could get it."""
     ledger = opener(0.5)
-    claim = await ours(ledger)
+    claim = await granted(ledger)
     assert await ledger.holds(claim)
     deadline = time.monotonic() + 10
     while await ledger.holds(claim):
@@ -270,8 +270,8 @@ async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
 
 @pytest.mark.parametrize("end", ["release", "doubt", "created", "refused"])
 async def test_claim_that_is_over_does_not_hold(ledger: StoredLedger, end: str) -> None:
-    """Nothing may be sent under a claim that was given back or used up; renewing does not revive it."""
-    claim = await ours(ledger)
+    """A claim that was released or used does not hold; renewing does not revive it."""
+    claim = await granted(ledger)
     match end:
         case "release":
             await ledger.release(claim)
@@ -285,14 +285,14 @@ async def test_claim_that_is_over_does_not_hold(ledger: StoredLedger, end: str) 
     assert not await ledger.holds(claim)
 
 
-async def test_prune_deletes_what_has_ended(ledger: StoredLedger) -> None:
-    """Ended rows go; what is claimed, in doubt, or made without an end stays."""
+async def test_prune_deletes_ended_rows(ledger: StoredLedger) -> None:
+    """Rows with an end are deleted; claimed, doubted and unfinished rows stay."""
     done, claimed, doubted, made, refused = (Key("p", str(number)) for number in range(5))
     await ledger.finished(done, DONE, backup_id="b1", cause="first")
-    await ours(ledger, claimed)
-    await ledger.doubt(await ours(ledger, doubted), Doubt(1.0, 0, 1.0))
-    await ledger.created(await ours(ledger, made), BACKUP)
-    await ledger.refused(await ours(ledger, refused), "first", NO, attempts=1)
+    await granted(ledger, claimed)
+    await ledger.doubt(await granted(ledger, doubted), Doubt(1.0, 0, 1.0))
+    await ledger.created(await granted(ledger, made), BACKUP)
+    await ledger.refused(await granted(ledger, refused), "first", NO, attempts=1)
     assert await ledger.prune(3600) == 0
     assert await ledger.prune(0) == 2
     rows = [await ledger.look_up(key) for key in (done, claimed, doubted, made, refused)]
@@ -307,7 +307,7 @@ async def test_prune_of_many_goes_on_to_the_end(ledger: StoredLedger) -> None:
 
 
 async def aged(ledger: StoredLedger, key: Key, days: float) -> None:
-    """Let a row be one that was last written so many days ago."""
+    """Insert a row that was last written so many days ago."""
 
     def change(row: Row | None, now: float) -> tuple[None, Row]:
         assert row is not None
@@ -321,8 +321,8 @@ async def test_a_prune_deletes_as_many_rows_as_were_counted(ledger: StoredLedger
     for days in (1, 20, 40, 100):
         done, made, doubted = (Key(str(days), name) for name in ("done", "made", "doubted"))
         await ledger.finished(done, DONE, backup_id="b1", cause="first")
-        await ledger.created(await ours(ledger, made), BACKUP)
-        await ledger.doubt(await ours(ledger, doubted), Doubt(1.0, 0, 1.0))
+        await ledger.created(await granted(ledger, made), BACKUP)
+        await ledger.doubt(await granted(ledger, doubted), Doubt(1.0, 0, 1.0))
         for key in (done, made, doubted):
             await aged(ledger, key, days)
 
@@ -337,8 +337,8 @@ async def test_a_prune_deletes_as_many_rows_as_were_counted(ledger: StoredLedger
     assert 0 == (await ledger.prunable(0)).total
 
 
-async def test_the_count_tells_the_oldest_and_the_youngest(ledger: StoredLedger) -> None:
-    """Both are times at which a row that would be deleted was last written; none where there is no row."""
+async def test_the_count_has_the_oldest_and_the_youngest(ledger: StoredLedger) -> None:
+    """Both are times at which a row to delete was last written; None where there is no such row."""
     nothing = await ledger.prunable(0)
     for days in (100, 200, 300):
         await ledger.finished(Key("p", str(days)), DONE, backup_id="b1", cause="first")
@@ -352,8 +352,8 @@ async def test_the_count_tells_the_oldest_and_the_youngest(ledger: StoredLedger)
     assert [300, 200] == [round((found.as_of - then) / DAY) for then in (found.oldest, found.youngest)]
 
 
-async def test_what_ends_after_the_count_is_not_pruned(ledger: StoredLedger) -> None:
-    """While the operator is asked, more rows may grow old enough: they stay."""
+async def test_a_row_that_ends_after_the_count_is_not_pruned(ledger: StoredLedger) -> None:
+    """Rows that grow old enough while the operator is asked stay."""
     await ledger.finished(KEY, DONE, backup_id="b1", cause="first")
     found = await ledger.prunable(0)
     later = Key("p", "later")
@@ -362,9 +362,9 @@ async def test_what_ends_after_the_count_is_not_pruned(ledger: StoredLedger) -> 
     assert await ledger.look_up(later) is not None
 
 
-async def test_what_was_only_asked_for_is_not_counted(ledger: StoredLedger) -> None:
-    """A snapshot that was looked up, or whose claim was pruned meanwhile, is none that could be forgotten."""
-    claim = await ours(ledger)
+async def test_a_placeholder_is_not_counted(ledger: StoredLedger) -> None:
+    """A snapshot that was only looked up, or whose claim was pruned meanwhile, is not counted."""
+    claim = await granted(ledger)
     await aged(ledger, KEY, 40)
     assert await ledger.prune(0) == 1
     await ledger.release(claim)
@@ -375,22 +375,22 @@ async def test_what_was_only_asked_for_is_not_counted(ledger: StoredLedger) -> N
 
 
 async def test_look_up_changes_nothing(ledger: StoredLedger) -> None:
-    """Operators can read what is known, and that something is not."""
+    """An operator can read a row, or that there is none, without a change."""
     assert await ledger.look_up(KEY) is None
-    await ours(ledger)
+    await granted(ledger)
     before = await ledger.look_up(KEY)
     assert before is not None
     assert (RowState.OPEN, before) == (before.state, await ledger.look_up(KEY))
 
 
 async def test_check_passes(ledger: StoredLedger) -> None:
-    """A ledger that works says so, as often as it is asked."""
+    """A ledger that works passes its check each time."""
     await ledger.check()
     await ledger.check()
 
 
-async def test_unreadable_operation_harms_nobody_else(ledger: StoredLedger) -> None:
-    """A key that a store may not be able to hold fails alone, whoever shares its transaction."""
+async def test_a_bad_key_fails_alone(ledger: StoredLedger) -> None:
+    """A key that a store cannot hold fails alone; the other changes of its transaction succeed."""
     odd = Key("project", "\ud800")
     claims = [ledger.claim(Key("p", str(number)), "c") for number in range(20)]
     answers = await asyncio.gather(*claims[:10], ledger.claim(odd, "c"), *claims[10:], return_exceptions=True)
@@ -399,7 +399,7 @@ async def test_unreadable_operation_harms_nobody_else(ledger: StoredLedger) -> N
 
 
 async def test_closed_ledger_is_unavailable(ledger: StoredLedger) -> None:
-    """After its end a ledger promises nothing, and says so."""
+    """A closed ledger raises ``LedgerUnavailable``."""
     await ledger.check()
     await ledger.aclose()
     await ledger.aclose()
@@ -408,10 +408,10 @@ async def test_closed_ledger_is_unavailable(ledger: StoredLedger) -> None:
 
 
 async def test_abandoned_callers_do_not_stop_the_others(ledger: StoredLedger) -> None:
-    """Callers that were cancelled while they waited leave the ledger working."""
+    """The ledger works on after callers were cancelled while they waited."""
     tasks = [asyncio.ensure_future(ledger.claim(Key("p", str(number)), "c")) for number in range(20)]
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await ours(ledger)
+    await granted(ledger)

@@ -1,4 +1,4 @@
-"""From one schema version to the next, with a made-up next one: there is only one so far."""
+"""Migrations from one schema version to the next, with an invented next one: there is only one so far."""
 
 import asyncio
 import sqlite3
@@ -28,7 +28,7 @@ BROKEN = "INSERT INTO no_such_table VALUES (1)"
 
 
 class Database(Protocol):
-    """A database before and after."""
+    """A database before and after a migration."""
 
     table: str
     present: Migrations
@@ -104,7 +104,7 @@ def _book(database: Database, migrations: Migrations) -> StoredLedger:
 
 
 def _next_release(database: Database, *more: str) -> Migrations:
-    """The present migrations and one that would not work twice."""
+    """Return the present migrations and one more that would fail if it ran twice."""
     made_up = (
         "CREATE TABLE made_up (snapshot_id text NOT NULL)",
         f"INSERT INTO made_up SELECT snapshot_id FROM {database.table}",
@@ -114,7 +114,7 @@ def _next_release(database: Database, *more: str) -> Migrations:
 
 
 async def _write_as_today(database: Database) -> None:
-    """Leave what a worker of this release leaves: a backup that was made."""
+    """Write what a worker of this release writes: a created backup."""
     book = _book(database, database.present)
     claim = await book.claim(KEY, "cause")
     assert isinstance(claim, Granted)
@@ -132,7 +132,7 @@ async def _open(database: Database, migrations: Migrations) -> None:
 
 
 async def test_an_older_schema_is_brought_up_to_date(database: Database) -> None:
-    """What this release wrote is migrated by the next, promises and all, and once only."""
+    """The next release migrates the rows of this one, once."""
     await _write_as_today(database)
     assert len(database.present) == database.version()
     for _ in range(2):
@@ -151,14 +151,14 @@ async def test_an_empty_database_goes_through_all_versions(database: Database) -
 
 
 async def test_workers_that_start_together_migrate_once(database: Database) -> None:
-    """Four open an older ledger at the same time; none fails, and nothing is done twice."""
+    """Four workers open an older ledger at the same time; none fails, and each migration runs once."""
     await _write_as_today(database)
     await asyncio.gather(*(_open(database, _next_release(database)) for _ in range(4)))
     assert [("snapshot",)] == database.rows("SELECT snapshot_id FROM made_up")
 
 
 async def test_a_migration_that_breaks_off_leaves_the_version_before(database: Database) -> None:
-    """The last statement fails: nothing of the migration stays, and both releases can work on."""
+    """The last statement fails: the migration is rolled back, and both releases can work."""
     await _write_as_today(database)
     with pytest.raises(LedgerUnavailable, match="no_such_table"):
         await _open(database, _next_release(database, BROKEN))

@@ -1,4 +1,4 @@
-"""What only a server can do: go away, come back, be slow, and keep a secret badly."""
+"""The PostgreSQL ledger alone: a server that stops, restarts or is slow, and its password."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ KEY = Key("project", "snapshot")
 
 @pytest.fixture
 def url(postgres_server: postgres.Server) -> str:
-    """The address of an empty database."""
+    """The URL of an empty database."""
     return postgres_server.create(f"ledger_{uuid.uuid4().hex}")
 
 
@@ -37,7 +37,7 @@ async def ledger(url: str) -> AsyncIterator[StoredLedger]:
 
 
 async def test_server_restarted(ledger: StoredLedger, postgres_server: postgres.Server) -> None:
-    """A server that dies stops promises; when it is back they go on, and none is lost."""
+    """While the server is down the ledger is unavailable; when it is back, every promise is there."""
     claim = await ledger.claim(KEY, "cause")
     assert isinstance(claim, Granted)
     await ledger.created(claim, AcceptedBackup(id="b1"))
@@ -50,7 +50,7 @@ async def test_server_restarted(ledger: StoredLedger, postgres_server: postgres.
 
 
 async def test_connection_ended_by_the_server(ledger: StoredLedger, url: str) -> None:
-    """A connection that an administrator ends costs one answer, not the ledger."""
+    """A connection that an administrator ends fails one call, and the next one succeeds."""
     await ledger.check()
     _end_connections(url)
     with pytest.raises(LedgerUnavailable):
@@ -78,22 +78,22 @@ async def test_clock_is_the_databases(url: str) -> None:
 
 
 async def test_groups_in_opposite_order_do_not_block_each_other(url: str) -> None:
-    """Two workers that want the same rows in opposite order both get their answers."""
+    """Two workers that lock the same rows in opposite order both get their answers."""
     one, two = open_ledger(url, lease_seconds=60), open_ledger(url, lease_seconds=60)
     keys = [Key("p", str(number)) for number in range(100)]
-    for turn in range(5):
+    for round_ in range(5):
         claims = await asyncio.gather(
-            *(one.claim(key, f"1-{turn}") for key in keys),
-            *(two.claim(key, f"2-{turn}") for key in keys[::-1]),
+            *(one.claim(key, f"1-{round_}") for key in keys),
+            *(two.claim(key, f"2-{round_}") for key in keys[::-1]),
         )
-        ours = [claim for claim in claims if isinstance(claim, Granted)]
-        assert len(keys) == len(ours)
-        await asyncio.gather(*((one if claim in claims[:100] else two).release(claim) for claim in ours))
+        granted = [claim for claim in claims if isinstance(claim, Granted)]
+        assert len(keys) == len(granted)
+        await asyncio.gather(*((one if claim in claims[:100] else two).release(claim) for claim in granted))
     await asyncio.gather(one.aclose(), two.aclose())
 
 
 async def test_commits_are_durable_where_the_server_is_lax(ledger: StoredLedger, url: str) -> None:
-    """A database set to acknowledge before it has written is overruled for the ledger."""
+    """The ledger overrules a database whose ``synchronous_commit`` is off."""
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
@@ -103,8 +103,8 @@ async def test_commits_are_durable_where_the_server_is_lax(ledger: StoredLedger,
     assert setting == ("on",)
 
 
-async def test_password_is_not_told() -> None:
-    """What cannot be reached is named without its password."""
+async def test_password_is_not_in_an_error() -> None:
+    """The error of an unreachable server has no password."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses
         url = f"postgresql://user:s3cr%20et@127.0.0.1:{closed.getsockname()[1]}/db"
@@ -115,22 +115,22 @@ async def test_password_is_not_told() -> None:
     assert "s3cr" not in repr(caught.value) + repr(caught.value.__cause__)
 
 
-def test_address_that_cannot_be_is_not_told() -> None:
-    """An address with a mistake stops the program at start, and is not quoted."""
+def test_bad_url_is_not_quoted() -> None:
+    """A bad URL stops the program at start, and the error does not quote it."""
     with pytest.raises(SettingsError, match="LEDGER_URL") as caught:
         open_ledger("postgresql://user:s3cret@host:port:port/db?nothing=1", lease_seconds=60)
     assert "s3cret" not in repr(caught.value)
 
 
 def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without psycopg the program says what to install."""
+    """Without psycopg, the error says what to install."""
     monkeypatch.setitem(sys.modules, "handler.ledger.postgres", None)
     with pytest.raises(SettingsError, match=r"LEDGER_URL: .*snapshot-backup\[postgres\]"):
         open_ledger("postgresql://host/db", lease_seconds=60)
 
 
 async def test_newer_schema_is_refused(ledger: StoredLedger, url: str) -> None:
-    """A ledger of a newer release is not touched by an older one."""
+    """An older release does not change the ledger of a newer one."""
     await ledger.check()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE snapshot_backup_schema SET version = %s", (len(MIGRATIONS) + 1,))
@@ -148,13 +148,13 @@ async def test_concurrent_claims_share_commits(ledger: StoredLedger) -> None:
 
 
 async def test_a_look_up_makes_no_row(ledger: StoredLedger, url: str) -> None:
-    """An operator who asks for a snapshot that is not known leaves nothing in the table."""
+    """Looking up an unknown snapshot leaves no row in the table."""
     assert await ledger.look_up(KEY) is None
     assert 0 == _rows(url)
 
 
 async def test_a_prune_deletes_rows_that_were_only_locked(ledger: StoredLedger, url: str) -> None:
-    """The placeholder of a change that wrote nothing is deleted, and is not counted as a snapshot."""
+    """The placeholder of a change that wrote nothing is deleted, and not counted as a snapshot."""
     await ledger.release(Granted(KEY, "unknown"))
     assert 1 == _rows(url)
     assert await ledger.prune(0) == 0
@@ -168,10 +168,10 @@ def _rows(url: str) -> int:
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "UTF8"])
-async def test_a_database_of_any_encoding_keeps_what_it_was_told(
+async def test_a_database_of_any_encoding_keeps_every_text(
     postgres_server: postgres.Server, encoding: str
 ) -> None:
-    """``LANG=C`` makes databases of SQL_ASCII; and what an API says of a failure has letters of all kinds."""
+    """``LANG=C`` makes databases of SQL_ASCII; the failure texts of an API have letters of all kinds."""
     url = postgres_server.create(f"ledger_{uuid.uuid4().hex}", encoding=encoding)
     ledger = open_ledger(f"{url}?client_encoding=LATIN1", lease_seconds=60)
     failure = Failure(category=Category.REFUSED, message="Kein Platz für «快照» …")
@@ -185,8 +185,8 @@ async def test_a_database_of_any_encoding_keeps_what_it_was_told(
     assert failure == told.failure
 
 
-async def test_locked_rows_stop_promises_for_a_while(ledger: StoredLedger, url: str) -> None:
-    """A row that somebody keeps locked is an outage with an end, not a wait without one."""
+async def test_locked_rows_make_the_ledger_unavailable_for_a_while(ledger: StoredLedger, url: str) -> None:
+    """A row that stays locked makes a claim fail after a timeout instead of waiting for ever."""
     await ledger.claim(KEY, "cause")
     with psycopg.connect(url) as other:
         other.execute("SELECT * FROM snapshot_backup_ledger FOR UPDATE")

@@ -1,4 +1,4 @@
-"""Ledgers that several processes share, and processes that die."""
+"""Ledgers that several processes share, and processes that are killed."""
 
 import subprocess
 import sys
@@ -20,30 +20,30 @@ ROOT = Path(__file__).parents[3]
 
 
 class Racer:
-    """A process at the ledger; see ``racer``."""
+    """A process that uses the ledger; see ``racer``."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
     def go(self) -> None:
-        """Let it begin."""
+        """Let the process begin."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 
     def says(self) -> str:
-        """Wait for a line; empty at its end."""
+        """Wait for a line of its output; empty at its end."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
     def rest(self) -> list[str]:
-        """Wait for its end and return all it said."""
+        """Wait for its end and return the rest of its output."""
         return self.process.communicate(timeout=60)[0].split()
 
 
 @contextmanager
 def racer(url: str, work: str, count: int) -> Iterator[Racer]:
-    """Start a process, and wait until it has the ledger open."""
+    """Start a process, and wait until it has opened the ledger."""
     command = [sys.executable, "-m", "tests.conformance.ledger.racer", url, work, str(count)]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -67,7 +67,7 @@ def test_one_of_two_processes_gets_each_key(shared_url: str) -> None:
 
 
 async def test_killed_process_leaves_its_promises(shared_url: str) -> None:
-    """A process killed in the middle of its work: all that it was promised is there."""
+    """A process is killed in the middle of its work: every promise that returned is in the ledger."""
     with racer(shared_url, "make", 100_000) as victim:
         victim.go()
         said = [victim.says() for _ in range(100)]
@@ -80,7 +80,7 @@ async def test_killed_process_leaves_its_promises(shared_url: str) -> None:
 
 
 def test_processes_may_start_together(shared_url: str) -> None:
-    """Workers that find no ledger yet make one schema among them, and none fails."""
+    """Workers that start without a ledger create one schema together, and none fails."""
     command = [sys.executable, "-m", "tests.conformance.ledger.racer", shared_url, "claim", "1"]
     with ExitStack() as stack:
         starts = [

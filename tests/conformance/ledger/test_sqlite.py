@@ -1,4 +1,4 @@
-"""What only a file can suffer: power cuts, full disks, locks, other people's hands."""
+"""The SQLite ledger alone: power failures, full disks, locks, and other programs that use its file."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def ledger(path: Path) -> AsyncIterator[SqliteLedger]:
-    """A ledger whose file is not there yet."""
+    """A ledger whose file does not exist yet."""
     opened = SqliteLedger(path)
     yield opened
     await opened.aclose()
@@ -45,7 +45,7 @@ async def ledger(path: Path) -> AsyncIterator[SqliteLedger]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder in which nobody can write; that of pytest is closed to others."""
+    """A folder that every user can enter, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
@@ -53,7 +53,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def nobody() -> Iterator[None]:
+def unprivileged() -> Iterator[None]:
     """Give up root's right to write everywhere, for a while."""
     if os.geteuid() != 0:
         yield
@@ -77,14 +77,14 @@ def full_disk(room: int) -> Iterator[None]:
 
 
 async def grant(ledger: SqliteLedger, key: Key = KEY) -> Granted:
-    """Claim what must be free."""
+    """Claim a snapshot whose claim must be granted."""
     claim = await ledger.claim(key, "cause")
     assert isinstance(claim, Granted)
     return claim
 
 
 async def test_power_cut_forgets_no_promise(tmp_path: Path) -> None:
-    """T22: whatever the disk loses of what was not yet synced, every promise that returned is found again."""
+    """T22: whatever unsynced writes the disk loses, every promise that returned is found again."""
     path, wal, sizes = tmp_path / "a.db", tmp_path / "a.db-wal", []
     ledger = SqliteLedger(path)
     for number in range(60):
@@ -98,7 +98,7 @@ async def test_power_cut_forgets_no_promise(tmp_path: Path) -> None:
     for cut in cuts:
         _write_cut(tmp_path / "b.db", database, contents[:cut])
         promised = sum(size <= cut for size in sizes)
-        known = _made_in(tmp_path / "b.db")
+        known = _created_in(tmp_path / "b.db")
         assert promised <= known <= promised + 1, f"cut at {cut}"
 
 
@@ -108,8 +108,8 @@ def _write_cut(path: Path, database: bytes, wal: bytes) -> None:
     path.with_name(f"{path.name}-wal").write_bytes(wal)
 
 
-def _made_in(path: Path) -> int:
-    """Count the promises by the backend itself, without its thread, which 500 cuts need not start."""
+def _created_in(path: Path) -> int:
+    """Count the created backups with the backend itself, without the thread that 500 cuts need not start."""
     backend = SqliteBackend(path, lambda: 0.0)
     with backend.transaction([]) as transaction:
         rows = [transaction.load(Key("p", str(number))) for number in range(60)]
@@ -120,7 +120,7 @@ def _made_in(path: Path) -> int:
 
 
 async def test_every_commit_is_synced(ledger: SqliteLedger) -> None:
-    """The file is in WAL mode with ``synchronous=FULL`` (2), without which a power cut takes commits."""
+    """The file is in WAL mode with ``synchronous=FULL`` (2); otherwise a power failure loses commits."""
     await ledger.check()
     store = ledger._store
     assert isinstance(store, GroupStore)
@@ -134,7 +134,7 @@ async def test_every_commit_is_synced(ledger: SqliteLedger) -> None:
 
 
 async def test_full_disk(ledger: SqliteLedger) -> None:
-    """T23: a full disk stops promises; with room again they go on, and none is lost or half there."""
+    """T23: a full disk makes the ledger unavailable; with room again, it works and has every promise."""
     kept = await grant(ledger)
     with full_disk(room=512):
         for number in range(3):
@@ -147,7 +147,7 @@ async def test_full_disk(ledger: SqliteLedger) -> None:
 
 
 async def test_locked_file(ledger: SqliteLedger, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T23: a file that another program locks stops promises for as long as that lasts."""
+    """T23: a file that another program locks makes the ledger unavailable while the lock lasts."""
     monkeypatch.setattr("handler.ledger.sqlite.BUSY_SECONDS", 0.1)
     await ledger.check()
     await ledger.aclose()
@@ -164,7 +164,7 @@ async def test_locked_file(ledger: SqliteLedger, path: Path, monkeypatch: pytest
 
 
 async def test_short_lock_is_waited_for(ledger: SqliteLedger, path: Path) -> None:
-    """Another process that is at it for a moment is no outage."""
+    """A claim waits for a short lock of another process."""
     await ledger.check()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -176,9 +176,9 @@ async def test_short_lock_is_waited_for(ledger: SqliteLedger, path: Path) -> Non
 
 
 async def test_read_only_file(open_folder: Path) -> None:
-    """T23: a file that must not be written stops promises until it may be again."""
+    """T23: a read-only file makes the ledger unavailable until it can be written again."""
     path = open_folder / "ledger.db"
-    with nobody():
+    with unprivileged():
         ledger = SqliteLedger(path)
         await grant(ledger)
         await ledger.aclose()
@@ -193,7 +193,7 @@ async def test_read_only_file(open_folder: Path) -> None:
 
 
 async def test_missing_folder(tmp_path: Path) -> None:
-    """A folder that is missing is named together with the setting, and may be made later."""
+    """The error names the missing folder and the setting; the folder may be created later."""
     ledger = SqliteLedger(tmp_path / "later" / "ledger.db")
     with pytest.raises(LedgerUnavailable, match=r"LEDGER_URL: .*later/ledger\.db: the folder does not exist"):
         await ledger.check()
@@ -203,7 +203,7 @@ async def test_missing_folder(tmp_path: Path) -> None:
 
 
 async def test_file_that_is_something_else(ledger: SqliteLedger, path: Path) -> None:
-    """A file of another kind is left as it is."""
+    """A file that is no database is left as it is."""
     _write_cut(path, SOMETHING_ELSE, b"")
     with pytest.raises(LedgerUnavailable, match="not a database"):
         await ledger.check()
@@ -212,7 +212,7 @@ async def test_file_that_is_something_else(ledger: SqliteLedger, path: Path) -> 
 
 
 async def test_file_that_was_replaced(ledger: SqliteLedger, path: Path, tmp_path: Path) -> None:
-    """A file put in the place of ours (a backup restored) is noticed, and used from then on."""
+    """The ledger notices that its file was replaced (a restored copy), and uses the new one."""
     other = SqliteLedger(tmp_path / "other.db")
     await other.created(await grant(other), AcceptedBackup(id="b1"))
     await other.aclose()
@@ -226,14 +226,14 @@ async def test_file_that_was_replaced(ledger: SqliteLedger, path: Path, tmp_path
 
 
 async def test_files_are_private(ledger: SqliteLedger, path: Path) -> None:
-    """Nobody but the owner can read the ledger, its log included."""
+    """Only the owner can read the ledger's file and its write-ahead log."""
     await grant(ledger)
     files = [path, *path.parent.glob("ledger.db-*")]
     assert [0o600] * 3 == [stat.S_IMODE(file.stat().st_mode) for file in files]
 
 
 async def test_newer_schema_is_refused(ledger: SqliteLedger, path: Path) -> None:
-    """A ledger of a newer release is not touched by an older one."""
+    """An older release does not change the ledger of a newer one."""
     await ledger.aclose()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -244,7 +244,7 @@ async def test_newer_schema_is_refused(ledger: SqliteLedger, path: Path) -> None
 
 
 async def test_promises_outlive_the_process(ledger: SqliteLedger, path: Path) -> None:
-    """What one ledger wrote another reads."""
+    """A second ledger over the file reads what the first one wrote."""
     await ledger.created(await grant(ledger), AcceptedBackup(id="b1"))
     await ledger.aclose()
     again = SqliteLedger(path)
@@ -259,14 +259,14 @@ async def test_concurrent_claims_share_commits(ledger: SqliteLedger) -> None:
     assert ledger.counters.commits < 50
 
 
-async def test_end_waits_for_what_was_asked(ledger: SqliteLedger) -> None:
-    """A claim that was asked in the turn of the loop in which the ledger is closed is still answered."""
+async def test_close_answers_a_claim_of_the_same_iteration(ledger: SqliteLedger) -> None:
+    """A claim that was made in the same loop iteration as the close is still answered."""
     claim, _ = await asyncio.gather(ledger.claim(KEY, "cause"), ledger.aclose())
     assert isinstance(claim, Granted)
 
 
 def test_several_loops_share_a_ledger(path: Path) -> None:
-    """A function's calls may each bring a loop of their own; the ledger outlives them."""
+    """Each call of a function may have an event loop of its own; the ledger works on all of them."""
     ledger = SqliteLedger(path)
     claims = [asyncio.run(ledger.claim(KEY, "cause")) for _ in range(3)]
     asyncio.run(ledger.aclose())
@@ -281,22 +281,22 @@ def test_several_loops_share_a_ledger(path: Path) -> None:
         ("sqlite:///./a b.db", "a b.db"),
     ],
 )
-def test_addresses(url: str, path: str) -> None:
-    """Three slashes for a relative path, four for an absolute one, as is usual."""
+def test_urls(url: str, path: str) -> None:
+    """Three slashes begin a relative path, four an absolute one."""
     assert Path(path) == sqlite_path(url)
 
 
 @pytest.mark.parametrize(
     "url", ["sqlite:///:memory:", "sqlite://", "sqlite:///", "sqlite:x.db", "sqlite:///x.db?a=1", "mysql://x"]
 )
-def test_addresses_that_cannot_be(url: str) -> None:
-    """What cannot be a ledger stops the program at start, naming the setting."""
+def test_bad_urls(url: str) -> None:
+    """A URL that names no ledger stops the program at start with an error that names the setting."""
     with pytest.raises(SettingsError, match="LEDGER_URL"):
         open_ledger(url, lease_seconds=1)
 
 
-async def test_none_distrusts_itself() -> None:
-    """Without a ledger the API is asked before each first try."""
+async def test_none_asks_the_api_first() -> None:
+    """Without a ledger, the API is asked before each first try."""
     ledger = open_ledger("none", lease_seconds=20)
     claim = await ledger.claim(KEY, "cause")
     assert isinstance(claim, Granted)
@@ -305,7 +305,7 @@ async def test_none_distrusts_itself() -> None:
 
 
 async def test_unsettled_rows_outlive_a_short_retention() -> None:
-    """What has no end is kept for thirty days, whatever retention says, and goes after that."""
+    """A row without an end is kept for thirty days under any retention, and deleted after that."""
     now = 0.0
     ledger = MemoryLedger(clock=lambda: now)
     claim = await ledger.claim(KEY, "cause")
@@ -318,7 +318,7 @@ async def test_unsettled_rows_outlive_a_short_retention() -> None:
 
 
 async def test_memory_is_bounded() -> None:
-    """Without a file the oldest that nobody is at is forgotten first; a claim never is."""
+    """The ledger in memory drops its oldest idle row first, and never a claim."""
     ledger = MemoryLedger(max_idle=2)
     claims = [await ledger.claim(Key("p", str(number)), "c") for number in range(5)]
     for claim in claims[:4]:

@@ -1,7 +1,7 @@
-"""The ledger under any order of claims, answers and time, against what must always be true of it.
+"""The ledger under any order of claims, answers and time, checked against its invariants.
 
-Dangers: two claims that hold at once, a claim beside a backup that lives, a call that may have worked and is
-forgotten, an event that is told two things.
+Dangers: two claims that hold at once, a claim beside a live backup, a call in doubt that is forgotten, an
+event with two outcomes.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ BACKUPS = st.sampled_from(["b1", "b2", "b3"])
 
 
 class LedgerModel(RuleBasedStateMachine):
-    """One snapshot and two workers; the model beside them is a handful of facts."""
+    """One snapshot and two workers; the model beside them keeps a handful of facts."""
 
     claims: "Bundle[Granted]" = Bundle("claims")
 
@@ -38,13 +38,13 @@ class LedgerModel(RuleBasedStateMachine):
         ]
         self.owner: dict[str, StoredLedger] = {}
         self.granted: list[Granted] = []
-        """Since a backup was last made or broken."""
-        self.told: dict[str, Finished] = {}
+        """The claims granted since a backup was last created or failed."""
+        self.ends: dict[str, Finished] = {}
         self.living: str | None = None
         self.failed_backups: set[str] = set()
         self.completed: Finished | None = None
         self.open: Granted | None = None
-        """The claim that nobody has ended yet, whether its lease holds or not."""
+        """The claim that has not ended yet, whether its lease holds or not."""
         self.doubted = False
 
     def teardown(self) -> None:
@@ -57,8 +57,8 @@ class LedgerModel(RuleBasedStateMachine):
     @rule(target=claims, worker=WORKERS, cause=CAUSES, replay=st.booleans())
     def claim(self, worker: int, cause: str, replay: bool) -> Any:
         answer = self.do(self.workers[worker].claim(KEY, cause, replay=replay))
-        if cause in self.told:
-            assert self.told[cause] == answer
+        if cause in self.ends:
+            assert self.ends[cause] == answer
         elif self.completed is not None:
             assert self.completed == answer
         elif self.living is not None:
@@ -74,17 +74,17 @@ class LedgerModel(RuleBasedStateMachine):
             return self._granted(answer)
         return multiple()
 
-    def _granted(self, ours: Granted) -> Granted:
-        """What must be true of a claim that is granted."""
-        assert self.failed_backups == ours.failed_backups
-        assert (self.doubted or self.open is not None) == (ours.doubt is not None)
+    def _granted(self, claim: Granted) -> Granted:
+        """Check what must be true of a granted claim."""
+        assert self.failed_backups == claim.failed_backups
+        assert (self.doubted or self.open is not None) == (claim.doubt is not None)
         if self.open is not None:
-            assert ours.doubt is not None
-            assert ours.doubt.lookups == 0
+            assert claim.doubt is not None
+            assert claim.doubt.lookups == 0
             self.doubted = True
-        self.open = ours
-        self.granted.append(ours)
-        return ours
+        self.open = claim
+        self.granted.append(claim)
+        return claim
 
     @rule(seconds=st.sampled_from([1.0, 10.0, 15.9, 16.0, 20.0, 100.0]))
     def time_goes_by(self, seconds: float) -> None:
@@ -109,11 +109,11 @@ class LedgerModel(RuleBasedStateMachine):
     def refused(self, claim: Granted, cause: str) -> None:
         failure = Failure(category=Category.REFUSED, message=f"no at {self.now}")
         self.do(self.owner[claim.token].refused(claim, cause, failure, attempts=1))
-        self.told.setdefault(cause, Finished(failure=failure, attempts=1))
+        self.ends.setdefault(cause, Finished(failure=failure, attempts=1))
         self._close(claim)
 
     @rule(claim=claims, backup_id=BACKUPS)
-    def made(self, claim: Granted, backup_id: str) -> None:
+    def created(self, claim: Granted, backup_id: str) -> None:
         self.do(self.owner[claim.token].created(claim, AcceptedBackup(id=backup_id)))
         if self.completed is None and self.living is None and backup_id not in self.failed_backups:
             self.living = backup_id
@@ -128,12 +128,12 @@ class LedgerModel(RuleBasedStateMachine):
             self.completed = self.completed or end
 
     @rule(cause=CAUSES, backup_id=BACKUPS)
-    def breaks(self, cause: str, backup_id: str) -> None:
-        end = Finished(failure=Failure(category=Category.BACKUP_ERROR, message=f"broken at {self.now}"))
+    def fails(self, cause: str, backup_id: str) -> None:
+        end = Finished(failure=Failure(category=Category.BACKUP_ERROR, message=f"failed at {self.now}"))
         if self.living is None and backup_id not in self.failed_backups:
-            return  # a backup that nobody made cannot break
+            return  # a backup that was never created cannot fail
         self.do(self.workers[0].finished(KEY, end, backup_id=backup_id, cause=cause))
-        self.told.setdefault(cause, end)
+        self.ends.setdefault(cause, end)
         self.failed_backups.add(backup_id)
         if self.living == backup_id and self.completed is None:
             self.living = None

@@ -1,6 +1,6 @@
-"""``ledger prune``: the one command that can make the ledger forget a promise.
+"""``ledger prune``: the one command that can delete a promise from the ledger.
 
-Danger: a snapshot is forgotten while a message about it can still come, which makes a second backup.
+Danger: a snapshot's row is deleted while a message about it can still come, which makes a second backup.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ LEAST = "2.042"
 
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a ledger with a completed snapshot of each age, which the settings name."""
+    """The URL of a ledger with a completed snapshot of each age, set in the environment."""
     found = f"sqlite:///{tmp_path}/ledger.db"
     monkeypatch.setenv("LEDGER_URL", found)
     for days in AGES:
@@ -39,7 +39,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 async def complete(url: str, days: float) -> None:
-    """Let a snapshot be one whose backup has completed so many days ago."""
+    """Record a snapshot whose backup completed so many days ago."""
     ledger = open_ledger(url, lease_seconds=20, clock=lambda: time.time() - days * DAY)
     await ledger.finished(Key("p", str(days)), DONE, backup_id="b1", cause="first")
     await ledger.aclose()
@@ -58,13 +58,13 @@ def known(url: str) -> list[int]:
 
 
 def prune(*arguments: str) -> Result:
-    """Run the command where there is no terminal."""
+    """Run the command without a terminal."""
     return CliRunner().invoke(app, ["ledger", "prune", *arguments])
 
 
 @pytest.mark.parametrize("arguments", [["--older-than", "0"], ["--older-than", "2", "--yes"]])
 def test_a_prune_that_could_break_the_promise_is_refused(url: str, arguments: list[str]) -> None:
-    """The error names the settings and the least that is allowed, and no snapshot is forgotten."""
+    """The error names the settings and the least allowed age, and no row is deleted."""
     done = prune(*arguments)
 
     assert 2 == done.exit_code
@@ -75,7 +75,7 @@ def test_a_prune_that_could_break_the_promise_is_refused(url: str, arguments: li
 
 
 def test_the_least_age_that_is_named_is_allowed(url: str) -> None:
-    """The value can be used as it was printed."""
+    """The age that the error prints is accepted."""
     done = prune("--older-than", LEAST, "--yes", "--json")
 
     assert (0, {"pruned": 3}) == (done.exit_code, json.loads(done.stdout))
@@ -83,7 +83,7 @@ def test_the_least_age_that_is_named_is_allowed(url: str) -> None:
 
 
 def test_the_least_age_follows_the_settings(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operator whose messages live for longer has to keep snapshots for longer."""
+    """Longer settings need an older age."""
     monkeypatch.setenv("MAX_AGE", str(20 * DAY))
     monkeypatch.setenv("TRACK_DEADLINE", str(10 * DAY))
     monkeypatch.setenv("WAIT_LADDER", f"5,{int(DAY)}")
@@ -94,15 +94,15 @@ def test_the_least_age_follows_the_settings(url: str, monkeypatch: pytest.Monkey
 
 
 def test_force_overrules_the_refusal(url: str) -> None:
-    """An operator who knows that no event can come again may forget everything."""
+    """An operator who knows that no event can come again may delete every row."""
     done = prune("--older-than", "0", "--force", "--yes")
 
     assert (0, "deleted the entries of 5 snapshots\n") == (done.exit_code, done.stdout)
     assert [] == known(url)
 
 
-def test_without_a_terminal_nothing_is_forgotten_unasked(url: str) -> None:
-    """The command says what it would forget, and exits 2, since nobody can be asked."""
+def test_without_a_terminal_the_command_deletes_nothing(url: str) -> None:
+    """The command says what it would delete and exits 2, since it cannot ask the operator."""
     done = prune("--older-than", "30")
 
     assert (2, "") == (done.exit_code, done.stdout)
@@ -112,7 +112,7 @@ def test_without_a_terminal_nothing_is_forgotten_unasked(url: str) -> None:
 
 
 def test_the_operator_is_asked_on_a_terminal(url: str) -> None:
-    """A no leaves the ledger as it is, exit 1; a yes forgets as many snapshots as were shown."""
+    """A no leaves the ledger as it is, exit 1; a yes deletes as many rows as were shown."""
     no, yes = answered("n"), answered("y")
 
     assert (1, 0) == (no[0], yes[0])
@@ -124,12 +124,12 @@ def test_the_operator_is_asked_on_a_terminal(url: str) -> None:
 
 def answered(answer: str) -> tuple[int, str, str]:
     """Run the command on a terminal and answer; return its exit code, standard error and output."""
-    ours, theirs = pty.openpty()
-    os.write(ours, f"{answer}\n".encode())
+    terminal, terminal_end = pty.openpty()
+    os.write(terminal, f"{answer}\n".encode())
     try:
         done = subprocess.run(
             [sys.executable, "-m", "handler", "ledger", "prune", "--older-than", "30", "--json"],
-            stdin=theirs,
+            stdin=terminal_end,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -137,13 +137,13 @@ def answered(answer: str) -> tuple[int, str, str]:
             timeout=30,
         )
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(terminal)
+        os.close(terminal_end)
     return done.returncode, done.stderr, done.stdout
 
 
 def test_a_dry_run_shows_and_changes_nothing(url: str) -> None:
-    """It tells how many snapshots would be forgotten, and when the oldest and the youngest were written."""
+    """A dry run prints how many rows would be deleted, and the times of the oldest and the youngest."""
     text, document = (
         prune("--older-than", "5", "--dry-run"),
         prune("--older-than", "5", "--dry-run", "--json"),
@@ -165,7 +165,7 @@ def test_what_is_pruned_without_being_told_is_what_is_older_than_the_retention(u
 
 
 def test_an_age_that_is_no_number_is_refused(url: str) -> None:
-    """A database may hold that every time is before one that is none."""
+    """The command refuses NaN: a database may order it before every time."""
     done = prune("--older-than", "nan", "--force", "--yes")
 
     assert (2, True) == (done.exit_code, "--older-than" in done.stderr)
@@ -173,10 +173,8 @@ def test_an_age_that_is_no_number_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("named", ["none", "sqlite:///nowhere.db"])
-def test_a_ledger_that_is_not_there_is_told(
-    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A wrong LEDGER_URL is not taken for a ledger without old snapshots, and makes no file."""
+def test_a_missing_ledger_is_an_error(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong LEDGER_URL is not taken for an empty ledger, and the command creates no file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEDGER_URL", named)
 
