@@ -1,4 +1,4 @@
-"""What a worker checks at start, and what it gets over."""
+"""What a worker checks at start, and what it survives."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ def settings(broker: Broker, unique: str, tmp_path: Path) -> Settings:
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
-    """Be a worker until told to stop."""
+    """Run a worker until it is stopped."""
     async with bootstrap.parts(settings) as parts:
         await make_worker(parts).run(stop)
 
@@ -48,7 +48,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 def test_a_queue_that_would_lose_messages_is_refused(
     settings: Settings, unique: str, broker: Broker, durable: bool, arguments: dict[str, object], words: str
 ) -> None:
-    """The worker ends with one line that names the settings and what differs, instead of trying for ever."""
+    """The worker ends with one line that names the settings and the difference, and does not retry."""
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
         channel = connection.channel()
         channel.queue_declare(unique, durable=durable, arguments=arguments)
@@ -59,8 +59,8 @@ def test_a_queue_that_would_lose_messages_is_refused(
             channel.queue_delete(unique)
 
 
-def test_a_broker_that_is_merely_down_stops_nobody(settings: Settings) -> None:
-    """A worker keeps trying, and can be stopped meanwhile."""
+def test_a_worker_without_a_broker_keeps_trying(settings: Settings) -> None:
+    """The worker keeps connecting, and can be stopped meanwhile."""
     down = settings.model_copy(
         update={"amqp_url": load_settings(amqp_url=f"amqp://127.0.0.1:{free_ports(1)[0]}").amqp_url}
     )
@@ -87,8 +87,8 @@ def test_a_broker_that_is_merely_down_stops_nobody(settings: Settings) -> None:
     asyncio.run(asyncio.wait_for(until_it_has_said_so(), 30))
 
 
-def test_classic_queues_are_said_aloud(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    """What may be lost, and why, at each start."""
+def test_classic_queues_are_logged_at_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Each start logs what may be lost, and why."""
     stop = asyncio.Event()
     stop.set()
 

@@ -1,4 +1,4 @@
-"""A worker that can be watched: its pages at a real broker, and none of its secrets anywhere."""
+"""The monitoring of a worker: its pages with a real broker, and no secrets in any output."""
 
 import asyncio
 import io
@@ -50,7 +50,7 @@ def _get(port: int, path: str) -> tuple[int, str]:
 
 @asynccontextmanager
 async def _worker(settings: Settings) -> AsyncIterator[int]:
-    """A running worker; gives the port of its pages."""
+    """A running worker; yields the port of its pages."""
     async with bootstrap.parts(settings) as parts:
         worker, stop = make_worker(parts), asyncio.Event()
         async with monitored(parts, worker) as port:
@@ -62,7 +62,7 @@ async def _worker(settings: Settings) -> AsyncIterator[int]:
 
 
 async def _until(port: int, path: str, wanted: str) -> str:
-    """Ask until the answer has what is wanted; return it."""
+    """Ask until the answer has the wanted text; return it."""
     answer = ""
 
     def ask() -> bool:
@@ -76,7 +76,7 @@ async def _until(port: int, path: str, wanted: str) -> str:
 
 @pytest.fixture
 def settings(amqp_url: str, unique: str, tmp_path: Path) -> Settings:
-    """A worker's settings, with an API that must be filled in."""
+    """A worker's settings without the API's endpoint."""
     values: dict[str, Any] = {
         "amqp_url": amqp_url,
         "snapshot_exchange": f"{unique}.in",
@@ -101,8 +101,8 @@ async def _publish(settings: Settings, number: int) -> None:
 
 
 @pytest.mark.broker
-def test_a_worker_tells_what_it_does(settings: Settings) -> None:
-    """Alive at once, ready when it consumes, and each event is in the metrics."""
+def test_a_worker_shows_what_it_does(settings: Settings) -> None:
+    """It is alive at once, ready when it consumes, and each event is in the metrics."""
 
     async def run() -> tuple[int, str, str]:
         with running_emulator() as emulator:
@@ -128,7 +128,7 @@ def test_a_worker_tells_what_it_does(settings: Settings) -> None:
 
 @pytest.mark.broker
 def test_while_the_api_is_down_the_metrics_say_so(settings: Settings) -> None:
-    """The probes do not wait for it; the worker stays ready, and its pause has a reason."""
+    """The pages do not wait for the API; the worker stays ready, and the circuit breaker has a reason."""
 
     async def run() -> tuple[int, str]:
         async with _worker(settings) as port:
@@ -142,7 +142,7 @@ def test_while_the_api_is_down_the_metrics_say_so(settings: Settings) -> None:
 
 
 def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) -> None:
-    """It says which part is missing."""
+    """The page says that the worker is not connected."""
     lost = Settings(
         _env_file=None,
         **(settings.model_dump() | {"amqp_url": f"amqp://a:b@127.0.0.1:{free_ports(1)[0]}/"}),
@@ -158,7 +158,7 @@ def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) ->
 
 
 def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:
-    """Every secret is marked, and none of them is right."""
+    """Settings whose secrets are marked, and all wrong."""
     port = free_ports(1)[0]
     values: dict[str, Any] = {
         "amqp_url": f"amqp://user:{MARK}@127.0.0.1:{port}/",
@@ -178,7 +178,7 @@ def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:
 
 
 class _Lines(logging.Handler):
-    """Every line in both forms, as they would be written."""
+    """Every log line in both formats, as it would be written."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -190,7 +190,7 @@ class _Lines(logging.Handler):
 
 
 async def _fail(settings: Settings) -> str:
-    """Handle an event by settings that are wrong; return everything that can be seen of it."""
+    """Handle an event with wrong settings; return all output that an operator can see."""
     broker = MemoryBroker(Clock(), settings.wait_ladder)
     seen = [repr(settings), str(settings), settings.model_dump_json()]
     async with bootstrap.parts(settings) as parts:
@@ -210,7 +210,7 @@ async def _fail(settings: Settings) -> str:
 
 @pytest.mark.parametrize("way", ["password", "token", "aksk", "ledger"])
 def test_no_secret_is_seen_anywhere(way: str, tmp_path: Path) -> None:
-    """Refused sign-ins of each kind and a ledger out of reach: no line, event, header or repr has one."""
+    """With each kind of refused sign-in and an unavailable ledger, no line, event, header or repr has one."""
     lines = _Lines()
     root = logging.getLogger()
     level = root.level

@@ -1,4 +1,4 @@
-"""Where settings come from, and what goes before what."""
+"""The settings: their sources and the order of these, and what a bad one does."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_without_anything_the_defaults_hold() -> None:
-    """Nothing is needed to start with."""
+def test_without_any_variable_the_defaults_hold() -> None:
+    """No setting is needed to load the settings."""
     assert Settings.model_construct() == load_settings()
 
 
-def test_what_is_nearer_goes_first(folder: Path, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the program says itself, the environment, the file, the mounted secrets."""
+def test_the_sources_have_an_order(folder: Path, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments win over the environment, that over ``.env``, and that over ``SECRETS_DIR``."""
     names = ["snapshot_queue", "snapshot_exchange", "result_exchange", "vbs_project_id"]
     for name in names:
         (secrets / name.upper()).write_text("secret\n")
@@ -46,13 +46,13 @@ def test_what_is_nearer_goes_first(folder: Path, secrets: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", ["CONCURRENCY", "concurrency"])
 def test_a_name_counts_in_either_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some tools that write them have it."""
+    """Some tools write variables in lower case."""
     monkeypatch.setenv(name, "7")
 
     assert 7 == load_settings().concurrency
 
 
-def test_an_empty_one_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose files and charts leave variables empty."""
     monkeypatch.setenv("CONCURRENCY", "")
     (folder / ".env").write_text("MAX_ATTEMPTS=\n")
@@ -61,7 +61,7 @@ def test_an_empty_one_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_dotenv_file_is_read_as_shells_write_it(folder: Path) -> None:
-    """Quotes, comments, ``export`` and variables in values; what is no setting of ours is for others."""
+    """It may have quotes, comments, ``export`` and variables in values; unknown names are ignored."""
     (folder / ".env").write_text(
         "# ours\nHOST=vbs.example.com\nexport VBS_ENDPOINT=\"https://${HOST}\"  # the API\nOTHER='x'\n"
     )
@@ -69,15 +69,15 @@ def test_a_dotenv_file_is_read_as_shells_write_it(folder: Path) -> None:
     assert "https://vbs.example.com" == load_settings().vbs_endpoint
 
 
-def test_a_dotenv_file_can_be_passed_over(folder: Path) -> None:
-    """The first run has a worker of its own, which another program's file must not change."""
+def test_a_dotenv_file_can_be_ignored(folder: Path) -> None:
+    """The worker of ``infra/up`` must not read another program's file."""
     (folder / ".env").write_text("CONCURRENCY=7\n")
 
     assert Settings.model_construct() == load_settings(_env_file=None)
 
 
-def test_other_files_beside_the_secrets_are_left_alone(secrets: Path) -> None:
-    """A mounted secret may have keys for others, and folders that make its updates atomic."""
+def test_other_files_beside_the_secrets_are_ignored(secrets: Path) -> None:
+    """A mounted secret may have keys for other programs, and folders that make its updates atomic."""
     (secrets / "..data").mkdir()
     (secrets / "tls.key").write_bytes(b"\xff")
 
@@ -85,23 +85,23 @@ def test_other_files_beside_the_secrets_are_left_alone(secrets: Path) -> None:
 
 
 def test_a_secret_that_cannot_be_read_is_named(secrets: Path) -> None:
-    """One line, with the setting."""
+    """The error is one line with the setting's name."""
     (secrets / "OS_TOKEN").write_bytes(b"\xff")
 
     with pytest.raises(SettingsError, match=r"^SECRETS_DIR: .*os_token"):
         load_settings()
 
 
-def test_a_secrets_folder_that_is_none_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mount that is missing is no set of empty secrets."""
+def test_a_missing_secrets_folder_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing mount is not taken for an empty set of secrets."""
     monkeypatch.setenv("SECRETS_DIR", str(folder / "none"))
 
     with pytest.raises(SettingsError, match=r"^SECRETS_DIR: .* is not a folder; .*$"):
         load_settings()
 
 
-def test_each_bad_one_is_named_and_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the variable's name; a value may be a secret in the wrong place."""
+def test_each_bad_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value may be a secret in the wrong place."""
     monkeypatch.setenv("CONCURRENCY", "hunter2")
     monkeypatch.setenv("QUEUE_TYPE", "hunter2")
 
@@ -118,7 +118,7 @@ def test_each_bad_one_is_named_and_none_is_shown(monkeypatch: pytest.MonkeyPatch
 def test_a_retention_in_which_a_message_can_still_come_is_refused(
     changed: dict[str, str], least: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that forgot sooner would make a second backup; the least that is allowed is named, and is."""
+    """A shorter retention would cause a second backup; the least allowed is named, and accepted."""
     for name, value in {**changed, "LEDGER_RETENTION": str(float(least) - 0.001)}.items():
         monkeypatch.setenv(name, value)
 
@@ -135,7 +135,7 @@ def test_a_retention_in_which_a_message_can_still_come_is_refused(
 
 
 def test_a_worker_with_too_short_a_retention_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends with exit code 2 and one line, before it has touched the ledger or the broker."""
+    """It ends with exit code 2 and one line, before it uses the ledger or the broker."""
     monkeypatch.setenv("LEDGER_RETENTION", "1")
 
     done = CliRunner().invoke(app, ["worker"])

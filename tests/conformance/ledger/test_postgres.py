@@ -178,11 +178,11 @@ async def test_a_database_of_any_encoding_keeps_every_text(
     claim = await ledger.claim(KEY, "cause")
     assert isinstance(claim, Granted)
     await ledger.refused(claim, "cause", failure, attempts=1)
-    told = await ledger.claim(KEY, "cause")
+    end = await ledger.claim(KEY, "cause")
     await ledger.aclose()
 
-    assert isinstance(told, Finished)
-    assert failure == told.failure
+    assert isinstance(end, Finished)
+    assert failure == end.failure
 
 
 async def test_locked_rows_make_the_ledger_unavailable_for_a_while(ledger: StoredLedger, url: str) -> None:

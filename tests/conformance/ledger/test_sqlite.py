@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 KEY = Key("project", "snapshot")
 CUTS = 500
 SEED = 20261123
-SOMETHING_ELSE = b"somebody's only copy" * 100
+SOMETHING_ELSE = b"an operator's only copy" * 100
 
 
 @pytest.fixture

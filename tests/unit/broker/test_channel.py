@@ -1,4 +1,4 @@
-"""A channel's calls: what they raise, and that they can always be given up."""
+"""A channel's calls: what they raise, and that they can always be cancelled."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from handler.broker.connection import Channel
 
 
 def test_a_call_that_is_answered_and_cancelled_at_once_is_cancelled() -> None:
-    """Or else a worker that is told to stop in that instant goes on for ever (2 of 33 were seen to)."""
+    """Otherwise a worker that is stopped in that instant would go on for ever (2 of 33 did)."""
 
     async def run() -> None:
         channel = Channel(SimpleNamespace(add_on_close_callback=lambda _: None))

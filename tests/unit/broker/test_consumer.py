@@ -1,4 +1,4 @@
-"""What a delivery looks like to the story, whatever the client library made of it."""
+"""The message that a delivery becomes."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +10,7 @@ from handler.broker.consumer import Consumer, Delivery
 
 
 def test_short_strings_that_are_no_text_become_text() -> None:
-    """Pika gives them as bytes; a header's name or a content type of bytes would trip everybody later."""
+    """Pika returns them as bytes; a header's name or a content type of bytes would fail later."""
     raw = SimpleNamespace(add_on_cancel_callback=lambda _: None)
     seen: list[Delivery] = []
     consumer = Consumer(cast("Channel", SimpleNamespace(raw=raw)), "q", seen.append, lambda: None)

@@ -1,4 +1,4 @@
-"""Headers of a dead letter: whatever came in goes out again, as far as one frame holds it."""
+"""The headers of a dead letter: each that arrived is published again, as far as one frame holds them."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ def _size(headers: dict[str, Any]) -> int:
     ["text", b"\xff", 1, -(2**63), True, None, [1, ["a"]], {"a": {"b": 1}}, datetime(2026, 1, 1, tzinfo=UTC)],
     ids=repr,
 )
-def test_what_pika_can_send_stays_as_it_is(value: object) -> None:
+def test_a_header_that_pika_can_send_is_unchanged(value: object) -> None:
     """No header is changed without need."""
     assert {"own": value} == fitting({"own": value})
 
@@ -32,8 +32,8 @@ def test_what_pika_can_send_stays_as_it_is(value: object) -> None:
     [(2.5, "2.5"), (2**64, str(2**64)), (Decimal("1E-300"), "1E-300"), (float("nan"), "nan")],
     ids=["double", "unsigned", "decimal", "nan"],
 )
-def test_what_pika_can_only_receive_becomes_text(value: object, text: str) -> None:
-    """Also deep inside: otherwise the message could never be buried."""
+def test_a_value_that_pika_can_only_receive_becomes_text(value: object, text: str) -> None:
+    """Nested values too: otherwise the message could never be dead-lettered."""
     headers = {"own": value, "deep": {"list": [value]}}
     sent = fitting(headers)
     assert {"own": text, "deep": {"list": [text]}} == sent
@@ -62,25 +62,25 @@ def _nested(levels: int) -> object:
     ids=lambda headers: next(iter(headers))[:10],
 )
 def test_no_header_can_keep_a_message_from_being_dead_lettered(headers: dict[str, Any]) -> None:
-    """It becomes text, or is left out; the reason is there in any case."""
+    """A bad header becomes text or is left out; the reason is always there."""
     sent = fitting({**headers, "dl-category": "invalid"})
     assert "invalid" == sent["dl-category"]
     assert 0 < _size(sent) < FRAME
 
 
 def test_a_header_that_is_left_out_is_named() -> None:
-    """An operator sees that the dead letter is not all that arrived."""
+    """The dead letter names each header that it lacks, for the operator."""
     assert "deep" == fitting({"deep": _nested(486), "own": 1})["dl-dropped-headers"]
 
 
 def test_a_table_of_kept_headers_is_left_out_before_the_reason() -> None:
-    """A sender may fill the frame with what makes a broker act."""
+    """A producer may fill the frame with headers that make a broker act; these go first."""
     sent = fitting({"dl-original-headers": {"CC": ["x" * 200_000]}, "dl-category": "quota"})
     assert {"dl-category": "quota", "dl-dropped-headers": "dl-original-headers"} == sent
 
 
 def test_headers_fit_one_frame() -> None:
-    """The text of the error goes first, then the largest of the others; their names are kept."""
+    """The error's text is truncated first, then the largest other headers are left out and named."""
     own = {f"own-{number}": "x" * 30_000 for number in range(6)}
     sent = fitting({**own, "small": 1, "dl-category": "refused", "dl-message": "y" * 1024})
     assert _size(sent) < FRAME

@@ -1,4 +1,4 @@
-"""What is read of a delivery's properties."""
+"""The properties that are read from a delivery."""
 
 from typing import Any
 
@@ -17,21 +17,21 @@ def _nested(levels: int) -> Any:
 
 
 @pytest.mark.parametrize(("redelivered", "count"), [(True, 7), (False, 0)])
-def test_a_delivery_count_is_believed_on_a_redelivery_only(redelivered: bool, count: int) -> None:
-    """On a first delivery the producer wrote it, and the message would count as one that kills."""
+def test_a_delivery_count_is_kept_on_a_redelivery_only(redelivered: bool, count: int) -> None:
+    """On a first delivery the producer wrote it, and the message would seem to be a poison message."""
     properties = pika.BasicProperties(headers={"x-delivery-count": 7})
     assert count == received(properties, b"", redelivered=redelivered).delivery_count
 
 
 def test_a_header_that_is_nested_too_deeply_is_named_and_left_out() -> None:
-    """Everything that reads it later would recurse as deeply."""
+    """Code that reads it later would recurse as deeply."""
     headers = {"deep": _nested(MAX_DEPTH + 1), "flat": _nested(MAX_DEPTH)}
     message = received(pika.BasicProperties(headers=headers), b"", redelivered=False)
     assert (("deep",), ["flat"]) == (message.bad_headers, list(message.headers))
 
 
 def test_every_property_is_read() -> None:
-    """But for the delivery mode that every message of ours has."""
+    """Every property of a delivery is kept, but for the delivery mode that we always set."""
     given: dict[str, Any] = {
         "content_encoding": "gzip",
         "correlation_id": "c",

@@ -1,4 +1,4 @@
-"""The stream under pika's connection: what leaves when, and what is handed on."""
+"""The stream under pika's connection: when it sends bytes, and what it hands to pika."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,7 +10,7 @@ from handler.broker.stream import Stream
 
 
 class Socket(asyncio.Transport):
-    """A transport that keeps what it is given, and may be slow to send it."""
+    """A transport that keeps what is written, and can be slow to send it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Socket(asyncio.Transport):
 
 
 class Pika:
-    """pika's side: keeps what it hears."""
+    """pika's protocol: keeps what it is called with."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -53,7 +53,7 @@ class Pika:
 
 
 def run(body: Callable[[Stream, Socket, Pika], Coroutine[Any, Any, None]]) -> None:
-    """Run with a stream that is connected."""
+    """Run the body with a connected stream."""
 
     async def connected() -> None:
         pika, sock = Pika(), Socket()
@@ -64,8 +64,8 @@ def run(body: Callable[[Stream, Socket, Pika], Coroutine[Any, Any, None]]) -> No
     asyncio.run(connected())
 
 
-def test_what_is_written_in_one_turn_leaves_at_once() -> None:
-    """Three frames of one message, and an acknowledgement."""
+def test_writes_of_one_iteration_are_sent_together() -> None:
+    """Three frames of one message and an acknowledgement are one write to the socket."""
 
     async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
         for frame in (b"method", b"header", b"body", b"ack"):
@@ -77,7 +77,7 @@ def test_what_is_written_in_one_turn_leaves_at_once() -> None:
     run(body)
 
 
-def test_the_next_turn_begins_anew() -> None:
+def test_the_next_iteration_starts_empty() -> None:
     """Nothing is sent twice."""
 
     async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
@@ -91,7 +91,7 @@ def test_the_next_turn_begins_anew() -> None:
 
 
 def test_an_abort_sends_what_was_written() -> None:
-    """The last word of pika's own close, which follows at once."""
+    """pika's close writes its last frame right before it aborts."""
 
     async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
         stream.write(b"close-ok")
@@ -102,8 +102,8 @@ def test_an_abort_sends_what_was_written() -> None:
     run(body)
 
 
-def test_nothing_is_written_to_a_socket_that_is_gone() -> None:
-    """The loop would warn of each."""
+def test_nothing_is_written_to_a_closed_socket() -> None:
+    """asyncio would log a warning for each write."""
 
     async def body(stream: Stream, sock: Socket, pika: Pika) -> None:
         stream.write(b"late")
@@ -116,8 +116,8 @@ def test_nothing_is_written_to_a_socket_that_is_gone() -> None:
     run(body)
 
 
-def test_what_has_not_left_is_counted() -> None:
-    """In our hands, and in the transport's."""
+def test_unsent_bytes_are_counted() -> None:
+    """The size is that of our buffer and of the transport's."""
 
     async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
         stream.write(b"12345")
@@ -128,8 +128,8 @@ def test_what_has_not_left_is_counted() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 16 * 1024, 100_001])
-def test_what_comes_is_handed_on_in_parts(size: int) -> None:
-    """All of it, in its order, and not too much at once."""
+def test_received_bytes_are_handed_to_pika_in_parts(size: int) -> None:
+    """Every byte is handed on, in order, and not too many at once."""
     data = bytes(number % 251 for number in range(size))
 
     async def body(stream: Stream, _sock: Socket, pika: Pika) -> None:
@@ -140,8 +140,8 @@ def test_what_comes_is_handed_on_in_parts(size: int) -> None:
     run(body)
 
 
-def test_the_end_of_what_comes_is_handed_on() -> None:
-    """The loop closes then, as pika's «no» asks."""
+def test_the_end_of_the_stream_is_handed_to_pika() -> None:
+    """asyncio then closes the socket, since pika returns False."""
 
     async def body(stream: Stream, _sock: Socket, pika: Pika) -> None:
         assert stream.eof_received() is False

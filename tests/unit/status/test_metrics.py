@@ -1,4 +1,4 @@
-"""The figures, and what Prometheus is told of them."""
+"""The metrics page: what Prometheus reads from the counters."""
 
 import asyncio
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class _Worker:
     connections: int = 2
 
 
-class Case:
-    """Figures, and the page that shows them."""
+class Measured:
+    """Counters, and the metrics page over them."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -63,121 +63,131 @@ class Case:
 
 
 @pytest.fixture
-def case() -> Case:
-    """See ``Case``."""
-    return Case()
+def measured() -> Measured:
+    """See ``Measured``."""
+    return Measured()
 
 
-def _waits(case: Case, *, accepted_at: float | None = None) -> Delay:
-    state = State(case.clock(), "track" if accepted_at else "retry", backup_id="b", accepted_at=accepted_at)
+def _waits(measured: Measured, *, accepted_at: float | None = None) -> Delay:
+    state = State(
+        measured.clock(), "track" if accepted_at else "retry", backup_id="b", accepted_at=accepted_at
+    )
     return Delay(state, 30.0)
 
 
-def test_every_metric_is_there_from_the_start(case: Case) -> None:
-    """With its help; what appears only with its first event could not be alerted on."""
-    families = {family.name for family in text_string_to_metric_families(case.page().body.decode())}
+def test_every_metric_is_there_from_the_start(measured: Measured) -> None:
+    """Each metric has its help; a series that appears with its first event could not be alerted on."""
+    families = {family.name for family in text_string_to_metric_families(measured.page().body.decode())}
     assert {f"snapshot_backup_{name}" for name in HELP} == {
         name for name in families if name.startswith("snapshot_backup_")
     }
 
 
-def test_an_event_is_counted_once_however_often_it_returns(case: Case) -> None:
-    """By its form; its returns are counted apart."""
-    case.handled("waiting", State(first_seen=case.clock()), delay=_waits(case))
-    case.handled("waiting", State(first_seen=case.clock(), waits=1), delay=_waits(case))
-    assert ({("data",): 1.0}, {(): 1.0}) == (case.values("events_total"), case.values("returned_total"))
+def test_an_event_is_counted_once_however_often_it_returns(measured: Measured) -> None:
+    """An event is counted by its form once, and its returns are counted apart."""
+    measured.handled("waiting", State(first_seen=measured.clock()), delay=_waits(measured))
+    measured.handled("waiting", State(first_seen=measured.clock(), waits=1), delay=_waits(measured))
+    assert ({("data",): 1.0}, {(): 1.0}) == (
+        measured.values("events_total"),
+        measured.values("returned_total"),
+    )
 
 
-def test_failures_are_counted_by_category(case: Case) -> None:
-    """And successes without one."""
-    state = State(first_seen=case.clock())
-    case.handled("failed", state, dead_letter=Failure(category=Category.QUOTA, message="full"))
-    case.handled("completed", state)
-    assert {("quota", "backup.failed"): 1.0, ("", "backup.completed"): 1.0} == case.values("outcomes_total")
+def test_failures_are_counted_by_category(measured: Measured) -> None:
+    """A failure is counted with its category, a success without one."""
+    state = State(first_seen=measured.clock())
+    measured.handled("failed", state, dead_letter=Failure(category=Category.QUOTA, message="full"))
+    measured.handled("completed", state)
+    assert {("quota", "backup.failed"): 1.0, ("", "backup.completed"): 1.0} == measured.values(
+        "outcomes_total"
+    )
 
 
-def test_what_is_not_for_us_is_no_outcome(case: Case) -> None:
-    """It is ignored, and counted so."""
-    case.handled("ignored", State(first_seen=case.clock()))
-    assert ({(): 1.0}, {}) == (case.values("ignored_total"), case.values("outcomes_total"))
+def test_an_ignored_notification_is_no_outcome(measured: Measured) -> None:
+    """It is counted as ignored."""
+    measured.handled("ignored", State(first_seen=measured.clock()))
+    assert ({(): 1.0}, {}) == (measured.values("ignored_total"), measured.values("outcomes_total"))
 
 
-def test_a_life_is_measured_to_its_end(case: Case) -> None:
-    """Accepted and watched is not the end."""
-    born = case.clock()
-    case.handled("accepted", State(first_seen=born), delay=_waits(case, accepted_at=born))
-    case.clock.advance(250.0)
-    case.handled("completed", State(first_seen=born, waits=1))
-    assert ({(): 250.0}, {(): 1.0}) == (case.values("event_seconds_sum"), case.values("event_seconds_count"))
+def test_the_time_of_an_event_ends_with_its_terminal_outcome(measured: Measured) -> None:
+    """An accepted backup that is tracked is not the end."""
+    born = measured.clock()
+    measured.handled("accepted", State(first_seen=born), delay=_waits(measured, accepted_at=born))
+    measured.clock.advance(250.0)
+    measured.handled("completed", State(first_seen=born, waits=1))
+    assert ({(): 250.0}, {(): 1.0}) == (
+        measured.values("event_seconds_sum"),
+        measured.values("event_seconds_count"),
+    )
 
 
-def test_a_backup_that_is_still_being_made_tells_its_age(case: Case) -> None:
-    """At each look that finds it unfinished; the acceptance itself is no look."""
-    made = case.clock()
-    case.handled("accepted", State(first_seen=made), delay=_waits(case, accepted_at=made))
-    case.clock.advance(20_000.0)
-    looked = State(first_seen=made, reason="track", waits=1, backup_id="b", accepted_at=made)
-    case.handled("waiting", looked, delay=_waits(case, accepted_at=made))
-    buckets = case.values("unfinished_backup_seconds_bucket")
+def test_the_age_of_an_unfinished_backup_is_measured(measured: Measured) -> None:
+    """Each tracking that finds the backup unfinished counts its age; the acceptance does not."""
+    made = measured.clock()
+    measured.handled("accepted", State(first_seen=made), delay=_waits(measured, accepted_at=made))
+    measured.clock.advance(20_000.0)
+    tracked = State(first_seen=made, reason="track", waits=1, backup_id="b", accepted_at=made)
+    measured.handled("waiting", tracked, delay=_waits(measured, accepted_at=made))
+    buckets = measured.values("unfinished_backup_seconds_bucket")
     assert ({"43200.0": 1.0, "86400.0": 1.0, "+Inf": 1.0}) == {le: n for (le,), n in buckets.items()}
 
 
-def test_waits_are_counted_by_rung(case: Case) -> None:
-    """By the wait queue that they were put into, named by its seconds."""
-    case.counters.published(Published("wait", "", "q.wait.30s", None, 9, 0.1, 1.0))
-    assert {("30",): 1.0} == case.values("waits_total")
+def test_delays_are_counted_by_wait_queue(measured: Measured) -> None:
+    """Each delayed message counts for its wait queue, labelled with the delay in seconds."""
+    measured.counters.published(Published("wait", "", "q.wait.30s", None, 9, 0.1, 1.0))
+    assert {("30",): 1.0} == measured.values("waits_total")
 
 
-def test_calls_are_counted_by_route_and_status(case: Case) -> None:
-    """No answer is a status too."""
+def test_calls_are_counted_by_route_and_status(measured: Measured) -> None:
+    """A call without an answer has the status none."""
     for status in (202, 202, None):
-        case.counters.called(Call("create", "POST", "api", status, 0.02, 1.0))
-    assert {("create", "202"): 2.0, ("create", "none"): 1.0} == case.values("api_calls_total")
-    assert {("create",): 3.0} == case.values("api_call_seconds_count")
+        measured.counters.called(Call("create", "POST", "api", status, 0.02, 1.0))
+    assert {("create", "202"): 2.0, ("create", "none"): 1.0} == measured.values("api_calls_total")
+    assert {("create",): 3.0} == measured.values("api_call_seconds_count")
 
 
 @pytest.mark.parametrize(
     ("status", "result"), [(201, "granted"), (401, "refused"), (503, "unavailable"), (None, "unavailable")]
 )
-def test_sign_ins_are_counted_by_result(case: Case, status: int | None, result: str) -> None:
-    """Each call for a token is one."""
-    case.counters.called(Call("token", "POST", "iam", status, 0.02, 1.0))
-    assert {(result,): 1.0} == case.values("sign_ins_total")
+def test_sign_ins_are_counted_by_result(measured: Measured, status: int | None, result: str) -> None:
+    """Each call for a token is one sign-in."""
+    measured.counters.called(Call("token", "POST", "iam", status, 0.02, 1.0))
+    assert {(result,): 1.0} == measured.values("sign_ins_total")
 
 
-def test_a_pause_says_why(case: Case) -> None:
-    """State and trouble are gauges; nothing may be in hand."""
-    case.breaker.record_failure(ScopedFailure("service", "401", why="denied"))
+def test_an_open_circuit_breaker_shows_its_reason(measured: Measured) -> None:
+    """State and reason are gauges; the concurrency is 0."""
+    measured.breaker.record_failure(ScopedFailure("service", "401", why="denied"))
     assert ({("open",): 1.0}, {("denied",): 1.0}, {}) == (
-        case.values("circuit_breaker_state"),
-        case.values("circuit_breaker_reason"),
-        case.values("concurrency"),
+        measured.values("circuit_breaker_state"),
+        measured.values("circuit_breaker_reason"),
+        measured.values("concurrency"),
     )
 
 
-def test_the_ledger_s_groups_are_counted_by_size(case: Case) -> None:
+def test_the_ledger_s_groups_are_counted_by_size(measured: Measured) -> None:
     """Each bucket holds the groups that are no larger."""
     for size in (1, 2, 3, 256, 300):
-        case.ledger.counters.count(size)
-    buckets = case.values("ledger_group_size_bucket")
+        measured.ledger.counters.count(size)
+    buckets = measured.values("ledger_group_size_bucket")
     assert [1.0, 2.0, 3.0, 4.0, 5.0] == [buckets[(le,)] for le in ("1", "2", "4", "256", "+Inf")]
-    assert {(): 562.0} == case.values("ledger_group_size_sum")
+    assert {(): 562.0} == measured.values("ledger_group_size_sum")
 
 
-def test_a_ledger_that_fails_is_out_of_reach(case: Case) -> None:
-    """Until its next use succeeds."""
-    case.ledger.counters.fail()
-    failed = case.values("ledger_failures_total"), case.values("ledger_reachable")
+def test_a_ledger_that_fails_is_unreachable(measured: Measured) -> None:
+    """It is unreachable until its next use succeeds."""
+    measured.ledger.counters.fail()
+    failed = measured.values("ledger_failures_total"), measured.values("ledger_reachable")
 
     async def use() -> None:
-        await case.ledger.claim(Key("p", "s"), "cause")
+        await measured.ledger.claim(Key("p", "s"), "cause")
 
     asyncio.run(use())
-    assert (({(): 1.0}, {}), {(): 1.0}) == (failed, case.values("ledger_reachable"))
+    assert (({(): 1.0}, {}), {(): 1.0}) == (failed, measured.values("ledger_reachable"))
 
 
 def test_a_failing_store_counts_its_failures(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A ledger in a folder that is not there is out of reach."""
+    """A ledger in a folder that does not exist counts a failure, and is unreachable."""
     from handler.ledger.stores import open_ledger
 
     ledger = open_ledger(f"sqlite:///{tmp_path_factory.mktemp('x')}/none/ledger.db", lease_seconds=5)

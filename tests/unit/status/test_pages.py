@@ -1,4 +1,4 @@
-"""The HTTP pages: bounded, and telling which part is not ready."""
+"""The HTTP pages: bounded requests, and which part is not ready."""
 
 import asyncio
 import json
@@ -59,26 +59,26 @@ def _exchange(request: bytes) -> bytes:
     ],
 )
 def test_each_request_has_its_status(request_line: bytes, status: int) -> None:
-    """What is asked rightly is answered, and the rest is refused in the words of HTTP."""
+    """A good request is answered; a bad one is refused with its HTTP status."""
     answer = _exchange(request_line + b"\r\nHost: x\r\n\r\n")
     assert f"HTTP/1.1 {status} ".encode() == answer[:13]
 
 
 def test_a_head_request_has_no_body() -> None:
-    """Only its length."""
+    """A HEAD request is answered with the length of the body only."""
     head, _, body = _exchange(b"HEAD /here HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
     assert (True, b"") == (b"Content-Length: 5" in head, body)
 
 
-def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection without a whole request is closed without an answer."""
     monkeypatch.setattr(server, "_SECONDS", 0.05)
     assert b"" == _exchange(b"GET /here HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "256.1.1.1:0", "192.0.2.1:0"])
-def test_an_address_that_cannot_be_is_named(address: str) -> None:
-    """The error says which setting it is."""
+def test_a_bad_address_is_an_error(address: str) -> None:
+    """The error names HTTP_ADDRESS."""
 
     async def run() -> None:
         async with server.listening(address, {}):
@@ -89,18 +89,18 @@ def test_an_address_that_cannot_be_is_named(address: str) -> None:
 
 
 @dataclass
-class _Shift:
+class _Session:
     consuming: bool = True
     in_hand: int = 0
 
 
 @dataclass
 class _Worker:
-    session: _Shift | None = field(default_factory=_Shift)
+    session: _Session | None = field(default_factory=_Session)
 
 
-class Case:
-    """A worker in good order, until a test breaks something."""
+class ReadyWorker:
+    """A ready worker, until a test breaks one of its parts."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -116,62 +116,62 @@ class Case:
 
 
 @pytest.fixture
-def case() -> Case:
-    """See ``Case``."""
-    return Case()
+def ready_worker() -> ReadyWorker:
+    """See ``ReadyWorker``."""
+    return ReadyWorker()
 
 
 READY = {"ready": True, "broker": "ok", "ledger": "ok", "sign_in": "ok", "circuit_breaker": "closed"}
 
 
-def test_a_worker_that_consumes_is_ready(case: Case) -> None:
-    """All parts are in order."""
-    assert (200, READY) == case.ask()
+def test_a_worker_that_consumes_is_ready(ready_worker: ReadyWorker) -> None:
+    """All its parts are ready."""
+    assert (200, READY) == ready_worker.ask()
 
 
-def test_without_a_connection_it_is_not_ready(case: Case) -> None:
-    """And says so."""
-    case.worker.session = None
-    assert (503, READY | {"ready": False, "broker": "not connected"}) == case.ask()
+def test_a_worker_without_a_connection_is_not_ready(ready_worker: ReadyWorker) -> None:
+    """The page says that it is not connected."""
+    ready_worker.worker.session = None
+    assert (503, READY | {"ready": False, "broker": "not connected"}) == ready_worker.ask()
 
 
-def test_without_a_consumer_it_is_not_ready(case: Case) -> None:
-    """The broker has ended the consumer, say."""
-    case.worker.session = _Shift(consuming=False)
-    assert (503, READY | {"ready": False, "broker": "not consuming"}) == case.ask()
+def test_a_worker_without_a_consumer_is_not_ready(ready_worker: ReadyWorker) -> None:
+    """The broker may have cancelled the consumer."""
+    ready_worker.worker.session = _Session(consuming=False)
+    assert (503, READY | {"ready": False, "broker": "not consuming"}) == ready_worker.ask()
 
 
-def test_a_pause_for_the_api_is_ready(case: Case) -> None:
-    """Nothing is consumed on purpose, and no restart would help."""
-    case.worker.session = _Shift(consuming=False)
-    case.breaker.record_failure(ScopedFailure("service", "503", why="unavailable"))
-    assert (200, READY | {"circuit_breaker": "open (unavailable)"}) == case.ask()
+def test_a_worker_whose_circuit_breaker_is_open_is_ready(ready_worker: ReadyWorker) -> None:
+    """Consuming stops on purpose, and a restart would not help."""
+    ready_worker.worker.session = _Session(consuming=False)
+    ready_worker.breaker.record_failure(ScopedFailure("service", "503", why="unavailable"))
+    assert (200, READY | {"circuit_breaker": "open (unavailable)"}) == ready_worker.ask()
 
 
-def test_a_refused_sign_in_is_not_ready(case: Case) -> None:
+def test_a_worker_with_a_refused_sign_in_is_not_ready(ready_worker: ReadyWorker) -> None:
     """A release with a wrong password must not replace one that works."""
-    case.breaker.record_failure(ScopedFailure("service", "401", why="denied"))
+    ready_worker.breaker.record_failure(ScopedFailure("service", "401", why="denied"))
     assert (
         503,
         READY | {"ready": False, "sign_in": "refused", "circuit_breaker": "open (denied)"},
-    ) == case.ask()
+    ) == ready_worker.ask()
 
 
-def test_a_ledger_out_of_reach_is_not_ready(case: Case) -> None:
-    """By its latest use; nobody is asked now."""
-    case.ledger.counters.fail()
-    assert (503, READY | {"ready": False, "ledger": "out of reach"}) == case.ask()
+def test_a_worker_with_an_unavailable_ledger_is_not_ready(ready_worker: ReadyWorker) -> None:
+    """The page goes by the ledger's latest use, without a call."""
+    ready_worker.ledger.counters.fail()
+    assert (503, READY | {"ready": False, "ledger": "out of reach"}) == ready_worker.ask()
 
 
-def test_a_ledger_that_nobody_has_used_is_asked(case: Case) -> None:
-    """Without messages nobody else would."""
-    case.ledger.counters.reachable = None
+def test_an_unused_ledger_is_checked(ready_worker: ReadyWorker) -> None:
+    """Without messages, no other code would use it."""
+    ready_worker.ledger.counters.reachable = None
 
     async def run() -> None:
-        readiness = Readiness(cast("Worker", case.worker), case.breaker, case.ledger)
+        readiness = Readiness(cast("Worker", ready_worker.worker), ready_worker.breaker, ready_worker.ledger)
         asking = asyncio.create_task(readiness.keep_checking())
         await asyncio.sleep(0)
         asking.cancel()
 
     asyncio.run(run())
-    assert True is case.ledger.counters.reachable
+    assert True is ready_worker.ledger.counters.reachable

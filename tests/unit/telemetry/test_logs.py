@@ -1,4 +1,4 @@
-"""What the log says: a fixed vocabulary, the ids of the message in hand, and not too much of it."""
+"""The log: fixed actions, the ids of the message in hand, and a bounded number of lines."""
 
 import ast
 import json
@@ -64,7 +64,7 @@ def _assigned(name: str, tree: ast.Module) -> Iterator[ast.Dict]:
 
 
 def _actions(call: ast.Call, tree: ast.Module) -> set[str]:
-    """The actions that a call may write."""
+    """The actions that a call may log."""
     found: set[str] = set()
     for extra in _dicts(call, tree):
         for key, value in zip(extra.keys, extra.values, strict=True):
@@ -82,7 +82,7 @@ def _table(name: str, tree: ast.Module) -> set[str]:
 
 
 def test_every_line_has_an_action_of_the_table() -> None:
-    """No call of a logger is without an action, and none has one that nobody has explained."""
+    """Every call of a logger has an action, and every action is explained in the table."""
     wrong = {
         where: actions
         for where, call, tree in _log_calls()
@@ -92,14 +92,14 @@ def test_every_line_has_an_action_of_the_table() -> None:
 
 
 def test_every_action_of_the_table_is_written_somewhere() -> None:
-    """The table explains nothing that does not happen."""
+    """The table has no action that is never logged."""
     written = {action for _, call, tree in _log_calls() for action in _actions(call, tree)}
     assert set() == set(ACTIONS) - written
 
 
 @pytest.fixture
 def record() -> logging.LogRecord:
-    """A line that was written while a message was in hand."""
+    """A record that was logged while a message was in hand."""
     record = logging.LogRecord("name", logging.WARNING, "file", 1, "what %s", ("happened",), None)
     record.action = "publish.refused"
     return record
@@ -107,7 +107,7 @@ def record() -> logging.LogRecord:
 
 @pytest.fixture
 def in_hand() -> Iterator[None]:
-    """A message in hand."""
+    """The ids of a message in hand."""
     token = ABOUT.set((IDS, TRACE))
     yield
     ABOUT.reset(token)
@@ -115,7 +115,7 @@ def in_hand() -> Iterator[None]:
 
 @pytest.mark.usefixtures("in_hand")
 def test_a_json_line_names_the_message_in_hand(record: logging.LogRecord) -> None:
-    """Whoever writes the line: event, project, volume, snapshot and trace are on it."""
+    """Each line has the event, project, volume, snapshot and trace, whichever module logs it."""
     line = json.loads(JsonFormatter().format(record))
     assert {
         "level": "WARNING",
@@ -130,8 +130,8 @@ def test_a_json_line_names_the_message_in_hand(record: logging.LogRecord) -> Non
 
 
 @pytest.mark.usefixtures("in_hand")
-def test_a_text_line_is_a_sentence_with_the_ids_that_people_look_for(record: logging.LogRecord) -> None:
-    """Time, level where it is no INFO, sentence, event and snapshot."""
+def test_a_text_line_is_a_sentence_with_ids(record: logging.LogRecord) -> None:
+    """It has time, level unless it is INFO, sentence, event and snapshot."""
     line = TextFormatter().format(record)
     assert "warning: what happened  event_id=event-1 snapshot_id=snapshot-1" == line[9:]
 
@@ -144,13 +144,13 @@ def test_a_text_line_cannot_be_broken_from_outside(record: logging.LogRecord) ->
 
 @pytest.fixture
 def clock() -> Clock:
-    """Time in the test's hands."""
+    """A clock that the test sets."""
     return Clock()
 
 
 @pytest.fixture
 def outcome_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> OutcomeLog:
-    """A journal at level INFO."""
+    """An outcome log at level INFO."""
     caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
     return OutcomeLog(Counters(), clock)
 
@@ -159,19 +159,19 @@ def _written(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [str(record.__dict__["action"]) for record in caplog.records]
 
 
-def test_while_it_is_calm_each_outcome_is_a_line(
+def test_below_the_limit_each_outcome_is_a_line(
     outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And what only waits, or is not for us, is none."""
+    """A delayed or ignored message has no line."""
     for kind in ("accepted", "waiting", "ignored", "completed"):
         outcome_log.handled(_handled(kind))
     assert ["message.accepted", "message.completed"] == _written(caplog)
 
 
-def test_when_it_is_busy_lines_are_left_out(
+def test_above_the_limit_lines_are_left_out(
     outcome_log: OutcomeLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So many a second, and the next second has room again."""
+    """At most ``LINES_A_SECOND`` are logged, and the next second starts anew."""
     for _ in range(5 * LINES_A_SECOND):
         outcome_log.handled(_handled())
     busy = len(caplog.records)
@@ -183,7 +183,7 @@ def test_when_it_is_busy_lines_are_left_out(
 def test_a_failure_is_not_hidden_by_successes(
     outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Failures have lines of their own, as warnings."""
+    """Failures have a limit of their own, and are warnings."""
     for kind in ("accepted",) * 3 * LINES_A_SECOND + ("failed",):
         outcome_log.handled(_handled(kind))  # type: ignore[arg-type] # the literals of a product of tuples
     last = caplog.records[-1]
@@ -191,7 +191,7 @@ def test_a_failure_is_not_hidden_by_successes(
 
 
 def test_at_debug_every_message_is_a_line(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
-    """However busy it is."""
+    """At DEBUG there is no limit."""
     caplog.set_level(logging.DEBUG, "handler.telemetry.outcome_log")
     for _ in range(3 * LINES_A_SECOND):
         outcome_log.handled(_handled("waiting"))
@@ -200,7 +200,7 @@ def test_at_debug_every_message_is_a_line(outcome_log: OutcomeLog, caplog: pytes
 
 
 def test_the_summary_counts_since_the_last_one(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """Events, outcomes by type and category, their rate, and how many lines were left out."""
+    """It has events, outcomes by type and category, their rate, and how many lines were left out."""
     caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
     counters = Counters()
     outcome_log = OutcomeLog(counters, clock)
@@ -214,16 +214,16 @@ def test_the_summary_counts_since_the_last_one(clock: Clock, caplog: pytest.LogC
     assert 18 == last["lines_left_out"]
 
 
-def test_where_nothing_was_done_nothing_is_summarised(
-    outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An idle worker is silent."""
+def test_an_idle_worker_logs_no_summary(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
+    """A summary whose counts are all zero is left out."""
     outcome_log.summarise(in_hand=0, breaker="closed")
     assert [] == caplog.records
 
 
-def test_a_pause_is_told_with_its_reason(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
-    """And for how long it will be."""
+def test_an_open_circuit_breaker_is_logged_with_its_reason(
+    outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line says for how long consuming stops, and why."""
     outcome_log.breaker_changed(BreakerChange("open", "denied", "401 no", 120.0))
     last = caplog.records[-1]
     assert ("breaker.open", "denied", "consuming stops for 120 s: 401 no") == (

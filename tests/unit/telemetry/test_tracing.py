@@ -1,4 +1,4 @@
-"""Traces: one for the whole life of a message, in the words of OpenTelemetry."""
+"""Traces: one for all handling of a message, by OpenTelemetry's conventions."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ class Traced:
         asyncio.run(self.world.run(Message(body)))
         return list(self.exporter.get_finished_spans())
 
-    def told(self) -> list[str]:
+    def traceparents(self) -> list[str]:
         """The ``traceparent`` of each outcome."""
         return [json.loads(outcome.body)["traceparent"] for outcome in self.world.outcomes]
 
@@ -77,8 +77,8 @@ def _own(span: ReadableSpan) -> str:
     return f"{span.context.span_id:016x}"
 
 
-def test_one_trace_shows_the_whole_life(traced: Traced) -> None:
-    """Each handling is a child of the one before, through every wait; the first is the producer's child."""
+def test_one_trace_shows_all_handling_of_a_message(traced: Traced) -> None:
+    """Each handling's span is a child of the one before, across waits; the first is the producer's child."""
     traced.world.api.fail("create", ApiError(Category.CONFLICT, "busy", status=409))
     spans = traced.run(traceparent=SAMPLED)
     chain = [PRODUCER, *map(_own, spans)]
@@ -89,19 +89,19 @@ def test_one_trace_shows_the_whole_life(traced: Traced) -> None:
 
 
 def test_without_a_producer_s_trace_it_is_one_trace_too(traced: Traced) -> None:
-    """The waiting message takes along what the event did not have."""
+    """The waiting message carries a trace context that the event did not have."""
     spans = traced.run()
     assert (2, 1) == (len(spans), len({_ids(span)[0] for span in spans}))
 
 
-def test_outcomes_carry_the_trace_on(traced: Traced) -> None:
-    """With the span that told them as the parent of what follows."""
+def test_outcomes_carry_the_trace(traced: Traced) -> None:
+    """The span that published an outcome is the parent of what follows."""
     spans = traced.run(traceparent=SAMPLED)
-    assert [f"00-{TRACE_ID}-{_own(span)}-01" for span in spans] == traced.told()
+    assert [f"00-{TRACE_ID}-{_own(span)}-01" for span in spans] == traced.traceparents()
 
 
 def test_the_span_is_named_and_described_by_the_conventions(traced: Traced) -> None:
-    """Kind, name and attributes of messaging."""
+    """Kind, name and attributes are those of the messaging conventions."""
     span = traced.run(traceparent=SAMPLED)[0]
     assert (SpanKind.CONSUMER, "process q") == (span.kind, span.name)
     expected = {
@@ -115,7 +115,7 @@ def test_the_span_is_named_and_described_by_the_conventions(traced: Traced) -> N
 
 
 def test_calls_and_publishes_are_children(traced: Traced) -> None:
-    """Made after the fact, with the times that they had."""
+    """They are made after the fact, with the times of the calls."""
     with traced.telemetry.follow(EventIds(), SAMPLED):
         traced.telemetry.called(Call("create", "POST", "api", 202, 0.5, 1000.0))
         traced.telemetry.published(Published("outcome", "backups", "backup.accepted", "m", 9, 0.25, 1001.0))
@@ -128,7 +128,7 @@ def test_calls_and_publishes_are_children(traced: Traced) -> None:
 
 
 def test_an_error_that_leaves_is_on_the_span(traced: Traced) -> None:
-    """A lost connection, say."""
+    """The span has the error that left the handling, such as a lost connection."""
     with pytest.raises(ConnectionError), traced.telemetry.follow(EventIds(), None):
         raise ConnectionError("gone")
     span = traced.exporter.get_finished_spans()[0]
@@ -136,16 +136,16 @@ def test_an_error_that_leaves_is_on_the_span(traced: Traced) -> None:
 
 
 @pytest.mark.parametrize("flags", ["00", "01"])
-def test_whoever_decided_before_is_followed(flags: str) -> None:
-    """What the producer has not sampled makes no spans, and is passed on as not sampled."""
+def test_the_producer_s_sampling_decision_is_kept(flags: str) -> None:
+    """A trace that the producer has not sampled has no spans, and is passed on as not sampled."""
     traced = Traced()
     with traced.telemetry.follow(EventIds(), f"00-{TRACE_ID}-{PRODUCER}-{flags}") as passed_on:
         pass
     assert (int(flags), flags) == (len(traced.exporter.get_finished_spans()), (passed_on or "")[-2:])
 
 
-def test_no_more_than_a_few_traces_a_second_are_begun() -> None:
-    """A burst is cheap, and the next second has room again."""
+def test_a_limited_number_of_traces_a_second_is_sampled() -> None:
+    """The sampler drops what exceeds the limit, and the next second starts anew."""
     clock = Clock()
     sampler = FewASecond(TRACES_A_SECOND, clock)
     burst = [sampler.should_sample(None, n, "n").decision for n in range(500)]
@@ -157,8 +157,8 @@ def test_no_more_than_a_few_traces_a_second_are_begun() -> None:
     )
 
 
-def test_a_waiting_message_takes_its_trace_along() -> None:
-    """As the CloudEvents attribute of that name."""
+def test_a_waiting_message_carries_its_trace() -> None:
+    """The trace context is the CloudEvents attribute ``traceparent``."""
     body = json.loads(wrap(Message(b"{}"), State(first_seen=1.0, traceparent=SAMPLED), event_id="e"))
     assert (SAMPLED, SAMPLED) == (body["traceparent"], unwrap(body)[1].traceparent)
 
@@ -174,7 +174,7 @@ def test_a_waiting_message_takes_its_trace_along() -> None:
     ],
 )
 def test_the_environment_decides_on_traces(environment: dict[str, str], *, wanted: bool) -> None:
-    """By the standard variables."""
+    """The standard OTEL_* variables switch traces on and off."""
     assert wanted == traces_wanted(environment)
 
 
@@ -185,7 +185,7 @@ def test_the_environment_decides_on_traces(environment: dict[str, str], *, wante
         {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
     ],
 )
-def test_what_cannot_be_exported_is_named(environment: dict[str, str]) -> None:
-    """The error says which variable it is."""
+def test_a_bad_exporter_is_an_error(environment: dict[str, str]) -> None:
+    """The error names the variable."""
     with pytest.raises(SettingsError, match=r"^OTEL_"):
         open_telemetry("q", environment)
