@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from typing_extensions import override
+
 from events.outcome import AcceptedBackup, Failure
-from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key
+from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
 from handler.ledger.leases import Leases
@@ -82,8 +84,8 @@ class Store(Protocol):
         """Release files and connections; afterwards every method raises ``LedgerUnavailable``."""
 
 
-class StoredLedger:
-    """``handler.backup.ports.Ledger`` over a store."""
+class StoredLedger(Ledger):
+    """A ledger over a store; ``handler.backup.ports.Ledger`` says what its methods promise."""
 
     def __init__(
         self,
@@ -105,8 +107,8 @@ class StoredLedger:
         """Counters since the start of this process."""
         return self._store.counters
 
+    @override
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
-        """See ``handler.backup.ports.Ledger.claim``."""
         token = f"{self._owner}-{next(self._claims):x}"
         asked, lease = self._leases.monotonic(), self._leases.seconds
         answer = await self._store.change(
@@ -118,36 +120,36 @@ class StoredLedger:
             return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
 
+    @override
     async def holds(self, claim: Granted) -> bool:
-        """Tell whether the claim's lease still holds, judged without I/O."""
         return self._leases.hold(claim)
 
+    @override
     def abandon(self, claim: Granted) -> None:
-        """Stop renewing a claim."""
         self._leases.drop_claim(claim.key, claim.token)
 
+    @override
     async def release(self, claim: Granted) -> None:
-        """Give the claim back."""
         self._leases.drop_claim(claim.key, claim.token)
         await self._store.change(
             claim.key, lambda row, now: rules.release(row, claim.token, now=now, sent=claim.sent)
         )
 
+    @override
     async def doubt(self, claim: Granted, doubt: Doubt) -> None:
-        """Write down that the call may have worked."""
         self._leases.drop_claim(claim.key, claim.token)
         await self._store.change(claim.key, lambda row, now: rules.doubt(row, claim.token, doubt, now=now))
 
+    @override
     async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
-        """Record the backup. Where another is known already, keep that one and log a warning."""
         self._leases.drop(claim.key)
         first = await self._store.change(
             claim.key, lambda row, now: rules.created(row, claim.token, backup, now=now)
         )
         _warn_of_second(claim.key, first, backup.id)
 
+    @override
     async def refused(self, claim: Granted, cause: str, failure: Failure, *, attempts: int) -> None:
-        """Write down that this event has failed."""
         self._leases.drop_claim(claim.key, claim.token)
         await self._store.change(
             claim.key,
@@ -156,24 +158,24 @@ class StoredLedger:
             ),
         )
 
+    @override
     async def give_up(
         self, key: Key, cause: str, failure: Failure, *, attempts: int, tracked: bool, replay: bool = False
     ) -> Created | Finished:
-        """Write down that this event has failed, unless more is known."""
         end = Finished(failure=failure, attempts=attempts)
         return await self._store.change(
             key, lambda row, now: rules.give_up(row, cause, end, tracked=tracked, replay=replay, now=now)
         )
 
+    @override
     async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
-        """Write down the end of a backup."""
         first = await self._store.change(
             key, lambda row, now: rules.finished(row, end, backup_id=backup_id, cause=cause, now=now)
         )
         _warn_of_second(key, first, backup_id)
 
+    @override
     async def renew(self) -> None:
-        """Renew every claim of this process; one that was lost is no longer held."""
         answers = await asyncio.gather(*(self._renew(*held) for held in self._leases.all()))
         for error in answers:
             if error is not None:
@@ -197,6 +199,7 @@ class StoredLedger:
         """Count the rows that ``prune`` would delete, for the operator. Changes nothing."""
         return await self._store.prunable(older_than)
 
+    @override
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete rows that ended more than ``older_than`` seconds before ``as_of``; return how many.
 
@@ -205,20 +208,21 @@ class StoredLedger:
         """
         return await self._store.prune(older_than, as_of=as_of)
 
+    @override
     async def check(self) -> None:
-        """Prove that the ledger can be read and written."""
         await self._store.check()
 
     async def look_up(self, key: Key) -> Row | None:
         """Read a snapshot's row, for the operator. Changes nothing."""
         return await self._store.look_up(key)
 
+    @override
     async def aclose(self) -> None:
-        """Release files and connections."""
         await self._store.aclose()
 
 
 def _warn_of_second(key: Key, first: str | None, second: str) -> None:
+    """Log that the ledger keeps the first of two backups; ``first`` None means that there is one only."""
     if first is not None:
         _log.warning(
             "snapshot %s has two backups; the ledger keeps %s and ignores %s",

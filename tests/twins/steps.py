@@ -41,108 +41,91 @@ class Steps:
 
 
 @dataclass
-class SteppedApi:
+class SteppedApi(Api):
     """An API whose calls are steps."""
 
     api: Api
     steps: Steps
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
-        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("create"):
             return await self.api.create(project_id, request)
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
-        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("find"):
             return await self.api.find(project_id, volume_id, snapshot_id, name)
 
     async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("has_full_backup"):
             return await self.api.has_full_backup(project_id, volume_id)
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
-        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("show"):
             return await self.api.show(project_id, backup_id)
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
-        """See ``handler.backup.ports.Api``."""
         async with self.steps.around("show_snapshot"):
             return await self.api.show_snapshot(project_id, snapshot_id)
 
     async def aclose(self) -> None:
-        """See ``handler.backup.ports.Api``."""
         await self.api.aclose()
 
 
 @dataclass
-class SteppedLedger:
+class SteppedLedger(Ledger):
     """A ledger whose writes are steps."""
 
     ledger: Ledger
     steps: Steps
 
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
-        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("claim"):
             return await self.ledger.claim(key, cause, replay=replay)
 
     async def holds(self, claim: Granted) -> bool:
-        """See ``handler.backup.ports.Ledger``; no write, so no step."""
+        # no write, so no step
         return await self.ledger.holds(claim)
 
     def abandon(self, claim: Granted) -> None:
-        """See ``handler.backup.ports.Ledger``; no write, so no step."""
+        # no write, so no step
         self.ledger.abandon(claim)
 
     async def release(self, claim: Granted) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("release"):
             await self.ledger.release(claim)
 
     async def doubt(self, claim: Granted, doubt: Doubt) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("doubt"):
             await self.ledger.doubt(claim, doubt)
 
     async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("created"):
             await self.ledger.created(claim, backup)
 
     async def refused(self, claim: Granted, cause: str, failure: Failure, *, attempts: int) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("refused"):
             await self.ledger.refused(claim, cause, failure, attempts=attempts)
 
     async def give_up(
         self, key: Key, cause: str, failure: Failure, *, attempts: int, tracked: bool, replay: bool = False
     ) -> Created | Finished:
-        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("give_up"):
             return await self.ledger.give_up(
                 key, cause, failure, attempts=attempts, tracked=tracked, replay=replay
             )
 
     async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         async with self.steps.around("finished"):
             await self.ledger.finished(key, end, backup_id=backup_id, cause=cause)
 
     async def renew(self) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         await self.ledger.renew()
 
     async def prune(self, older_than: float) -> int:
-        """See ``handler.backup.ports.Ledger``."""
         return await self.ledger.prune(older_than)
 
     async def check(self) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         await self.ledger.check()
 
     async def aclose(self) -> None:
-        """See ``handler.backup.ports.Ledger``."""
         await self.ledger.aclose()
