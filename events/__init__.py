@@ -1,1 +1,4 @@
-"""The language of the bus: what comes in, what goes out. Pure; imports nothing else of the project."""
+"""Events as they are on RabbitMQ: the messages that we accept and publish, and how they are decoded.
+
+Pure: no input or output, and no import from the rest of the project.
+"""

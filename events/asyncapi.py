@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document: what is on the broker, by the names that the settings have by default."""
+"""The AsyncAPI 3 document: channels, operations and messages on the broker, with the default names."""
 
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ _DEAD_LETTER_HEADERS: Object = {
         "dl-status": {"type": "integer", "description": "The HTTP status, where there was one"},
         "dl-message": _TEXT,
         "dl-attempts": _COUNT,
-        "dl-event-id": {"type": "string", "description": "What the outcome carries as correlationid"},
+        "dl-event-id": {"type": "string", "description": "The outcome's correlationid"},
         "dl-project-id": _TEXT,
         "dl-volume-id": _TEXT,
         "dl-snapshot-id": _TEXT,
@@ -42,7 +42,7 @@ def document(schemas: Object) -> Object:
         "info": {
             "title": "snapshot-backup",
             "version": "1.0.0",
-            "description": "Snapshots that are complete come in; what became of their backups goes out.",
+            "description": "Receives events of completed snapshots, makes backups and publishes outcomes.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": CONTENT_TYPE,
@@ -69,7 +69,7 @@ def _channels() -> Object:
         },
         "deadLetters": {
             "address": DEAD_QUEUE,
-            "description": "The queue of what could not be handled, as it arrived; replay it from there.",
+            "description": "Messages that could not be handled, as they arrived; operators replay them.",
             "messages": _refs("deadLetter"),
             "bindings": _queue(DEAD_QUEUE),
         },
@@ -80,8 +80,12 @@ def _operations() -> Object:
     sent = {"amqp": {"deliveryMode": 2, "mandatory": True, "bindingVersion": "0.3.0"}}
     return {
         "receiveSnapshot": {"action": "receive", "channel": {"$ref": "#/channels/snapshots"}},
-        "tellOutcome": {"action": "send", "channel": {"$ref": "#/channels/backups"}, "bindings": sent},
-        "buryDeadLetter": {"action": "send", "channel": {"$ref": "#/channels/deadLetters"}, "bindings": sent},
+        "publishOutcome": {"action": "send", "channel": {"$ref": "#/channels/backups"}, "bindings": sent},
+        "publishDeadLetter": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/deadLetters"},
+            "bindings": sent,
+        },
     }
 
 
@@ -89,9 +93,9 @@ def _messages() -> Object:
     events = {COMPLETED: examples.SNAPSHOT_EVENT, **examples.OUTCOME_EVENTS}
     dead: Object = {
         "title": "Dead letter",
-        "summary": "The original body, content type and headers, and the reason in headers of its own.",
+        "summary": "The original body, content type and headers, with the reason in dl- headers.",
         "headers": _DEAD_LETTER_HEADERS,
-        "payload": {"description": "The body as it arrived, of whatever form"},
+        "payload": {"description": "The body as it arrived, in any form"},
         "examples": [{"headers": examples.DEAD_LETTER_HEADERS, "payload": examples.SNAPSHOT_EVENT}],
     }
     return {**{type_: _event(type_, example) for type_, example in events.items()}, "deadLetter": dead}

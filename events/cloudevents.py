@@ -1,7 +1,7 @@
-"""CloudEvents 1.0, structured (one JSON object) and binary (attributes in AMQP headers).
+"""Reads CloudEvents 1.0: structured (one JSON object) and binary (attributes in AMQP headers).
 
 https://github.com/cloudevents/spec/tree/v1.0.2/cloudevents: spec.md, formats/json-format.md,
-bindings/amqp-protocol-binding.md. Brokers and clients spell the header prefix differently, so all are read.
+bindings/amqp-protocol-binding.md. Brokers and clients spell the header prefix differently; all are accepted.
 """
 
 import base64
@@ -24,12 +24,12 @@ _OUTCOMES = frozenset(TYPES.values())
 
 
 def is_structured(value: Mapping[str, Any]) -> bool:
-    """Tell whether a parsed body is a CloudEvent in the JSON format."""
+    """Return whether a parsed body is a CloudEvent in the JSON format."""
     return "specversion" in value
 
 
 def is_binary(headers: Mapping[str, Any]) -> bool:
-    """Tell whether AMQP headers carry a CloudEvent's attributes."""
+    """Return whether AMQP headers contain a CloudEvent's attributes."""
     return any(f"{prefix}specversion" in headers for prefix in _PREFIXES)
 
 
@@ -87,7 +87,7 @@ def _read(
             "bad_waiting", "a waiting message that is damaged or nested", _ids(attributes, data)
         )
     raise MalformedEvent(
-        "unknown_type", f"CloudEvents type {truncate(type_)!r} is not known here", _ids(attributes, data)
+        "unknown_type", f"CloudEvents type {truncate(type_)!r} is unknown", _ids(attributes, data)
     )
 
 
@@ -109,15 +109,15 @@ def _completed(
 def _check(attributes: Mapping[str, Any], data: object) -> None:
     """Check the four required attributes."""
     if (version := attributes.get("specversion")) != "1.0":
-        what = f"CloudEvents specversion {truncate(version)!r} is not 1.0"
-        raise MalformedEvent("unknown_version", what, _ids(attributes, data))
+        text = f"CloudEvents specversion {truncate(version)!r} is not 1.0"
+        raise MalformedEvent("unknown_version", text, _ids(attributes, data))
     for name in ("id", "source", "type"):
         if not isinstance(value := attributes.get(name), str) or not value:
             code = "bad_field" if value else "missing_field"
             raise MalformedEvent(code, f"{name}: must be a text that is not empty", _ids(attributes, data))
     if plain_id(attributes["id"]) is None:
-        what = "id: must be at most 256 characters without control characters"
-        raise InvalidEvent("bad_id", what, _ids(attributes, data))
+        text = "id: must be at most 256 characters without control characters"
+        raise InvalidEvent("bad_id", text, _ids(attributes, data))
     if len(attributes["source"]) > SOURCE_LIMIT:
         raise InvalidEvent("bad_field", "source: is too long", _ids(attributes, data))
 

@@ -1,6 +1,7 @@
-"""Bytes → event, by asking each form in a fixed order.
+"""Decodes a message into an event: recognises its form, and reads it.
 
-The order matters where one form contains the marks of another; what fits nothing is malformed.
+The forms are tried in a fixed order, which matters where one form has the marks of another. A message of no
+known form is malformed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from events.sources.envelopes import Part
 Event = SnapshotEvent | ForeignEvent
 
 MAX_ENVELOPES: Final = 4
-"""Envelopes in envelopes: the record of a call, of a trigger, of a notification, of an event."""
+"""Envelopes inside each other: an asynchronous call, a trigger, a notification and an event."""
 MAX_MESSAGES: Final = 10_000
 """Messages in one call of the function."""
 
@@ -27,11 +28,11 @@ _MAX_WAITING_VALUES = 500_000
 
 
 def open_message(message: Message, *, now: float) -> tuple[Message, State]:
-    """Return the original and what is known of it; ``now`` is in seconds since the epoch. Never raises.
+    """Return the original message and its state; ``now`` is in seconds since the epoch. Never raises.
 
-    What is no waiting message is its own original, first seen now. So is a damaged one, which ``decode``
-    refuses. The size is not limited here: what is too large waits, too, until somebody has been told, and
-    must come out whole.
+    A message that is not waiting is its own original, first seen now. So is a damaged waiting message, which
+    ``decode`` refuses. The size is not limited here: a message that is too large may wait until its failure
+    is published, and must be unwrapped unchanged.
     """
     if _WAITING_MARK in message.body and message.body.count(b",") < _MAX_WAITING_VALUES:
         try:
@@ -45,11 +46,11 @@ def open_message(message: Message, *, now: float) -> tuple[Message, State]:
 
 
 def decode(original: Message, *, max_bytes: int) -> Event:
-    """Decode what is no waiting message, within ``max_bytes`` of body.
+    """Decode an original message with a body of at most ``max_bytes``.
 
     Raises:
-        EventError: with a code of ``events.errors.CODES`` and as many ids as could be read; the event id is
-            always there, if need be the one derived from the bytes.
+        EventError: with a code of ``events.errors.CODES`` and the ids that could be read. The event id is
+            always set; without one in the message it is derived from the bytes.
 
     """
     try:
@@ -72,7 +73,7 @@ def _decode_within(original: Message, max_bytes: int) -> Event:
 
 
 def ids_of(event: SnapshotEvent) -> EventIds:
-    """Return the event's identity; the project is the one that it names, if any."""
+    """Return the ids of an event; the project id is None if the event has none."""
     snapshot = event.snapshot
     return EventIds(
         event.id, event.source, event.type, snapshot.project_id, snapshot.volume_id, snapshot.snapshot_id
@@ -80,9 +81,9 @@ def ids_of(event: SnapshotEvent) -> EventIds:
 
 
 def unpack(event: object) -> list[Message]:
-    """Return the messages in what a function was called with, each to be decoded alone. Never raises.
+    """Return the messages in a function's event, each to be decoded alone. Never raises.
 
-    What cannot be taken apart is one message, which ``decode`` then refuses: nothing is left out.
+    An event that cannot be split is one message, which ``decode`` then refuses: nothing is left out.
     """
     try:
         messages = _unpack(event, depth=0)
@@ -96,7 +97,7 @@ def _unpack(event: object, depth: int) -> list[Message]:
     if not isinstance(event, dict) or opener is None:
         return [envelopes.dump(event)]
     if opener is envelopes.smn:
-        # Each record stays in its envelope, whose id it has.
+        # Each record stays in its envelope, which has the id.
         return [envelopes.dump({"record": [record]}) for record in event["record"]]
     parts = opener(event)
     if opener is envelopes.asynchronous:
@@ -115,13 +116,14 @@ def _decode(part: Part, depth: int) -> Event:
         return _decode(_only(opener(value), parsed, depth), depth + 1)
     if value.get("trigger_type") == "TIMER":
         return ForeignEvent("timer", "TIMER")
-    raise MalformedEvent("unknown_form", "the body is a JSON object of no form that is known here")
+    raise MalformedEvent("unknown_form", "the body is a JSON object of an unknown form")
 
 
 def _only(parts: Sequence[Part], parsed: ParsedMessage, depth: int) -> Part:
     """Return the one message in an envelope.
 
-    Each event has one outcome and each dead letter one reason, so a queue's message with several is refused.
+    A message from a queue with several events is refused: each event has one outcome, each dead letter one
+    reason.
     """
     if depth >= MAX_ENVELOPES:
         raise MalformedEvent("too_deep", "envelopes in envelopes")
@@ -137,7 +139,7 @@ Reader = Callable[[ParsedMessage], Event]
 
 
 def _reader(value: Mapping[str, Any]) -> Reader | None:
-    """Return what reads a body that is an event itself, if its form is known."""
+    """Return the function that reads the body as an event; None if it is of no known form."""
     if "cts" in value:
         return cts.read_envelope
     if cloudevents.is_structured(value):
@@ -154,7 +156,7 @@ def _reader(value: Mapping[str, Any]) -> Reader | None:
 
 
 def _opener(value: Mapping[str, Any]) -> Opener | None:
-    """Return what opens a body that is an envelope."""
+    """Return the function that unpacks the body as an envelope; None if it is not an envelope."""
     if isinstance(value.get("events"), list):
         return envelopes.eventgrid
     if isinstance(value.get("record"), list):

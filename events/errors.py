@@ -1,8 +1,8 @@
-"""What can be wrong with an event.
+"""The errors of decoding: why a message is not a valid event.
 
 EventError
-├── MalformedEvent   nothing that we know
-└── InvalidEvent     an event that we know, which breaks a rule
+├── MalformedEvent   not an event of a known form
+└── InvalidEvent     an event of a known form that breaks a rule
 """
 
 from collections.abc import Mapping
@@ -10,30 +10,30 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, NamedTuple
 
 CODES: Final[Mapping[str, str]] = {
-    # malformed: nothing that we know
+    # malformed: not an event of a known form
     "too_large": "more bytes than MAX_BODY_BYTES",
     "bad_headers": "a header with more than 32 levels of tables and arrays",
     "not_utf8": "the body is not UTF-8 text",
     "not_json": "the body is not JSON, or has NaN, a lone surrogate or a number without end",
     "too_deep": "more than 200 levels of JSON, or more than 4 envelopes in each other",
     "not_object": "the body is JSON, but not an object",
-    "unknown_form": "an object of no form that is known here",
+    "unknown_form": "a JSON object of an unknown form",
     "unknown_version": "a CloudEvent that is not 1.0, or a notification that is not oslo 2.x",
-    "unknown_type": "a CloudEvent of a type that is not known here",
+    "unknown_type": "a CloudEvent of an unknown type",
     "bad_waiting": "a waiting message that is damaged, or inside another",
-    "no_event": "an envelope with nothing inside",
-    "several_events": "an envelope with several events; each has its own outcome, so each is published alone",
-    # malformed or invalid, by where it is
-    "missing_field": "a field that must be there is not",
-    "bad_field": "a field of the wrong type, or against its rule",
-    # invalid: an event that we know
+    "no_event": "an envelope without an event",
+    "several_events": "an envelope with several events; publish each alone, since each has its own outcome",
+    # malformed or invalid, depending on where the field is
+    "missing_field": "a required field is missing",
+    "bad_field": "a field of the wrong type, or one that breaks its rule",
+    # invalid: an event of a known form
     "bad_id": "an event id that is too long or has control characters",
 }
-"""Every ``code`` that decoding gives, and what it means."""
+"""Every ``code`` that decoding sets, and what it means."""
 
 
 class EventIds(NamedTuple):
-    """As much of an event's identity as could be read; all of it unchecked text from outside."""
+    """The ids of an event as far as they could be read: unchecked text from outside."""
 
     event_id: str | None = None
     source: str | None = None
@@ -45,9 +45,9 @@ class EventIds(NamedTuple):
 
 @dataclass(eq=False)  # an exception is compared, and hashed, by identity
 class EventError(Exception):
-    """The event cannot be handled, today or ever: it is told as failed and dead-lettered.
+    """An event that can never be handled: ``backup.failed`` is published, and the message is dead-lettered.
 
-    ``code`` is a short fixed word (``CODES``, and the handler's own), ``message`` a sentence for the
+    ``code`` is a short fixed word (``CODES``, and the handler's own). ``message`` is a sentence for the
     producer of the event.
     """
 
@@ -61,12 +61,12 @@ class EventError(Exception):
 
 
 class MalformedEvent(EventError):
-    """The message is not an event that we know."""
+    """The message is not an event of a known form."""
 
     category = "malformed"
 
 
 class InvalidEvent(EventError):
-    """The event, or the request made of it, breaks a rule."""
+    """The event, or the API request made from it, breaks a rule."""
 
     category = "invalid"

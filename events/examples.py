@@ -1,4 +1,4 @@
-"""One example of each event, made by the code that makes the real ones; the documents show them."""
+"""One example of each event, made by the code that makes the real events; used in the published schemas."""
 
 import json
 from datetime import UTC, datetime
@@ -87,8 +87,8 @@ _OUTCOMES: Final[tuple[OutcomeData, ...]] = (
 )
 
 OUTCOME_EVENTS: Final[dict[str, dict[str, Any]]] = {
-    told.type: json.loads(told.body)
-    for told in (outcome(data, traceparent=_TRACE, now=_NOW) for data in _OUTCOMES)
+    event.type: json.loads(event.body)
+    for event in (outcome(data, traceparent=_TRACE, now=_NOW) for data in _OUTCOMES)
 }
 
 DEAD_LETTER_HEADERS: Final[dict[str, Any]] = {

@@ -1,7 +1,7 @@
-"""AMQP header tables: as JSON and back, and how deeply they may be nested.
+"""AMQP header tables converted to JSON and back, and their maximum depth.
 
-The JSON form is what a waiting message carries and what an export writes. A value that JSON has no type for
-becomes an object with one key, a tag such as ``$bytes``.
+Waiting messages and exported dead letters contain the JSON form. A value that JSON has no type for becomes
+an object with one key, a tag such as ``$bytes``.
 """
 
 import base64
@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 MAX_DEPTH: Final = 32
-"""Levels of tables and arrays in a header's value. AMQP has no limit, but every encoder and decoder that
-recurses has: pika's fails at about 490 levels, the JSON parser at 200."""
+"""Levels of tables and arrays in a header's value. AMQP has no limit, but recursive encoders and decoders
+have one: pika fails at about 490 levels, the JSON parser at 200."""
 
 _DECIMAL = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:E[+-]?\d{1,9})?")
 
@@ -40,9 +40,9 @@ def _children(value: object) -> Iterable[object]:
 
 
 def headers_to_json(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an AMQP table as JSON; ``headers_from_json`` makes the same table of it again.
+    """Return an AMQP table as JSON; ``headers_from_json`` reverses it.
 
-    Its values have at most ``MAX_DEPTH`` levels.
+    The caller ensures that values have at most ``MAX_DEPTH`` levels.
     """
     return {str(key): _to_json(item) for key, item in headers.items()}
 
@@ -69,7 +69,7 @@ def _to_json(value: Any) -> Any:
 
 
 def headers_from_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Undo ``headers_to_json``. Raises ``ValueError``."""
+    """Return the AMQP table that ``headers_to_json`` was given. Raises ``ValueError``."""
     return {key: _from_json(item) for key, item in value.items()}
 
 

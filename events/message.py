@@ -1,7 +1,7 @@
-"""A message as it is on the bus, and the one that waits with its state inside.
+"""An AMQP message, and the waiting message that contains it together with its state.
 
-A message that waits carries its state in its body, as CloudEvents extension attributes, since a FunctionGraph
-trigger hands over bodies only; and it carries the original message, so that a dead letter is the original
+The body of a waiting message contains the state, as CloudEvents extension attributes, because a FunctionGraph
+trigger passes only bodies. It also contains the original message, so that a dead letter is the original
 however often it waited.
 """
 
@@ -22,12 +22,16 @@ WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
 
 WaitReason = Literal["retry", "lookup", "track", "publish", "check", "pause"]
-"""Why a message waits: another try, a look for a call in doubt, the backup's end, an outcome that could not
-be told, a snapshot that is not complete yet, or everybody's trouble."""
+"""Why a message is delayed.
+
+``retry``: the call is repeated. ``lookup``: the call is in doubt. ``track``: the backup is not finished.
+``publish``: the outcome could not be published. ``check``: the snapshot is not complete. ``pause``: the
+circuit breaker is open, or the message is parked.
+"""
 
 _NAMESPACE = uuid.UUID("c9f6a3b2-52a1-5d0e-8a3f-1d8e0f7b6a55")
 _RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
-"""The broker's counts of how often a message was handed over, which are not part of it."""
+"""Headers in which the broker counts deliveries; they are not part of the original message."""
 # Old Cinder releases put the user's live token into their notifications. The quotes may be escaped, since
 # the inner message is JSON text inside JSON. Bounded, so that no body can make it slow.
 _TOKEN = re.compile(rb'(\\{0,7})"(_context_\w{0,40}token\w{0,40})\1"(\s{0,8}:\s{0,8})\1"[^"\\]{1,65536}\1"')
@@ -40,7 +44,7 @@ def _without_tokens(body: bytes) -> bytes:
 class Message(NamedTuple):
     """A message as it arrived: body, AMQP ``content_type``, ``headers`` and its other ``properties``.
 
-    ``bad_headers`` names the headers that could not be kept, since they are nested too deeply.
+    ``bad_headers`` names the headers that were removed because they are nested too deeply.
     """
 
     body: bytes
@@ -51,30 +55,30 @@ class Message(NamedTuple):
 
     @property
     def derived_id(self) -> str:
-        """An event id for what carries none: the same bytes have the same id, with or without live tokens."""
+        """An event id for a message without one: the same bytes have the same id, with or without tokens."""
         return str(uuid.uuid5(_NAMESPACE, sha256(_without_tokens(self.body)).hexdigest()))
 
     @property
     def delivery_count(self) -> int:
-        """How often a quorum queue has handed this message to a consumer that then vanished."""
+        """How often a quorum queue has delivered this message to a consumer that then disappeared."""
         count = self.headers.get("x-delivery-count", 0)
         return count if isinstance(count, int) else 0
 
     def blanked(self) -> "Message":
-        """The same message without live tokens, and without the broker's counts of this delivery."""
+        """The same message without live tokens and without the broker's delivery counts."""
         headers = {key: value for key, value in self.headers.items() if key not in _RUNNING_COUNTS}
         return self._replace(body=_without_tokens(self.body), headers=headers)
 
 
 class State(NamedTuple):
-    """What is known of a message beyond its bytes.
+    """What we know about a message besides its bytes; a waiting message contains it.
 
-    ``first_seen`` and ``accepted_at`` are seconds since the epoch. ``attempts`` counts tries that were this
-    message's own trouble; ``waits`` every wait; ``crashes`` the processes that ended with it in hand.
-    ``replay`` names the replay that sent it back from the dead letters. ``doubt_since`` and ``looks`` tell of
-    a call in doubt, for a ledger that forgets. ``absent_since`` and ``absences`` tell since when, and how
-    often in succession, the API has not found what it must know: a backup that it made, or a snapshot.
-    ``traceparent`` is the W3C trace context of whoever handled it last.
+    ``first_seen`` and ``accepted_at`` are seconds since the epoch. ``attempts`` counts tries that failed
+    because of this message; ``waits`` counts delays of any kind. ``crashes`` counts the processes that ended
+    while they handled it. ``replay`` is the id of the replay that sent it back from the dead letters.
+    ``doubt_since`` and ``lookups`` describe a call in doubt, for use without a persistent ledger.
+    ``absent_since`` and ``absences`` describe successive lookups that did not find what must exist: a backup
+    that the API made, or a snapshot. ``traceparent`` is the W3C trace context of the last handling.
     """
 
     first_seen: float
@@ -101,7 +105,7 @@ class State(NamedTuple):
         return self._replace(absent_since=None, absences=0)
 
     def until(self, now: float) -> "State":
-        """The same state with no time later than ``now``: clocks differ, and so may a forged state."""
+        """The same state with no time after ``now``: clocks differ, and a state may be forged."""
         return self._replace(
             first_seen=min(self.first_seen, now),
             accepted_at=None if self.accepted_at is None else min(self.accepted_at, now),
@@ -112,7 +116,7 @@ class State(NamedTuple):
 
 _MOST = 1_000_000
 Count = Annotated[int, Field(ge=0, le=_MOST)]
-"""Far more than any message comes to: with 5 s between two waits it is two months."""
+"""Far more than any message reaches: with 5 s between two waits it takes two months."""
 
 
 def _count(value: int) -> int:
@@ -127,7 +131,7 @@ _FORMER_REASONS = {"look": "lookup", "watch": "track", "tell": "publish"}
 
 
 def _reason(value: object) -> object:
-    """Translate the reasons, as they were called at first, of messages that have waited since."""
+    """Translate the former reasons, which messages may contain that were delayed by earlier code."""
     return _FORMER_REASONS.get(value, value) if isinstance(value, str) else value
 
 
@@ -152,7 +156,7 @@ class _Original(BaseModel):
 
 
 class _Envelope(BaseModel):
-    """A waiting message's own CloudEvent; the state in attributes of lower-case letters, as they must be."""
+    """The CloudEvent of a waiting message; CloudEvents requires attribute names of lower-case letters."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -181,7 +185,7 @@ _ENVELOPE = TypeAdapter(_Envelope)
 
 
 def wrap(original: Message, state: State, *, event_id: str, subject: str | None = None) -> bytes:
-    """Return the body under which ``original`` waits."""
+    """Return the body of the waiting message that contains ``original`` and its state."""
     kept = original.blanked()
     envelope = _Envelope(
         id=event_id,
@@ -214,7 +218,7 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
     """Return the original and its state from a waiting message's parsed body.
 
     Raises:
-        ValueError: it is no such message.
+        ValueError: the body is not that of a waiting message.
 
     """
     envelope = _ENVELOPE.validate_python(_with_bytes(value))
@@ -237,7 +241,7 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
 
 
 def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Decode the one base64 field of a parsed body; what is odd is left for validation to refuse."""
+    """Decode the one base64 field of a parsed body; validation refuses invalid values later."""
     data = value.get("data")
     if not isinstance(data, dict) or not isinstance(body := data.get("body"), str):
         return value

@@ -1,4 +1,4 @@
-"""The AMQP properties of a message beside body, content type and headers, as a checked mapping.
+"""AMQP properties of a message as a checked mapping, without content type and headers.
 
 Names and types are those of AMQP 0-9-1, class ``basic``: texts are short strings of at most 255 bytes.
 """
@@ -37,7 +37,7 @@ def short_string(value: object) -> str | None:
 
 
 def checked_properties(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the properties that AMQP can carry; unknown names and bad values are left out."""
+    """Return the properties that AMQP can carry, without unknown names and invalid values."""
     return {name: value for name, value in values.items() if _is_valid(name, value)}
 
 

@@ -1,4 +1,4 @@
-"""What every form is read with: bytes → JSON object within limits, and the fields found → a checked event."""
+"""Functions that all forms share: parse JSON within limits, and make a checked event of the fields found."""
 
 import re
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 
 class ParsedMessage(NamedTuple):
-    """A message and its parsed body: what the sources read from.
+    """A message and its parsed body, from which the sources read.
 
-    ``carrier_id`` is the id of the envelope that it came out of, for what has no id of its own.
+    ``carrier_id`` is the id of the envelope that contained it, for events without an id of their own.
     """
 
     message: Message
@@ -31,15 +31,14 @@ class ParsedMessage(NamedTuple):
 
     @property
     def fallback_id(self) -> str:
-        """The event id of what names none."""
+        """The event id for an event that has none."""
         return self.carrier_id or self.message.derived_id
 
 
 def parse_object(body: bytes | str, ids: EventIds | None = None) -> dict[str, Any]:
     """Parse a JSON object strictly: UTF-8, no NaN, no lone surrogates, at most 200 levels deep.
 
-    Of a key that is there twice the last one counts, as in Python's own parser. A byte order mark
-    is passed over.
+    If a key occurs twice, the last one counts, as in Python's own parser. A byte order mark is skipped.
 
     Raises:
         MalformedEvent: ``not_utf8``, ``not_json``, ``too_deep`` or ``not_object``.
@@ -66,17 +65,17 @@ def _unreadable(raw: bytes, reason: str, ids: EventIds) -> MalformedEvent:
 
 
 def plain_id(value: object) -> str | None:
-    """Return the value if it can serve as an event's id: 1 to 256 characters without control characters."""
+    """Return the value if it is valid as an event's id: 1 to 256 characters without control characters."""
     return value if isinstance(value, str) and _PLAIN_ID.fullmatch(value) else None
 
 
 def truncate(value: object) -> str | None:
-    """Return a text from outside as far as it may be told in an error; None for what is no text."""
+    """Return a text from outside, shortened to fit into an error; None if it is not a text."""
     return value[:ID_LIMIT] if isinstance(value, str) and value else None
 
 
 def traceparent(*values: object) -> str | None:
-    """Return the first that is a valid W3C ``traceparent``; others are dropped."""
+    """Return the first value that is a valid W3C ``traceparent``."""
     for value in values:
         if isinstance(value, str) and _TRACEPARENT.fullmatch(value):
             return value
@@ -84,7 +83,7 @@ def traceparent(*values: object) -> str | None:
 
 
 def some_ids(event_id: object, source: object, type_: object, data: object) -> EventIds:
-    """Gather as much of an event's identity as can be read; ``data`` is what names the snapshot."""
+    """Collect the readable ids of an event; ``data`` is the object with the snapshot's ids."""
     fields = data if isinstance(data, Mapping) else {}
     return EventIds(
         event_id=plain_id(event_id),
@@ -99,10 +98,9 @@ def some_ids(event_id: object, source: object, type_: object, data: object) -> E
 def snapshot_fields(
     *, project_id: object, volume_id: object, snapshot_id: object, name: object, size_gb: object
 ) -> dict[str, Any]:
-    """Return what a foreign form tells of a snapshot, as ``data`` of ours.
+    """Return the fields of a foreign form as ``data`` of ``snapshot.completed``.
 
-    Name and size only help: where they are odd they are left out, so that the snapshot is
-    backed up all the same.
+    Name and size are optional: invalid ones are left out, so that the snapshot is still backed up.
     """
     fields = {
         "project_id": project_id or None,
@@ -126,7 +124,7 @@ def snapshot_event(
     metadata: object = None,
     trace: object = None,
 ) -> SnapshotEvent:
-    """Check what a source has found and make the event of it. Raises ``InvalidEvent``."""
+    """Check the fields that a source has found, and make the event. Raises ``InvalidEvent``."""
     event_id = event_id or parsed.fallback_id
     try:
         snapshot = SnapshotCompleted.model_validate(data)
@@ -145,7 +143,7 @@ def snapshot_event(
 
 
 def _refuse(error: ValidationError, ids: EventIds) -> NoReturn:
-    """Say which rule is broken first, without repeating the value."""
+    """Raise ``InvalidEvent`` for the first rule that is broken, without repeating the value."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     code = "missing_field" if problem["type"] == "missing" else "bad_field"
     where = ".".join(map(str, problem["loc"]))[:ID_LIMIT]

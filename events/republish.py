@@ -1,18 +1,19 @@
-"""Headers and properties that make a broker act, kept as data when a message is published again.
+"""Headers and properties that RabbitMQ acts on, stored as data when a message is published again.
 
-A message that we publish again (a dead letter) must go to one queue only, stay there, and be accepted. Some
-headers and properties ask the broker for something else:
+A dead letter must go to one queue only, stay there, and be accepted. These headers and properties prevent it:
 
 - ``CC`` and ``BCC`` route copies to other queues (RabbitMQ's sender-selected distribution).
-- ``x-delay`` delays (the delayed-message exchange), ``x-deduplication-header`` and ``x-cache-ttl`` drop
-  (the message-deduplication plugin), ``x-received-from`` counts hops (federation).
-- ``x-death`` and its kin make older brokers drop a message that goes round twice.
-- ``expiration`` removes it, ``priority`` moves it ahead of others, ``user_id`` has it refused unless it is
-  our own account's, ``reply_to`` may address the broker's direct reply queue, ``delivery_mode`` 1 loses it in
-  a restart.
+- ``x-delay`` delays a message (the delayed-message exchange).
+- ``x-deduplication-header`` and ``x-cache-ttl`` drop a message (the message-deduplication plugin).
+- ``x-received-from`` counts hops (federation).
+- ``x-death``, ``x-first-death-*`` and ``x-last-death-*`` make older brokers drop a message that goes round
+  twice.
+- ``expiration`` deletes a message; ``priority`` moves it ahead of others.
+- ``user_id`` makes the broker refuse the message unless it names our own account.
+- ``reply_to`` may address the broker's direct reply queue. ``delivery_mode`` 1 loses it in a restart.
 
-They are moved into two tables among the headers, ``dl-original-headers`` and ``dl-original-properties``, and
-are moved back when the message is shown or replayed.
+They are moved into two header tables, ``dl-original-headers`` and ``dl-original-properties``. They are moved
+back when the message is shown or replayed.
 """
 
 import re
@@ -33,9 +34,9 @@ _ACTING_PROPERTIES = frozenset({"expiration", "priority", "user_id", "reply_to",
 
 
 def inert(message: Message) -> Message:
-    """Return the message so that publishing it makes no broker act; ``restored`` undoes it.
+    """Return the message without headers and properties that a broker acts on; ``restored`` undoes it.
 
-    Headers that begin with ``dl-`` are left out: they are ours, and no producer's.
+    Headers that begin with ``dl-`` are left out: only we may set them.
     """
     own = {key: value for key, value in message.headers.items() if not key.startswith("dl-")}
     headers, kept_headers = _split(own, _ACTING_HEADER.fullmatch)
@@ -50,7 +51,7 @@ def inert(message: Message) -> Message:
 def restored(message: Message) -> Message:
     """Return a dead letter as it was before ``inert``, without the ``dl-`` headers.
 
-    Whatever another program wrote into our headers, this does not raise.
+    Never raises, even if another program changed the ``dl-`` headers.
     """
     headers = {key: value for key, value in message.headers.items() if not key.startswith("dl-")}
     return message._replace(

@@ -1,4 +1,4 @@
-"""JSON Schemas of every event, in and out, and with the AsyncAPI document all that is published of them.
+"""The published documents: a JSON Schema for each event that we accept or publish, and the AsyncAPI document.
 
 The files in ``events/schema/`` are made by ``snapshot-backup schemas --out events/schema``.
 """
@@ -34,7 +34,7 @@ def documents() -> dict[str, Schema]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write all documents into a folder, which is made if need be; return their paths."""
+    """Write all documents into a folder, which is created if it is missing; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, schema in documents().items():
@@ -45,12 +45,12 @@ def write(folder: Path) -> list[Path]:
 
 
 def render(schema: Schema) -> str:
-    """Return a document's text: two blanks of indent, and a newline at the end."""
+    """Return a document as text, indented by two spaces, with a newline at the end."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def snapshot_event(refs: str) -> tuple[Schema, dict[str, Schema]]:
-    """Return the schema of the event that comes in, and the definitions that it refers to under ``refs``."""
+    """Return the schema of ``snapshot.completed``, and the definitions that it refers to under ``refs``."""
     _, definitions = _data(SnapshotCompleted, "validation", refs)
     own = {
         "id": {"type": "string", "minLength": 1, "maxLength": ID_LIMIT},
@@ -68,7 +68,7 @@ def outcome_event(model: type[BaseModel], refs: str) -> tuple[Schema, dict[str, 
         "correlationid": {
             "type": "string",
             "minLength": 1,
-            "description": "The id of the event that caused it",
+            "description": "The id of the event that led to this outcome",
         },
     }
     required = ["time", "datacontenttype", "correlationid"]
@@ -96,7 +96,7 @@ def _event(type_: str, own: dict[str, Schema], data: str, required: list[str]) -
 def _data(
     model: type[BaseModel], mode: Literal["validation", "serialization"], refs: str = "#/$defs/"
 ) -> tuple[Schema, dict[str, Schema]]:
-    """Return a model's schema and all definitions, its own among them."""
+    """Return a model's schema, and all definitions including its own."""
     schema = model.model_json_schema(mode=mode, ref_template=f"{refs}{{model}}")
     definitions: dict[str, Schema] = schema.pop("$defs", {})
     return schema, {**definitions, model.__name__: schema}

@@ -1,4 +1,4 @@
-"""What we accept: a snapshot that is complete, and what its backup should be like."""
+"""The ``snapshot.completed`` event: a snapshot that is complete, and the options of its backup."""
 
 import re
 import uuid
@@ -10,14 +10,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 NAME_LIMIT: Final = 1024
 SIZE_LIMIT: Final = 1_000_000
-"""In GB, far more than any disk: a guard against nonsense."""
+"""In GB, far more than any disk has: larger sizes are errors."""
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX = re.compile(r"[0-9a-f]{32}")
 
 
 def _uuid(value: str) -> str:
-    """Return the id in its one canonical spelling, so that it is one idempotency key."""
+    """Return the id in its canonical spelling, so that all spellings give one idempotency key."""
     text = value.lower()
     if _CANONICAL.fullmatch(text):
         return text
@@ -36,18 +36,18 @@ ResourceId = Annotated[
     StrictStr, Field(max_length=36, json_schema_extra={"format": "uuid"}), AfterValidator(_uuid)
 ]
 ProjectId = Annotated[StrictStr, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
-"""A project id is part of a URL's path: nothing that could leave its segment."""
+"""A project id is one segment of a URL's path, so characters that could end the segment are refused."""
 
 BackupName = Annotated[
     StrictStr,
     Field(pattern=r"^[0-9A-Za-z_-]{1,64}$", json_schema_extra={"not": {"pattern": "^auto"}}),
     AfterValidator(_not_reserved),
 ]
-"""The API page: 1 to 64 digits, letters, ``_`` and ``-``, not starting with ``auto``."""
+"""By the API page: 1 to 64 digits, letters, ``_`` and ``-``, not starting with ``auto``."""
 
 
 def is_resource_id(value: object) -> bool:
-    """Tell whether a value from outside may stand in a URL as a resource's id."""
+    """Return whether a value from outside is safe as a resource's id in a URL."""
     try:
         return isinstance(value, str) and _uuid(value) == value
     except ValueError:
@@ -55,9 +55,9 @@ def is_resource_id(value: object) -> bool:
 
 
 class BackupOptions(BaseModel):
-    """What the producer may say of the backup, by the API page's own rules; null means unset."""
+    """The options of a backup that a producer may set, by the API page's rules; null means unset."""
 
-    # Built when it is first needed: most events say nothing of their backup.
+    # Built when it is first needed: most events set no option.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: BackupName | None = None
@@ -82,10 +82,10 @@ class SnapshotCompleted(BaseModel):
 
 
 class SnapshotEvent(NamedTuple):
-    """A decoded event, whatever form it came in.
+    """A decoded snapshot event, the same for all forms.
 
     ``proves`` says what the form is evidence of: that the snapshot is complete, or only that it was
-    requested (then the API is asked first). ``metadata`` is the snapshot's, as far as the form tells it.
+    requested (then the API is asked first). ``metadata`` is the snapshot's, as far as the form has it.
     """
 
     id: str
@@ -99,7 +99,7 @@ class SnapshotEvent(NamedTuple):
 
 
 class ForeignEvent(NamedTuple):
-    """A notification that we know and that is not for us: counted and acknowledged."""
+    """A notification of a known form that is not about a completed snapshot: counted and acknowledged."""
 
     form: str
     type: str

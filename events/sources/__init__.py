@@ -1,1 +1,1 @@
-"""One small module for each form in which a platform tells of a snapshot."""
+"""Readers of foreign forms: one module for each platform that reports snapshots."""

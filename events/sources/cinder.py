@@ -1,6 +1,7 @@
-"""Cinder's notifications, as oslo.messaging sends them: driver ``messagingv2`` wraps, ``messaging`` does not.
+"""Reads Cinder's notifications, which oslo.messaging sends.
 
-Of the sender's context (``_context_*``) nothing is read: old releases put the user's live token there.
+Its driver ``messagingv2`` wraps them in an envelope, ``messaging`` does not. The sender's context
+(``_context_*``) is not read: old releases put the user's live token there.
 """
 
 import ast
@@ -23,8 +24,8 @@ from events.snapshot import ForeignEvent, SnapshotEvent
 CREATED: Final = "snapshot.create.end"
 _VERSION = re.compile(r"2\.\d{1,4}")
 _METADATA_LIMIT = 65_536
-# The repr of a flat dictionary of texts, which is all that a snapshot's metadata can be. Checked before it is
-# evaluated, since the evaluator's depth is bounded by the C stack alone.
+# The repr of a flat dictionary of texts, the only form of a snapshot's metadata. It is checked before it is
+# evaluated, since only the C stack bounds the evaluator's depth.
 _TEXT = r"""(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
 _FLAT = re.compile(rf"\{{{_TEXT}: {_TEXT}(?:, {_TEXT}: {_TEXT})*+\}}")
 
@@ -40,14 +41,14 @@ def read_wrapped(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
 
 
 def read_bare(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
-    """Read a notification that is the body itself. Raises ``EventError``."""
+    """Read a notification without an envelope. Raises ``EventError``."""
     return _read(parsed, parsed.value, "cinder")
 
 
 def _read(parsed: ParsedMessage, notification: Mapping[str, Any], form: str) -> SnapshotEvent | ForeignEvent:
     event_type, payload = notification.get("event_type"), notification.get("payload")
     if isinstance(event_type, str) and event_type and event_type != CREATED:
-        # Among them snapshot.create.error, of vendors' forks: a snapshot that failed has nothing to back up.
+        # Includes snapshot.create.error of vendors' forks: a failed snapshot cannot be backed up.
         return ForeignEvent(form, event_type[:64])
     if event_type != CREATED or not isinstance(payload, dict):
         ids = some_ids(notification.get("message_id"), notification.get("publisher_id"), event_type, payload)
@@ -65,7 +66,7 @@ def _read(parsed: ParsedMessage, notification: Mapping[str, Any], form: str) -> 
             name=payload.get("display_name"),
             size_gb=payload.get("volume_size"),
         ),
-        # A replay by the usage audit tells the status of today, whatever it is.
+        # The usage audit sends this event again with the snapshot's present status, which may be any.
         proves="completed" if _is_complete(payload) else "requested",
         metadata=_metadata(payload.get("metadata")),
     )
@@ -76,9 +77,10 @@ def _is_complete(payload: Mapping[str, Any]) -> bool:
 
 
 def _metadata(text: object) -> Mapping[str, Any]:
-    """Return the metadata that Cinder tells as the repr of a dictionary; old drivers may send an object.
+    """Return the metadata, which Cinder sends as the repr of a dictionary; old drivers may send an object.
 
-    Of what cannot be read, the words are the keys, so that the mark of a service's own snapshot is seen.
+    If it cannot be parsed, its words become the keys, so that a key that marks a service's own snapshot is
+    still recognised.
     """
     if isinstance(text, dict):
         return text

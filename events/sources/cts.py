@@ -1,6 +1,7 @@
-"""CTS traces: an audit record of an API call. At best it proves that a snapshot was requested.
+"""Reads CTS traces (Cloud Trace Service): audit records of API calls.
 
-No trace of an EVS snapshot is documented, so the name is matched loosely and the API is asked in any case.
+A trace proves at best that a snapshot was requested. No trace of an EVS snapshot is documented, so its name
+is matched loosely, and the API is always asked for the snapshot.
 """
 
 import re
@@ -25,33 +26,33 @@ def read_envelope(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
 def read_trace(
     parsed: ParsedMessage, *, form: str = "trace", carrier: Mapping[str, Any] | None = None
 ) -> SnapshotEvent | ForeignEvent:
-    """Read a trace; all but the successful creation of an EVS snapshot is foreign.
+    """Read a trace; everything except the successful creation of an EVS snapshot is foreign.
 
-    ``carrier`` holds the attributes of the CloudEvent that it came in, if it did. Raises ``EventError``.
+    ``carrier`` has the attributes of the CloudEvent that contained the trace, if any. Raises ``EventError``.
     """
     trace = parsed.value
     name = trace.get("trace_name")
-    told = carrier or {"id": trace.get("trace_id"), "source": trace.get("service_type"), "type": name}
+    attributes = carrier or {"id": trace.get("trace_id"), "source": trace.get("service_type"), "type": name}
     if not isinstance(name, str):
-        ids = some_ids(told["id"], told["source"], told["type"], None)
+        ids = some_ids(attributes["id"], attributes["source"], attributes["type"], None)
         raise MalformedEvent("bad_field", "trace_name: must be a text", ids)
     if not _is_ours(trace, name):
         return ForeignEvent(form, name[:64])
     return snapshot_event(
         parsed,
         form=form,
-        event_id=plain_id(told["id"]),
-        source=told["source"],
-        type_=told["type"],
+        event_id=plain_id(attributes["id"]),
+        source=attributes["source"],
+        type_=attributes["type"],
         data=_data(trace),
         proves="requested",
         metadata=_snapshot(trace.get("request")).get("metadata"),
-        trace=told.get("traceparent"),
+        trace=attributes.get("traceparent"),
     )
 
 
 def _is_ours(trace: Mapping[str, Any], name: str) -> bool:
-    """Tell whether this is the creation of an EVS snapshot that was not refused."""
+    """Return whether this is the creation of an EVS snapshot that EVS did not refuse."""
     service, resource = trace.get("service_type"), trace.get("resource_type")
     return (
         _CREATES_SNAPSHOT.fullmatch(name) is not None
@@ -64,7 +65,7 @@ def _is_ours(trace: Mapping[str, Any], name: str) -> bool:
 
 
 def _data(trace: Mapping[str, Any]) -> dict[str, Any]:
-    """Look for ids in the request, the response and the trace itself."""
+    """Take the ids from the request, the response and the trace itself."""
     request, response = _snapshot(trace.get("request")), _snapshot(trace.get("response"))
     return snapshot_fields(
         project_id=trace.get("project_id") or response.get("project_id"),

@@ -1,4 +1,4 @@
-"""The bare ``data`` object of a ``snapshot.completed`` event; operators and replay tools send it too."""
+"""Reads the bare ``data`` object of a ``snapshot.completed`` event, which operators and replay tools send."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ from events.snapshot import SnapshotEvent
 
 
 def is_data(value: Mapping[str, Any]) -> bool:
-    """Tell whether it names a snapshot or a volume in our own words."""
+    """Return whether the object has one of our field names for a snapshot or volume id."""
     return "snapshot_id" in value or "volume_id" in value
 
 
 def read(parsed: ParsedMessage) -> SnapshotEvent:
-    """Read it; it has no id, so the same bytes are the same event. Raises ``InvalidEvent``."""
+    """Read the object; it has no event id, so the same bytes are the same event. Raises ``InvalidEvent``."""
     return snapshot_event(
         parsed,
         form="data",

@@ -1,7 +1,7 @@
-"""Envelopes that prove nothing themselves: what is inside is one of the other forms, or several.
+"""Unpacks envelopes: messages that contain one or more messages of the other forms.
 
-EventGrid's publishing API, SMN, FunctionGraph's queue triggers, and FunctionGraph's record of an asynchronous
-invocation. Each function here opens one level.
+The envelopes are EventGrid's publishing API, SMN, FunctionGraph's queue triggers, and FunctionGraph's record
+of an asynchronous invocation. Each function unpacks one level.
 """
 
 import json
@@ -16,31 +16,31 @@ QUEUE_TRIGGERS: Final = frozenset({"RABBITMQ", "KAFKA", "ROCKETMQ"})
 
 
 class Part(NamedTuple):
-    """One message out of an envelope, and the id that the envelope gives it, if any."""
+    """One message from an envelope, and its id in the envelope, if any."""
 
     message: Message
     carrier_id: str | None = None
 
 
 def dump(value: object) -> Message:
-    """Make a message of what arrived parsed; a text is the body as it is. Never raises.
+    """Serialise a value that arrived parsed; a text is the body unchanged. Never raises.
 
-    What cannot be written as JSON, or is nested too deeply for it, leaves no bytes to keep.
+    For a value that JSON cannot represent, or that is nested too deeply, the body is a short description.
     """
     try:
         text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
-        text = f"a {type(value).__name__} that is no JSON: {type(error).__name__}"
+        text = f"a {type(value).__name__} that is not JSON: {type(error).__name__}"
     return Message(text.encode("utf-8", "surrogatepass"))
 
 
 def eventgrid(value: Mapping[str, Any]) -> Sequence[Part]:
-    """Open ``{"events": [CloudEvent, …]}``."""
+    """Unpack ``{"events": [CloudEvent, …]}``."""
     return [Part(dump(event)) for event in _list(value, "events")]
 
 
 def smn(value: Mapping[str, Any]) -> Sequence[Part]:
-    """Open ``{"record": [{"smn": {"message": text}}, …]}``."""
+    """Unpack ``{"record": [{"smn": {"message": text}}, …]}``."""
     return [_smn_part(record) for record in _list(value, "record")]
 
 
@@ -52,7 +52,7 @@ def _smn_part(record: object) -> Part:
 
 
 def queue_trigger(value: Mapping[str, Any]) -> Sequence[Part]:
-    """Open ``records[].messages[]``, or the older generation's flat ``messages[]``."""
+    """Unpack ``records[].messages[]``, or the older generation's flat ``messages[]``."""
     records = _list(value, "records") if "records" in value else [value]
     if not all(isinstance(record, dict) for record in records):
         raise MalformedEvent("bad_field", "records: each must be an object")
@@ -60,12 +60,12 @@ def queue_trigger(value: Mapping[str, Any]) -> Sequence[Part]:
 
 
 def _body(message: object) -> object:
-    """Return a trigger's message; one type definition has it as an object with the key ``message``."""
+    """Return a trigger's message; in one type definition it is an object with the key ``message``."""
     return message["message"] if isinstance(message, dict) and "message" in message else message
 
 
 def asynchronous(value: Mapping[str, Any]) -> Sequence[Part]:
-    """Open the record of an asynchronous invocation: the event that the function was called with."""
+    """Unpack the record of an asynchronous invocation: the event that the function was called with."""
     if (payload := value.get("request_payload")) is None:
         raise MalformedEvent("missing_field", "request_payload: is missing")
     return [Part(dump(payload))]

@@ -105,7 +105,7 @@ def test_the_asyncapi_document_is_valid() -> None:
     [
         ("info", "title"),
         ("channels", "snapshots", "bindings", "amqp", "is"),
-        ("operations", "tellOutcome", "action"),
+        ("operations", "publishOutcome", "action"),
     ],
 )
 def test_a_broken_asyncapi_document_is_not_valid(path: tuple[str, ...]) -> None:
