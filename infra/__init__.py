@@ -1,1 +1,1 @@
-"""What it runs on: the API emulator, the local broker, deployment."""
+"""Infrastructure: the API emulator, a local broker, and the files for deployment."""

@@ -1,1 +1,1 @@
-"""A private broker and the whole system on one machine."""
+"""``infra/up``: a private broker and the whole system on one machine."""

@@ -1,7 +1,7 @@
-"""The account of a run: what was sent, and what became of each.
+"""The account of a run: each event that was sent, and its outcomes.
 
-Events are counted, not messages: a second copy of an event adds nothing to `sent`, nor does a notification of
-something else, since neither has an outcome of its own. So `completed + failed + skipped` comes to `sent`.
+It counts events, not messages: neither a second copy of an event nor a notification of something else adds to
+`sent`, since neither has an outcome of its own. So `completed + failed + skipped` equals `sent`.
 """
 
 from collections import Counter
@@ -22,30 +22,30 @@ ACCEPTED: Final = "backup.accepted"
 
 @dataclass(slots=True)
 class Entry:
-    """An event that was sent in `copies` messages; `tellings` counts the ends that were told of it."""
+    """An event that was sent in `copies` messages, and the number of its terminal outcomes."""
 
     what: str
     form: str
     copies: int = 0
     accepted: bool = False
-    tellings: int = 0
+    terminal_outcomes: int = 0
     ends: dict[str, End] = field(default_factory=dict)
-    """Outcome id → how it ended; one event has one."""
+    """Outcome id → how the event ended; a correct event has one."""
 
     @property
     def end(self) -> End | None:
-        """How it ended, if it has."""
+        """How the event ended; None until then."""
         return next(iter(self.ends.values()), None)
 
     @property
-    def is_told(self) -> bool:
-        """Whether each of its messages has been told of."""
-        return self.tellings >= self.copies
+    def is_settled(self) -> bool:
+        """Whether a terminal outcome was published for each of its messages."""
+        return self.terminal_outcomes >= self.copies
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What `--json` prints: events but for `backups` (at the API), `dead` and `waiting` (messages)."""
+    """The counts that `--json` prints: `backups` at the API, `dead` and `waiting` messages, else events."""
 
     sent: int
     backups: int
@@ -58,34 +58,34 @@ class Summary:
 
 
 class Account:
-    """Knows each event by the id that its outcomes carry as `correlationid`."""
+    """All events of a run, by the id that their outcomes have as `correlationid`."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.messages = 0
         self.ignored_sent = 0
         self.ignored = 0
-        self.dead_tellings = 0
-        self._untold: set[str] = set()
+        self.dead_lettered = 0
+        self._unsettled: set[str] = set()
         self._counts: Counter[str] = Counter()
 
     @property
     def copies(self) -> int:
-        """How many messages were second copies."""
+        """Number of messages that were second copies."""
         return self.messages - self.ignored_sent - len(self.entries)
 
     def send(self, sample: Sample) -> None:
-        """Note a message that is about to be sent."""
+        """Count a message that is about to be sent."""
         self.messages += 1
         if sample.event_id is None:
             self.ignored_sent += 1
             return
         entry = self.entries.setdefault(sample.event_id, Entry(sample.what, sample.form))
         entry.copies += 1
-        self._untold.add(sample.event_id)
+        self._unsettled.add(sample.event_id)
 
-    def told(self, outcome: Mapping[str, Any]) -> Entry | None:
-        """Note an outcome; None where it is of an event that somebody else has sent."""
+    def add_outcome(self, outcome: Mapping[str, Any]) -> Entry | None:
+        """Count an outcome and return its event's entry; None if this run did not send the event."""
         event_id, type_ = outcome["correlationid"], outcome["type"]
         entry = self.entries.get(event_id)
         if entry is None:
@@ -102,37 +102,37 @@ class Account:
         if not entry.ends:
             self._counts[end] += 1
         entry.ends[outcome["id"]] = end
-        entry.tellings += 1
-        self.dead_tellings += bool(outcome["data"].get("dead_lettered"))
-        if entry.is_told:
-            self._untold.discard(event_id)
+        entry.terminal_outcomes += 1
+        self.dead_lettered += bool(outcome["data"].get("dead_lettered"))
+        if entry.is_settled:
+            self._unsettled.discard(event_id)
 
     def count(self, name: str) -> int:
-        """How many events were `accepted`, `completed`, `failed` or `skipped` so far."""
+        """Return how many events were `accepted`, `completed`, `failed` or `skipped` so far."""
         return self._counts[name]
 
     @property
     def ended(self) -> int:
-        """How many events have come to their end."""
+        """Number of events that have a terminal outcome."""
         return sum(self._counts[end] for end in ENDS.values())
 
     @property
     def is_settled(self) -> bool:
-        """Whether every message that was sent has been told of, or ignored."""
-        return not self._untold and self.ignored >= self.ignored_sent
+        """Whether each message that was sent has a terminal outcome, or was ignored."""
+        return not self._unsettled and self.ignored >= self.ignored_sent
 
     def problems(self) -> Iterator[str]:
-        """Say of each event that is unaccounted for what is wrong."""
+        """Yield a sentence for each event without an outcome, or with several."""
         for entry in self.entries.values():
             if not entry.ends:
                 yield f"{entry.what} ({entry.form}): no outcome"
             elif len(entry.ends) > 1:
-                yield f"{entry.what} ({entry.form}): several ends ({', '.join(entry.ends.values())})"
+                yield f"{entry.what} ({entry.form}): several outcomes ({', '.join(entry.ends.values())})"
         if self.ignored < self.ignored_sent:
-            yield f"of {self.ignored_sent} other notifications only {self.ignored} were ignored"
+            yield f"{self.ignored_sent} other notifications were sent, but only {self.ignored} ignored"
 
     def summary(self, *, backups: int, dead: int, waiting: int) -> Summary:
-        """Give the figures."""
+        """Return the counts."""
         return Summary(
             sent=len(self.entries),
             backups=backups,

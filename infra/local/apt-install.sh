@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Installs Debian packages and nothing more: no service of theirs is started, now or at the next boot.
-# Usage: apt-install.sh PACKAGE...   (as root, or where sudo asks for no password)
+# Installs Debian packages without starting their services, now or at the next boot.
+# Usage: apt-install.sh PACKAGE...   (as root, or with sudo that asks for no password)
 set -eu
 
 if ! command -v apt-get >/dev/null; then
-  echo "no apt-get here" >&2
+  echo "apt-get is not installed" >&2
   exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
   if ! sudo -n true 2>/dev/null; then
-    echo "neither root nor allowed to use sudo without a password" >&2
+    echo "this user is not root, and sudo asks for a password" >&2
     exit 1
   fi
   exec sudo -n bash "$0" "$@"
 fi
 
-# One at a time: a second run must not find, or take away, the policy file of the first.
+# One run at a time: a second run must not find or delete the policy file of the first.
 exec 9<"$0"
 flock 9
 
@@ -23,7 +23,7 @@ enabled_units() {
   systemctl list-unit-files --state=enabled --no-legend 2>/dev/null | awk '{ print $1 }' | sort
 }
 
-# Maintainer scripts ask this file before they start a service; 101 means "not allowed".
+# Maintainer scripts run this file before they start a service; exit code 101 means "not allowed".
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   trap 'rm -f "$policy"' EXIT

@@ -1,4 +1,4 @@
-"""A RabbitMQ for first runs and tests: the one given, else a container, else a private process."""
+"""A RabbitMQ broker for first runs and tests: that of `AMQP_URL`, a container, or a private process."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ class Broker(Protocol):
 
     @property
     def url(self) -> str:
-        """AMQP URL to connect to; several with commas between for a given cluster."""
+        """AMQP URL to connect to; for a given cluster several URLs with commas between."""
 
     @property
     def kind(self) -> str:
@@ -30,12 +30,12 @@ class Broker(Protocol):
 
     @property
     def version(self) -> str:
-        """What the server says of itself, like `RabbitMQ 3.10.8`."""
+        """Product and version that the server reports, such as `RabbitMQ 3.10.8`."""
 
 
 @dataclass(frozen=True)
 class GivenBroker:
-    """Somebody else's broker, named by `AMQP_URL`; we only use it."""
+    """The broker of `AMQP_URL`; we neither start nor stop it."""
 
     url: str
     version: str
@@ -48,14 +48,14 @@ OWN_BROKERS: Final[tuple[Start, ...]] = (running_container, running_server)
 
 @contextlib.contextmanager
 def running_broker(given_url: str | None = None, *, own: tuple[Start, ...] = OWN_BROKERS) -> Iterator[Broker]:
-    """A broker for the time of the block; what was started for it ends with it.
+    """Provide a broker for the duration of the block; a broker started for it ends with it.
 
     Args:
-        given_url: a broker that runs; by default what `AMQP_URL` says.
-        own: the ways to a broker of our own, the first that works is taken.
+        given_url: a broker that runs; by default that of `AMQP_URL`.
+        own: functions that start a broker of our own; the first that succeeds is used.
 
     Raises:
-        BrokerUnavailable: none can be had; the message has each way's reason.
+        BrokerUnavailable: no broker is given and none can be started; the message has every reason.
     """
     url = given_url or os.environ.get("AMQP_URL", "")
     with contextlib.ExitStack() as stack:
@@ -63,17 +63,20 @@ def running_broker(given_url: str | None = None, *, own: tuple[Start, ...] = OWN
 
 
 def given_broker(urls: str) -> GivenBroker:
-    """The broker at these URLs (commas between), after asking whether one of them answers.
+    """Return the broker at these URLs (commas between), after signing in to one of them.
 
     Raises:
-        BrokerUnavailable: none answers.
+        BrokerUnavailable: no URL answers, or the sign-in is refused.
     """
     for url in urls.split(","):
         try:
             return GivenBroker(urls, server_version(url.strip()))
         except (pika.exceptions.AMQPError, OSError, ValueError) as error:
             reason = repr(error)
-    raise BrokerUnavailable(f"AMQP_URL is set, but no broker lets us in there: {reason}")
+    raise BrokerUnavailable(
+        f"AMQP_URL is set, but signing in to that broker failed: {reason}. "
+        "Correct it, for example AMQP_URL=amqp://guest:guest@localhost:5672/, or unset it to start a broker"
+    )
 
 
 def _first_that_starts(stack: contextlib.ExitStack, own: tuple[Start, ...]) -> Broker:

@@ -1,4 +1,4 @@
-"""Our side of the broker in a run: events go in, outcomes come out, and the queues are counted."""
+"""A run's connection to the broker: publishes events, consumes outcomes and counts messages in queues."""
 
 import asyncio
 import json
@@ -26,12 +26,12 @@ Outcome = Mapping[str, Any]
 
 
 class InUse(RuntimeError):
-    """The queue is somebody's: his messages would be taken, or ours would."""
+    """A queue on a given broker is in use: the run and its other user would take each other's messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """Messages that are ready in the queue, in all wait queues, and among the dead letters."""
+    """Ready messages in the queue, in all wait queues together, and in the dead-letter queue."""
 
     ready: int
     waiting: int
@@ -39,7 +39,7 @@ class Depths:
 
 
 class Bus:
-    """One connection to the broker."""
+    """A run's connection to the broker."""
 
     def __init__(self, link: BrokerConnection, topology: Topology) -> None:
         self.link = link
@@ -53,22 +53,23 @@ class Bus:
         return cls(await bootstrap.open_connection(settings), bootstrap.topology(settings))
 
     async def require_unused(self) -> None:
-        """Return if nobody uses the queue: a given broker may be one that people rely on.
+        """Return if the queues are not in use: a given broker may be a production broker.
 
         Raises:
-            InUse: somebody consumes it, or messages wait in it.
+            InUse: a queue has messages or consumers.
         """
         names = [queue.name for queue in self.topology.queues() if queue.name != self.topology.dead]
         for name in names:
-            messages, consumers = await self._look(name)
+            messages, consumers = await self._counts(name)
             if messages or consumers:
                 raise InUse(
-                    f"{name} is in use on this broker ({messages} messages, {consumers} consumers): "
-                    "set SNAPSHOT_QUEUE, SNAPSHOT_EXCHANGE and RESULT_EXCHANGE to names of your own"
+                    f"queue {name} is in use on this broker ({messages} messages, {consumers} consumers). "
+                    "Set SNAPSHOT_QUEUE, SNAPSHOT_EXCHANGE and RESULT_EXCHANGE to unused names, "
+                    "for example SNAPSHOT_QUEUE=try-snapshot-backup"
                 )
 
     async def listen(self, on_outcome: Callable[[Outcome], None]) -> None:
-        """Declare everything, and have each outcome handed to `on_outcome` from now on."""
+        """Declare the topology, and pass each outcome to `on_outcome` from now on."""
         await declare(self.link, self.topology)
         channel = await self.link.channel()
         frame = await channel.call(channel.raw.queue_declare, queue="", exclusive=True, auto_delete=True)
@@ -83,7 +84,7 @@ class Bus:
         await self._outcomes.set_prefetch(PREFETCH)
 
     async def send(self, samples: Iterable[Sample]) -> None:
-        """Publish, and return when the broker has confirmed them all."""
+        """Publish the samples, and return when the broker has confirmed all of them."""
         rest = iter(samples)
         while batch := list(islice(rest, IN_FLIGHT)):
             await asyncio.gather(*map(self._send, batch))
@@ -97,15 +98,15 @@ class Bus:
         await self._outbox.send(exchange, SNAPSHOT_COMPLETED, message.body, properties)
 
     async def depths(self) -> Depths:
-        """Count what is in the queues."""
+        """Count the messages in the queues."""
         waits = {self.topology.wait_queue(seconds) for seconds in self.topology.delays}
-        ready, _ = await self._look(self.topology.queue)
-        waiting = [await self._look(name) for name in sorted(waits)]
-        dead, _ = await self._look(self.topology.dead)
+        ready, _ = await self._counts(self.topology.queue)
+        waiting = [await self._counts(name) for name in sorted(waits)]
+        dead, _ = await self._counts(self.topology.dead)
         return Depths(ready, sum(messages for messages, _ in waiting), dead)
 
-    async def _look(self, queue: str) -> tuple[int, int]:
-        """Ask for a queue's messages and consumers; one that is not there has none."""
+    async def _counts(self, queue: str) -> tuple[int, int]:
+        """Return how many messages and consumers a queue has; 0 for a queue that does not exist."""
         channel = await self.link.channel()
         try:
             frame = await channel.call(channel.raw.queue_declare, queue=queue, passive=True)

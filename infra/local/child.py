@@ -1,4 +1,4 @@
-"""A program of ours as a process of its own, whose lines are read as they come."""
+"""A program of this project as a child process, whose output is read line by line."""
 
 import asyncio
 import os
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 
 class ChildEnded(RuntimeError):
-    """A program has ended that should not have; the message has the end of what it said."""
+    """A program has ended unexpectedly; the message has its last lines of output."""
 
 
 @dataclass
 class Child:
-    """A running `python -m …`; it ends with us, whatever ends us."""
+    """A child process that runs `python -m …`; the guardian ends it even if this process is killed."""
 
     name: str
     process: asyncio.subprocess.Process
@@ -46,7 +46,7 @@ class Child:
         on_line: Callable[[str], None],
         settings: Mapping[str, str] | None = None,
     ) -> Self:
-        """Start it in `folder`; of the project's settings it sees those given, and no others."""
+        """Start the program in `folder`, with `settings` and no other settings of the project."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *arguments),
             cwd=folder,
@@ -54,7 +54,7 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # the terminal's Ctrl-C is for us: we end them in order
+            start_new_session=True,  # Ctrl-C must reach only the parent, which stops all in order
             limit=LINE_LIMIT,
         )
         guardian.watch(process.pid)
@@ -66,7 +66,7 @@ class Child:
         self.ended: asyncio.Task[None]
 
     async def _read(self) -> None:
-        """Read its lines until it has ended."""
+        """Read the program's lines until it has ended."""
         if (lines := self.process.stdout) is not None:
             async for line in lines:
                 text = line.decode(errors="replace").rstrip()
@@ -76,18 +76,18 @@ class Child:
         self.guardian.forget(self.process.pid)
 
     def failure(self) -> ChildEnded:
-        """Tell that it has ended, and its last words."""
-        words = "\n".join(f"  {line}" for line in self.tail) or "  (nothing)"
+        """Return the error for a program that has ended, with its last lines of output."""
+        lines = "\n".join(f"  {line}" for line in self.tail) or "  (nothing)"
         return ChildEnded(
-            f"the {self.name} ended with code {self.process.returncode}; its last lines:\n{words}"
+            f"the {self.name} ended with code {self.process.returncode}; its last lines:\n{lines}"
         )
 
     async def says(self, answer: "asyncio.Future[T]") -> T:
-        """Wait for what its lines are to tell.
+        """Wait for a future that is set by one of the program's lines.
 
         Raises:
-            ChildEnded: it ended first.
-            TimeoutError: it said nothing of the kind in a minute.
+            ChildEnded: the program ended first.
+            TimeoutError: the line did not come within a minute.
         """
         ends: set[asyncio.Future[Any]] = {answer, self.ended}
         await asyncio.wait(ends, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +98,7 @@ class Child:
         raise TimeoutError(f"the {self.name} is not ready after {START_SECONDS:.0f} s")
 
     async def stop(self, seconds: float) -> None:
-        """End it with SIGTERM, or after `seconds` with SIGKILL."""
+        """Stop the program with SIGTERM, and after `seconds` with SIGKILL."""
         with suppress(ProcessLookupError):
             self.process.terminate()
         await asyncio.wait({self.ended}, timeout=seconds)
@@ -109,7 +109,7 @@ class Child:
 
 
 def clean_environment() -> dict[str, str]:
-    """The shell's environment without settings of the project, and with the project on the path."""
+    """Return the environment without settings of the project, and with the project on the path."""
     own = {*Settings.model_fields, "secrets_dir"}
     outside = {name: value for name, value in os.environ.items() if name.lower() not in own}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

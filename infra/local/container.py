@@ -1,4 +1,4 @@
-"""RabbitMQ in a container, where an engine answers and has, or can get, the image."""
+"""RabbitMQ in a container, if a container engine answers and has the image or can pull it."""
 
 import contextlib
 import logging
@@ -27,27 +27,27 @@ LOCAL_ENGINE: Final = "unix:///var/run/docker.sock"
 AMQP_PORT: Final = 5672
 START_SECONDS: Final = 60.0
 PING_SECONDS: Final = 2  # an engine on this machine answers in milliseconds
-PULL_SECONDS: Final = 20  # without a word from the engine, not for the whole download
+PULL_SECONDS: Final = 20  # of silence from the engine, not for the whole download
 
 
 @dataclass(frozen=True)
 class ContainerBroker:
-    """A broker in a container; it ends with the block that started it."""
+    """A broker in a container."""
 
     url: str
     kind: Final = "container"
 
     @property
     def version(self) -> str:
-        """What the running server says of itself, like `RabbitMQ 4.0.5`."""
+        """Product and version that the server reports, such as `RabbitMQ 4.0.5`."""
         return server_version(self.url)
 
 
 def require_image(image: str = IMAGE) -> None:
-    """Return once an engine has the image.
+    """Return when the container engine has the image.
 
     Raises:
-        BrokerUnavailable: no engine answers, or it cannot get the image; decided within seconds.
+        BrokerUnavailable: no engine answers, or it cannot pull the image; raised within seconds.
     """
     require_engine(get_docker_host() or LOCAL_ENGINE)
     try:
@@ -60,12 +60,12 @@ def require_image(image: str = IMAGE) -> None:
 
 
 def require_engine(address: str) -> None:
-    """Return if an engine on this machine listens; one elsewhere is found out by asking it.
+    """Return if an engine listens on a Unix socket; addresses of other kinds are not checked here.
 
-    The client library leaves its socket open where nobody listens, so this looks first.
+    The client library leaks its socket if no engine listens, so this connects first.
 
     Raises:
-        BrokerUnavailable: nobody listens at `unix://…`.
+        BrokerUnavailable: no engine listens at `unix://…`.
     """
     if not address.startswith("unix://"):
         return
@@ -79,10 +79,10 @@ def require_engine(address: str) -> None:
 
 @contextlib.contextmanager
 def running_container(image: str = IMAGE) -> Iterator[ContainerBroker]:
-    """A broker in a container for the time of the block.
+    """Run a broker in a container for the duration of the block.
 
     Raises:
-        BrokerUnavailable: no engine, no image, or it did not start.
+        BrokerUnavailable: no engine answers, the image is missing, or the container did not start.
     """
     require_image(image)
     name = f"snapshot-backup-broker-{secrets.token_hex(4)}"
@@ -91,18 +91,18 @@ def running_container(image: str = IMAGE) -> Iterator[ContainerBroker]:
         try:
             stack.enter_context(_guarded(container, name))
             broker = ContainerBroker(_url(container))
-        except Exception as error:  # whatever it is, there is another way to a broker
+        except Exception as error:  # after any error a private process is tried
             raise BrokerUnavailable(f"the container did not start: {_first_line(error)}") from error
-        if not wait_until(lambda: _lets_us_in(broker), seconds=START_SECONDS):
-            raise BrokerUnavailable(f"the container lets nobody in after {START_SECONDS:.0f} s")
+        if not wait_until(lambda: _accepts_clients(broker), seconds=START_SECONDS):
+            raise BrokerUnavailable(f"the container refuses clients after {START_SECONDS:.0f} s")
         yield broker
 
 
 @contextlib.contextmanager
 def _guarded(container: DockerContainer, name: str) -> Iterator[None]:
-    """Start it; our guardian removes what a killed parent leaves.
+    """Start the container; the guardian removes it if this process is killed.
 
-    Testcontainers' own would be a second image to get, in a container that is handed the engine's socket.
+    Testcontainers has a helper for that, which needs a second image and the engine's socket.
     """
     testcontainers_config.ryuk_disabled = True
     guardian = Guardian(Path(tempfile.mkdtemp(prefix="snapshot-backup-broker-")))
@@ -120,7 +120,7 @@ def _url(container: DockerContainer) -> str:
     return f"amqp://guest:guest@{host}:{port}/"
 
 
-def _lets_us_in(broker: ContainerBroker) -> bool:
+def _accepts_clients(broker: ContainerBroker) -> bool:
     try:
         return bool(broker.version)
     except (AMQPError, OSError):
@@ -131,7 +131,7 @@ def _get(engine: Engine, image: str) -> None:
     try:
         engine.images.get(image)
     except ImageNotFound:
-        log.info("getting the image %s (once)", image)
+        log.info("pulling the image %s (once)", image)
         engine.images.pull(image)
 
 

@@ -1,4 +1,4 @@
-"""What a run shows: a page that stays in place on a terminal, else plain lines as things happen."""
+"""The display of a run: a page that is redrawn on a terminal, or plain lines in a pipe or file."""
 
 import sys
 import time
@@ -16,10 +16,10 @@ from rich.text import Text
 from infra.local.account import Entry
 
 MANY: Final = 100
-"""Beyond so many events plain lines tell the progress, not each event."""
+"""With more events than this, plain lines show the progress instead of each event."""
 PROGRESS_SECONDS: Final = 2.0
 RATE_SECONDS: Final = 5.0
-AROUND: Final = 12  # lines that are not for events: the counts, the state, and the last sentences above
+AROUND: Final = 12  # lines of a page that show no events: counts, state, and the last text above the page
 
 STYLES: Final[Mapping[str, str]] = {
     "accepted": "cyan",
@@ -30,16 +30,16 @@ STYLES: Final[Mapping[str, str]] = {
 }
 WAITS: Final[Mapping[str, str]] = {
     "retry": "to try again",
-    "lookup": "to look whether it was made",
-    "publish": "for a queue to tell it to",
+    "lookup": "to look up whether the backup exists",
+    "publish": "for a queue to publish the outcome to",
     "check": "for the snapshot to be complete",
-    "pause": "until the API takes it",
+    "pause": "for the API to recover",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that happened to an event; `seconds` since the start of the run."""
+    """One line about an event, `seconds` after the start of the run."""
 
     seconds: float
     form: str
@@ -58,18 +58,18 @@ class Counters:
 
 
 class Rate:
-    """How many per second, over the last five seconds."""
+    """Counts how many things happen per second, over the last five seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._times: deque[float] = deque()
 
     def add(self) -> None:
-        """Note one."""
+        """Count one."""
         self._times.append(self._clock())
 
     def now(self) -> float:
-        """Give the rate."""
+        """Return the rate."""
         since = self._clock() - RATE_SECONDS
         while self._times and self._times[0] < since:
             self._times.popleft()
@@ -77,23 +77,23 @@ class Rate:
 
 
 class Display(Protocol):
-    """Where a run tells of itself."""
+    """Where a run writes its output."""
 
     def say(self, text: str) -> None:
-        """Show a sentence that stays."""
+        """Show a sentence."""
 
     def show(self, line: Line) -> None:
-        """Show what happened to an event."""
+        """Show a line about an event."""
 
     def pin(self, text: str) -> None:
-        """Show lines that stay in sight."""
+        """Show lines that stay visible."""
 
     def update(self, counters: Counters) -> None:
         """Show new counts."""
 
 
 class Plain:
-    """Lines, for pipes, files and simple terminals."""
+    """A display of plain lines, for pipes, files and simple terminals."""
 
     def __init__(self, out: TextIO, *, many: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
@@ -107,7 +107,7 @@ class Plain:
         print(text, file=self._out, flush=True)
 
     def show(self, line: Line) -> None:
-        """Print it, unless it is one of many that went well."""
+        """Print the line; of many events, print no success."""
         if not self._many or line.outcome not in ("accepted", "completed"):
             self.say(
                 f"{line.seconds:5.1f}s  {line.form:<11}  {line.outcome:<9}  {line.what}"
@@ -119,7 +119,7 @@ class Plain:
         self.say(text)
 
     def update(self, counters: Counters) -> None:
-        """Print the counts of many events every two seconds, where they have changed."""
+        """Print the counts of many events every two seconds, if they have changed."""
         if not self._many or self._clock() < self._next or counters.counts == self._shown:
             return
         self._next = self._clock() + PROGRESS_SECONDS
@@ -128,7 +128,7 @@ class Plain:
 
 
 class Page:
-    """Counts above, the last events below; `say` goes above it all and scrolls away."""
+    """A display that is redrawn: counts above, the last events below. `say` prints above the page."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -137,7 +137,7 @@ class Page:
         self._pinned = ""
 
     def say(self, text: str) -> None:
-        """Print it above the page; a long line is left to the terminal, so that it can be copied whole."""
+        """Print it above the page; the terminal wraps a long line, so that it can be copied whole."""
         self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, line: Line) -> None:
@@ -153,13 +153,13 @@ class Page:
         self._counters = counters
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it in the height there is."""
+        """Draw the page in the height of the terminal."""
         room = max(3, options.size.height - AROUND - len(self._pinned.splitlines()))
         last = list(self._lines)[-room:]
         yield Group(Text(), _counts(self._counters), Text(), _events(last), Text())
         if self._pinned:
             yield Text(self._pinned, no_wrap=True)
-        yield Text(f"{self._counters.state} ({self._counters.rate:.1f} ends/s)", no_wrap=True)
+        yield Text(f"{self._counters.state} ({self._counters.rate:.1f} events/s)", no_wrap=True)
 
 
 def _counts(counters: Counters) -> Table:
@@ -186,7 +186,7 @@ def _events(lines: list[Line]) -> Table:
 
 @contextmanager
 def opened(*, json: bool, many: bool) -> Iterator[Display]:
-    """A display on standard output, or on standard error where that is kept for the summary."""
+    """Open a display on standard output; with `json`, whose summary goes there, on standard error."""
     console = Console(stderr=json)
     if not console.is_terminal or console.is_dumb_terminal:
         yield Plain(sys.stderr if json else sys.stdout, many=many)
@@ -198,14 +198,14 @@ def opened(*, json: bool, many: bool) -> Iterator[Display]:
 
 
 def outcome_line(seconds: float, entry: Entry | None, outcome: Mapping[str, Any], *, again: bool) -> Line:
-    """Say what an outcome tells, perhaps `again`; without an entry it is of somebody else's event."""
+    """Return the line for an outcome, published `again` or not; without an entry the event is the user's."""
     kind = outcome["type"].removeprefix("backup.")
     form, what = (entry.form, entry.what) if entry else ("yours", f"snapshot {outcome.get('subject', '-')}")
-    return Line(seconds, form, what, kind, "told again" if again else _detail(kind, outcome["data"]))
+    return Line(seconds, form, what, kind, "published again" if again else _detail(kind, outcome["data"]))
 
 
 def waiting_line(seconds: float, entry: Entry, reason: str) -> Line:
-    """Say why an event waits."""
+    """Return the line that says why an event waits."""
     return Line(seconds, entry.form, entry.what, "waiting", WAITS.get(reason, reason))
 
 

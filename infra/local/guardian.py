@@ -1,11 +1,11 @@
-"""Outlives its parent for a moment, to end what the parent started and to clear its folder.
+"""The guardian: a small process that cleans up after its parent, even if the parent is killed.
 
-A parent that is killed cannot tidy up. This small process reads the parent's pipe; the pipe ends
-when the parent does, whatever it died of.
+It reads a pipe from the parent, which closes when the parent ends for any reason. Then it kills the process
+groups that the parent started, removes its containers, and deletes its folder.
 
     python -m infra.local.guardian FOLDER
 
-Standard input: `+PGID` takes a process group into care, `-PGID` lets it go; `+NAME` and `-NAME` a container.
+Lines on standard input: `+PGID` adds a process group and `-PGID` removes it; `+NAME` and `-NAME` a container.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ CLEAR_SECONDS = 5.0
 
 
 class Guardian:
-    """The parent's side: a folder, process groups and containers, that end when this process does."""
+    """The parent's handle on its guardian, with the folder, process groups and containers to clean up."""
 
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
@@ -30,22 +30,22 @@ class Guardian:
             stdin=subprocess.PIPE,
             text=True,
             cwd="/",
-            start_new_session=True,  # the terminal's Ctrl-C is not for it
+            start_new_session=True,  # the terminal's Ctrl-C must not reach it
         )
 
     def watch(self, what: int | str) -> None:
-        """End this process group, or remove the container of this name, when we end."""
-        self._tell(f"+{what}")
+        """Kill this process group, or remove the container of this name, when this process ends."""
+        self._write(f"+{what}")
 
     def forget(self, what: int | str) -> None:
-        """It has ended; a group's number may soon belong to somebody else."""
-        self._tell(f"-{what}")
+        """Stop watching what has ended: the number of a group may be used again soon."""
+        self._write(f"-{what}")
 
     def close(self) -> None:
-        """End what is still watched, remove the folder, and wait until that is done."""
+        """End everything that is still watched, delete the folder, and wait until that is done."""
         self._process.communicate()
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         stdin = self._process.stdin
         if stdin is None:
             raise RuntimeError("the guardian has no pipe")
@@ -54,7 +54,7 @@ class Guardian:
 
 
 def watched_at_the_end(orders: TextIO) -> set[str]:
-    """Read orders until the parent is gone; the groups and containers still in care."""
+    """Read lines until the parent has ended; return the groups and containers that are still watched."""
     watched: set[str] = set()
     for order in orders:
         change = watched.add if order[0] == "+" else watched.discard
@@ -63,7 +63,7 @@ def watched_at_the_end(orders: TextIO) -> set[str]:
 
 
 def end(what: str) -> None:
-    """End a process group or a container; one that is gone already is as it should be."""
+    """Kill a process group or remove a container; do nothing if it no longer exists."""
     if not what.isdecimal():
         remove_container(what)
         return
@@ -73,7 +73,7 @@ def end(what: str) -> None:
 
 def remove_container(name: str) -> None:
     """Remove a container with its volumes."""
-    # Here, because it takes half a second, and is seldom needed.
+    # Imported here, because the import takes half a second and is seldom needed.
     from docker.errors import NotFound
     from testcontainers.core.docker_client import DockerClient
 
@@ -82,7 +82,7 @@ def remove_container(name: str) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove a folder that a dying process may still be writing to."""
+    """Delete a folder to which a process that is being killed may still write."""
     end = time.monotonic() + CLEAR_SECONDS
     while folder.exists() and time.monotonic() < end:
         shutil.rmtree(folder, ignore_errors=True)
@@ -90,7 +90,7 @@ def clear(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Wait for the parent's end, then end what it left."""
+    """Wait until the parent has ended, then end everything that it left."""
     for what in watched_at_the_end(sys.stdin):
         end(what)
     clear(folder)

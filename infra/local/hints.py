@@ -1,4 +1,4 @@
-"""How to use a running system from another shell."""
+"""Lines for the user to paste into another shell, to use a system that `infra/up` runs."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def how_to_use(amqp_url: str, endpoint: str) -> str:
-    """Return lines to paste: settings, an event of its own, and where to look."""
+    """Return the lines: settings, a command that publishes an event, and one that shows the backups."""
     program = _here(Path(sys.executable).with_name("snapshot-backup"))
     return f"""\
-From another shell in this folder (publish twice, and there is still one backup):
+From another shell in this folder (if you publish twice, there is still one backup):
 
   export AMQP_URL='{amqp_url}'
   export VBS_ENDPOINT={endpoint}
@@ -23,6 +23,6 @@ From another shell in this folder (publish twice, and there is still one backup)
 
 
 def _here(path: Path) -> str:
-    """Write a path as short as it can be from the present folder."""
+    """Return a path relative to the current folder if it is below it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -1,4 +1,4 @@
-"""The programs of RabbitMQ on this machine, installed first where they are missing."""
+"""Finds RabbitMQ's programs on this machine, and installs them if they are missing."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from infra.local.ready import BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
-# Before the packages' folders on PATH: what a distribution puts there switches to the user `rabbitmq`.
+# Folders of PATH that are searched last: a distribution's scripts there switch to the user `rabbitmq`.
 PACKAGED = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 FOLDERS = (
     "/usr/lib/rabbitmq/bin",
@@ -24,13 +24,13 @@ APT_INSTALL = Path(__file__).with_name("apt-install.sh")
 HOW_TO = (
     "Install RabbitMQ (Debian and Ubuntu: apt-get install rabbitmq-server; "
     "macOS: brew install rabbitmq; Fedora: dnf install rabbitmq-server), start a container engine, "
-    "or set AMQP_URL to a broker that runs."
+    "or set AMQP_URL to a running broker, for example amqp://guest:guest@localhost:5672/"
 )
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Paths of the server's start script, its control tool, and Erlang's port mapper."""
+    """Paths of the server's start script, the control tool and Erlang's port mapper."""
 
     server: str
     ctl: str
@@ -38,7 +38,7 @@ class Programs:
 
 
 def find_programs() -> Programs | None:
-    """What is on PATH or installed, or None where a part is missing. A release put on PATH goes first."""
+    """Return the programs, or None if one is missing. A release that was added to PATH goes first."""
     on_path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     chosen = [folder for folder in on_path if folder not in PACKAGED]
     path = os.pathsep.join((*chosen, *FOLDERS, *on_path))
@@ -48,12 +48,12 @@ def find_programs() -> Programs | None:
 
 
 def install_programs() -> None:
-    """Have the system's package manager install RabbitMQ; none of its services is started.
+    """Install RabbitMQ with apt-get, without starting its services.
 
     Raises:
-        BrokerUnavailable: it cannot; the message says how a person can.
+        BrokerUnavailable: the installation failed; the message says how to install it by hand.
     """
-    log.warning("no rabbitmq-server here: installing it with apt-get (once)")
+    log.warning("rabbitmq-server is missing; installing it with apt-get (once)")
     done = subprocess.run(
         ["bash", str(APT_INSTALL), "rabbitmq-server"],
         stdin=subprocess.DEVNULL,
@@ -67,10 +67,10 @@ def install_programs() -> None:
 
 
 def ensure_programs() -> Programs:
-    """What is installed, after installing what is missing.
+    """Return the programs, which are installed if they are missing.
 
     Raises:
-        BrokerUnavailable: nothing can be installed here.
+        BrokerUnavailable: they cannot be installed.
     """
     programs = find_programs()
     if programs is None:

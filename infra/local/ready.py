@@ -1,4 +1,4 @@
-"""Is a broker there, and does it let us in?"""
+"""Checks whether a broker answers and accepts a sign-in."""
 
 import contextlib
 import socket
@@ -14,11 +14,11 @@ POLL_SECONDS = 0.05
 
 
 class BrokerUnavailable(RuntimeError):
-    """No broker can be had; the message says why and what to do."""
+    """No broker is available; the message says why and what to do."""
 
 
 def speaks_amqp(host: str, port: int, *, timeout: float = 1.0) -> bool:
-    """Whether an AMQP 0-9-1 server answers there; much cheaper than signing in."""
+    """Return whether an AMQP 0-9-1 server answers there; this takes much less time than signing in."""
     try:
         with socket.create_connection((host, port), timeout) as connection:
             connection.sendall(PROTOCOL_HEADER)
@@ -28,10 +28,10 @@ def speaks_amqp(host: str, port: int, *, timeout: float = 1.0) -> bool:
 
 
 def server_version(url: str) -> str:
-    """Sign in once and return what the server says of itself, like `RabbitMQ 3.10.8`.
+    """Sign in once and return the product and version that the server reports, such as `RabbitMQ 3.10.8`.
 
     Raises:
-        pika.exceptions.AMQPError: nobody there, or not let in.
+        pika.exceptions.AMQPError: no server answers, or it refuses the sign-in.
     """
     parameters = pika.URLParameters(url)
     parameters.socket_timeout = parameters.blocked_connection_timeout = 5
@@ -43,7 +43,7 @@ def server_version(url: str) -> str:
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Ask until it holds, for at most so many seconds; whether it held."""
+    """Wait until the condition is true, for at most this many seconds; return whether it became true."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

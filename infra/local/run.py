@@ -1,4 +1,4 @@
-"""A run: send the samples, follow each to its end, and settle the account."""
+"""A run of `infra/up`: send the samples, and follow each event until its terminal outcome."""
 
 import asyncio
 import json
@@ -18,19 +18,19 @@ from infra.local.display import Counters, Display, Rate, outcome_line, waiting_l
 from infra.local.samples import Sample
 
 PATIENCE: Final = 30.0
-"""Seconds without any news after which a run gives up; the longest wait of its worker is five."""
+"""Seconds without an outcome or log line after which a run fails; its worker's longest delay is 5 s."""
 QUEUES_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
 COUNT_SECONDS: Final = 1.0
-COUNTING_SHARE: Final = 10  # counting many backups takes long: spend a tenth of the time on it
+COUNTING_SHARE: Final = 10  # counting many backups takes long, so it may take a tenth of the time
 
 
 class NoNews(RuntimeError):
-    """Nothing has happened for long, and not everything is accounted for."""
+    """Nothing has happened for `PATIENCE` seconds, although outcomes are missing."""
 
 
 class Run:
-    """What is known of one run."""
+    """One run: sends messages, and counts outcomes, dead letters and backups."""
 
     def __init__(self, bus: Bus, emulator: Emulator, display: Display, *, dead_before: int) -> None:
         self.account = Account()
@@ -40,24 +40,24 @@ class Run:
         self._dead_before = dead_before
         self._started = time.monotonic()
         self._news = asyncio.Event()
-        self._told: set[str] = set()
+        self._outcome_ids: set[str] = set()
         self._rate = Rate()
         self._depths = Depths(0, 0, dead_before)
         self._backups: Sequence[Mapping[str, Any]] = ()
         self.state = "sending"
 
     def on_outcome(self, outcome: Mapping[str, Any]) -> None:
-        """Note an outcome, and show it."""
-        again = outcome["id"] in self._told
-        self._told.add(outcome["id"])
-        entry = self.account.told(outcome)
+        """Count an outcome, and show it."""
+        again = outcome["id"] in self._outcome_ids
+        self._outcome_ids.add(outcome["id"])
+        entry = self.account.add_outcome(outcome)
         if outcome["type"] != ACCEPTED:
             self._rate.add()
         self._display.show(outcome_line(self._seconds(), entry, outcome, again=again))
         self._news.set()
 
     def on_worker_line(self, text: str) -> None:
-        """Read a line of the worker's log: what it ignored, what waits, and what it warns of."""
+        """Read a line of the worker's log: an ignored message, a delayed message or a warning."""
         try:
             line = json.loads(text)
         except ValueError:
@@ -75,22 +75,22 @@ class Run:
                 self._display.say(f"worker: {message}")
 
     async def play(self, samples: Iterable[Sample]) -> None:
-        """Send everything and return when all of it has come to its end.
+        """Send all samples and return when each has its outcome.
 
         Raises:
-            NoNews: it does not.
+            NoNews: an outcome is missing, and nothing happens any more.
         """
         self._started = time.monotonic()
-        calm: list[Sample] = []
-        troubled: list[Sample] = []
+        without_fault: list[Sample] = []
+        with_fault: list[Sample] = []
         for sample in samples:
-            (troubled if sample.fault else calm).append(sample)
-        await self._declare(sample.snapshot for sample in calm if sample.snapshot)
-        await self._send(calm)
-        if troubled:
-            await self._until(self._nothing_new)
-            for sample in troubled:
-                await self._send_into_trouble(sample)
+            (with_fault if sample.fault else without_fault).append(sample)
+        await self._declare(sample.snapshot for sample in without_fault if sample.snapshot)
+        await self._send(without_fault)
+        if with_fault:
+            await self._until(self._all_calls_made)
+            for sample in with_fault:
+                await self._send_with_fault(sample)
             await asyncio.to_thread(self._emulator.clear_faults)
         self.state = "waiting for the last outcomes"
         await self._until(lambda: self.account.is_settled)
@@ -101,21 +101,21 @@ class Run:
             await asyncio.to_thread(self._emulator.declare_snapshots, known)
 
     async def _send(self, samples: Sequence[Sample]) -> None:
-        def noted() -> Iterator[Sample]:
+        def counted() -> Iterator[Sample]:
             for sample in samples:
                 self.account.send(sample)
                 yield sample
 
-        await self._bus.send(noted())
+        await self._bus.send(counted())
 
-    async def _send_into_trouble(self, sample: Sample) -> None:
-        """Send one alone: the next fault may replace its own only after it has been met."""
+    async def _send_with_fault(self, sample: Sample) -> None:
+        """Send one sample alone: the next fault must not replace its fault before its call is made."""
         await asyncio.to_thread(self._emulator.set_faults, [sample.fault or {}])
         await self._send([sample])
-        await self._until(self._nothing_new)
+        await self._until(self._all_calls_made)
 
-    def _nothing_new(self) -> bool:
-        """Whether no event is left that may still ask for a backup."""
+    def _all_calls_made(self) -> bool:
+        """Return whether no event is left for which the worker may still create a backup."""
         return all(entry.accepted or entry.ends for entry in self.account.entries.values())
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -125,34 +125,34 @@ class Run:
                 async with asyncio.timeout(PATIENCE):
                     await self._news.wait()
             except TimeoutError:
-                raise NoNews(f"nothing has happened for {PATIENCE:.0f} s") from None
+                raise NoNews(f"the worker has reported nothing for {PATIENCE:.0f} s") from None
 
     async def _queues_settled(self) -> None:
-        """Wait until the broker's counts show what has been told."""
+        """Wait until the broker's message counts agree with the outcomes."""
         end = time.monotonic() + QUEUES_SECONDS
         while time.monotonic() < end:
             self._depths = depths = await self._bus.depths()
-            if not depths.ready and not depths.waiting and self._dead >= self.account.dead_tellings:
+            if not depths.ready and not depths.waiting and self._dead >= self.account.dead_lettered:
                 return
             await asyncio.sleep(POLL_SECONDS)
 
     async def keep_counting(self) -> None:
-        """Bring the shown figures up to date again and again."""
+        """Update the displayed counts again and again, until cancelled."""
         while True:
-            begun = time.monotonic()
+            started = time.monotonic()
             await self.count()
             self._display.update(self.counters())
-            await asyncio.sleep(max(COUNT_SECONDS, COUNTING_SHARE * (time.monotonic() - begun)))
+            await asyncio.sleep(max(COUNT_SECONDS, COUNTING_SHARE * (time.monotonic() - started)))
 
     async def count(self) -> None:
-        """Look at broker and emulator; what cannot be asked any more stays as it was."""
+        """Ask broker and emulator for their counts; keep the last ones if either does not answer."""
         with suppress(BrokerError):
             self._depths = await self._bus.depths()
         with suppress(httpx.HTTPError):
             self._backups = await asyncio.to_thread(self._emulator.backups)
 
     def counters(self) -> Counters:
-        """Give what is shown."""
+        """Return the counts to display."""
         summary = self.summary()
         counts = {
             "sent": summary.sent,
@@ -168,18 +168,18 @@ class Run:
         return Counters(counts, self._rate.now(), self.state)
 
     def summary(self) -> Summary:
-        """Give the figures of the last count."""
+        """Return the counts as of the last `count`."""
         return self.account.summary(
             backups=len(self._backups), dead=self._dead, waiting=self._depths.ready + self._depths.waiting
         )
 
     def problems(self) -> Iterator[str]:
-        """Say what is unaccounted for, and what should not be."""
+        """Yield a sentence for each missing or contradictory outcome, dead letter or backup."""
         yield from self.account.problems()
-        if self._dead != self.account.dead_tellings:
-            yield f"{self.account.dead_tellings} dead letters were told of, {self._dead} are there"
-        made = Counter((backup["project_id"], backup["snapshot_id"]) for backup in self._backups)
-        for (_, snapshot), count in made.items():
+        if self._dead != self.account.dead_lettered:
+            yield f"outcomes report {self.account.dead_lettered} dead letters, the queue has {self._dead}"
+        backups = Counter((backup["project_id"], backup["snapshot_id"]) for backup in self._backups)
+        for (_, snapshot), count in backups.items():
             if count > 1:
                 yield f"snapshot {snapshot} has {count} backups"
 

@@ -1,4 +1,4 @@
-"""A private `rabbitmq-server`: own ports, own data, own port mapper, loopback only."""
+"""A private `rabbitmq-server` process on loopback, with its own ports, data and port mapper."""
 
 import contextlib
 import logging
@@ -24,27 +24,27 @@ NODE: Final = "snapshot-backup@localhost"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
 REGISTER_SECONDS: Final = 10.0
-START_ATTEMPTS: Final = 3  # another program may take a port between our look and the server's bind
+START_ATTEMPTS: Final = 3  # another program may take a port after we found it free
 LOG_TAIL: Final = 15
 
-# Below the range the kernel hands out for outgoing connections (Linux: from 32768): while the
-# broker is down nobody is given its port, and a client that keeps calling it cannot meet itself.
+# Below the range that the kernel uses for outgoing connections (Linux: from 32768). So while the broker is
+# down no other program gets its port, and a client that keeps connecting cannot connect to itself.
 PORTS: Final = range(20_000, 32_000)
 
 CONFIG: Final = """\
 listeners.tcp.1 = {host}:{port}
-# Small machines and full disks are welcome: what is kept here is thrown away.
+# Works on small machines and nearly full disks: the data are deleted afterwards.
 disk_free_limit.absolute = 50MB
 """
 
 ERL_ARGUMENTS: Final = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
-# Another installation's settings must not reach this one, nor an unlucky shell's.
+# Variables of another installation or of the shell must not reach this server.
 FOREIGN_PREFIXES: Final = ("RABBITMQ_", "ERL_", "ELIXIR_")
 
 
 class RabbitProcess:
-    """A broker that tests may kill: data and port stay the same over a restart."""
+    """A broker process that tests may kill; it keeps its data and port over a restart."""
 
     kind: Final = "process"
 
@@ -62,7 +62,7 @@ class RabbitProcess:
 
     @property
     def version(self) -> str:
-        """What the running server says of itself, like `RabbitMQ 3.10.8`."""
+        """Product and version that the server reports, such as `RabbitMQ 3.10.8`."""
         return server_version(self.url)
 
     @property
@@ -72,14 +72,14 @@ class RabbitProcess:
 
     @property
     def epmd_pid(self) -> int | None:
-        """The port mapper's process id, once started."""
+        """The port mapper's process id; None before the first start."""
         return self._epmd.pid if self._epmd else None
 
     def start(self) -> None:
-        """Start on the same port and data, and return once clients are let in.
+        """Start with the same port and data, and return when it accepts clients.
 
         Raises:
-            BrokerUnavailable: it ended, or was not ready in time; the message has the log's end.
+            BrokerUnavailable: it ended, or was not ready in time; the message has the end of its log.
         """
         if self._epmd is None:
             self._epmd = self._spawn(self._epmd_command)
@@ -91,14 +91,14 @@ class RabbitProcess:
         log.info("%s listens on %s:%d", self.version, HOST, self.port)
 
     def wait_until_on_disk(self, *queues: str) -> None:
-        """Return once these quorum queues of the virtual host `/` outlive a kill.
+        """Return when these quorum queues of the virtual host `/` would survive a kill of the broker.
 
         RabbitMQ writes a new queue's entry in its register of queues about a second late (seen
-        with 3.10.8). Killed before that, the queue has no leader ever after, and what was
-        confirmed in it cannot be reached.
+        with 3.10.8). If it is killed before that, the queue never has a leader again, and its
+        confirmed messages cannot be reached.
 
         Raises:
-            TimeoutError: one of them is not there after ten seconds.
+            TimeoutError: an entry is missing after ten seconds.
         """
         entries = [_register_entry(name) for name in queues]
 
@@ -111,17 +111,17 @@ class RabbitProcess:
             raise TimeoutError(f"not all on disk after {REGISTER_SECONDS:.0f} s: {', '.join(queues)}")
 
     def stop(self) -> None:
-        """End it in good order; what is durable is on disk."""
+        """Stop it with SIGTERM; durable messages stay on disk."""
         if self._server is not None:
             self._server.terminate()
             self._ended(self._server)
             self._server = None
 
     def kill(self) -> None:
-        """End it as a power cut would: SIGKILL, no last words."""
+        """Kill it with SIGKILL, as in a power failure."""
         if self._server is not None:
-            # Erlang first: the script it runs under sees it end, and follows. Before it has told
-            # its number there is only the whole group to end.
+            # Kill Erlang first: its start script then ends by itself. Before Erlang has written its process
+            # id only the whole group can be killed.
             with contextlib.suppress(ProcessLookupError):
                 if self._pid_file.exists():
                     os.kill(self.pid, signal.SIGKILL)
@@ -131,15 +131,15 @@ class RabbitProcess:
             self._server = None
 
     def restart(self) -> None:
-        """Stop in good order and start again."""
+        """Stop it with SIGTERM and start it again."""
         self.stop()
         self.start()
 
     def ctl(self, *arguments: str) -> str:
-        """Run `rabbitmqctl` against it (about a second each) and return what it prints.
+        """Run `rabbitmqctl` on this server, which takes about a second, and return its output.
 
         Raises:
-            subprocess.CalledProcessError: it refused.
+            subprocess.CalledProcessError: the command failed.
         """
         command = [self._programs.ctl, "--quiet", "--node", NODE, *arguments]
         done = subprocess.run(
@@ -153,7 +153,7 @@ class RabbitProcess:
         return done.stdout
 
     def close(self) -> None:
-        """End server and port mapper at once; the data are thrown away anyway."""
+        """Kill server and port mapper; the data are deleted anyway."""
         self.kill()
         if self._epmd is not None:
             self._epmd.kill()
@@ -173,7 +173,7 @@ class RabbitProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us: the worker still needs the broker to drain
+                start_new_session=True,  # Ctrl-C must not reach it: a draining worker needs the broker
             )
         self._guardian.watch(process.pid)
         return process
@@ -189,10 +189,10 @@ class RabbitProcess:
 
 @contextlib.contextmanager
 def running_server() -> Iterator[RabbitProcess]:
-    """A private server for the time of the block; installed first where none is.
+    """Run a private server for the duration of the block; it is installed first if it is missing.
 
     Raises:
-        BrokerUnavailable: none can be installed or started.
+        BrokerUnavailable: it cannot be installed or started.
     """
     programs = ensure_programs()
     with contextlib.ExitStack() as stack:
@@ -213,7 +213,7 @@ def _started(stack: contextlib.ExitStack, programs: Programs) -> RabbitProcess:
             server.close()
             if attempt == START_ATTEMPTS:
                 raise
-            log.warning("attempt %d: %s", attempt, error)
+            log.warning("start attempt %d of %d failed, trying again: %s", attempt, START_ATTEMPTS, error)
         except BaseException:
             server.close()
             raise
@@ -223,7 +223,7 @@ def _started(stack: contextlib.ExitStack, programs: Programs) -> RabbitProcess:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports of loopback that nobody listens on now."""
+    """Return this many different ports of loopback on which no program listens now."""
     with contextlib.ExitStack() as stack:
         return [_bind_free_port(stack) for _ in range(count)]
 
@@ -236,17 +236,17 @@ def _bind_free_port(stack: contextlib.ExitStack) -> int:
         except OSError:
             continue
         return port
-    raise BrokerUnavailable(f"no free port among a hundred tried in {PORTS}")
+    raise BrokerUnavailable(f"none of 100 ports tried between {PORTS.start} and {PORTS.stop} is free")
 
 
 def _register_entry(queue: str) -> bytes:
-    """How a queue's name stands in the register: an Erlang atom, its length (one byte) first."""
+    """Return a queue's entry in the register: an Erlang atom, its length (one byte) first."""
     name = f"%2F_{queue}".encode()
     return bytes([len(name)]) + name
 
 
 def _environment(folder: Path, distribution_port: int, epmd_port: int) -> dict[str, str]:
-    """Everything the scripts would otherwise take from the machine's own installation."""
+    """Return every variable that the scripts would otherwise read from the machine's own installation."""
     outside = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN_PREFIXES)}
     return outside | {
         "HOME": str(folder),

@@ -1,4 +1,4 @@
-"""The programs of a run: the emulator and the worker, in a folder that ends with them."""
+"""The emulator and the worker of a run as processes, in a temporary folder."""
 
 import asyncio
 import tempfile
@@ -15,7 +15,7 @@ from infra.emulator.testing import Emulator
 from infra.local.child import Child
 from infra.local.guardian import Guardian
 
-# Short waits, so that a first run takes seconds; a lost answer is looked for at least VBS_TIMEOUT long.
+# Short delays, so that a first run takes seconds. A call in doubt is looked up for at least VBS_TIMEOUT.
 WAIT_LADDER: Final = (1, 2, 5)
 VBS_TIMEOUT: Final = 5
 SETTLE_SECONDS: Final = 1
@@ -25,14 +25,14 @@ LISTENING: Final = "listening on "
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder for the programs, and who sees to it that both end with us."""
+    """A folder for the programs, and the guardian that ends the programs and removes the folder."""
 
     folder: Path
     guardian: Guardian
 
     @classmethod
     def made(cls, stack: AsyncExitStack) -> "Place":
-        """Make it for as long as `stack` is open."""
+        """Create both; they end when `stack` is closed."""
         folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-up-"))
         guardian = Guardian(folder)
         stack.callback(guardian.close)
@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class RunningEmulator:
-    """The emulator's process, and what it is asked."""
+    """The emulator's process, and a client for it."""
 
     child: Child
     api: Emulator
@@ -70,7 +70,7 @@ async def start_worker(
     """Start a worker and return once it consumes. Raises `ChildEnded`, `TimeoutError`."""
     connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def watch(line: str) -> None:
+    def on_worker_line(line: str) -> None:
         if '"broker.connected"' in line and not connected.done():
             connected.set_result(None)
         on_line(line)
@@ -80,7 +80,7 @@ async def start_worker(
         ("handler", "worker"),
         guardian=place.guardian,
         folder=place.folder,
-        on_line=watch,
+        on_line=on_worker_line,
         settings=_worker_settings(settings, endpoint),
     )
     stack.push_async_callback(child.stop, STOP_SECONDS)
@@ -89,7 +89,7 @@ async def start_worker(
 
 
 def _worker_settings(settings: Settings, endpoint: str) -> dict[str, str]:
-    """The worker's environment; its ledger is a file in its own folder."""
+    """Return the worker's settings as environment variables; its ledger is a file in its folder."""
     files = {
         f"AMQP_{name}_FILE": str(file.resolve())
         for name, file in (
@@ -111,5 +111,5 @@ def _worker_settings(settings: Settings, endpoint: str) -> dict[str, str]:
         "WAIT_LADDER": ",".join(map(str, WAIT_LADDER)),
         "LEDGER_URL": "sqlite:///ledger.db",
         "LOG_FORMAT": "json",
-        "LOG_LEVEL": "DEBUG",  # which says of each message what became of it
+        "LOG_LEVEL": "DEBUG",  # logs the result of each message
     }

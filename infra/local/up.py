@@ -1,8 +1,7 @@
-"""The whole system on one machine: `infra/up`.
+"""The command `infra/up`: the whole system on one machine.
 
-A broker, the API emulator and a worker, each a process of its own; sample events go in, and what becomes of
-each is shown. Everything started here ends with it: the worker first, so that it can finish what it has in
-hand, then the emulator, then the broker.
+It starts a broker, the API emulator and a worker as processes, sends sample events and shows their outcomes.
+At the end it stops them: first the worker, so that it can finish its messages, then emulator and broker.
 """
 
 import asyncio
@@ -33,8 +32,8 @@ from infra.local.run import NoNews, Run
 from infra.local.samples import Sample, generated, samples
 from infra.local.stage import WAIT_LADDER, Place, start_emulator, start_worker
 
-ACCOUNTED: Final = "every event is accounted for"
-UNACCOUNTED: Final = "not every event is accounted for"
+ACCOUNTED: Final = "every event has its outcome"
+UNACCOUNTED: Final = "some events have no outcome, or a wrong one"
 
 MOST_PROBLEMS: Final = 20
 FAILED: Final = 1
@@ -43,7 +42,7 @@ WRONG_SETTINGS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send, and whether to stay."""
+    """What a run sends, and whether it ends after the samples."""
 
     messages: Sequence[Sample]
     once: bool
@@ -51,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How it went: the figures, if it came so far, and what is wrong."""
+    """How a run ended: its counts, unless it ended earlier, its problems, and the exit code."""
 
     summary: Summary | None
     problems: Sequence[str]
@@ -60,19 +59,20 @@ class Result:
 
 def command(
     *,
-    once: Annotated[bool, typer.Option("--once", help="End after the samples.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when every sample has its outcome.")] = False,
     events: Annotated[
-        int | None, typer.Option(min=1, help="Send so many good events instead of the samples.")
+        int | None, typer.Option(min=1, help="Send this many valid events instead of the samples.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one last line; all else goes to stderr.")
+        bool,
+        typer.Option("--json", help="Print the summary as one last line; other output goes to stderr."),
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Repeats the ids that --events makes up.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random ids of --events.")] = None,
 ) -> None:
-    """Start a broker, the API emulator and a worker; send sample events and show what becomes of each.
+    """Start a broker, the API emulator and a worker; send sample events and show their outcomes.
 
-    Stays up until Ctrl-C. Uses the broker AMQP_URL where that is set, and the names of SNAPSHOT_QUEUE,
-    SNAPSHOT_EXCHANGE, RESULT_EXCHANGE and QUEUE_TYPE. Exit 1 if any event is unaccounted for.
+    Runs until Ctrl-C. Uses the broker of AMQP_URL if that is set, and the settings SNAPSHOT_QUEUE,
+    SNAPSHOT_EXCHANGE, RESULT_EXCHANGE and QUEUE_TYPE. Exits with 1 if an event has no outcome.
 
     Examples:
 
@@ -94,9 +94,9 @@ def command(
 
 
 def _run(plan: Plan, display: Display) -> Result:
-    """Run it with a broker, and say in plain words what stands in the way."""
+    """Run with a broker; show an error as one line, not as a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it tells comes as an exception too
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # pika also raises each error that it logs
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         display.say("starting a broker …")
@@ -104,7 +104,7 @@ def _run(plan: Plan, display: Display) -> Result:
             display.say(f"broker: {broker.version} ({broker.kind})")
             return asyncio.run(_session(plan, broker, display))
     except KeyboardInterrupt:
-        display.say("interrupted; everything has been ended")
+        display.say("interrupted; all started programs have ended")
         return Result(None, ["interrupted"], FAILED)
     except (SettingsError, InUse) as error:
         display.say(f"settings: {error}")
@@ -115,7 +115,7 @@ def _run(plan: Plan, display: Display) -> Result:
 
 
 async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
-    """Start the rest, do the run, and end what was started."""
+    """Start emulator and worker, do the run, and stop both."""
     settings = _settings(broker)
     async with AsyncExitStack() as stack:
         place = Place.made(stack)
@@ -134,7 +134,7 @@ async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
 
 
 def _settings(broker: Broker) -> Settings:
-    """The names are those of the shell; the rest is ours. Raises `SettingsError`."""
+    """Load the names of queues and exchanges from the environment; set the rest. Raises `SettingsError`."""
     return load_settings(
         _env_file=None,
         amqp_url=tuple(SecretStr(url.strip()) for url in broker.url.split(",")),
@@ -145,7 +145,7 @@ def _settings(broker: Broker) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """A run with everything started."""
+    """A run of which all programs are started."""
 
     plan: Plan
     run: Run
@@ -155,7 +155,7 @@ class _Session:
     hints: str
 
     async def go(self) -> Result:
-        """Send the samples, settle the account, and stay until a signal where that is wanted."""
+        """Send the samples, wait for their outcomes, and without `--once` run on until a signal."""
         counting = asyncio.create_task(self.run.keep_counting())
         with _stop_on_signals() as stop:
             try:
@@ -181,31 +181,31 @@ class _Session:
                 problems.append(str(error))
         await self.run.count()
         problems += self.run.problems()
-        result = self._told(problems)
+        result = self._report(problems)
         self.display.update(self.run.counters())
         return result
 
-    def _told(self, problems: Sequence[str]) -> Result:
-        """Say how it went."""
+    def _report(self, problems: Sequence[str]) -> Result:
+        """Show the counts and problems of the run."""
         account, summary = self.run.account, self.run.summary()
         self.display.say(
             f"{account.messages} messages: {summary.sent} events, {account.copies} second copies, "
-            f"{account.ignored_sent} of other things (ignored)"
+            f"{account.ignored_sent} other notifications (ignored)"
         )
         self.display.say(
             f"{summary.completed} completed, {summary.failed} failed, {summary.skipped} skipped; "
             f"{summary.backups} backups, {summary.dead} dead letters, {summary.waiting} waiting"
         )
         for problem in problems[:MOST_PROBLEMS]:
-            self.display.say(f"unaccounted for: {problem}")
+            self.display.say(f"problem: {problem}")
         if len(problems) > MOST_PROBLEMS:
-            self.display.say(f"… and {len(problems) - MOST_PROBLEMS} more")
+            self.display.say(f"… and {len(problems) - MOST_PROBLEMS} more problems")
         self.run.state = UNACCOUNTED if problems else ACCOUNTED
         self.display.say(self.run.state)
         return Result(summary, problems, FAILED if problems else 0)
 
     async def _stay(self, stop: "asyncio.Task[Any]", result: Result) -> Result:
-        self.run.state = f"{ACCOUNTED}; Ctrl-C ends all of this"
+        self.run.state = f"{ACCOUNTED}; Ctrl-C stops everything"
         self.display.update(self.run.counters())
         self.display.pin(self.hints)
         await self._any_of(stop)
@@ -215,33 +215,33 @@ class _Session:
         return result
 
     async def _any_of(self, *tasks: "asyncio.Task[Any]") -> None:
-        """Wait for one of these, or for something that should not end."""
+        """Wait until one of the tasks is done, or the connection or a program ends unexpectedly."""
         ends = {*tasks, self.bus.link.closed, *(child.ended for child in self.children)}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
     def _broken(self) -> list[str]:
-        """Say what has ended that should not have."""
+        """Return a problem for each program or connection that has ended unexpectedly."""
         broken = [str(child.failure()) for child in self.children if child.ended.done()]
         if self.bus.link.closed.done():
-            broken.append(f"the broker is gone: {self.bus.link.closed.result()}")
+            broken.append(f"the connection to the broker is lost: {self.bus.link.closed.result()}")
         return broken
 
 
 @contextmanager
 def _stop_on_signals() -> Iterator["asyncio.Task[Any]"]:
-    """Give a task that is done at the first Ctrl-C or SIGTERM; the second one does what signals do."""
+    """Yield a task that ends at the first Ctrl-C or SIGTERM; a second signal has its usual effect."""
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    signalled = asyncio.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
 
     def first() -> None:
-        told.set()
+        signalled.set()
         for number in signals:
             loop.remove_signal_handler(number)
 
     for number in signals:
         loop.add_signal_handler(number, first)
-    stop = asyncio.create_task(told.wait())
+    stop = asyncio.create_task(signalled.wait())
     try:
         yield stop
     finally:

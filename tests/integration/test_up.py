@@ -140,7 +140,7 @@ def stay(broker: Broker) -> Stay:
     environment = shell(broker.url, f"t-{secrets.token_hex(6)}")
     with started(environment, "--json", "--events", "50", "--seed", "7") as process:
         assert process.stderr is not None
-        lines = lines_until(process.stderr, "every event is accounted for")
+        lines = lines_until(process.stderr, "every event has its outcome")
         second_code, second_lines, _ = finished(environment, "--once")
         process.terminate()
         out, _ = process.communicate(timeout=SECONDS)

@@ -1,4 +1,4 @@
-"""What a run shows, on a page and in plain lines."""
+"""Unit tests of the display of a run: the page and the plain lines."""
 
 import io
 from typing import Any
@@ -15,37 +15,37 @@ ENTRY = Entry("a nightly snapshot", "cinder")
 
 
 def line(outcome: str = "completed") -> Line:
-    """One that is shown."""
+    """Return a line about an event."""
     return Line(1.25, "cinder", "a nightly snapshot", outcome, "backup 6c1f0b7a")
 
 
-def told(kind: str, **data: Any) -> dict[str, Any]:
-    """An outcome, as far as it is shown."""
+def outcome_of(kind: str, **data: Any) -> dict[str, Any]:
+    """Return an outcome with the fields that are displayed."""
     return {"type": f"backup.{kind}", "subject": "b7d05a1e", "data": data}
 
 
 def drawn(page: Page, console: Console) -> str:
-    """The page as it stands on a console."""
+    """Return the page as it is drawn on a console."""
     with console.capture() as capture:
         console.print(page)
     return capture.get()
 
 
 def a_page(*, width: int, height: int) -> tuple[Page, Console]:
-    """A page on a console of this size."""
+    """Return a page on a console of this size."""
     console = Console(width=width, height=height, force_terminal=True, no_color=True, file=io.StringIO())
     return Page(Live(console=console)), console
 
 
-def test_plain_lines_say_form_outcome_what_and_why() -> None:
-    """A pipe gets one line for each thing that happens."""
+def test_a_plain_line_has_form_outcome_event_and_detail() -> None:
+    """The plain display prints one line with all fields of a `Line`."""
     out = io.StringIO()
     Plain(out, many=False).show(line())
     assert "  1.2s  cinder       completed  a nightly snapshot - backup 6c1f0b7a\n" == out.getvalue()
 
 
-def test_of_many_events_plain_lines_tell_what_record_failure_only() -> None:
-    """Ten thousand lines of success help nobody."""
+def test_plain_lines_show_only_failures_of_many_events() -> None:
+    """The plain display of many events prints no line for a success."""
     out = io.StringIO()
     plain = Plain(out, many=True)
     plain.show(line("completed"))
@@ -54,8 +54,8 @@ def test_of_many_events_plain_lines_tell_what_record_failure_only() -> None:
     assert "failed" in out.getvalue()
 
 
-def test_progress_of_many_events_comes_every_two_seconds_where_it_changed() -> None:
-    """Neither a flood nor silence."""
+def test_plain_lines_show_changed_counts_every_two_seconds() -> None:
+    """The plain display prints counts at most every two seconds, and only if they have changed."""
     out, now = io.StringIO(), [0.0]
     plain = Plain(out, many=True, clock=lambda: now[0])
     plain.update(Counters({"sent": 1}))
@@ -69,7 +69,7 @@ def test_progress_of_many_events_comes_every_two_seconds_where_it_changed() -> N
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60)])
 def test_a_page_fits_its_terminal(width: int, height: int) -> None:
-    """However much has happened, it is no higher and no wider than the terminal."""
+    """The page is never higher or wider than the terminal."""
     page, console = a_page(width=width, height=height)
     page.update(Counters({"sent": 1000, "completed": 900}, 12.5, "sending"))
     page.pin("\n".join(f"  line {n}" for n in range(8)))
@@ -78,11 +78,11 @@ def test_a_page_fits_its_terminal(width: int, height: int) -> None:
     lines = Text.from_ansi(drawn(page, console)).plain.splitlines()
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
-    assert "sending (12.5 ends/s)" == lines[-1].rstrip()
+    assert "sending (12.5 events/s)" == lines[-1].rstrip()
 
 
 def test_a_page_shows_the_last_events() -> None:
-    """What is old makes room."""
+    """The page drops the oldest events when there is no room."""
     page, console = a_page(width=100, height=24)
     for number in range(100):
         page.show(Line(float(number), "data", f"event {number}", "completed", ""))
@@ -91,8 +91,8 @@ def test_a_page_shows_the_last_events() -> None:
     assert "event 50" not in text
 
 
-def test_without_colour_the_words_are_enough() -> None:
-    """NO_COLOR: what became of an event is a word, not a colour alone."""
+def test_the_page_names_the_outcome_without_colour() -> None:
+    """With NO_COLOR the page still shows the outcome of an event as a word."""
     page, console = a_page(width=100, height=24)
     page.show(line("failed"))
     text = drawn(page, console)
@@ -100,8 +100,8 @@ def test_without_colour_the_words_are_enough() -> None:
     assert "\x1b[3" not in text
 
 
-def test_a_rate_is_that_of_the_last_seconds() -> None:
-    """Ten in five seconds are two a second; six seconds later there are none."""
+def test_a_rate_covers_the_last_five_seconds() -> None:
+    """Ten events in five seconds give a rate of 2; six seconds later it is 0."""
     now = [100.0]
     rate = Rate(lambda: now[0])
     for _ in range(10):
@@ -114,30 +114,30 @@ def test_a_rate_is_that_of_the_last_seconds() -> None:
 @pytest.mark.parametrize(
     ("outcome", "detail"),
     [
-        (told("accepted", backup={"id": "6c1f0b7a-93d4"}, found=False), "backup 6c1f0b7a"),
-        (told("accepted", backup={"id": "6c1f0b7a-93d4"}, found=True), "backup 6c1f0b7a, found"),
-        (told("completed", backup={"id": "6c1f0b7a-93d4"}, seconds=5.04), "backup 6c1f0b7a, 5.0 s"),
-        (told("failed", error={"category": "quota", "message": "full"}), "quota: full"),
-        (told("skipped", reason="made by the service"), "made by the service"),
+        (outcome_of("accepted", backup={"id": "6c1f0b7a-93d4"}, found=False), "backup 6c1f0b7a"),
+        (outcome_of("accepted", backup={"id": "6c1f0b7a-93d4"}, found=True), "backup 6c1f0b7a, found"),
+        (outcome_of("completed", backup={"id": "6c1f0b7a-93d4"}, seconds=5.04), "backup 6c1f0b7a, 5.0 s"),
+        (outcome_of("failed", error={"category": "quota", "message": "full"}), "quota: full"),
+        (outcome_of("skipped", reason="made by the service"), "made by the service"),
     ],
 )
-def test_each_outcome_says_what_it_is_about(outcome: dict[str, Any], detail: str) -> None:
-    """The backup, the reason, or what went wrong."""
+def test_the_line_of_an_outcome_has_its_detail(outcome: dict[str, Any], detail: str) -> None:
+    """The detail is the backup, the reason of a skip, or the error."""
     assert detail == outcome_line(0.0, ENTRY, outcome, again=False).detail
 
 
-def test_a_repeat_is_called_one() -> None:
-    """The second telling of the same end is no news."""
-    shown = outcome_line(0.0, ENTRY, told("skipped", reason="x"), again=True)
-    assert "told again" == shown.detail
+def test_a_second_publication_is_marked() -> None:
+    """The line of an outcome that is published again says so."""
+    shown = outcome_line(0.0, ENTRY, outcome_of("skipped", reason="x"), again=True)
+    assert "published again" == shown.detail
 
 
-def test_an_event_from_elsewhere_is_yours() -> None:
-    """What somebody publishes from another shell is shown too, by its snapshot."""
-    shown = outcome_line(0.0, None, told("skipped", reason="x"), again=False)
+def test_an_event_from_another_shell_is_shown_as_yours() -> None:
+    """The line of an event that the user published names its snapshot."""
+    shown = outcome_line(0.0, None, outcome_of("skipped", reason="x"), again=False)
     assert ("yours", "snapshot b7d05a1e") == (shown.form, shown.what)
 
 
-def test_a_wait_says_for_what() -> None:
-    """The reason in the broker becomes words."""
-    assert "to look whether it was made" == waiting_line(0.0, ENTRY, "lookup").detail
+def test_the_line_of_a_delayed_event_says_what_it_waits_for() -> None:
+    """The reason of the delay is shown as words."""
+    assert "to look up whether the backup exists" == waiting_line(0.0, ENTRY, "lookup").detail

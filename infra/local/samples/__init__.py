@@ -1,7 +1,8 @@
-"""The messages that `infra/up` sends: real ones of each form, broken ones, and such that meet trouble.
+"""The sample messages of `infra/up`: real ones of each form, broken ones, and ones for which the API fails.
 
-The files beside this one are read in the order of their names. Each holds a list of samples; what is in the
-first was captured from Cinder 18.2.1 and 29.0.0; what their driver `messaging` sends is the inside of that.
+The files beside this one are read in the order of their names; each is a list of samples. Those of the first
+were captured from Cinder 18.2.1 and 29.0.0 with the driver `messagingv2`; the driver `messaging` sends the
+same without the envelope.
 """
 
 import json
@@ -25,10 +26,10 @@ JSON_TYPE: Final = "application/json"
 
 
 class Sample(BaseModel):
-    """One message, and how its event is to end.
+    """One message, and the outcome that its event must have.
 
-    `snapshot` is made known to the emulator before (`DeclaredSnapshot` there); `fault` (`Fault` there) is in
-    force for this message alone.
+    `snapshot` is declared to the emulator first (its `DeclaredSnapshot`). `fault` (its `Fault`) is active for
+    this message only.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,13 +46,13 @@ class Sample(BaseModel):
 
     @cached_property
     def message(self) -> Message:
-        """The message to send; a text is the body as it is."""
+        """The message to send; a text is the body unchanged."""
         text = self.body if isinstance(self.body, str) else json.dumps(self.body)
         return Message(text.encode(), self.content_type, self.headers)
 
     @cached_property
     def event_id(self) -> str | None:
-        """The id that outcomes carry as `correlationid`; None for what has no outcome."""
+        """The id that its outcomes have as `correlationid`; None for a message without an outcome."""
         try:
             event = decode(self.message, max_bytes=MAX_BYTES)
         except EventError as error:
@@ -72,7 +73,7 @@ def samples() -> list[Sample]:
 
 
 def generated(count: int, seed: int) -> Iterator[Sample]:
-    """Yield so many good events in all forms by turns, each of its own snapshot; the same for a seed."""
+    """Yield valid events in all forms by turns, each of its own snapshot; a seed always gives the same."""
     rng = random.Random(seed)  # noqa: S311 - made-up ids
     forms = tuple(_FORMS.items())
     for number in range(count):
@@ -81,7 +82,7 @@ def generated(count: int, seed: int) -> Iterator[Sample]:
 
 
 class _Ids:
-    """Ids for one event, drawn when asked for."""
+    """Random ids for one event."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
