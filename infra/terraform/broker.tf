@@ -1,6 +1,6 @@
 resource "huaweicloud_dms_rabbitmq_instance" "this" {
   name               = var.name
-  description        = "Snapshot events in, backup outcomes out"
+  description        = "Receives snapshot events, and publishes backup outcomes"
   engine_version     = var.broker_engine_version
   flavor_id          = var.broker_flavor_id
   broker_num         = var.broker_nodes
@@ -16,7 +16,7 @@ resource "huaweicloud_dms_rabbitmq_instance" "this" {
   tags               = var.tags
 
   lifecycle {
-    # It holds every event that is not finished.
+    # The broker contains every event that is not finished.
     prevent_destroy = true
   }
 }
@@ -26,10 +26,10 @@ resource "huaweicloud_dms_rabbitmq_vhost" "this" {
   name        = var.broker_vhost
 }
 
-# The exchanges are made here because the trigger needs one of them. Durable is said everywhere: the
-# provider's default is false. The queues are not here: the provider cannot make quorum queues, nor
-# dead-lettering that loses nothing. `snapshot-backup topology declare` makes them, and finds these
-# exchanges as it would have declared them.
+# Exchanges are created here because the trigger needs one of them. `durable` is set everywhere, since the
+# provider's default is false. Queues are not created here: the provider supports neither quorum queues nor
+# at-least-once dead-lettering. `snapshot-backup topology declare` creates them, and accepts these exchanges,
+# since they have the properties that it would declare.
 
 resource "huaweicloud_dms_rabbitmq_exchange" "snapshots" {
   instance_id = huaweicloud_dms_rabbitmq_instance.this.id

@@ -1,5 +1,5 @@
-# A first deployment; names of flavors and zones differ by region.
-# Secrets are not written here: export TF_VAR_broker_password and TF_VAR_ledger_url.
+# Values of a first deployment; names of flavors and zones differ by region.
+# Secrets do not belong into this file: export TF_VAR_broker_password and TF_VAR_ledger_url.
 
 region             = "ap-southeast-3"
 project_id         = "0123456789abcdef0123456789abcdef"
@@ -13,5 +13,5 @@ package_file = "snapshot-backup.zip"
 
 alarm_emails = ["storage@example.com"]
 
-# Second step, after topology declare:
+# Step 4 of the README, after topology declare:
 # trigger_enabled = true

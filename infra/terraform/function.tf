@@ -1,6 +1,6 @@
 resource "huaweicloud_fgs_function" "this" {
   name                  = var.name
-  description           = "Turns snapshot-completed events into backups"
+  description           = "Makes a backup of each completed snapshot"
   app                   = "default"
   functiongraph_version = "v2"
   runtime               = "Python3.12"
@@ -34,8 +34,8 @@ resource "huaweicloud_fgs_function" "this" {
   }
 }
 
-# The trigger's calls are asynchronous. A repeat is safe, since the ledger knows what was done, and
-# without one a call that fails as a whole (broker unreachable at hand-over) would lose its batch.
+# The trigger calls asynchronously. Repeating a call is safe, since the ledger knows what was done. Without
+# repeats, a call that fails as a whole (it cannot reach the broker to delay messages) would lose its batch.
 resource "huaweicloud_fgs_async_invoke_configuration" "this" {
   function_urn                   = huaweicloud_fgs_function.this.urn
   max_async_event_age_in_seconds = 86400
@@ -48,8 +48,8 @@ resource "huaweicloud_fgs_async_invoke_configuration" "this" {
   }
 }
 
-# The server's answer is written back into event_data, so that is ignored below; a change of ours
-# makes a new trigger by way of this record.
+# The provider writes the server's answer into event_data, so changes of it are ignored below. When our
+# settings change, this record replaces the trigger.
 resource "terraform_data" "trigger" {
   input = {
     batch_size = var.batch_size
@@ -81,6 +81,6 @@ resource "huaweicloud_fgs_function_trigger" "queue" {
     replace_triggered_by = [terraform_data.trigger]
   }
 
-  # A first batch must not arrive before a repeat of it is allowed.
+  # The first batch must not arrive before its repeat is configured.
   depends_on = [huaweicloud_fgs_async_invoke_configuration.this]
 }

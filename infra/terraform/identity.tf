@@ -1,5 +1,5 @@
-# Two agencies, so that the code that runs cannot do what only the platform needs: one configures the
-# function's network card and reports its failures, the other is what the code signs in with.
+# Two agencies, so that the code does not get rights that only the platform needs. The platform uses one to
+# configure the function's network card and report failures; the code signs in with the other.
 
 resource "huaweicloud_identity_role" "platform" {
   name        = "${var.name}-platform"

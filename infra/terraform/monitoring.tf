@@ -25,12 +25,12 @@ locals {
   function_alarms = {
     failed = {
       metric      = "failcount"
-      description = "Calls of the function fail: look into its log, then run doctor"
+      description = "Calls of the function fail: read its log, then run snapshot-backup doctor"
       level       = 2
     }
     discarded = {
       metric      = "rejectcount"
-      description = "Calls are refused for want of capacity, and what is refused is lost: raise the account's concurrency"
+      description = "Calls exceed the account's concurrency, so the platform discards them and their messages: raise the concurrency"
       level       = 1
     }
   }
@@ -74,7 +74,7 @@ resource "huaweicloud_ces_alarmrule" "function" {
 
 resource "huaweicloud_ces_alarmrule" "backlog" {
   alarm_name           = "${var.name}-backlog"
-  alarm_description    = "Messages pile up on the broker: the API is down, the trigger is off, or dead letters were not looked at"
+  alarm_description    = "Messages accumulate on the broker: check the API, the trigger, and the dead letters"
   alarm_type           = "MULTI_INSTANCE"
   alarm_action_enabled = true
 
@@ -89,7 +89,7 @@ resource "huaweicloud_ces_alarmrule" "backlog" {
     }
   }
 
-  # Three periods in a row: a burst of snapshots at night is no alarm.
+  # Three periods in a row, so that a burst of snapshots at night raises no alarm.
   condition {
     metric_name         = "messages_ready"
     period              = 300

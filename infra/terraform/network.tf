@@ -42,7 +42,7 @@ resource "huaweicloud_networking_secgroup_rule" "broker_from_operators" {
 
 resource "huaweicloud_networking_secgroup_rule" "broker_among_nodes" {
   security_group_id = huaweicloud_networking_secgroup.broker.id
-  description       = "The broker's nodes among themselves"
+  description       = "Traffic between the broker's nodes"
   direction         = "ingress"
   ethertype         = "IPv4"
   remote_group_id   = huaweicloud_networking_secgroup.broker.id
@@ -50,14 +50,14 @@ resource "huaweicloud_networking_secgroup_rule" "broker_among_nodes" {
 
 resource "huaweicloud_networking_secgroup_rule" "broker_out" {
   security_group_id = huaweicloud_networking_secgroup.broker.id
-  description       = "Answers, and the nodes among themselves"
+  description       = "Responses, and traffic between the broker's nodes"
   direction         = "egress"
   ethertype         = "IPv4"
   remote_ip_prefix  = var.vpc_cidr
 }
 
-# VPC access takes the function's own network card away, and with it the way to the backup API and
-# to IAM. These three give it back.
+# A function with VPC access has no public network, so it cannot reach the backup API and IAM. These three
+# resources give it access.
 
 resource "huaweicloud_vpc_eip" "egress" {
   count = var.nat_enabled ? 1 : 0

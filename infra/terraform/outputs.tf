@@ -10,7 +10,7 @@ output "amqp_url" {
 }
 
 output "topology_settings" {
-  description = "The settings that name the broker's side, as a .env file for topology declare, dead-letters and doctor."
+  description = "The settings that name queues and exchanges, as a .env file for topology declare, dead-letters and doctor."
   value       = local.topology_settings
 }
 
@@ -25,7 +25,7 @@ output "egress_address" {
 }
 
 output "alarm_topic_urn" {
-  description = "Topic that alarms and failed calls are sent to."
+  description = "Topic to which alarms and failed calls are sent."
   value       = huaweicloud_smn_topic.alarms.topic_urn
 }
 

@@ -12,7 +12,7 @@ locals {
     VBS_PROJECT_ID    = var.project_id
   }, var.broker_ca_file == "" ? {} : { AMQP_CA_FILE = var.broker_ca_file })
 
-  # What names the broker's side; the same settings as the function's, or topology declare makes other queues.
+  # Settings that name queues and exchanges. topology declare must have the function's, or it makes other queues.
   topology_names = [
     "QUEUE_TYPE", "RESULT_EXCHANGE", "SNAPSHOT_BINDINGS", "SNAPSHOT_EXCHANGE", "SNAPSHOT_QUEUE", "WAIT_LADDER",
   ]

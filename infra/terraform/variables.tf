@@ -1,7 +1,7 @@
 # --- where -----------------------------------------------------------------------------------
 
 variable "region" {
-  description = "Region that everything is made in."
+  description = "Region of all resources."
   type        = string
 
   validation {
@@ -32,18 +32,18 @@ variable "project_id" {
 }
 
 variable "iam_project_name" {
-  description = "Name of that project in IAM. Left empty, the region's own project is taken, which has the region's name."
+  description = "Name of that project in IAM. If empty, the region's own project is used, which has the region's name."
   type        = string
   default     = ""
 }
 
 variable "availability_zones" {
-  description = "Availability zones of the broker: one, or three or more, so that a quorum survives the loss of one."
+  description = "Availability zones of the broker: one, or at least three, so that a quorum survives the loss of one."
   type        = list(string)
 
   validation {
     condition     = length(var.availability_zones) == 1 || length(var.availability_zones) >= 3
-    error_message = "availability_zones must hold one zone, or at least three: the service does not spread a cluster over two."
+    error_message = "availability_zones must have one zone or at least three, because the service does not spread a cluster over two."
   }
 }
 
@@ -83,7 +83,7 @@ variable "operator_cidrs" {
 }
 
 variable "nat_enabled" {
-  description = "Make a NAT gateway with a public address. A function in a VPC loses its own way out, so turn this off only where the VPC has another way to the backup API."
+  description = "Create a NAT gateway with a public address. A function in a VPC has no public network, so set this to false only if the VPC reaches the backup API and IAM in another way."
   type        = bool
   default     = true
 }
@@ -124,7 +124,7 @@ variable "broker_nodes" {
 
   validation {
     condition     = contains([3, 5, 7], var.broker_nodes)
-    error_message = "broker_nodes must be 3, 5 or 7: quorum queues on one node promise nothing."
+    error_message = "broker_nodes must be 3, 5 or 7: quorum queues on one node do not survive the loss of that node."
   }
 }
 
@@ -151,13 +151,13 @@ variable "broker_storage_spec" {
 }
 
 variable "broker_tls" {
-  description = "Encrypt connections to the broker. Changing it makes a new broker: empty the queues first."
+  description = "Encrypt connections to the broker. A change replaces the broker, so empty the queues first."
   type        = bool
   default     = true
 }
 
 variable "broker_ca_file" {
-  description = "Path of the certificate authority that signed the broker's certificate, as the function sees it: /opt/function/code/ca.pem after package --add ca.pem. Left empty, the system's authorities are trusted."
+  description = "Path of the certificate authority that signed the broker's certificate, as the function sees it: /opt/function/code/ca.pem after package --add ca.pem. If empty, the system's authorities are trusted."
   type        = string
   default     = ""
 }
@@ -168,9 +168,9 @@ variable "broker_vhost" {
   default     = "snapshot-backup"
 
   validation {
-    # The provider writes a slash as __F_SLASH__ in some places and not in others; we need none.
+    # The provider writes a slash as __F_SLASH__ in some places only, so slashes are refused.
     condition     = can(regex("^[A-Za-z0-9_-]+$", var.broker_vhost))
-    error_message = "broker_vhost must hold letters, digits, underscores and hyphens only."
+    error_message = "broker_vhost must consist of letters, digits, underscores and hyphens, such as snapshot-backup."
   }
 }
 
@@ -186,7 +186,7 @@ variable "broker_user" {
 }
 
 variable "broker_password" {
-  description = "Password of that user. Give it as TF_VAR_broker_password."
+  description = "Password of that user. Set it by the environment variable TF_VAR_broker_password."
   type        = string
   sensitive   = true
 
@@ -205,13 +205,13 @@ variable "snapshot_exchange" {
 }
 
 variable "snapshot_queue" {
-  description = "SNAPSHOT_QUEUE: the queue, and the fanout exchange of the same name that the trigger is given."
+  description = "SNAPSHOT_QUEUE: the queue, and the fanout exchange of the same name that the trigger uses."
   type        = string
   default     = "snapshot-backup"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9_.-]+$", var.snapshot_queue))
-    error_message = "snapshot_queue must hold letters, digits, dots, underscores and hyphens only."
+    error_message = "snapshot_queue must consist of letters, digits, dots, underscores and hyphens, such as snapshot-backup."
   }
 }
 
@@ -240,12 +240,12 @@ variable "function_memory_mb" {
 
   validation {
     condition     = contains([128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048], var.function_memory_mb)
-    error_message = "function_memory_mb must be one of the sizes on offer: 128, 256, 512, 768, 1024 and so on up to 2048."
+    error_message = "function_memory_mb must be one of the sizes that the platform offers: 128, 256, 512, 768, 1024 and so on up to 2048."
   }
 }
 
 variable "function_timeout" {
-  description = "Longest run for one batch, seconds. It must leave room for a request that hangs until VBS_TIMEOUT (30 s) and for the hand-over afterwards; the service's own default of 3 s is too short to sign in."
+  description = "Longest run for one batch, seconds. It must be long enough for a request that hangs until VBS_TIMEOUT (30 s) and for delaying unfinished messages afterwards. The service's default of 3 s is too short to sign in."
   type        = number
   default     = 120
 
@@ -256,7 +256,7 @@ variable "function_timeout" {
 }
 
 variable "function_instances" {
-  description = "Most instances at once. What arrives beyond the account's concurrency is discarded by the platform, so this bounds the load on the API, not on the queue."
+  description = "Largest number of instances at once. It bounds the load on the API, not on the queue: the platform discards calls beyond the account's concurrency."
   type        = number
   default     = 50
 
@@ -277,7 +277,7 @@ variable "vbs_endpoint" {
 }
 
 variable "ledger_url" {
-  description = "LEDGER_URL: a PostgreSQL that all instances share, reachable from the subnet, or none. A function's own disk is not shared, so SQLite is refused. Give it as TF_VAR_ledger_url."
+  description = "LEDGER_URL: a PostgreSQL that all instances share, reachable from the subnet, or none. A function's own disk is not shared, so SQLite is refused. Set it by the environment variable TF_VAR_ledger_url."
   type        = string
   sensitive   = true
 
@@ -288,7 +288,7 @@ variable "ledger_url" {
 }
 
 variable "extra_settings" {
-  description = "More settings of the function, by their names. Secrets and what other variables decide are refused."
+  description = "More settings of the function, by their names. Secrets and settings that other variables set are refused."
   type        = map(string)
   default     = {}
 
@@ -298,20 +298,20 @@ variable "extra_settings" {
       "VBS_CA_FILE", "CONCURRENCY", "WAIT_LADDER", "MAX_ATTEMPTS", "MAX_AGE", "TRACK_BACKUPS",
       "TRACK_DEADLINE", "LEDGER_RETENTION", "LEASE_SECONDS", "SKIP_SNAPSHOTS", "MAX_BODY_BYTES", "LOG_LEVEL",
     ], name)])
-    error_message = "extra_settings may hold only settings that no other variable decides and that are no secrets; see variables.tf for the list."
+    error_message = "extra_settings may have only settings that are not secret and that no other variable sets, such as LOG_LEVEL; variables.tf lists them."
   }
 }
 
 # --- trigger ---------------------------------------------------------------------------------
 
 variable "trigger_enabled" {
-  description = "Make the trigger. Turn it on only after snapshot-backup topology declare: without its queue the fanout exchange drops what it is given."
+  description = "Create the trigger. Set this to true only after snapshot-backup topology declare: without a queue the fanout exchange drops every message."
   type        = bool
   default     = false
 }
 
 variable "batch_size" {
-  description = "Most messages for one call of the function."
+  description = "Largest number of messages in one call of the function."
   type        = number
   default     = 10
 
@@ -321,14 +321,14 @@ variable "batch_size" {
   }
 
   validation {
-    # The trigger calls asynchronously, and an asynchronous request holds 256 KB at most.
+    # The trigger calls asynchronously, and an asynchronous request has at most 256 KB.
     condition     = var.batch_size * var.max_message_bytes < 256 * 1024
     error_message = "batch_size times max_message_bytes must stay under 262144 bytes."
   }
 }
 
 variable "max_message_bytes" {
-  description = "Largest message to expect, bytes. A message that comes back from a wait queue carries its original inside, in base64, so this is about 4/3 of the largest event and some state."
+  description = "Size of the largest message, bytes. A message that returns from a wait queue contains its original in base64, so this is about 4/3 of the largest event plus its state."
   type        = number
   default     = 24576
 
@@ -352,7 +352,7 @@ variable "log_days" {
 }
 
 variable "alarm_emails" {
-  description = "Mail addresses that alarms go to; each must confirm the subscription it is sent."
+  description = "Mail addresses that receive alarms; each must confirm the subscription mail."
   type        = list(string)
   default     = []
 
@@ -374,18 +374,18 @@ variable "backlog_alarm" {
 }
 
 variable "backup_roles" {
-  description = "Roles of the function's code. VBS Administrator is the system role for backups and depends on others; that it needs both of these was not confirmed on an account, so try fewer."
+  description = "Roles of the function's code. VBS Administrator is the system role for backups and depends on others; whether it needs both of these was not tried on an account, so try fewer."
   type        = list(string)
   default     = ["VBS Administrator", "Server Administrator", "Tenant Guest"]
 
   validation {
     condition     = length(var.backup_roles) > 0 && !contains(var.backup_roles, "Tenant Administrator")
-    error_message = "backup_roles must not be empty, and must not hold Tenant Administrator, which may do everything."
+    error_message = "backup_roles must not be empty, and must not include Tenant Administrator, which has all rights."
   }
 }
 
 variable "tags" {
-  description = "Tags of every resource that can have some."
+  description = "Tags of every resource that supports tags."
   type        = map(string)
   default     = {}
 }

@@ -1,5 +1,5 @@
 terraform {
-  # 1.9 is the first release in which a variable's validation may look at another variable.
+  # 1.9 is the first release in which a variable's validation may use another variable.
   required_version = ">= 1.9.0, < 2.0.0"
 
   required_providers {

@@ -324,11 +324,11 @@ def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Pa
         ("broker_nodes=2", "broker_nodes must be 3, 5 or 7"),
         ("ledger_url=sqlite:///x.db", "must start with postgresql://"),
         ("vbs_endpoint=https://h/v2/p", "without a path"),
-        ('extra_settings={"AMQP_URL":"x"}', "extra_settings may hold only"),
-        ('extra_settings={"VBS_TIMOUT":"9"}', "extra_settings may hold only"),
+        ('extra_settings={"AMQP_URL":"x"}', "extra_settings may have only"),
+        ('extra_settings={"VBS_TIMOUT":"9"}', "extra_settings may have only"),
         ('operator_cidrs=["0.0.0.0/0"]', "not the whole internet"),
         ('availability_zones=["a","b"]', "at least three"),
-        ('backup_roles=["Tenant Administrator"]', "may do everything"),
+        ('backup_roles=["Tenant Administrator"]', "which has all rights"),
     ],
 )
 def test_a_wrong_variable_is_refused_before_anything_is_made(inputs: Path, wrong: str, message: str) -> None:
