@@ -1,4 +1,4 @@
-"""What happens to a message, as data: the same cases for every way to run the program."""
+"""Conformance cases as data: messages, faults and expected outcomes for every way to run the program."""
 
 import json
 import re
@@ -28,16 +28,16 @@ _HEX = re.compile(r"(?<![0-9a-f-])[0-9a-f]{32}(?![0-9a-f-])")
 
 
 def failed(category: str) -> str:
-    """How a failure of this category is told."""
+    """Return how the outcome of a failure of this category is written in a case."""
     return f"backup.failed {category}"
 
 
 @dataclass(frozen=True)
 class Case:
-    """Messages, what goes wrong meanwhile, and what must become of them.
+    """One case: messages, faults of the API, and the expected outcomes.
 
-    ``faults`` are the emulator's, for this case's project alone; ``expected`` the distinct outcomes, as type
-    and category; ``dead`` the categories of the dead letters, each at least once.
+    ``faults`` are those of the emulator, for this case's project only. ``expected`` has the distinct outcomes
+    as type and category, and ``dead`` the categories of the dead letters, each at least once.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Case:
 
 
 def own_id(case: str, what: str) -> str:
-    """Return the id of a thing that belongs to one case."""
+    """Return an id that no other case uses."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{case} {what}"))
 
 
@@ -60,7 +60,7 @@ def project(case: str) -> str:
 
 
 def sample(case: str, form: str) -> Message:
-    """Return a sample of a form with ids of the case's own."""
+    """Return a sample of a form with ids that no other case uses."""
     text = (DATA / f"{form}.json").read_text()
     text = _UUID.sub(lambda found: own_id(case, found[0]), text)
     return Message(_HEX.sub(lambda _: project(case), text).encode(), "application/json")
@@ -89,7 +89,7 @@ def event(case: str, number: int = 0, *, event_id: str | None = None, **fields: 
 
 
 def trace(case: str, status: str) -> Case:
-    """A trace of a snapshot that is in this status; traces name no project, so it is in the default one."""
+    """Return a case with a trace of a snapshot in this status, in the default project: traces name none."""
     text = json.loads(sample(case, "cts-trace").body)
     snapshot = {
         "id": text["resource_id"],
@@ -135,7 +135,7 @@ def _bad(name: str, body: bytes, category: str = "malformed", **headers: Any) ->
 
 
 def _forged(case: str, **attributes: Any) -> Message:
-    """A waiting message that a producer wrote."""
+    """Return a waiting message that a producer forged."""
     value = json.loads(_waited(case).body)
     return Message(json.dumps({**value, **attributes}).encode())
 
@@ -191,11 +191,11 @@ FORMS = [
         dead=["malformed"],
     ),
     trace("trace of a snapshot in error", "error"),
-    trace("trace of a snapshot on its way out", "deleting"),
+    trace("trace of a snapshot that is being deleted", "deleting"),
 ]
 
 REFUSALS = [
-    _refused("400 refused", "refused", _status(400, "Invalid volume: nobody likes it")),
+    _refused("400 refused", "refused", _status(400, "Invalid volume: not allowed")),
     _refused("400 breaks a rule", "invalid", _status(400, "Invalid input for field/attribute name")),
     _refused("400 wrong status", "refused", _status(400, _must_be("error"))),
     _refused("403", "denied", _status(403)),
@@ -233,13 +233,13 @@ DOUBTS = [
     _recovers("202 with half a body", _drop("garbage")),
     _recovers("committed late", _drop("late_commit", seconds=1.0)),
     _recovers(
-        "cut after, and a look that fails",
+        "cut after, and a lookup that fails",
         [*_drop("drop_after"), {"route": "list", "effect": "status", "status": 503, "times": 1}],
     ),
 ]
 
 BAD = [
-    _bad("bad: no JSON", b"{no json"),
+    _bad("bad: not JSON", b"{no json"),
     _bad("bad: empty", b""),
     _bad("bad: a list", b'["a list"]'),
     _bad("bad: not UTF-8", b"\xff\xfe\xfd"),
@@ -325,7 +325,7 @@ ENDS = [
         "a backup that is not found once",
         [{"route": "show", "effect": "status", "status": 404, "times": 1, "body": _absent("Backup")}],
     ),
-    _recovers("a watch that fails once", [{"route": "show", "effect": "status", "status": 503, "times": 1}]),
+    _recovers("tracking that fails once", [{"route": "show", "effect": "status", "status": 503, "times": 1}]),
     Case(
         "too old for an outage",
         [_waited("too old for an outage", first_seen=LONG_AGO)],
@@ -354,7 +354,7 @@ ENDS = [
         faults=[_status(409)],
         dead=["conflict"],
     ),
-    Case("a replayed letter", [_waited("a replayed letter", replay="replay-1")]),
+    Case("a replayed dead letter", [_waited("a replayed dead letter", replay="replay-1")]),
 ]
 
 CASES: Sequence[Case] = [*FORMS, *REFUSALS, *WAITS, *DOUBTS, *BAD, *SKIPPED, *TWICE, *ENDS]

@@ -1,4 +1,4 @@
-"""The function over the cases: called in batches of bodies, as a FunctionGraph trigger calls it."""
+"""Runs the cases with the function, called with batches of bodies as a FunctionGraph trigger calls it."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ IDLE_SECONDS = 0.05
 
 
 def carried(cases: Sequence[Case]) -> Sequence[Case]:
-    """Those of the cases that a trigger can hand over: it carries no headers, and bodies as text."""
+    """Return the cases that a trigger can deliver: it passes no headers, and bodies as texts."""
     return [case for case in cases if all(not m.headers and _is_text(m.body) for m in case.messages)]
 
 
@@ -34,7 +34,7 @@ def _is_text(body: bytes) -> bool:
 
 @dataclass(frozen=True)
 class FunctionRunner(WorkerRunner):
-    """An instance of the function at a real broker and the emulator over sockets; all cases at once."""
+    """Runs all cases at once with a function instance, a real broker and the emulator over sockets."""
 
     @contextmanager
     def _at_work(self, site: Site) -> Iterator[None]:
@@ -53,7 +53,7 @@ class FunctionRunner(WorkerRunner):
 
 
 def _trigger(site: Site, stop: threading.Event) -> None:
-    """Poll the queue, acknowledging at once, and call the function with what was there."""
+    """Poll the queue, acknowledge at once, and call the function with the messages."""
     context = FakeContext(site.environment)
     with Rabbit(site.amqp_url) as rabbit:
         while not stop.is_set():

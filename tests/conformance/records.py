@@ -1,4 +1,4 @@
-"""What became of a case, in a form that two runs can be compared in."""
+"""Records of how cases ended, in a form in which two runs can be compared."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +14,11 @@ MAX_BYTES = 65_536
 
 
 @dataclass(frozen=True)
-class Told:
-    """One distinct outcome: its id with the backup's number in place of the API's random id.
+class DistinctOutcome:
+    """One distinct outcome, whose id is derived without the random backup id of the API.
 
-    ``event_id`` is the event that it ends. What is no end belongs to the snapshot: an event that comes while
-    its snapshot's backup is in progress is told so too, with the same id, and one that comes later is not.
+    ``event_id`` is the event that a terminal outcome belongs to. ``backup.accepted`` belongs to the snapshot:
+    it has the same id for every event that comes while the backup is in progress, and later events get none.
     """
 
     id: str
@@ -31,22 +31,22 @@ class Told:
 
 @dataclass(frozen=True)
 class Record:
-    """All that a case left behind."""
+    """How a case ended: its distinct outcomes, dead letters (event id, category) and number of backups."""
 
-    outcomes: frozenset[Told]
+    outcomes: frozenset[DistinctOutcome]
     dead: frozenset[tuple[str, str]]
     backups: int
 
     @property
     def types(self) -> Counter[str]:
-        """The distinct outcomes by type and category."""
+        """The number of distinct outcomes by type and category."""
         return Counter(
-            f"{told.type} {told.category}" if told.category else told.type for told in self.outcomes
+            f"{each.type} {each.category}" if each.category else each.type for each in self.outcomes
         )
 
 
 def event_ids(case: Case) -> set[str]:
-    """The ids by which the outcomes of a case are known."""
+    """Return the event ids that the outcomes of a case have as correlation ids."""
     found = set()
     for message in case.messages:
         original, _ = open_message(message, now=1.0)
@@ -63,20 +63,20 @@ def records(
     dead: Iterable[Mapping[str, Any]],
     backups: Sequence[tuple[str, str]],
 ) -> Mapping[str, Record]:
-    """Sort what a run left behind by case.
+    """Return the record of each case by its name.
 
     Args:
-        cases: those of the run.
-        outcomes: the bodies of all outcome events told.
+        cases: the cases of the run.
+        outcomes: the bodies of all published outcome events.
         dead: the headers of all dead letters.
         backups: (project id, snapshot id) of every backup made, in order.
 
     """
-    told: dict[str, list[OutcomeEvent]] = {}
+    published: dict[str, list[OutcomeEvent]] = {}
     for body in outcomes:
         event = OutcomeEvent.model_validate_json(body)
         assert outcome_id(event.data) == event.id
-        told.setdefault(event.correlationid, []).append(event)
+        published.setdefault(event.correlationid, []).append(event)
     reasons: dict[str, set[tuple[str, str]]] = {}
     for headers in dead:
         reasons.setdefault(headers["dl-event-id"], set()).add(
@@ -86,23 +86,23 @@ def records(
     result = {}
     for case in cases:
         ids = event_ids(case)
-        events = [event for each in sorted(ids) for event in told.get(each, [])]
+        events = [event for each in sorted(ids) for event in published.get(each, [])]
         snapshots = {event.subject for event in events if event.subject}
         result[case.name] = Record(
-            frozenset(_told(event, events) for event in events),
+            frozenset(_distinct(event, events) for event in events),
             frozenset(reason for each in ids for reason in reasons.get(each, ())),
             sum(made.get(snapshot, 0) for snapshot in snapshots),
         )
     return result
 
 
-def _told(event: OutcomeEvent, of_case: Sequence[OutcomeEvent]) -> Told:
+def _distinct(event: OutcomeEvent, of_case: Sequence[OutcomeEvent]) -> DistinctOutcome:
     data = event.data
     found = any(
         isinstance(each.data, BackupAccepted) and each.data.found for each in of_case if each.id == event.id
     )
-    return Told(
-        id=_without_chance(event),
+    return DistinctOutcome(
+        id=_reproducible_id(event),
         type=event.type,
         category=data.error.category.value if isinstance(data, BackupFailed) else None,
         event_id=None if isinstance(data, BackupAccepted) else event.correlationid,
@@ -111,8 +111,8 @@ def _told(event: OutcomeEvent, of_case: Sequence[OutcomeEvent]) -> Told:
     )
 
 
-def _without_chance(event: OutcomeEvent) -> str:
-    """The id as it would be if the API had called the snapshot's backup ``the backup``."""
+def _reproducible_id(event: OutcomeEvent) -> str:
+    """Return the outcome's id as if the API's backup id were ``the backup``."""
     data = event.data
     if isinstance(data, BackupAccepted | BackupCompleted):
         backup = data.backup.model_copy(update={"id": "the backup"})

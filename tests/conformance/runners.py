@@ -1,4 +1,4 @@
-"""Ways to run the program over the cases. A new one is a class with ``run``."""
+"""Runners: ways to run the program with the conformance cases. A new one is a class with ``run``."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ ROUTES: Mapping[str, ApiCall] = {
 
 
 class Runner(Protocol):
-    """Runs all cases and says what became of each."""
+    """Runs cases and returns the record of each."""
 
     def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
         """Run the cases, together or one by one."""
@@ -44,14 +44,14 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class MemoryRunner:
-    """The story over twins, one world for each case; ``as_function`` handles all its messages in one call."""
+    """Runs each case in its own world of twins; ``as_function`` handles all its messages in one call."""
 
     ledger: LedgerChoice
     folder: Path
     as_function: bool = False
 
     def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
-        """Run one by one."""
+        """Run the cases one by one."""
         return {case.name: asyncio.run(self._run(case, number)) for number, case in enumerate(cases)}
 
     async def _run(self, case: Case, number: int) -> Record:
@@ -59,7 +59,7 @@ class MemoryRunner:
         folder.mkdir()
         limits = MESSAGE_SETTINGS.limits._replace(max_attempts=MAX_ATTEMPTS, max_age=86_400.0)
         world = self._world(folder, MESSAGE_SETTINGS._replace(limits=limits))
-        # The worker below may know snapshots that nobody declared; so does this API.
+        # The emulator of the other runners also accepts snapshots that were not declared.
         world.api.snapshots = _Snapshots({each["id"]: _snapshot(each) for each in case.snapshots})
         for fault in case.faults:
             _put(world, fault)
@@ -74,7 +74,7 @@ class MemoryRunner:
         return records(
             [case],
             [outcome.body for outcome in world.outcomes],
-            [letter.reason for letter in world.broker.dead],
+            [dead_letter.reason for dead_letter in world.broker.dead],
             [(made.project_id, made.request.snapshot_id) for made in world.api.backups],
         )[case.name]
 
@@ -87,7 +87,7 @@ class MemoryRunner:
 
 @dataclass(frozen=True)
 class MemoryFunctionRunner(MemoryRunner):
-    """An instance of the function over twins, called in batches of bodies."""
+    """Runs an instance of the function over twins, called with batches of bodies."""
 
     def _world(self, folder: Path, settings: MessageSettings) -> World:
         return FunctionWorld(kind=self.ledger, folder=folder, settings=settings)
@@ -98,7 +98,7 @@ class MemoryFunctionRunner(MemoryRunner):
 
 
 class _Snapshots(dict[str, Snapshot]):
-    """The emulator's rule: what was never heard of is there and available."""
+    """Snapshots by the emulator's rule: one that was not declared exists and is available."""
 
     def get(self, key: str, default: Any = None) -> Any:
         return super().get(key) or Snapshot(key, "", "available")
@@ -109,7 +109,7 @@ def _snapshot(declared: Mapping[str, Any]) -> Snapshot:
 
 
 def _put(world: World, fault: Mapping[str, Any]) -> None:
-    """Say to the twin what the emulator is told."""
+    """Set a fault of the emulator in the twin."""
     if fault["effect"] == "fail_later":
         world.api.end_in_error(fault["fail_reason"])
         return
@@ -145,7 +145,7 @@ def _json(body: object) -> bytes:
 
 @dataclass(frozen=True)
 class WorkerRunner:
-    """A worker process at a real broker and the emulator over sockets; all cases at once."""
+    """Runs all cases at once with a worker process, a real broker and the emulator over sockets."""
 
     ledger: LedgerChoice
     folder: Path
@@ -153,7 +153,7 @@ class WorkerRunner:
     name: str
 
     def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
-        """Run together: each case has a project of its own, and its faults are that project's."""
+        """Run the cases together: each has its own project, and its faults apply to that project only."""
         with self._site() as site:
             site.emulator.declare_snapshots([each for case in cases for each in case.snapshots])
             site.emulator.set_faults(
@@ -192,7 +192,7 @@ class WorkerRunner:
             yield site
 
     def _wait(self, site: Site, cases: Sequence[Case]) -> None:
-        """Until every event that has an end was told it, and nothing is left in a queue."""
+        """Wait until every expected terminal outcome is published and no message is left in a queue."""
         expected = {each for case in cases if case.expected for each in event_ids(case)}
         started = time.monotonic()
         site.wait_until_told(seconds=120, events=expected)

@@ -1,4 +1,4 @@
-"""T26: the same message has the same outcome, however the program is run and whatever ledger it keeps."""
+"""T26: the same message has the same outcome with every way to run the program and every ledger."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ Records = Mapping[str, Record]
 
 
 def _check(records: Records) -> None:
-    """Each case came out as its data say."""
+    """Check that each case has its expected outcomes."""
     wrong = {case.name: records[case.name] for case in CASES if _shown(case) != _seen(records[case.name])}
     assert {} == wrong
 
 
 def _agree(reference: Records, records: Records) -> None:
-    """Identical in everything: types, categories, counts and ids."""
+    """Check that the records are identical: types, categories, counts and ids."""
     assert {name: reference[name] for name in reference if reference[name] != records[name]} == {
         name: records[name] for name in reference if reference[name] != records[name]
     }
@@ -29,7 +29,7 @@ def _agree(reference: Records, records: Records) -> None:
 
 
 def _agree_as_far_as_carried(reference: Records, runner: Runner) -> None:
-    """A trigger hands over bodies only: what needs more cannot come this way."""
+    """Check that the runner agrees on the cases that a trigger can deliver, which passes bodies only."""
     cases = carried(CASES)
     assert 60 <= len(cases)
     _agree({case.name: reference[case.name] for case in cases}, runner.run(cases))
@@ -49,31 +49,31 @@ def _twin(ledger: LedgerChoice, folder: Path, *, as_function: bool = False) -> R
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """What all others are compared with: the twin that keeps a ledger."""
+    """Return the records of the twin with a ledger, with which all others are compared."""
     return _twin("sqlite", tmp_path_factory.mktemp("reference"))
 
 
 def test_there_are_enough_cases() -> None:
-    """At least sixty, each with a name of its own."""
+    """There are at least sixty cases with different names."""
     names = [case.name for case in CASES]
     assert 60 <= len(names) == len(set(names))
 
 
-def test_every_case_comes_out_as_its_data_say(reference: Records) -> None:
-    """The data are right, before anybody is compared with anybody."""
+def test_every_case_has_its_expected_outcomes(reference: Records) -> None:
+    """The reference run gives the outcomes that the cases expect."""
     _check(reference)
 
 
 @pytest.mark.parametrize("as_function", [False, True], ids=["one by one", "as one call"])
 @pytest.mark.parametrize("ledger", ["sqlite", "none"])
 def test_the_twin_agrees(ledger: LedgerChoice, as_function: bool, reference: Records, tmp_path: Path) -> None:
-    """In memory, with and without a ledger, message by message and as a batch."""
+    """The twin agrees with and without a ledger, and handles messages one by one or as a batch."""
     _agree(reference, _twin(ledger, tmp_path, as_function=as_function))
 
 
 @pytest.mark.parametrize("ledger", ["sqlite", "none"])
 def test_the_functions_twin_agrees(ledger: LedgerChoice, reference: Records, tmp_path: Path) -> None:
-    """Called in batches as a trigger calls it, with broker and API in memory."""
+    """The function agrees when it is called with batches, with broker and API in memory."""
     _agree_as_far_as_carried(reference, MemoryFunctionRunner(ledger, tmp_path))
 
 
@@ -82,7 +82,7 @@ def test_the_functions_twin_agrees(ledger: LedgerChoice, reference: Records, tmp
 def test_the_worker_agrees(
     ledger: LedgerChoice, reference: Records, amqp_url: str, unique: str, tmp_path: Path
 ) -> None:
-    """At a real broker, with the emulator over sockets, all cases at once."""
+    """The worker agrees with a real broker and the emulator over sockets, with all cases at once."""
     runner: Runner = WorkerRunner(ledger, tmp_path, amqp_url, unique)
     _agree(reference, runner.run(CASES))
 
@@ -97,6 +97,6 @@ def test_the_function_agrees(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Called in batches by a trigger, at a real broker and with the emulator over sockets."""
+    """The function agrees when a trigger calls it, with a real broker and the emulator over sockets."""
     monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
     _agree_as_far_as_carried(reference, FunctionRunner(ledger, tmp_path, amqp_url, unique))

@@ -1,1 +1,1 @@
-"""Stand-ins that behave."""
+"""Twins: broker, API, clock and processes in memory that behave like the real ones; no mocks."""

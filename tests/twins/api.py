@@ -1,7 +1,7 @@
-"""``MemoryApi``: the VBS API in memory, for tests of the story and of the policy.
+"""``MemoryApi``: the VBS API in memory, for tests of message handling and of the policy.
 
-Like the real one it does not deduplicate: two creates are two backups. Faults are put in a queue per call and
-each is used once; what happens later (``settle``, a late commit) happens by the clock that is handed in.
+Like the real API it does not deduplicate: two creates make two backups. Faults are queued per call, and each
+is used once. The given clock decides when backups settle and late commits appear.
 """
 
 import uuid
@@ -21,24 +21,24 @@ Call = Literal["create", "find", "show", "show_snapshot"]
 
 @dataclass(frozen=True)
 class CutBefore:
-    """The connection is cut before the work is done: in doubt, and nothing was made."""
+    """The connection is lost before the work is done: the call is in doubt, and there is no backup."""
 
 
 @dataclass(frozen=True)
 class CutAfter:
-    """The work is done and the answer is lost: in doubt, and the backup exists."""
+    """The work is done and the answer is lost: the call is in doubt, and the backup exists."""
 
 
 @dataclass(frozen=True)
 class LateCommit:
-    """In doubt now; the backup appears ``seconds`` later."""
+    """The call is in doubt, and the backup appears ``seconds`` later."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Absent:
-    """A node that lags behind answers: it does not know what was made a moment ago."""
+    """The lookup is answered by a node that lags behind, and does not find a recent backup."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ Fault = DoneThen | ApiError | CutBefore | CutAfter | LateCommit | Absent
 
 @dataclass
 class Made:
-    """A backup that was ever made: when (clock), for what, and how it ends (``available`` or ``error``)."""
+    """A backup that was made ``at`` a time of the clock; ``end`` is its final status."""
 
     id: str
     project_id: str
@@ -67,9 +67,9 @@ class Made:
 class MemoryApi:
     """``handler.backup.ports.Api`` in memory.
 
-    ``backups`` is every backup ever made, late ones included; ``calls`` counts. A backup is ``creating``
-    until ``settle`` seconds after it was made. Snapshots are known where ``snapshots`` has them. With
-    ``hide_snapshot_ids`` backups are found by name only, as on releases that leave the id out.
+    ``backups`` has every backup ever made, also those of late commits; ``calls`` counts calls. A backup is
+    ``creating`` until ``settle`` seconds after it was made. ``snapshots`` has the snapshots that exist. With
+    ``hide_snapshot_ids`` backups are found by name only, as on releases that omit the snapshot id.
     """
 
     clock: Callable[[], float]
@@ -83,19 +83,19 @@ class MemoryApi:
     _faults: dict[Call, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
 
     def fail(self, call: Call, *faults: Fault) -> None:
-        """Let the next calls of this kind end so, one fault each."""
+        """Queue faults for the next calls of this kind, one for each call."""
         self._faults[call].extend(faults)
 
     def fail_no_more(self) -> None:
-        """End all faults."""
+        """Remove all faults."""
         self._faults.clear()
 
     def end_in_error(self, reason: str) -> None:
-        """Let the next backup that is made end in ``error``."""
+        """Make the next backup end in ``error``."""
         self.ends.append(("error", reason))
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
-        """Make a backup, whatever was made before."""
+        """Make a backup, even if the snapshot has one."""
         fault = self._next_fault("create")
         match fault:
             case ApiError():
@@ -138,11 +138,11 @@ class MemoryApi:
         return shown[0] if shown else None
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
-        """Return the snapshot that the test has put there."""
+        """Return the snapshot if the test has added it to ``snapshots``."""
         return self.snapshots.get(snapshot_id) if self._knows("show_snapshot") else None
 
     async def aclose(self) -> None:
-        """Remember that it was closed."""
+        """Set ``closed``."""
         self.closed = True
 
     def _next_fault(self, call: Call) -> Fault | None:

@@ -1,7 +1,7 @@
-"""``MemoryBroker``: queue, wait queues, dead letters and outcomes in memory, by a clock that tests move.
+"""``MemoryBroker``: queue, wait queues, dead letters and outcomes in memory, with a clock that tests advance.
 
-It is the ``Outbox`` of a ``Process`` and the queue before it. Like a quorum queue it counts how often a
-message came back from a consumer that vanished, and buries it without a word when that was too often.
+It is the ``Outbox`` of a ``Process`` and the queue that it consumes. Like a quorum queue it counts how often
+a message was redelivered after its consumer disappeared, and dead-letters it silently beyond the limit.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from tests.twins.steps import Steps
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A buried message with its ``dl-`` headers, or with none, where the broker itself has buried it."""
+    """A dead-lettered message with its ``dl-`` headers; without any if the broker dead-lettered it."""
 
     message: Message
     reason: Mapping[str, Any]
@@ -27,7 +27,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A message in a wait queue until ``due`` (clock)."""
+    """A message that is in a wait queue until ``due``, a time of the clock."""
 
     due: float
     seconds: int
@@ -36,10 +36,10 @@ class Waiting:
 
 @dataclass
 class MemoryBroker:
-    """Messages are in ``ready``, in hand, in ``waiting`` or in ``dead``; told outcomes are in ``outcomes``.
+    """A broker in memory: messages are in ``ready``, ``in_hand``, ``waiting`` or ``dead``.
 
-    ``bound`` False returns outcomes as unroutable; ``lost`` True refuses every publish, as a connection that
-    is gone does.
+    ``outcomes`` has the published outcomes. If ``bound`` is False, outcomes are unroutable. If ``lost`` is
+    True, every publish fails as over a lost connection.
     """
 
     clock: Callable[[], float]
@@ -64,27 +64,27 @@ class MemoryBroker:
         return taken
 
     def ack(self, message: Message) -> None:
-        """Forget a message in hand."""
+        """Acknowledge a message in hand."""
         self.steps("before ack")
         self.in_hand = [each for each in self.in_hand if each is not message]
         self.steps("after ack")
 
     def consumer_lost(self) -> None:
-        """Put what is in hand back to the front, counted, as it is when a consumer vanishes."""
-        counted = [_came_back(message) for message in self.in_hand]
+        """Put the messages in hand back to the front and count it, as RabbitMQ does for a lost consumer."""
+        counted = [_redelivered(message) for message in self.in_hand]
         self.in_hand.clear()
         self.dead += [DeadLetter(each, {}) for each in counted if each.delivery_count > DELIVERY_LIMIT]
         self.ready.extendleft(reversed([each for each in counted if each.delivery_count <= DELIVERY_LIMIT]))
 
     def expire(self) -> None:
-        """Move what has waited long enough back into the queue, the earliest first."""
+        """Move messages whose delay has passed back into the queue, the earliest first."""
         now = self.clock()
         due = sorted((each for each in self.waiting if each.due <= now), key=lambda each: each.due)
         self.waiting = [each for each in self.waiting if each.due > now]
         self.ready.extend(Message(each.body, CONTENT_TYPE) for each in due)
 
     def next_due(self) -> float | None:
-        """When the next waiting message comes back."""
+        """Return when the next waiting message is due; None if none waits."""
         return min((each.due for each in self.waiting), default=None)
 
     async def publish_outcome(self, outcome: Outcome) -> None:
@@ -113,7 +113,7 @@ class MemoryBroker:
 
 @dataclass
 class _Confirm:
-    """A publish: a step before it, and one after the broker has it and before its confirm is read."""
+    """A publish with a step before it, and one after the broker has it and before its confirm is read."""
 
     steps: Steps
     name: str
@@ -126,11 +126,11 @@ class _Confirm:
             self.steps(f"after {self.name}")
 
 
-def _came_back(message: Message) -> Message:
+def _redelivered(message: Message) -> Message:
     headers = {**message.headers, "x-delivery-count": message.delivery_count + 1}
     return Message(message.body, message.content_type, headers)
 
 
 def copies(message: Message, count: int) -> Iterator[Message]:
-    """Give the same message several times, each an object of its own."""
+    """Yield the same message several times, each time as a new object."""
     return (Message(m.body, m.content_type, m.headers) for m in itertools.repeat(message, count))

@@ -1,4 +1,4 @@
-"""Time that passes when a test says so."""
+"""A clock that only the test advances."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ START = 1_800_000_000.0
 
 @dataclass
 class Clock:
-    """Seconds since the epoch, and monotonic seconds as well: nobody sets this clock but the test."""
+    """A clock of seconds since the epoch, or of monotonic seconds, that only the test changes."""
 
     now: float = START
 
@@ -15,5 +15,5 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; a negative number is a clock set back."""
+        """Advance the clock; a negative number sets it back."""
         self.now += seconds

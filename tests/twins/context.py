@@ -1,4 +1,4 @@
-"""``FakeContext``: what FunctionGraph hands to a call, with the documented methods and no others."""
+"""``FakeContext``: the context that FunctionGraph passes to a call, with the documented methods only."""
 # ruff: noqa: N802 - the names are the platform's
 
 import logging
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 class FakeContext:
     """A call's context.
 
-    ``remaining`` is milliseconds, and negative by default as on runtimes that are known for it; an exception
-    is raised. Without an agency, which is ``keys`` and ``token``, those methods return None.
+    ``remaining`` is in milliseconds, and negative by default, as some runtimes report it; an exception is
+    raised. ``keys`` and ``token`` are those of an agency; without it their methods return None.
     """
 
     user_data: Mapping[str, str] = field(default_factory=dict)
@@ -79,9 +79,9 @@ class FakeContext:
 
 @dataclass
 class MixedUnitsContext(FakeContext):
-    """A call's context that adds its limit in seconds to a clock in milliseconds, as YuanRong's does.
+    """A call's context that mixes seconds and milliseconds in its remaining time, as YuanRong's does.
 
-    A limit of 30 s leaves 30 ms at the start, and less than none 30 ms later.
+    With a limit of 30 s it reports 30 ms at the start, and a negative number 30 ms later.
     """
 
     limit: int = 30

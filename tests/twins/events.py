@@ -1,4 +1,4 @@
-"""Snapshot events for tests, numbered: the same number is the same event."""
+"""Numbered snapshot events for tests: the same number gives the same event."""
 
 import json
 import uuid
@@ -11,7 +11,7 @@ SOURCE = "/tests"
 
 
 def made_up_id(kind: str, number: int) -> str:
-    """Return the UUID of a made-up thing."""
+    """Return a UUID that depends on kind and number only."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kind} {number}"))
 
 

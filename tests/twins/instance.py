@@ -1,6 +1,6 @@
-"""Instances of the function in the world in memory: a whole call, from the envelope of the trigger on.
+"""``FunctionWorld``: the function in the world in memory, called with whole trigger events.
 
-The trigger acknowledges at once, so that only the platform's repeat of a call brings a batch back.
+The trigger acknowledges at once, so that only the platform's repeat of a call delivers a batch again.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from handler.settings import Settings
 from tests.twins.steps import Crash, SteppedApi, SteppedLedger
 from tests.twins.world import DELAYS, LEASE, World
 
-PLENTY = 60.0
-"""Seconds, real ones, that a call has; none of these needs them."""
+CALL_SECONDS = 60.0
+"""Real seconds that a call may take; no test needs them."""
 
 
 class FunctionWorld(World):
     """A world whose processes are instances of the function."""
 
     async def call(self, messages: Sequence[Message]) -> None:
-        """Call with a batch until a call comes to its end, as the platform does; each crash is noted."""
+        """Call with a batch until a call ends normally, as the platform does; record each crash."""
         event = {
             "trigger_type": "RABBITMQ",
             "records": [{"messages": [message.body.decode() for message in messages], "exchange": "q"}],
@@ -44,7 +44,7 @@ class FunctionWorld(World):
                 return
 
     async def until_done(self, batch: int) -> None:
-        """Call with what is in the queue, and with what comes back from waiting, until there is nothing."""
+        """Call with batches from the queue until it and the wait queues are empty."""
         while self.broker.ready or self.broker.waiting:
             if not self.broker.ready:
                 self.advance(max(0.0, (self.broker.next_due() or 0.0) - self.steady.now))
@@ -56,7 +56,7 @@ class FunctionWorld(World):
     def _batch(self) -> Batch:
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=DELAYS)
         lost = asyncio.get_running_loop().create_future()
-        end = time.monotonic() + PLENTY
+        end = time.monotonic() + CALL_SECONDS
         services = BatchServices(self.broker, self._process_for, self.breaker, settings, lost, self.clock)
         return Batch(services, Deadline(soft=end, hard=end))
 

@@ -1,7 +1,7 @@
-"""Numbered steps, and a process that ends at the k-th of them.
+"""Numbered steps of message handling, and a simulated crash of the process at the k-th step.
 
-Each write to the ledger, each call of the API, each publish and each acknowledgement is one step before it
-takes effect and one after.
+Each write to the ledger, call of the API, publish and acknowledgement has two steps: one before and one after
+it takes effect.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,12 +16,12 @@ Step = Callable[[str], None]
 
 
 class Crash(BaseException):
-    """The process ends here: nothing in it may catch this and go on."""
+    """A simulated end of the process: a ``BaseException``, so that no ``except Exception`` catches it."""
 
 
 @dataclass
 class Steps:
-    """Counts steps; crashes at number ``crash_at``, once, and at every step that is called ``deadly``."""
+    """Counts steps; crashes once at step number ``crash_at``, and at every step named ``deadly``."""
 
     crash_at: int | None = None
     deadly: str | None = None
@@ -34,7 +34,7 @@ class Steps:
 
     @asynccontextmanager
     async def around(self, name: str) -> AsyncIterator[None]:
-        """One step before the block and one after it, where it did not fail."""
+        """Count one step before the block, and one after it unless it fails."""
         self(f"before {name}")
         yield
         self(f"after {name}")

@@ -1,4 +1,4 @@
-"""A server that answers what it is told: for what no real API would say."""
+"""An HTTP server with configured answers, for answers that no real API gives."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, a body, and headers; ``Date`` only where it is among them."""
+    """A status, a body and headers; the server adds only ``Content-Length``."""
 
     status: int
     body: bytes = b""
@@ -18,7 +18,7 @@ class Answer:
 
 @contextmanager
 def stranger(answers: Mapping[str, Answer], otherwise: Answer) -> Iterator[str]:
-    """Serve GET by the first path that the request's begins with; yield the base URL."""
+    """Answer a GET by the first path that is a prefix of the request's path; yield the base URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""A whole world in memory: broker, API, ledger, clock, and processes that may crash and start again."""
+"""``World``: broker, API, ledger and clock in memory, with a process that may crash and start again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -39,15 +39,15 @@ MESSAGE_SETTINGS = MessageSettings(
     crash_limit=20,
 )
 ROUNDS = 2_000
-"""More than any run of a few messages takes; one that is not quiet then never will be."""
+"""Far more than a run of a few messages takes; a run that is not finished by then never ends."""
 
 
 @dataclass
 class World:
-    """``kind`` says what a crash leaves of the ledger: a file, rows that others hold too, or nothing.
+    """A world of which ``kind`` says what a crash leaves of the ledger: a file, shared rows, or nothing.
 
-    ``clock`` is this machine's clock on the wall, which somebody may set; ``steady`` is its monotonic time,
-    and the time of the broker and of the API.
+    ``clock`` is the machine's wall clock, which may be set. ``steady`` is its monotonic time, and the time of
+    broker and API.
     """
 
     kind: LedgerKind = "memory"
@@ -68,7 +68,7 @@ class World:
         self.start()
 
     def start(self) -> None:
-        """Start a process: what it knew before is what the ledger and the broker know."""
+        """Start a process, which knows only what ledger and broker have stored."""
         self.ledger = self._open_ledger()
         self.breaker = CircuitBreaker(
             self.concurrency, self.steady, doubt_pause=self.settings.limits.delays[0]
@@ -76,7 +76,7 @@ class World:
         self.process = self.new_process()
 
     def new_process(self, ledger: StoredLedger | None = None) -> Process:
-        """Make a process of the present ledger and circuit breaker, or one with another ledger."""
+        """Return a process with the present circuit breaker, and with the present or another ledger."""
         return Process(
             services=self.services(ledger),
             outbox=self.broker,
@@ -85,14 +85,14 @@ class World:
         )
 
     def services(self, ledger: StoredLedger | None = None) -> Services:
-        """Return what a process works with."""
+        """Return the services of a process."""
         stepped = SteppedLedger(ledger or self.ledger, self.steps)
         return Services(SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock)
 
     def _open_ledger(self) -> StoredLedger:
         if self.kind == "sqlite":
             if self.folder is None:
-                raise ValueError("a ledger in a file wants a folder")
+                raise ValueError("a ledger in a file needs a folder")
             return SqliteLedger(self.folder / "ledger.db", self.clock, LEASE, monotonic=self.steady)
         if self.kind == "none":
             return MemoryLedger(self.clock, LEASE, ask_first=True, monotonic=self.steady)
@@ -106,7 +106,7 @@ class World:
         self.start()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass everywhere."""
+        """Advance both clocks."""
         self.clock.advance(seconds)
         self.steady.advance(seconds)
 
@@ -116,20 +116,20 @@ class World:
 
     @property
     def outcomes(self) -> Sequence[Outcome]:
-        """What was told, in order."""
+        """The published outcomes in order."""
         return self.broker.outcomes
 
     def published(self) -> Sequence[str]:
-        """The types of what was told, in order."""
+        """Return the types of the published outcomes in order."""
         return [outcome.type for outcome in self.broker.outcomes]
 
     async def deliver(self, batch: int = 1) -> None:
         """Handle up to ``batch`` messages at once, as a worker does; each is acknowledged alone."""
         taken = self.broker.take(batch)
-        await self._alive(lambda: _all([self._one(message) for message in taken]))
+        await self._survive(lambda: _all([self._one(message) for message in taken]))
 
     async def invoke(self, batch: int) -> None:
-        """Handle a batch as a function does: acknowledged together, or all of it comes again."""
+        """Handle a batch as a function does: its messages are acknowledged or redelivered together."""
         taken = self.broker.take(batch)
 
         async def call() -> None:
@@ -137,10 +137,10 @@ class World:
             for message in taken:
                 self.broker.ack(message)
 
-        await self._alive(call)
+        await self._survive(call)
 
     async def until_quiet(self, batch: int = 1, *, as_function: bool = False) -> None:
-        """Run, moving the clock to whatever comes next, until nothing is left to do."""
+        """Handle messages, and advance the clock to the next due message, until no message is left."""
         for _ in range(ROUNDS):
             if self.broker.ready:
                 await (self.invoke(batch) if as_function else self.deliver(batch))
@@ -152,7 +152,7 @@ class World:
         raise AssertionError(f"not quiet after {ROUNDS} rounds: {self.broker.waiting[:3]}")
 
     async def run(self, *messages: Message) -> Sequence[str]:
-        """Publish, run until quiet, and return the types of what was told."""
+        """Publish, run until quiet, and return the types of the published outcomes."""
         for message in messages:
             self.broker.publish(message)
         await self.until_quiet()
@@ -169,7 +169,7 @@ class World:
             return False
         return True
 
-    async def _alive(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _survive(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Crash as crash:
@@ -182,7 +182,7 @@ class World:
 
 
 async def _all(tasks: Sequence[Coroutine[Any, Any, object]]) -> None:
-    """Run together; a crash of one ends them all."""
+    """Run together; a crash of one cancels all."""
     running = [asyncio.ensure_future(task) for task in tasks]
     try:
         await asyncio.gather(*running)
@@ -193,5 +193,5 @@ async def _all(tasks: Sequence[Coroutine[Any, Any, object]]) -> None:
 
 
 def with_limits(**limits: Any) -> MessageSettings:
-    """Return the terms with other limits."""
+    """Return the message settings with other limits."""
     return MESSAGE_SETTINGS._replace(limits=MESSAGE_SETTINGS.limits._replace(**limits))

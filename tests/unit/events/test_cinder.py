@@ -1,4 +1,4 @@
-"""Cinder's notifications, made up and captured."""
+"""Unit tests of Cinder's notifications, made up and captured."""
 
 import json
 from typing import Any
@@ -20,8 +20,8 @@ def notification(**changes: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", notifications())
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_what_cinder_really_sends_is_a_completed_snapshot(case: str, wrapped: bool) -> None:
-    """Captured from Cinder 18 and 29, with and without Keystone, for both drivers."""
+def test_a_captured_cinder_notification_is_a_completed_snapshot(case: str, wrapped: bool) -> None:
+    """Notifications captured from Cinder 18 and 29, with and without Keystone, of both drivers, are read."""
     body = notifications()[case]["body_utf8"]
     inner = json.loads(body)["oslo.message"]
     payload = json.loads(inner)["payload"]
@@ -34,8 +34,8 @@ def test_what_cinder_really_sends_is_a_completed_snapshot(case: str, wrapped: bo
 
 
 @pytest.mark.parametrize("case", notifications())
-def test_nothing_of_the_senders_context_is_kept(case: str) -> None:
-    """Old releases put the user's live token there."""
+def test_an_event_has_nothing_of_the_senders_context(case: str) -> None:
+    """The event has no field of the sender's context, where old releases put the user's live token."""
     event = decode(Message(notifications()[case]["body_utf8"].encode()), max_bytes=LIMIT)
 
     assert "TTTT" not in repr(event)
@@ -55,7 +55,7 @@ def test_nothing_of_the_senders_context_is_kept(case: str) -> None:
     ],
 )
 def test_only_an_available_snapshot_is_complete(changes: dict[str, Any], proves: str) -> None:
-    """The usage audit replays create.end with the status of today, whatever it is."""
+    """A snapshot in another status is only requested, since the usage audit repeats ``create.end``."""
     assert proves == read_snapshot(notification(**changes)).proves
 
 
@@ -73,20 +73,20 @@ def test_only_an_available_snapshot_is_complete(changes: dict[str, Any], proves:
     ],
 )
 def test_other_notifications_are_foreign(event_type: str) -> None:
-    """They share the routing key; nothing is to be done for them."""
+    """Other notifications, which have the same routing key, are foreign events."""
     assert ForeignEvent("cinder", event_type) == read({"event_type": event_type, "payload": {}})
 
 
 @pytest.mark.parametrize("payload", [[], "text", None])
-def test_a_stranger_may_send_what_it_likes(payload: object) -> None:
-    """Some services' payloads are lists; only a created snapshot's must be an object."""
+def test_a_foreign_notification_may_have_any_payload(payload: object) -> None:
+    """Only the payload of a created snapshot must be an object; other services also send lists."""
     assert ForeignEvent("cinder", "metering") == read({"event_type": "metering", "payload": payload})
     assert "bad_field" == refusal_of({"event_type": "snapshot.create.end", "payload": payload}).code
 
 
 @pytest.mark.parametrize("version", ["1.0", "3.0", "2", "2.x", "", None, 2.0])
 def test_an_envelope_of_another_version_is_refused(version: object) -> None:
-    """Only oslo 2.x is known."""
+    """An envelope of another oslo version than 2.x is refused."""
     error = refusal_of({**load("cinder-wrapped"), "oslo.version": version})
 
     assert "unknown_version" == error.code
@@ -102,13 +102,13 @@ def test_an_envelope_of_another_version_is_refused(version: object) -> None:
     ],
 )
 def test_an_envelope_with_something_odd_inside_is_refused(message: object, code: str) -> None:
-    """The inner message is JSON text of a notification."""
+    """An envelope is refused unless its inner message is the JSON text of a notification."""
     assert code == refusal_of({"oslo.version": "2.0", "oslo.message": message}).code
 
 
 @pytest.mark.parametrize("field", ["volume_id", "snapshot_id"])
 def test_a_created_snapshot_without_ids_is_invalid(field: str) -> None:
-    """It is known, and cannot be backed up."""
+    """A created snapshot without one of its ids is recognised and refused as invalid."""
     error = refusal_of(notification(**{field: None}))
 
     assert ("invalid", "missing_field", load("cinder-bare")["message_id"]) == (
@@ -119,19 +119,19 @@ def test_a_created_snapshot_without_ids_is_invalid(field: str) -> None:
 
 
 def test_a_missing_project_is_left_to_the_settings() -> None:
-    """VBS_PROJECT_ID is the handler's."""
+    """An event without a project is accepted; the handler uses VBS_PROJECT_ID."""
     assert read_snapshot(notification(tenant_id="")).snapshot.project_id is None
 
 
 @pytest.mark.parametrize("changes", [{"volume_size": "40"}, {"volume_size": True}, {"volume_size": -1}])
 def test_an_odd_size_is_left_out(changes: dict[str, Any]) -> None:
-    """The size only helps to guess how long to wait."""
+    """An invalid size is left out, since it is only used to estimate the delay."""
     assert read_snapshot(notification(**changes)).snapshot.size_gb is None
 
 
 @pytest.mark.parametrize(("name", "expected"), [(None, None), (7, None), ("n" * 2000, "n" * 1024)])
-def test_an_odd_name_is_no_reason_to_leave_a_snapshot_alone(name: object, expected: str | None) -> None:
-    """The name only helps to name the backup."""
+def test_an_invalid_snapshot_name_is_left_out_or_shortened(name: object, expected: str | None) -> None:
+    """A snapshot with an invalid name is still accepted, since the name is only part of the backup's name."""
     assert expected == read_snapshot(notification(display_name=name)).snapshot.snapshot_name
 
 
@@ -148,7 +148,7 @@ def test_an_odd_name_is_no_reason_to_leave_a_snapshot_alone(name: object, expect
     ],
 )
 def test_metadata_is_read_from_its_repr(text: object, expected: dict[str, str]) -> None:
-    """Cinder sends the repr of a dictionary, not JSON."""
+    """Metadata is read from the repr of a dictionary, which Cinder sends instead of JSON."""
     assert expected == read_snapshot(notification(metadata=text)).metadata
 
 
@@ -162,13 +162,13 @@ def test_metadata_is_read_from_its_repr(text: object, expected: dict[str, str]) 
         "-" * 60_000 + " __system__enableActive",
     ],
 )
-def test_of_metadata_that_cannot_be_read_the_words_are_kept(text: str) -> None:
-    """Nothing is evaluated but a flat dictionary, and the mark of a service's own snapshot is still seen."""
+def test_the_words_of_unreadable_metadata_become_keys(text: str) -> None:
+    """Only a flat dictionary is evaluated; of other texts a service's own snapshot is still recognised."""
     assert "__system__enableActive" in read_snapshot(notification(metadata=text)).metadata
 
 
 def test_metadata_is_read_to_a_limit() -> None:
-    """More than 64 KiB of it is not evaluated."""
+    """Metadata of more than 64 KiB is not evaluated."""
     text = repr({"k" * 10: "v" * cinder._METADATA_LIMIT})
 
     assert "kkkkkkkkkk" in read_snapshot(notification(metadata=text)).metadata

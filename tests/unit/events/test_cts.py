@@ -1,4 +1,4 @@
-"""CTS traces: which of them are the creation of a snapshot."""
+"""Unit tests of CTS traces: which traces are the creation of a snapshot."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def trace(**changes: object) -> dict[str, Any]:
     ],
 )
 def test_all_but_a_created_evs_snapshot_is_foreign(changes: dict[str, Any]) -> None:
-    """Cloud Search has a createSnapshot as well; a refused call has made nothing."""
+    """A trace of another service, resource or call, or of a refused call, is foreign."""
     event = trace(**changes)
 
     assert ForeignEvent("trace", event["trace_name"]) == read(event)
@@ -45,8 +45,8 @@ def test_all_but_a_created_evs_snapshot_is_foreign(changes: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "name", ["createSnapshot", "CreateSnapshot", "createEvsSnapshot", "batchless", "createSnapshotV2"]
 )
-def test_names_are_matched_loosely(name: str) -> None:
-    """No trace of an EVS snapshot is documented, so its exact name is not known."""
+def test_the_name_of_a_trace_is_matched_loosely(name: str) -> None:
+    """Any name of the kind create…Snapshot is accepted, since no trace of an EVS snapshot is documented."""
     found = read(trace(trace_name=name))
 
     assert isinstance(found, ForeignEvent) == (name == "batchless")
@@ -54,7 +54,7 @@ def test_names_are_matched_loosely(name: str) -> None:
 
 @pytest.mark.parametrize("code", [202, "202", None, 200])
 def test_the_code_may_be_a_text_a_number_or_missing(code: object) -> None:
-    """One table says text, one sample has a number."""
+    """A trace's code is accepted as a text (documented), as a number (in a sample) or missing."""
     assert "requested" == read_snapshot(trace(code=code)).proves
 
 
@@ -68,33 +68,33 @@ def test_the_code_may_be_a_text_a_number_or_missing(code: object) -> None:
     ],
 )
 def test_ids_are_found_wherever_they_are(request_: object, response: object) -> None:
-    """Request and response are objects or JSON texts, and either may be missing."""
+    """The ids are read from request or response, which may be objects, JSON texts or missing."""
     snapshot = read_snapshot(trace(request=request_, response=response)).snapshot
 
     assert (VOLUME, SNAPSHOT) == (snapshot.volume_id, snapshot.snapshot_id)
 
 
 def test_a_trace_without_a_volume_is_invalid() -> None:
-    """It is known, and cannot be backed up."""
+    """A trace without a volume id is recognised and refused as invalid."""
     error = refusal_of(trace(request=None))
 
     assert ("invalid", "missing_field", SNAPSHOT) == (error.category, error.code, error.ids.snapshot_id)
 
 
-def test_a_project_is_taken_where_there_is_one() -> None:
-    """The documented trace has none; the user's domain is not the project."""
+def test_the_project_of_a_trace_is_read_if_present() -> None:
+    """The project id is that of the trace, never the user's domain; the documented trace has none."""
     assert PROJECT == read_snapshot(trace(project_id=PROJECT)).snapshot.project_id
 
 
-def test_metadata_of_the_request_is_told() -> None:
-    """So that a snapshot which the backup service made for itself is seen."""
+def test_the_metadata_of_the_request_is_read() -> None:
+    """The event has the request's metadata, by which a snapshot of the backup service is recognised."""
     request = {"snapshot": {"volume_id": VOLUME, "metadata": {"__system__enableActive": "1"}}}
 
     assert {"__system__enableActive": "1"} == read_snapshot(trace(request=request)).metadata
 
 
 def test_a_trace_in_a_cloudevent_has_the_cloudevents_attributes() -> None:
-    """Its id, source, type and traceparent are the event's."""
+    """The event has the CloudEvent's id, source, type and traceparent."""
     sample = load("eventgrid-trace")
 
     event = read_snapshot({**sample, "traceparent": TRACEPARENT})
@@ -106,6 +106,6 @@ def test_a_trace_in_a_cloudevent_has_the_cloudevents_attributes() -> None:
 @pytest.mark.parametrize(
     "value", [{"cts": "text"}, {"cts": {}}, {"trace_name": 7}, {"cts": {"trace_name": []}}]
 )
-def test_what_is_no_trace_is_malformed(value: dict[str, Any]) -> None:
-    """The marks of the form with nothing behind them."""
+def test_a_trace_without_its_fields_is_malformed(value: dict[str, Any]) -> None:
+    """An object with the key of a trace, but without its fields, is refused."""
     assert "bad_field" == refusal_of(value).code

@@ -1,4 +1,4 @@
-"""Envelopes with one message, with several, and with none."""
+"""Unit tests of envelopes with one message, with several, and with none."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def smn(*messages: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", COMPLETED + REQUESTED)
 def test_the_function_reads_a_call_as_the_worker_reads_a_message(name: str) -> None:
-    """The same input gives the same event in both, its id included."""
+    """Function and worker decode the same input to the same event, with the same id."""
     [message] = unpack(load(name))
 
     fields = ["id", "snapshot", "proves", "form", "type"]
@@ -39,14 +39,14 @@ def test_the_function_reads_a_call_as_the_worker_reads_a_message(name: str) -> N
 
 
 def test_a_triggers_messages_are_the_bodies_of_the_queue() -> None:
-    """A trigger hands over bodies as texts: what is unpacked is what was published, byte for byte."""
+    """The bodies unpacked from a trigger's texts are those that were published, byte for byte."""
     texts = ['{"a": 1}', "plain text ü", " [] "]
 
     assert [Message(text.encode()) for text in texts] == unpack(trigger(*texts))
 
 
 def test_each_message_of_a_call_is_decoded_alone() -> None:
-    """One bad message does not fail the others."""
+    """One malformed message of a call does not affect the others."""
     good, bad = unpack(load("rabbitmq-several"))
 
     assert isinstance(decode(good, max_bytes=LIMIT), SnapshotEvent)
@@ -63,7 +63,7 @@ def nested(depth: int) -> list[Any]:
 
 
 def circular() -> list[Any]:
-    """Return a list that holds itself."""
+    """Return a list that contains itself."""
     value: list[Any] = []
     value.append(value)
     return value
@@ -74,8 +74,8 @@ def circular() -> list[Any]:
     [{1, 2}, b"bytes", 10**5000, nested(100_000), circular(), {"x": {3}}, {(): 1}],
     ids=lambda odd: type(odd).__name__,
 )
-def test_what_is_no_json_takes_no_neighbour_along(odd: object) -> None:
-    """A call is parsed by the platform; what becomes of one message of it there is no other one's trouble."""
+def test_a_value_that_json_cannot_represent_does_not_affect_other_messages(odd: object) -> None:
+    """Such a value in a call, which the platform parses, becomes one refused message."""
     good, bad = unpack(trigger("text", odd))
 
     assert Message(b"text") == good
@@ -84,7 +84,7 @@ def test_what_is_no_json_takes_no_neighbour_along(odd: object) -> None:
 
 
 def test_several_records_of_smn_keep_their_ids() -> None:
-    """A notification without an id of its own has that of its record, in the function as in the worker."""
+    """A notification without an id has that of its record, in the function and in the worker."""
     data = json.dumps(load("data"))
 
     events = [decode(message, max_bytes=LIMIT) for message in unpack(smn(data, data))]
@@ -93,7 +93,7 @@ def test_several_records_of_smn_keep_their_ids() -> None:
 
 
 def test_several_events_of_eventgrid_are_unpacked() -> None:
-    """The publishing API wraps events in a list."""
+    """The list of events of EventGrid's publishing API becomes one message for each event."""
     events = [{**CLOUDEVENT, "id": name} for name in "abc"]
 
     found = [decode(message, max_bytes=LIMIT) for message in unpack({"events": events})]
@@ -102,7 +102,7 @@ def test_several_events_of_eventgrid_are_unpacked() -> None:
 
 
 def test_the_record_of_a_call_is_unpacked_to_the_calls_messages() -> None:
-    """What an asynchronous invocation could not handle comes back with its payload as text."""
+    """The record of a failed asynchronous invocation, with its payload as text, gives the call's messages."""
     record = {"request_context": {}, "request_payload": json.dumps(trigger("a", "b"))}
 
     assert [Message(b"a"), Message(b"b")] == unpack(record)
@@ -112,7 +112,7 @@ def test_the_record_of_a_call_is_unpacked_to_the_calls_messages() -> None:
     "value", [{"events": [CLOUDEVENT, CLOUDEVENT]}, trigger("{}", "{}"), smn("{}", "{}")]
 )
 def test_a_queues_message_with_several_events_is_refused(value: dict[str, Any]) -> None:
-    """Each event has an outcome of its own, so each must be a message of its own."""
+    """A message from a queue with several events is refused, since each event has its own outcome."""
     assert ("malformed", "several_events") == (refusal_of(value).category, refusal_of(value).code)
 
 
@@ -120,7 +120,7 @@ def test_a_queues_message_with_several_events_is_refused(value: dict[str, Any]) 
 def test_an_envelope_with_nothing_inside_is_refused_in_a_queue_and_nothing_in_a_call(
     value: dict[str, Any],
 ) -> None:
-    """A message must have an outcome; a call without messages has nothing to do."""
+    """An empty envelope is an error as a queue's message, and no message at all as a call."""
     assert ("no_event", []) == (refusal_of(value).code, unpack(value))
 
 
@@ -142,29 +142,29 @@ def test_an_envelope_with_nothing_inside_is_refused_in_a_queue_and_nothing_in_a_
         [load("cloudevents")],
     ],
 )
-def test_what_cannot_be_taken_apart_is_one_message_that_is_refused(value: object) -> None:
-    """Nothing that a function is called with is left out."""
+def test_an_event_that_cannot_be_split_is_one_refused_message(value: object) -> None:
+    """A function's event that cannot be split becomes one message, which is refused: nothing is lost."""
     [message] = unpack(value)
 
     with pytest.raises(EventError):
         decode(message, max_bytes=LIMIT)
 
 
-def test_a_call_with_too_many_messages_is_one_that_is_refused() -> None:
-    """The number of messages in a call is bounded."""
+def test_a_call_with_too_many_messages_is_one_refused_message() -> None:
+    """A call with more than the allowed number of messages becomes one message, which is refused."""
     assert MAX_MESSAGES == len(unpack(trigger(*["x"] * MAX_MESSAGES)))
     assert 1 == len(unpack(trigger(*["x"] * (MAX_MESSAGES + 1))))
 
 
 def test_a_lone_surrogate_in_a_call_is_refused_not_lost() -> None:
-    """Python's own parser lets them in; our own refuses them in the message."""
+    """A lone surrogate, which Python's parser accepts, becomes a message that our parser refuses."""
     for message in unpack(trigger("\ud800", {"x": "\ud800"})):
         with pytest.raises(EventError, match=r"not_utf8|not_json"):
             decode(message, max_bytes=LIMIT)
 
 
-def test_envelopes_are_opened_to_a_depth() -> None:
-    """Four envelopes in each other are opened, five are refused."""
+def test_envelopes_are_unpacked_to_a_depth_of_four() -> None:
+    """Four envelopes inside each other are unpacked, five are refused."""
     value: dict[str, Any] = load("data")
     for _ in range(4):
         value = smn(json.dumps(value))

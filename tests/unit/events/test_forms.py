@@ -1,4 +1,4 @@
-"""Each form that tells of the same snapshot is read as the same snapshot."""
+"""Unit tests of decoding: each form of an event about one snapshot gives the same snapshot."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from tests.unit.events.forms import (
     read_snapshot,
 )
 
-TOLD = SnapshotCompleted(
+EXPECTED = SnapshotCompleted(
     project_id=PROJECT, volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name="nightly-db01", size_gb=40
 )
 CINDER_ID = "7f00763f-4af8-4326-b49f-f43a87b202f6"
@@ -29,10 +29,10 @@ TRACE_ID = "5f0b8e1c-17c4-11f1-9a3d-0255ac100a21"
 
 @pytest.mark.parametrize("name", COMPLETED)
 def test_every_form_of_a_completed_snapshot_is_the_same_snapshot(name: str) -> None:
-    """The snapshot does not depend on the form that told of it."""
+    """The decoded snapshot does not depend on the form of the event."""
     event = read_snapshot(load(name))
 
-    assert (TOLD, "completed") == (event.snapshot, event.proves)
+    assert (EXPECTED, "completed") == (event.snapshot, event.proves)
 
 
 @pytest.mark.parametrize("name", REQUESTED)
@@ -59,13 +59,13 @@ def test_a_trace_proves_only_a_request(name: str) -> None:
         ("eventgrid-trace", "b27e5a90-3c61-4f1d-8f7a-0d2b9c4e6a18"),
     ],
 )
-def test_the_event_id_is_the_producers(name: str, event_id: str) -> None:
-    """The innermost id that the producer gave is the event's."""
+def test_the_event_id_is_that_of_the_producer(name: str, event_id: str) -> None:
+    """The innermost id that the producer set is the event's id."""
     assert event_id == read_snapshot(load(name)).id
 
 
 def test_bare_data_has_the_id_of_its_bytes() -> None:
-    """What carries no id has the same one whenever the same bytes come again."""
+    """An event without an id gets one that is derived from its bytes, so it is the same each time."""
     assert message(load("data")).derived_id == read_snapshot(load("data")).id
 
 
@@ -76,19 +76,19 @@ def test_bare_data_has_the_id_of_its_bytes() -> None:
         ("foreign-backup", ForeignEvent("cinder", "backup.create.end")),
     ],
 )
-def test_what_we_know_and_is_not_for_us_is_foreign(name: str, expected: ForeignEvent) -> None:
-    """Other notifications on a shared routing key are recognised."""
+def test_a_notification_of_something_else_is_foreign(name: str, expected: ForeignEvent) -> None:
+    """Other notifications on a shared routing key are recognised as foreign events."""
     assert expected == read(load(name))
 
 
 @pytest.mark.parametrize("name", COMPLETED + REQUESTED)
 def test_a_traceparent_header_is_passed_on(name: str) -> None:
-    """Whatever the form, a trace that the broker's header carries goes on, unless an envelope was opened."""
-    opened = name in {"asynchronous", "eventgrid-events", "kafka", "rocketmq", "smn"} or name.startswith(
+    """The event has the traceparent of the AMQP header in every form, except those inside an envelope."""
+    in_envelope = name in {"asynchronous", "eventgrid-events", "kafka", "rocketmq", "smn"} or name.startswith(
         "rabbitmq"
     )
 
-    expected = None if opened else TRACEPARENT
+    expected = None if in_envelope else TRACEPARENT
     assert expected == read_snapshot(load(name), traceparent=TRACEPARENT).traceparent
 
 
@@ -96,12 +96,12 @@ def test_a_traceparent_header_is_passed_on(name: str) -> None:
     "value", ["", "nonsense", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", TRACEPARENT + "\n", 7]
 )
 def test_a_bad_traceparent_is_dropped(value: object) -> None:
-    """What is no W3C traceparent is not passed on, and is no reason to refuse the event."""
+    """An invalid W3C traceparent is dropped, and the event is still accepted."""
     assert read_snapshot(load("data"), traceparent=value).traceparent is None
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
-    """Some editors write one in front of the JSON."""
+def test_a_byte_order_mark_is_skipped() -> None:
+    """A byte order mark in front of the JSON changes nothing; some editors write one."""
     plain = message(load("cloudevents"))
     marked = Message(b"\xef\xbb\xbf" + plain.body)
 

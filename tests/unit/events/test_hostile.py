@@ -1,4 +1,4 @@
-"""Whatever arrives, decoding gives an event or a documented error, and soon."""
+"""Unit tests of hostile input: decoding returns an event or raises a documented error, in bounded time."""
 
 import ast
 import json
@@ -33,7 +33,7 @@ CLOUDEVENT = load("cloudevents")
 
 
 def check(message: Message) -> None:
-    """Take a message all the way in; raise on anything but an event or a documented error."""
+    """Decode a message; fail unless the result is an event or a documented error."""
     original, state = open_message(message, now=1.0)
     assert state.first_seen > 0
     try:
@@ -79,28 +79,28 @@ def with_data(**changes: object) -> dict[str, Any]:
     ],
     ids=lambda value: repr(value[:24]),
 )
-def test_what_is_no_event_has_its_code(body: bytes, code: str) -> None:
-    """Each way of being nothing that we know."""
+def test_a_malformed_body_has_its_code(body: bytes, code: str) -> None:
+    """Each kind of malformed body is refused with its code and an id derived from the bytes."""
     error = refusal(body)
 
     assert ("malformed", code, Message(body).derived_id) == (error.category, error.code, error.ids.event_id)
 
 
 def test_a_body_of_16_mib_is_refused_before_it_is_parsed() -> None:
-    """The limit is checked first: what is refused here is not even JSON."""
+    """The limit is checked first: this body, which is not JSON either, is refused as too large."""
     assert "too_large" == refusal(b"x" * 16 * 1024 * 1024).code
 
 
-def test_the_limit_itself_is_allowed() -> None:
-    """MAX_BODY_BYTES is the largest body."""
+def test_a_body_of_exactly_the_limit_is_allowed() -> None:
+    """A body of MAX_BODY_BYTES is decoded; one byte more is refused."""
     body = json.dumps(CLOUDEVENT).encode()
 
     assert isinstance(decode(Message(body), max_bytes=len(body)), SnapshotEvent)
     assert "too_large" == refusal(body, max_bytes=len(body) - 1).code
 
 
-def test_of_a_key_that_is_there_twice_the_last_counts() -> None:
-    """As in Python's own parser, so that all of Python sees one event."""
+def test_the_last_of_two_equal_keys_counts() -> None:
+    """If a key occurs twice, its last value counts, as in Python's own parser."""
     body = json.dumps(CLOUDEVENT).replace(
         f'"snapshot_id": "{SNAPSHOT}"', f'"snapshot_id": "x", "snapshot_id": "{SNAPSHOT}"'
     )
@@ -150,16 +150,18 @@ def test_of_a_key_that_is_there_twice_the_last_counts() -> None:
         ({"backup": {"volume_id": "other"}}, "bad_field", "backup.volume_id"),
     ],
 )
-def test_a_field_against_its_rule_is_named(changes: dict[str, Any], code: str, where: str) -> None:
-    """The event is known and invalid, and the message names the field."""
+def test_a_refusal_names_the_field_that_breaks_its_rule(
+    changes: dict[str, Any], code: str, where: str
+) -> None:
+    """The event is refused as invalid, and the error's message names the field."""
     error = refusal_of(with_data(**changes))
 
     assert ("invalid", code, where) == (error.category, error.code, error.message.partition(":")[0])
 
 
 @pytest.mark.parametrize("field", ["volume_id", "snapshot_id"])
-def test_a_missing_id_is_named(field: str) -> None:
-    """Both ids must be there."""
+def test_a_refusal_names_the_missing_id(field: str) -> None:
+    """An event without its volume or snapshot id is refused, and the error names the field."""
     data = {key: value for key, value in CLOUDEVENT["data"].items() if key != field}
     error = refusal_of({**CLOUDEVENT, "data": data})
 
@@ -171,15 +173,15 @@ def test_a_missing_id_is_named(field: str) -> None:
 
 
 def test_a_refusal_does_not_repeat_the_value() -> None:
-    """What was sent may be secret; it stays in the dead letter."""
+    """The error's text does not contain the refused value, which may be secret."""
     assert "hunter2" not in str(refusal_of(with_data(project_id="hunter2!")))
 
 
 @pytest.mark.parametrize(
     "spelling", ["B7D05A1E-4F26-4B7D-8C35-19E2A6C0D4F8", "b7d05a1e4f264b7d8c3519e2a6c0d4f8", SNAPSHOT]
 )
-def test_an_id_has_one_spelling(spelling: str) -> None:
-    """It is half of the idempotency key."""
+def test_an_id_is_normalised_to_one_spelling(spelling: str) -> None:
+    """All accepted spellings of a snapshot id give one id, as it is part of the idempotency key."""
     assert SNAPSHOT == read_snapshot(with_data(snapshot_id=spelling)).snapshot.snapshot_id
 
 
@@ -187,12 +189,12 @@ def test_an_id_has_one_spelling(spelling: str) -> None:
     "odd", ["urn:uuid:" + SNAPSHOT, "{" + SNAPSHOT + "}", SNAPSHOT.replace("-4f26-", "-4_26-")]
 )
 def test_other_spellings_of_an_id_are_refused(odd: str) -> None:
-    """Python's UUID takes more than an API does."""
+    """Spellings that Python's UUID accepts and the API does not are refused."""
     assert "bad_field" == refusal_of(with_data(snapshot_id=odd)).code
 
 
 def test_every_code_is_documented() -> None:
-    """The table of codes and the code that raises them hold the same words."""
+    """The table of codes and the code that raises errors have the same codes."""
     assert set(CODES) == set(_codes_raised())
 
 
@@ -230,7 +232,7 @@ ODD = st.one_of(
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Return the way to every value; JSON text inside is gone into as well."""
+    """Yield the path to every value, also inside JSON texts."""
     children: Any = ()
     if isinstance(value, dict):
         children = value.items()
@@ -270,7 +272,7 @@ def _changed(value: Any, path: tuple[Any, ...], new: Any, *, remove: bool) -> An
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_changed_event_is_read_or_refused(name: str, data: st.DataObject) -> None:
-    """One to three values anywhere in a sample are replaced or removed; the function reads it as safely."""
+    """A sample in which one to three values are replaced or removed is decoded or refused."""
     value = load(name)
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(list(_paths(value))))
@@ -282,7 +284,7 @@ def test_a_changed_event_is_read_or_refused(name: str, data: st.DataObject) -> N
 
 
 def test_a_hundred_thousand_damaged_bodies_are_read_or_refused() -> None:
-    """Random bytes, and samples with bytes replaced, cut out, doubled or cut off."""
+    """Random bytes, and samples with bytes replaced, removed, doubled or cut off, are decoded or refused."""
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     samples = [json.dumps(load(name)).encode() for name in COMPLETED + REQUESTED]

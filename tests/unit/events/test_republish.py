@@ -1,4 +1,4 @@
-"""What makes a broker act is kept as data when a message is published again, and is given back."""
+"""Unit tests of ``inert`` and ``restored``: headers and properties that a broker acts on become data."""
 
 import re
 from typing import Any
@@ -25,7 +25,7 @@ ACTING_HEADERS = [
 ACTING_PROPERTIES: dict[str, Any] = {
     "expiration": "60000",
     "priority": 9,
-    "user_id": "somebody",
+    "user_id": "producer",
     "reply_to": "amq.rabbitmq.reply-to",
     "delivery_mode": 1,
 }
@@ -45,16 +45,16 @@ MESSAGES = st.builds(
 
 
 @pytest.mark.parametrize("name", ACTING_HEADERS)
-def test_a_header_that_makes_a_broker_act_is_kept_under_another_name(name: str) -> None:
-    """The broker sees a table of ours, which means nothing to it."""
+def test_a_header_that_a_broker_acts_on_is_moved_into_a_table(name: str) -> None:
+    """``inert`` moves the header into a table that has no meaning for the broker."""
     assert {ORIGINAL_HEADERS: {name: ["q"]}, "own": 1} == inert(
         Message(b"", None, {name: ["q"], "own": 1})
     ).headers
 
 
 @pytest.mark.parametrize("name", ACTING_PROPERTIES)
-def test_a_property_that_makes_a_broker_act_is_kept_under_another_name(name: str) -> None:
-    """It is a value in a table of ours."""
+def test_a_property_that_a_broker_acts_on_is_moved_into_a_table(name: str) -> None:
+    """``inert`` moves the property into a header table."""
     found = inert(Message(b"", None, {}, {name: ACTING_PROPERTIES[name]}))
     assert {} == found.properties
     assert {ORIGINAL_PROPERTIES: {name: ACTING_PROPERTIES[name]}} == found.headers
@@ -62,20 +62,20 @@ def test_a_property_that_makes_a_broker_act_is_kept_under_another_name(name: str
 
 @pytest.mark.parametrize("name", sorted({*TEXTS, *NUMBERS} - {*ACTING_PROPERTIES}))
 def test_a_property_that_only_describes_stays(name: str) -> None:
-    """Consumers of dead letters read it where they are used to."""
+    """``inert`` keeps the property in its place for consumers of dead letters."""
     value = 7 if name in NUMBERS else "text"
     assert {name: value} == inert(Message(b"", None, {}, {name: value})).properties
 
 
 @given(MESSAGES)
-def test_what_was_made_inert_is_restored_whole(message: Message) -> None:
-    """Headers and properties, whatever they are."""
+def test_restored_reverses_inert(message: Message) -> None:
+    """``restored`` returns all headers and properties of the original message."""
     assert message == restored(inert(message))
 
 
 @given(MESSAGES)
-def test_nothing_that_acts_is_left(message: Message) -> None:
-    """Neither a header nor a property, in any combination."""
+def test_an_inert_message_has_nothing_that_a_broker_acts_on(message: Message) -> None:
+    """No such header or property is left, in any combination."""
     found = inert(message)
     assert set() == {key for key in found.headers if re.match(r"b?cc$|x-(?!own)", key, re.IGNORECASE)}
     assert set() == found.properties.keys() & ACTING_PROPERTIES.keys()
@@ -85,6 +85,6 @@ def test_nothing_that_acts_is_left(message: Message) -> None:
     st.none() | st.integers() | st.lists(st.text()) | st.dictionaries(st.text(), st.integers() | st.text())
 )
 def test_tables_that_another_program_wrote_do_not_raise(value: Any) -> None:
-    """A dead letter may have been put there by hand."""
+    """``restored`` accepts any value in the tables, since an operator may have written the dead letter."""
     found = restored(Message(b"", None, {ORIGINAL_HEADERS: value, ORIGINAL_PROPERTIES: value}))
     assert found.properties.keys() <= {*TEXTS, *NUMBERS}

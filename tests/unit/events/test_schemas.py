@@ -1,4 +1,4 @@
-"""The documents hold what the code does, are valid themselves, and are not stale."""
+"""Unit tests of the published schemas: they are valid, up to date, and agree with the decoder."""
 
 import json
 from copy import deepcopy
@@ -29,7 +29,7 @@ def _asyncapi_errors(document: object) -> list[str]:
 
 
 def test_the_committed_documents_are_not_stale() -> None:
-    """Made anew with: snapshot-backup schemas --out events/schema."""
+    """The committed files are those that ``snapshot-backup schemas --out events/schema`` writes."""
     committed = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
 
     expected = {name: schemas.render(document) for name, document in DOCUMENTS.items()}
@@ -37,7 +37,7 @@ def test_the_committed_documents_are_not_stale() -> None:
 
 
 def test_write_makes_every_document(tmp_path: Path) -> None:
-    """The command's work, in a folder that is not there yet."""
+    """``write`` creates the folder and writes all documents into it."""
     paths = schemas.write(tmp_path / "new" / "folder")
 
     assert [*DOCUMENTS] == [path.name for path in paths]
@@ -46,7 +46,7 @@ def test_write_makes_every_document(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", JSON_SCHEMAS)
 def test_each_schema_is_valid_and_so_is_its_example(name: str) -> None:
-    """JSON Schema 2020-12."""
+    """Each schema is valid JSON Schema 2020-12, and accepts its own example."""
     Draft202012Validator.check_schema(DOCUMENTS[name])
     [example] = DOCUMENTS[name]["examples"]
 
@@ -55,7 +55,7 @@ def test_each_schema_is_valid_and_so_is_its_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", JSON_SCHEMAS)
 def test_each_schema_refuses_an_example_without_what_is_required(name: str) -> None:
-    """A schema that takes everything would tell nobody anything."""
+    """A schema refuses its example if any required field is removed."""
     schema = DOCUMENTS[name]
     [example] = schema["examples"]
 
@@ -83,7 +83,7 @@ def test_each_schema_refuses_an_example_without_what_is_required(name: str) -> N
     ],
 )
 def test_the_schema_and_the_decoder_agree(changes: dict[str, Any]) -> None:
-    """What the schema allows is decoded, and what it forbids is refused."""
+    """The decoder accepts an event exactly if the schema allows it."""
     event = load("cloudevents")
     event["data"] |= changes
     try:
@@ -96,7 +96,7 @@ def test_the_schema_and_the_decoder_agree(changes: dict[str, Any]) -> None:
 
 
 def test_the_asyncapi_document_is_valid() -> None:
-    """By the official JSON Schema of AsyncAPI 3.0.0."""
+    """The document conforms to the official JSON Schema of AsyncAPI 3.0.0."""
     assert [] == _asyncapi_errors(ASYNCAPI)
 
 
@@ -109,7 +109,7 @@ def test_the_asyncapi_document_is_valid() -> None:
     ],
 )
 def test_a_broken_asyncapi_document_is_not_valid(path: tuple[str, ...]) -> None:
-    """The check above can fail."""
+    """The official JSON Schema refuses a document with a wrong value, so the check above can fail."""
     broken = deepcopy(ASYNCAPI)
     where = broken
     for key in path[:-1]:
@@ -126,8 +126,8 @@ def _refs(value: Any) -> list[str]:
     return [ref for child in value for ref in _refs(child)] if isinstance(value, list) else []
 
 
-def test_every_reference_leads_somewhere() -> None:
-    """The official schema does not look."""
+def test_every_reference_has_a_target() -> None:
+    """Each ``$ref`` in the document resolves; the official schema does not check that."""
     for ref in _refs(ASYNCAPI):
         target = ASYNCAPI
         for key in ref.removeprefix("#/").split("/"):
@@ -136,7 +136,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 @pytest.mark.parametrize("name", ASYNCAPI["components"]["messages"])
 def test_each_example_of_a_message_is_valid(name: str) -> None:
-    """Payload and headers, by the schemas in the document."""
+    """Payload and headers of the example conform to the schemas in the document."""
     message = ASYNCAPI["components"]["messages"][name]
     [example] = message["examples"]
 
@@ -146,8 +146,8 @@ def test_each_example_of_a_message_is_valid(name: str) -> None:
             assert [] == list(Draft202012Validator(rules).iter_errors(example[part]))
 
 
-def test_the_document_names_what_the_settings_name_by_default() -> None:
-    """The exchanges, the dead letters, and the outcomes' routing keys."""
+def test_the_document_has_the_default_names_of_the_settings() -> None:
+    """Exchanges, dead-letter queue and routing keys are the defaults of the settings."""
     fields, channels = Settings.model_fields, ASYNCAPI["channels"]
 
     assert (

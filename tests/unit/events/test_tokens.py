@@ -1,4 +1,4 @@
-"""The live tokens of old Cinder releases are blanked wherever they can be, and nothing else is changed."""
+"""Unit tests of ``Message.blanked``: it removes live tokens of old Cinder releases, and nothing else."""
 
 import json
 
@@ -38,7 +38,7 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_token_is_blanked(place: str) -> None:
-    """In both envelopes, however deep they are in others."""
+    """A token is removed from both forms of a notification, and inside other envelopes."""
     body = PLACES[place].encode()
     assert TOKEN.encode() in body
 
@@ -47,7 +47,7 @@ def test_a_token_is_blanked(place: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_but_the_token_is_changed(place: str) -> None:
-    """The dead letter is otherwise byte for byte what arrived."""
+    """All other bytes of the body stay the same."""
     body = PLACES[place].encode()
 
     assert body.replace(TOKEN.encode(), b"") == Message(body).blanked().body
@@ -56,23 +56,23 @@ def test_nothing_but_the_token_is_changed(place: str) -> None:
 @pytest.mark.parametrize(
     "case", [case for case in notifications() if TOKEN not in notifications()[case]["body_utf8"]]
 )
-def test_without_a_token_nothing_is_changed(case: str) -> None:
-    """Recent releases send null."""
+def test_a_body_without_a_token_is_not_changed(case: str) -> None:
+    """The notifications of recent releases, which send null, stay the same."""
     body = notifications()[case]["body_utf8"].encode()
 
     assert body == Message(body).blanked().body
 
 
 @pytest.mark.parametrize("body", [LEAK.encode(), INNER.encode()])
-def test_what_is_blanked_is_still_the_same_event(body: bytes) -> None:
-    """So that it can be replayed."""
+def test_a_blanked_message_is_still_the_same_event(body: bytes) -> None:
+    """A blanked message is decoded to the same event, so that it can be replayed."""
     message = Message(body)
 
     assert decode(message, max_bytes=LIMIT) == decode(message.blanked(), max_bytes=LIMIT)
 
 
-def test_a_token_does_not_wait() -> None:
-    """What waits is written to the broker's disk."""
+def test_a_waiting_message_has_no_token() -> None:
+    """A waiting message, which the broker writes to its disk, does not contain the token."""
     waiting = wrap(Message(LEAK.encode()), State(1.0), event_id="e")
 
     assert len(TOKEN) > 100
@@ -80,22 +80,22 @@ def test_a_token_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_id_that_is_derived_is_the_same_without_the_token(place: str) -> None:
-    """So that what waited is still the same event."""
+def test_a_derived_id_is_the_same_without_the_token(place: str) -> None:
+    """The derived id does not depend on the token, so a message that waited is still the same event."""
     message = Message(PLACES[place].encode())
 
     assert message.derived_id == message.blanked().derived_id
 
 
-def test_the_counts_of_a_delivery_are_no_part_of_the_message() -> None:
-    """The broker writes them anew at each delivery."""
+def test_a_blanked_message_has_no_delivery_counts() -> None:
+    """The broker's counts are removed, since the broker sets them at each delivery."""
     counts = {"x-delivery-count": 2, "x-acquired-count": 3}
 
     assert {"mine": 1} == Message(b"", None, {**counts, "mine": 1}).blanked().headers
 
 
-def test_a_body_made_to_be_slow_is_not() -> None:
-    """A megabyte of what almost is a token; pytest's time limit would tell."""
+def test_no_body_makes_blanking_slow() -> None:
+    """A megabyte of near-matches is processed well within pytest's time limit."""
     for body in (
         b'"_context_' * 100_000,
         b"\\" * 1_000_000 + b"_context_",
@@ -105,8 +105,8 @@ def test_a_body_made_to_be_slow_is_not() -> None:
         assert body == Message(body).blanked().body
 
 
-def test_an_event_without_context_is_left_alone() -> None:
-    """A producer's own fields are its own business."""
+def test_a_field_called_token_outside_a_context_is_kept() -> None:
+    """A producer's own field is not changed."""
     body = json.dumps({**load("cloudevents"), "token": "t"}).encode()
 
     assert body == Message(body).blanked().body

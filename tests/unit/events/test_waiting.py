@@ -1,4 +1,4 @@
-"""A message that waits comes back as it was, with its state; what is damaged is refused, not lost."""
+"""Unit tests of waiting messages: ``wrap`` and ``open_message`` keep original and state."""
 
 import json
 from datetime import UTC, datetime
@@ -64,8 +64,10 @@ STATES = st.builds(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(original=MESSAGES, state=STATES, subject=st.none() | TEXTS)
-def test_what_waits_comes_back_as_it_was(original: Message, state: State, subject: str | None) -> None:
-    """Body, content type, headers of every AMQP type, and the state."""
+def test_a_waiting_message_keeps_original_and_state(
+    original: Message, state: State, subject: str | None
+) -> None:
+    """``open_message`` returns the body, content type, headers of every AMQP type, and the state."""
     waiting = Message(wrap(original, state, event_id="e", subject=subject))
 
     assert (original, state) == open_message(waiting, now=NOW)
@@ -73,33 +75,31 @@ def test_what_waits_comes_back_as_it_was(original: Message, state: State, subjec
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(original=MESSAGES, first=STATES, second=STATES)
-def test_however_often_it_waits_the_original_is_the_same(
-    original: Message, first: State, second: State
-) -> None:
-    """The envelope does not grow from wait to wait."""
+def test_a_second_wait_does_not_wrap_twice(original: Message, first: State, second: State) -> None:
+    """A message that waits again contains the original, not the former waiting message."""
     once = wrap(original, first, event_id="e")
     again, _ = open_message(Message(once), now=NOW)
 
     assert wrap(original, second, event_id="e") == wrap(again, second, event_id="e")
 
 
-def test_a_float_that_is_no_number_survives() -> None:
-    """JSON has no word for it."""
+def test_a_nan_header_is_kept() -> None:
+    """A header with NaN, which JSON cannot represent, is the same after a wait."""
     waiting = Message(wrap(Message(b"", None, {"f": float("nan")}), State(NOW), event_id="e"))
 
     assert "nan" == str(open_message(waiting, now=NOW)[0].headers["f"])
 
 
 def test_a_time_without_a_zone_is_utc() -> None:
-    """AMQP times are seconds since the epoch; some clients give them without a zone."""
+    """A time without a zone is read as UTC: AMQP times are seconds since the epoch."""
     when = datetime(2026, 3, 4, 2, 15)  # noqa: DTZ001 - that is the point
     waiting = Message(wrap(Message(b"", None, {"t": when}), State(NOW), event_id="e"))
 
     assert when.replace(tzinfo=UTC) == open_message(waiting, now=NOW)[0].headers["t"]
 
 
-def test_a_waiting_message_of_the_first_words_is_read() -> None:
-    """A message may wait across an upgrade: these bytes are older than the present names."""
+def test_a_waiting_message_with_the_former_names_is_read() -> None:
+    """A message that was delayed before the renaming is still read: it may wait during an upgrade."""
     lines = (DATA / "events" / "waiting-before-renaming.jsonl").read_bytes().splitlines()
     found = [open_message(Message(line), now=NOW)[1] for line in lines]
 
@@ -107,22 +107,22 @@ def test_a_waiting_message_of_the_first_words_is_read() -> None:
     assert {(2, 3, 1, 2)} == {(state.attempts, state.waits, state.crashes, state.lookups) for state in found}
 
 
-def test_what_is_no_waiting_message_is_its_own_original() -> None:
-    """Seen first now."""
+def test_another_message_is_its_own_original() -> None:
+    """A message that is not a waiting message is returned unchanged, first seen now."""
     plain = message(load("cloudevents"))
 
     assert (plain, State(first_seen=NOW)) == open_message(plain, now=NOW)
 
 
-def test_a_text_that_names_the_type_is_no_waiting_message() -> None:
-    """The type counts where it stands, not the word."""
+def test_a_text_with_the_waiting_type_is_not_a_waiting_message() -> None:
+    """Only the attribute ``type`` counts; other texts may have the same content."""
     plain = message({**load("data"), "snapshot_name": WAITING, "x": [WAITING]})
 
     assert plain == open_message(plain, now=NOW)[0]
 
 
-def test_the_original_is_not_limited_when_it_is_opened() -> None:
-    """What is too large waits, too, until somebody can be told; it must come out whole."""
+def test_an_original_of_any_size_is_unwrapped() -> None:
+    """A message that was delayed before the renaming is still read: upgrades happen while it waits."""
     large = Message(b"x" * (2 * LIMIT))
 
     assert large == open_message(Message(wrap(large, State(NOW), event_id="e")), now=NOW)[0]
@@ -157,7 +157,7 @@ def _envelope(**changes: object) -> dict[str, Any]:
     ],
 )
 def test_a_damaged_waiting_message_is_its_own_original_and_refused(value: dict[str, Any]) -> None:
-    """It ends in the dead letters as it is."""
+    """A damaged waiting message is returned unchanged, and ``decode`` refuses it."""
     damaged = message(value)
 
     original, _ = open_message(damaged, now=NOW)
@@ -168,7 +168,7 @@ def test_a_damaged_waiting_message_is_its_own_original_and_refused(value: dict[s
 
 
 def test_no_time_of_a_waiting_message_is_later_than_now() -> None:
-    """Clocks differ between workers, and a producer may have written the state."""
+    """Times in the future become now: clocks differ, and a producer may have forged the state."""
     late = NOW + 3600
     state = State(late, accepted_at=late, doubt_since=late)
     waiting = Message(wrap(message(load("data")), state, event_id="e"))
@@ -184,14 +184,14 @@ def test_no_time_of_a_waiting_message_is_later_than_now() -> None:
     ],
 )
 def test_what_amqp_cannot_carry_is_left_out_of_the_original(data: dict[str, Any]) -> None:
-    """Whatever a waiting message says, its original can be published again."""
+    """Invalid properties are dropped, so that the original can be published again."""
     body = {"body": "e30=", **data}
 
     assert Message(b"{}") == open_message(message(_envelope(data=body)), now=NOW)[0]
 
 
 def test_a_waiting_message_inside_another_is_refused() -> None:
-    """We never make one, so nobody's state is believed twice."""
+    """A nested waiting message, which we never publish, is refused."""
     inner = Message(wrap(message(load("data")), State(NOW), event_id="e"))
     original, _ = open_message(Message(wrap(inner, State(NOW), event_id="e")), now=NOW)
 
@@ -199,8 +199,8 @@ def test_a_waiting_message_inside_another_is_refused() -> None:
         decode(original, max_bytes=LIMIT)
 
 
-def test_a_decimal_survives() -> None:
-    """AMQP tables have decimals."""
+def test_a_decimal_header_is_kept() -> None:
+    """A decimal, which AMQP tables have and JSON has not, is the same after a wait."""
     waiting = Message(wrap(Message(b"", None, {"d": Decimal("-1.50")}), State(NOW), event_id="e"))
 
     assert Decimal("-1.50") == open_message(waiting, now=NOW)[0].headers["d"]
