@@ -124,7 +124,7 @@ def main() -> None:
             backups=arguments.backups,
             settle=arguments.settle,
             size_gb=arguments.size_gb,
-            delays=arguments.delays,
+            delays=arguments.ladder,
             folder=Path(folder),
         )
 
