@@ -1,8 +1,8 @@
-"""The loop that no promise can beat: consume, post, publish with confirm, acknowledge. Nothing else.
+"""The bare loop, an upper bound for the worker: consume, post, publish with confirm, acknowledge.
 
-Same broker, same httpx transport as the worker; no models, no ledger, no policy. Run as
-``python -m tests.bench.bare``, with the worker's settings: pika and asyncio as they come. With ``lean`` it
-has the worker's stream to the broker and its event loop, too.
+It uses the worker's broker and HTTP transport, without models, ledger and policy. Run it as
+``python -m tests.bench.bare``, with the worker's settings. It uses pika and asyncio unchanged; with ``lean``
+the worker's stream to the broker and its event loop.
 """
 
 import asyncio

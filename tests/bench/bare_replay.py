@@ -1,7 +1,7 @@
-"""The filtered replay that no promise can beat: scan, publish what is chosen with confirm, acknowledge it.
+"""The bare filtered replay, an upper bound: scan, publish selected messages with confirm, acknowledge them.
 
-Same broker, same pika adapter, same windows as ``dead-letters replay``; the bodies go as they are, nothing is
-read but one header, and where a killed run would leave what is nobody's care. Run as
+It uses the broker, pika adapter and batches of ``dead-letters replay``. It publishes bodies unchanged, reads
+only one header, and does not consider what a killed run leaves behind. Run it as
 ``python -m tests.bench.bare_replay COUNT CATEGORY``, with the command's settings.
 """
 

@@ -1,4 +1,4 @@
-"""What a cold start of the function costs, beside importing pika, pydantic and httpx alone.
+"""Benchmark of the function's cold start, compared with importing pika, pydantic and httpx alone.
 
 ``python -m tests.bench.cold_start`` with ``AMQP_URL`` set, or a private broker is started. Without the extras
 that the function's bundle leaves out; ``--bundle function.zip --python python3.12`` runs a bundle instead, as

@@ -1,4 +1,4 @@
-"""Dead letters by the hundred thousand: how long a list, a filtered replay and a replay of all take.
+"""Benchmark of the commands for dead letters: a list, a filtered replay and a replay of all.
 
 ``python -m tests.bench.dead_letters --messages 100000 --share 0.1`` with ``AMQP_URL`` set, or a private
 broker is started. Each figure is a whole command, from its start to its end, scan included; ``--small`` is

@@ -1,4 +1,4 @@
-"""The fastest API that can be had: answers every create with the page's 202 after a fixed latency.
+"""A minimal API for benchmarks: answers every create with the page's 202 after a fixed latency.
 
 Run as ``python -m tests.bench.fast_api LATENCY_SECONDS``; prints its port.
 """
@@ -17,7 +17,7 @@ ANSWER = (
 
 
 class Create(asyncio.Protocol):
-    """One connection; requests come one after the other, since nobody pipelines."""
+    """One connection; its requests come one after the other, since no client pipelines."""
 
     latency = 0.0
 

@@ -1,4 +1,4 @@
-"""The worker without a ledger and without look-ups: what the promises of the ledger are measured against.
+"""The worker without a ledger and without lookups, to measure the cost of the ledger.
 
 Run as ``python -m tests.bench.forgetful``, with the worker's settings. Copies of an event in flight are one
 backup still. What is done is forgotten at once: kept in memory, it would cost walks of the garbage collector

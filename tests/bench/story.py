@@ -1,8 +1,8 @@
-"""Where an event's CPU goes within the process: its story alone, and its promises alone.
+"""Benchmark of message handling and of the ledger within the process, without broker and API.
 
 ``python -m tests.bench.story`` prints microseconds of CPU for each event, of all threads and of the kernel,
-in the round that was disturbed least. Nothing here has a broker or an API. In *busy* rows the loop computes
-between the promises, as a worker's does; ``ms`` is how long a claim takes.
+in the fastest round. In *busy* rows the loop computes between the calls of the ledger, as a worker's does;
+``ms`` is how long a claim takes.
 """
 
 import argparse
@@ -34,15 +34,15 @@ from tests.twins.api import MemoryApi
 from tests.twins.world import MESSAGE_SETTINGS
 
 BUSY_SECONDS = 200e-6
-"""What the loop computes for each event, beside its promises."""
+"""CPU that the loop uses for each event, beside the calls of the ledger."""
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 Row = tuple[float, str]
-"""Microseconds of CPU for each event, and what else is told."""
+"""Microseconds of CPU for each event, and further text to print."""
 
 
 class InstantApi(MemoryApi):
-    """Says yes at once, and remembers nothing."""
+    """An API that accepts every create at once and stores nothing."""
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
         request.body()
@@ -50,7 +50,7 @@ class InstantApi(MemoryApi):
 
 
 class InstantOutbox:
-    """Confirms at once."""
+    """An outbox that confirms every publish at once."""
 
     async def publish_outcome(self, outcome: Outcome) -> None: ...
 
@@ -59,7 +59,7 @@ class InstantOutbox:
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None: ...
 
 
-async def story(count: int, *, track: bool) -> Row:
+async def handling(count: int, *, track: bool) -> Row:
     telemetry = Telemetry()
     settings = MESSAGE_SETTINGS._replace(track_backups=track)
     breaker = CircuitBreaker(64, time.monotonic, doubt_pause=5)
@@ -87,10 +87,10 @@ async def promises(url: str, count: int, callers: int, *, busy: float) -> Row:
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
     shared = 2 * count / (ledger.counters.commits - commits)
     await ledger.aclose()
-    told = (
+    text = (
         f"{count / seconds:7.0f} events/s, {shared:5.1f} changes/commit, {statistics.median(waits):6.1f} ms"
     )
-    return 1e6 * (cpu / count - busy), told
+    return 1e6 * (cpu / count - busy), text
 
 
 async def _caller(ledger: StoredLedger, keys: list[Key], waits: list[float], busy: float) -> None:
@@ -105,15 +105,15 @@ async def _caller(ledger: StoredLedger, keys: list[Key], waits: list[float], bus
 
 
 def _compute(seconds: float) -> None:
-    """Hold the interpreter for so much CPU, as the rest of a worker does."""
+    """Use this much CPU with the interpreter's lock held, as the rest of a worker does."""
     end = time.thread_time() + seconds if seconds else 0.0
     while end and time.thread_time() < end:
         pass
 
 
 def best(name: str, rounds: int, measure: Callable[[], Coroutine[Any, Any, Row]]) -> None:
-    cpu, told = min(asyncio.run(measure()) for _ in range(rounds))
-    print(f"{name:<20} {cpu:6.0f} us  {told}", flush=True)
+    cpu, text = min(asyncio.run(measure()) for _ in range(rounds))
+    print(f"{name:<20} {cpu:6.0f} us  {text}", flush=True)
 
 
 def main() -> None:
@@ -123,8 +123,8 @@ def main() -> None:
     arguments = parser.parse_args()
     count, rounds = arguments.events, arguments.rounds
     logging.basicConfig(level=logging.WARNING)
-    best("story", rounds, lambda: story(count, track=False))
-    best("story, tracked", rounds, lambda: story(count, track=True))
+    best("handling", rounds, lambda: handling(count, track=False))
+    best("handling, tracked", rounds, lambda: handling(count, track=True))
     best("none, 64 callers", rounds, lambda: promises("none", count, 64, busy=0))
     for callers in (64, 256):
         best(f"sqlite, {callers} callers", rounds, partial(_in_a_file, count, callers, 0.0))

@@ -1,4 +1,4 @@
-"""How many promises a second: claim and made, by callers at once. Prints; asserts no time."""
+"""Benchmark of the ledger: ``claim`` and ``created`` per second by concurrent callers. It asserts no time."""
 
 import asyncio
 import time
@@ -51,8 +51,8 @@ async def _measure(url: str, callers: int) -> str:
 
 @pytest.mark.parametrize("callers", [1, 8, 64])
 @pytest.mark.parametrize("kind", ["none", "sqlite", "postgres"])
-def test_claim_and_made(kind: str, callers: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Two promises for each event: claimed, made."""
+def test_claim_and_created(kind: str, callers: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The benchmark makes two changes of the ledger for each event: ``claim`` and ``created``."""
     urls = {"none": "none", "sqlite": f"sqlite:///{tmp_path / 'bench.db'}"}
     url = urls.get(kind) or request.getfixturevalue("postgres_url")
     print(f"\n{kind:9} {callers:3} callers: {asyncio.run(_measure(url, callers))}")

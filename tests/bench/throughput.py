@@ -1,4 +1,4 @@
-"""Events per second, CPU and memory of the worker, beside the bare loop that it cannot beat.
+"""Benchmark of the worker: events per second, CPU and memory, compared with the bare loop.
 
 ``python -m tests.bench.throughput --events 20000`` with ``AMQP_URL`` set, or a private broker is started.
 Each row is one process that handles N preloaded events against an API that answers at once, or after 50 ms.
@@ -56,7 +56,7 @@ class Row:
 
 
 def event() -> bytes:
-    """A snapshot event as small as real ones are."""
+    """Return a snapshot event of the size of real ones."""
     return json.dumps(
         {
             "specversion": "1.0",
@@ -147,7 +147,7 @@ async def measure(program: str, count: int, in_flight: int, endpoint: str) -> Ro
 
 @asynccontextmanager
 async def watching(program: str) -> AsyncIterator[dict[str, str]]:
-    """Scrape and collect, each as the program's name says; gives the settings for it."""
+    """Scrape metrics and collect traces if the program's name says so; yield the settings for it."""
     (port,) = free_ports(1)
     collector = await asyncio.start_server(_collect, "127.0.0.1", 0)
     scraper = asyncio.create_task(_scrape(port))

@@ -1,4 +1,4 @@
-"""CPU and calls per second of the create call alone, over each transport.
+"""Benchmark of the create call alone: CPU and calls per second over each transport.
 
 ``python -m tests.bench.transports``: one process, an API that answers at once, no broker and no ledger.
 ``post`` is ``client.post`` over our pool, ``pool`` the program's own client over it, ``httpx`` the same

@@ -1,9 +1,9 @@
-"""Thousands of backups in progress at once: the worker's memory, and its show calls beside the plan.
+"""Benchmark of tracking thousands of backups: the worker's memory, and its show calls beside the plan.
 
 ``python -m tests.bench.watching --backups 1000 --settle 15`` with ``AMQP_URL`` set, or a private broker is
-started. Each backup is in ``creating`` for ``--settle`` seconds. The plan is what ``watch_delay`` asks for,
-each wait taken as long as the rung of the ladder that it goes to. A look that comes late is followed by a
-longer wait, so a busy machine stays below the plan.
+started. Each backup is in ``creating`` for ``--settle`` seconds. The plan has the delays of
+``tracking_delay``, each rounded up to its wait queue. After a late call the next delay is longer, so a busy
+machine makes fewer calls than planned.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def resident(pid: int) -> float:
 
 
 def planned(topology: Topology, *, settle: float, size_gb: int) -> list[float]:
-    """Return the ages in seconds at which a backup is looked at, the last one after its end."""
+    """Return the ages in seconds at which a backup's status is asked for, the last one after its end."""
     ages, age = [], 0.0
     while age < settle:
         name = topology.wait_queue(tracking_delay(age=age, size_gb=size_gb))
@@ -58,7 +58,7 @@ def planned(topology: Topology, *, settle: float, size_gb: int) -> list[float]:
 
 
 def measure(url: str, *, backups: int, settle: float, size_gb: int, delays: list[int], folder: Path) -> None:
-    """Let that many backups be made at once, watch them to their end, and print what it took."""
+    """Make that many backups at once, track them to their end, and print the measurements."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     settings = {"TRACK_BACKUPS": "true", "LOG_LEVEL": "INFO"}
     with (
@@ -71,13 +71,13 @@ def measure(url: str, *, backups: int, settle: float, size_gb: int, delays: list
         memory = Memory(worker.pid)
         memory.start()
         site.ask(dict(many(0, backups, size_gb=size_gb)))
-        site.wait_until_told(seconds=GIVE_UP_SECONDS + settle)
+        site.wait_until_ended(seconds=GIVE_UP_SECONDS + settle)
         memory.over.set()
         report(site, memory, idle=idle, settle=settle, size_gb=size_gb)
 
 
 def report(site: Site, memory: Memory, *, idle: float, settle: float, size_gb: int) -> None:
-    """Print the figures."""
+    """Print the measurements."""
     accepted = times(site, "backup.accepted")
     completed = times(site, "backup.completed")
     names = Topology(site.name, "", "", site.delays)
@@ -92,10 +92,12 @@ def report(site: Site, memory: Memory, *, idle: float, settle: float, size_gb: i
     print(f"backups: {len(completed)} completed, {settle:g} s each in creating, ladder {site.delays}")
     print(f"accepted within {max(accepted) - min(accepted):.1f} s")
     print(
-        f"looks: {sum(shows.values())} ({shows}), planned at most {len(plan) * len(completed)}"
+        f"show calls: {sum(shows.values())} ({shows}), planned at most {len(plan) * len(completed)}"
         f" ({len(plan)} each, at ages {plan})"
     )
-    print(f"end told after the true end: median {late[len(late) // 2]:.2f} s, worst {late[-1]:.2f} s")
+    print(
+        f"outcome published after the true end: median {late[len(late) // 2]:.2f} s, worst {late[-1]:.2f} s"
+    )
     print(
         f"memory: {idle:.1f} MB idle; while all wait {watched[0]:.1f} to {watched[-1]:.1f} MB,"
         f" peak {max(memory.samples.values()):.1f} MB"
@@ -103,7 +105,7 @@ def report(site: Site, memory: Memory, *, idle: float, settle: float, size_gb: i
 
 
 def times(site: Site, kind: str) -> list[float]:
-    """Return when outcomes of a type were told, in seconds since the epoch."""
+    """Return when outcomes of a type were published, in seconds since the epoch."""
     return [
         datetime.fromisoformat(each["time"]).timestamp()
         for each in site.sink.outcomes

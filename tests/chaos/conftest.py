@@ -1,4 +1,4 @@
-"""Sites for tests that break real things."""
+"""Fixtures of the chaos tests: an emulator, and sites with real workers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +15,7 @@ MakeSite = Callable[..., Site]
 
 @pytest.fixture
 def emulator(seed: int) -> Iterator[Emulator]:
-    """An emulator in a process of its own, whose draws repeat with the seed."""
+    """Run an emulator in its own process, whose random choices repeat with the seed."""
     with running_emulator(process=True, settle=0.2, seed=seed) as emulator:
         yield emulator
 

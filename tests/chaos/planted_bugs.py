@@ -1,7 +1,7 @@
-"""T28: bugs to plant, each with the test that must notice.
+"""T28: bugs that are planted on purpose, each with the test that must fail.
 
-A bug is a change of one place in a copy of the tree. A test that does not fail with its bug planted is worth
-nothing, and neither is one whose bug cannot be planted any more because the code has changed.
+A bug changes one place in a copy of the tree. A test that passes with its bug planted proves nothing. Neither
+does a bug that cannot be planted any more because the code has changed.
 """
 
 import shutil
@@ -17,12 +17,12 @@ PROCESS = "tests/unit/backup/test_process.py"
 DOUBT = "tests/unit/backup/test_process_doubt.py"
 BUGGY = "tests/unit/backup/test_process_bugs.py"
 FAILED = 1
-"""What pytest ends with where tests failed; anything else is no verdict on the bug."""
+"""pytest's exit code if tests failed; any other code says nothing about the bug."""
 
 
 @dataclass(frozen=True)
 class Bug:
-    """In ``file`` the text ``right`` becomes ``wrong``; ``caught_by`` is a test's id."""
+    """One bug: in ``file`` the text ``right`` becomes ``wrong``; ``caught_by`` is the id of the test."""
 
     file: str
     right: str
@@ -57,13 +57,13 @@ BUGS: Mapping[str, Bug] = {
         "PRAGMA synchronous = OFF",
         "tests/chaos/test_durability.py::test_a_commit_is_on_disk",
     ),
-    "swallow a refused publish": Bug(
+    "ignore a refused publish": Bug(
         "handler/broker/publisher.py",
         "    if refused:\n",
         "    if refused and not pending:\n",
         "tests/chaos/test_connection.py::TestOwnBroker::test_a_refused_confirm_is_tried_again",
     ),
-    "swallow a lost connection": Bug(
+    "ignore a lost connection": Bug(
         "handler/backup/process.py",
         "            return await self._handle(received)\n"
         "        except ConnectionLost:\n            raise\n",
@@ -77,19 +77,19 @@ BUGS: Mapping[str, Bug] = {
         "for held in ()",
         "tests/conformance/ledger/test_ledgers.py::test_renewed_lease_holds",
     ),
-    "let a second one claim what is leased": Bug(
+    "let a second worker claim a leased snapshot": Bug(
         "handler/ledger/rules.py",
         "    if row.token is not None and now < row.lease_until:\n",
         "    if row.token is not None and now < 0:\n",
         "tests/unit/ledger/test_rules.py::test_claim_answers",
     ),
-    "forget what was made": Bug(
+    "forget a backup that was made": Bug(
         "handler/backup/process.py",
         "        await services.ledger.created(claim, backup)\n",
         "        await services.ledger.release(claim)\n",
         f"{PROCESS}::test_a_duplicate_makes_no_second_call",
     ),
-    "wait before the outcome is told": Bug(
+    "delay before the outcome is published": Bug(
         "handler/backup/process.py",
         "            result = await self._publish_outcome(result)\n",
         "            await self._delay_or_dead_letter(result._replace(dead_letter=None))\n"
@@ -114,7 +114,7 @@ BUGS: Mapping[str, Bug] = {
         'return Decision("wait", category, "service", pause, counted=True)',
         f"{PROCESS}::test_an_outage_burns_no_attempt",
     ),
-    "begin the count of crashes anew at each wait": Bug(
+    "reset the count of crashes at each delay": Bug(
         "handler/backup/result.py",
         "    state = job.state._replace(reason=reason, waits=job.state.waits + 1)\n",
         "    state = job.state._replace(reason=reason, waits=job.state.waits + 1, crashes=0)\n",
@@ -133,7 +133,7 @@ BUGS: Mapping[str, Bug] = {
         "            await self._stop_consuming()\n",
         "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
     ),
-    "look at the pause after the limit": Bug(
+    "read the pause after the limit": Bug(
         "handler/worker/session.py",
         "            pause = self._breaker.pause_left()\n            await self._adjust()\n",
         "            await self._adjust()\n            pause = self._breaker.pause_left()\n",
@@ -141,11 +141,11 @@ BUGS: Mapping[str, Bug] = {
     ),
 }
 
-QUICK: Sequence[str] = ("skip the look-up", "forget what was made", "count attempts in an outage")
+QUICK: Sequence[str] = ("skip the look-up", "forget a backup that was made", "count attempts in an outage")
 
 
 def plant(bug: Bug, folder: Path) -> None:
-    """Copy the tree into ``folder`` with the bug in it. Raises ``ValueError`` where its place is gone."""
+    """Copy the tree into ``folder`` with the bug planted. Raises ``ValueError`` if its text is not found."""
     for part in PARTS:
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -154,7 +154,9 @@ def plant(bug: Bug, folder: Path) -> None:
     place = folder / bug.file
     text = place.read_text()
     if text.count(bug.right) != 1:
-        raise ValueError(f"{bug.file} has {text.count(bug.right)} places like {bug.right!r}")
+        raise ValueError(
+            f"{bug.file} has this text {text.count(bug.right)} times instead of once: {bug.right!r}"
+        )
     place.write_text(text.replace(bug.right, bug.wrong))
 
 

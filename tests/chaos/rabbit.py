@@ -1,4 +1,4 @@
-"""What tests do at a broker: publish confirmed, and collect outcomes, whatever happens to the broker."""
+"""A blocking broker client for tests: publishes with confirms and collects outcomes, also over restarts."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ GIVE_UP_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Field:
-    """A header's value of a type that pika receives and cannot send: the type's letter and its bytes."""
+    """A header value of a type that pika can receive but not send: the type's letter and its bytes."""
 
     kind: bytes
     content: bytes
@@ -40,7 +40,7 @@ def _encode_value(pieces: list[bytes], value: Any) -> int:
 
 @contextlib.contextmanager
 def fields_of_all_types() -> Iterator[None]:
-    """Let pika send ``Field``: other clients do."""
+    """Make pika send ``Field`` values, as other clients can."""
     pika.data.encode_value = _encode_value
     try:
         yield
@@ -49,7 +49,7 @@ def fields_of_all_types() -> Iterator[None]:
 
 
 class Rabbit:
-    """A blocking channel in confirm mode that is opened again when it is lost."""
+    """A blocking channel in confirm mode that is reopened when it is lost."""
 
     def __init__(self, url: str) -> None:
         self._parameters = pika.URLParameters(url)
@@ -71,7 +71,7 @@ class Rabbit:
                 connection.close()
 
     def insist(self, work: Callable[[BlockingChannel], Any]) -> Any:
-        """Do something until the broker has answered."""
+        """Repeat the work until the broker has answered."""
         give_up = time.monotonic() + GIVE_UP_SECONDS
         while True:
             try:
@@ -86,7 +86,7 @@ class Rabbit:
                 time.sleep(RECONNECT_SECONDS)
 
     def publish(self, exchange: str, key: str, message: Message) -> None:
-        """Publish; on return the broker has it."""
+        """Publish a message, and return when the broker has confirmed it."""
         properties = pika.BasicProperties(
             **{"delivery_mode": PERSISTENT, **message.properties},
             content_type=message.content_type,
@@ -98,12 +98,12 @@ class Rabbit:
             )
 
     def count(self, queue: str) -> int:
-        """How many messages are ready in a queue."""
+        """Return how many messages are ready in a queue."""
         frame = self.insist(lambda channel: channel.queue_declare(queue, passive=True))
         return int(frame.method.message_count)
 
     def take_all(self, queue: str) -> Iterator[tuple[Mapping[str, Any], bytes]]:
-        """Take what is ready in a queue: headers and body."""
+        """Consume all ready messages of a queue; yield headers and body."""
         while True:
             method, properties, body = self.insist(lambda channel: channel.basic_get(queue, auto_ack=True))
             if method is None:
@@ -111,7 +111,7 @@ class Rabbit:
             yield properties.headers or {}, body
 
     def collect(self, queue: str, seconds: float) -> Iterator[bytes]:
-        """Yield the bodies that come in ``seconds``; each is acknowledged after it was taken."""
+        """Yield the bodies that arrive within ``seconds``; each is acknowledged after it was yielded."""
         until = time.monotonic() + seconds
         try:
             for method, _properties, body in self._open().consume(queue, inactivity_timeout=0.1):
@@ -136,7 +136,7 @@ class Rabbit:
 
 
 class Sink:
-    """Stores every outcome event. Its queue outlives the broker's end."""
+    """Collects every outcome event from a durable queue."""
 
     def __init__(self, rabbit: Rabbit, exchange: str, queue: str) -> None:
         self._rabbit = rabbit
@@ -146,7 +146,7 @@ class Sink:
         self.declare()
 
     def declare(self) -> None:
-        """Make the queue and bind it; again, where somebody has deleted it."""
+        """Declare the queue and bind it, also after a test has deleted it."""
         self._rabbit.insist(self._declare)
 
     def _declare(self, channel: BlockingChannel) -> None:
@@ -155,17 +155,17 @@ class Sink:
         channel.queue_bind(self.queue, self._exchange, "#")
 
     def poll(self, seconds: float) -> None:
-        """Take in what comes in ``seconds``."""
+        """Collect the outcomes that arrive within ``seconds``."""
         self.outcomes += [json.loads(body) for body in self._rabbit.collect(self.queue, seconds)]
 
     def ended(self, types: Iterable[str]) -> set[str]:
-        """The events (ids) that were told an outcome of these types."""
+        """Return the ids of the events that have an outcome of these types."""
         wanted = set(types)
         return {each["correlationid"] for each in self.outcomes if each["type"] in wanted}
 
 
 def delete(rabbit: Rabbit, queues: Sequence[str], exchanges: Sequence[str]) -> None:
-    """Remove a test's own things from a shared broker."""
+    """Delete a test's queues and exchanges from a shared broker."""
     for queue in queues:
         with contextlib.suppress(AMQPError):
             rabbit.insist(partial(BlockingChannel.queue_delete, queue=queue))

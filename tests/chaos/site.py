@@ -1,4 +1,4 @@
-"""A site of real things: names of its own on a broker, an emulator, and worker processes to kill."""
+"""``Site``: a system of real parts for tests: own queues, an emulator, and worker processes to kill."""
 
 import asyncio
 import contextlib
@@ -32,12 +32,12 @@ QUICK = {
     "DRAIN_SECONDS": "5",
     "LOG_FORMAT": "json",
 }
-"""Settings under which what takes minutes in earnest takes seconds."""
+"""Settings that shorten waits of minutes to seconds."""
 
 
 @dataclass
 class Site:
-    """Start workers, publish, kill, and judge. ``settings`` are those of every worker."""
+    """Starts and kills workers, publishes events, checks outcomes; ``settings`` are those of each worker."""
 
     amqp_url: str
     emulator: Emulator
@@ -52,13 +52,13 @@ class Site:
 
     @property
     def queues(self) -> Sequence[str]:
-        """All queues of the program, the first is the one it consumes."""
+        """All queues of the program; the worker consumes the first."""
         waits = [f"{self.name}.wait.{delay}s" for delay in self.delays]
         return [self.name, *waits, f"{self.name}.dead"]
 
     @property
     def tracked(self) -> bool:
-        """Whether backups are watched to their end."""
+        """Whether backups are tracked to their end."""
         return self.environment["TRACK_BACKUPS"] == "true"
 
     @property
@@ -96,13 +96,13 @@ class Site:
         self.rabbit.close()
 
     async def _declare(self) -> None:
-        """Make the program's side of the broker, so that events may be published before a worker is up."""
+        """Declare the topology, so that events may be published before a worker has started."""
         names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays)
         async with await connect([self.amqp_url], Tls()) as connection:
             await declare(connection, names)
 
     def start_worker(self, *, python: Sequence[str] = (), **settings: str) -> subprocess.Popen[bytes]:
-        """Start a worker; its log is in the folder. ``python`` are paths before the project's own."""
+        """Start a worker that logs into the folder. ``python`` has import paths before the project's own."""
         self.started += 1
         log = self.folder / f"worker-{self.started}.log"
         with log.open("wb") as output:
@@ -119,7 +119,7 @@ class Site:
         return worker
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command with a worker's settings, to its end."""
+        """Run a command with a worker's settings until it ends."""
         return subprocess.run(
             self._command(*arguments),
             env=self._environ(),
@@ -135,7 +135,7 @@ class Site:
         return [each for each in self.workers if b"broker.connected" in self.logs[each.pid].read_bytes()]
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
-        """End a worker as a power cut would."""
+        """Kill a worker with SIGKILL."""
         with contextlib.suppress(ProcessLookupError):
             worker.send_signal(signal.SIGKILL)
         worker.wait(EXIT_SECONDS)
@@ -164,29 +164,29 @@ class Site:
             self.publish(event)
             self.asked[event_id] = snapshot_id
 
-    def wait_until_told(self, *, seconds: float, events: set[str] | None = None) -> float:
-        """Wait until each event (of these) has its end; return how many seconds it took."""
+    def wait_until_ended(self, *, seconds: float, events: set[str] | None = None) -> float:
+        """Wait until each event (of these) has a terminal outcome; return how many seconds it took."""
         started = time.monotonic()
         wanted = set(self.asked) if events is None else events
         terminal = TERMINAL if self.tracked else TERMINAL | {ACCEPTED}
         while missing := wanted - self.sink.ended(terminal):
             assert time.monotonic() - started < seconds, (
-                f"{len(missing)} of {len(wanted)} events have no end after {seconds:g} s:"
+                f"{len(missing)} of {len(wanted)} events have no terminal outcome after {seconds:g} s:"
                 f" {sorted(missing)[:3]}\n{self.counts()}\n{self.log_tail()}"
             )
             self.sink.poll(0.2)
         return time.monotonic() - started
 
     def counts(self) -> Mapping[str, int]:
-        """How many messages are ready in each queue."""
+        """Return how many messages are ready in each queue."""
         return {queue: self.rabbit.count(queue) for queue in self.queues}
 
     def bodies(self) -> list[bytes]:
-        """Every outcome told, as bytes."""
+        """Return every published outcome as bytes."""
         return [json.dumps(each).encode() for each in self.sink.outcomes]
 
     def judge(self, title: str, *, dead: int = 0, **notes: object) -> Tally:
-        """Stop the workers, judge, print the verdicts, and want nothing left in any queue but ``dead``."""
+        """Stop the workers, print the verdicts, and require empty queues except for ``dead`` dead letters."""
         wait_for(lambda: not sum(self.unfinished().values()), seconds=30, what=self.unfinished)
         drain = self.stop()
         self.sink.poll(0.3)
@@ -198,11 +198,11 @@ class Site:
         return tally
 
     def unfinished(self) -> Mapping[str, int]:
-        """How many messages are ready in the queues but the dead letters'."""
+        """Return how many messages are ready in each queue except the dead-letter queue."""
         return {queue: count for queue, count in self.counts().items() if not queue.endswith(".dead")}
 
     def log_tail(self, lines: int = 12) -> str:
-        """The ends of the latest workers' logs."""
+        """Return the last lines of the latest workers' logs."""
         logs = [self.folder / f"worker-{number}.log" for number in range(self.started, 0, -1)][:3]
         return "\n".join(
             line for log in logs for line in log.read_text(errors="replace").splitlines()[-lines:]

@@ -1,4 +1,4 @@
-"""T5, T6, T8, T9: an API that loses its answers, commits late, throttles, or is down."""
+"""T5, T6, T8, T9: an API whose answers are lost, which commits late, throttles, or is down."""
 
 import pytest
 
@@ -10,11 +10,11 @@ pytestmark = pytest.mark.broker
 
 
 def _t5(site: Site, *, events: int, share: float) -> None:
-    """Cut that share of answers to the first creates; a call in doubt is settled by a look."""
+    """Cut off this share of the answers to creates; a lookup decides each call in doubt."""
     site.emulator.set_faults([{"route": "create", "effect": "drop_after", "probability": share}])
     site.start_worker()
     site.ask(dict(many(0, events)))
-    site.wait_until_told(seconds=120 + events / 10)
+    site.wait_until_ended(seconds=120 + events / 10)
     stats = site.emulator.stats()
     lookups = sum(stats.get("list", {}).values())
     cut = stats["create"].get("none", 0)
@@ -31,7 +31,7 @@ def _t5(site: Site, *, events: int, share: float) -> None:
 def test_an_answer_lost_after_the_work_makes_no_second_backup(
     make_site: MakeSite, amqp_url: str, share: float
 ) -> None:
-    """T5: each call is sent once, and what was cut is found by a look."""
+    """T5: each call is sent once, and a lookup finds the backups whose answers were lost."""
     _t5(make_site(amqp_url), events=60, share=share)
 
 
@@ -39,12 +39,12 @@ def test_an_answer_lost_after_the_work_makes_no_second_backup(
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_a_thousand_answers_lost(make_site: MakeSite, amqp_url: str, share: float) -> None:
-    """T5 in full: 1,000 events."""
+    """T5 in full: 1,000 events with lost answers get one backup each."""
     _t5(make_site(amqp_url), events=1_000, share=share)
 
 
 def test_a_late_commit_is_waited_for(make_site: MakeSite, amqp_url: str) -> None:
-    """T6: the API commits after the connection was cut; the looks go on until it shows."""
+    """T6: if the API commits after the connection was lost, lookups continue until they find the backup."""
     site = make_site(amqp_url)
     site.emulator.set_faults(
         [
@@ -54,13 +54,13 @@ def test_a_late_commit_is_waited_for(make_site: MakeSite, amqp_url: str) -> None
     )
     site.start_worker()
     site.ask(dict(many(0, 100)))
-    site.wait_until_told(seconds=60)
+    site.wait_until_ended(seconds=60)
     creates = site.emulator.stats()["create"]
     site.judge("T6 late commits", creates=sum(creates.values()), cut=creates.get("none", 0))
 
 
 def test_a_throttled_project_does_not_starve_the_others(make_site: MakeSite, amqp_url: str) -> None:
-    """T8: 429 for one project for as long as the other's events take; nothing of either is dead-lettered."""
+    """T8: while one project gets 429, the other's events are completed; no event is dead-lettered."""
     site = make_site(amqp_url)
     headers = {"Retry-After": "1"}
     site.emulator.set_faults(
@@ -69,10 +69,10 @@ def test_a_throttled_project_does_not_starve_the_others(make_site: MakeSite, amq
     others = dict(many(60, 80, project_id="other"))
     site.start_worker()
     site.ask(dict(many(0, 60)) | others)
-    took = site.wait_until_told(seconds=40, events=set(others))
+    took = site.wait_until_ended(seconds=40, events=set(others))
     refused = site.emulator.stats()["create"]["429"]
     site.emulator.clear_faults()
-    site.wait_until_told(seconds=60)
+    site.wait_until_ended(seconds=60)
     site.judge("T8 throttling", refused=refused, others_took=f"{took:.1f} s")
     assert refused <= 32 + took, (
         "more than one call per second that the API has asked for, and those in flight"
@@ -80,7 +80,7 @@ def test_a_throttled_project_does_not_starve_the_others(make_site: MakeSite, amq
 
 
 def _t9(site: Site, *, waiting: int, seconds: float) -> None:
-    """Keep the API down for a while with messages waiting; count what it was asked meanwhile."""
+    """Keep the API down for a while with messages waiting, and count the calls that it gets."""
     site.emulator.set_faults([{"route": "*", "effect": "status", "status": 503}])
     site.start_worker()
     wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
@@ -88,7 +88,7 @@ def _t9(site: Site, *, waiting: int, seconds: float) -> None:
     site.sink.poll(seconds)
     calls = sum(sum(each.values()) for each in site.emulator.stats().values())
     site.emulator.clear_faults()
-    drained = site.wait_until_told(seconds=120 + waiting / 50)
+    drained = site.wait_until_ended(seconds=120 + waiting / 50)
     site.judge("T9 outage", waiting=waiting, outage=f"{seconds:g} s", calls=calls, drained=f"{drained:.1f} s")
     # Pauses of 1, 2, 4, … seconds with one probe after each, and those in flight when it began.
     pauses, span = 0, 1.0
@@ -110,7 +110,7 @@ def test_a_long_outage_with_many_waiting(make_site: MakeSite, amqp_url: str) -> 
 
 
 def test_a_probe_counts_no_message_as_a_crash(make_site: MakeSite, amqp_url: str) -> None:
-    """T9: it would be taken for one that kills, and after twenty such probes end among the dead letters."""
+    """T9: a probe does not raise a message's crash count, which would dead-letter it after twenty probes."""
     site = make_site(amqp_url)
     site.emulator.set_faults([{"route": "*", "effect": "status", "status": 503}])
     site.start_worker(CONCURRENCY="1")

@@ -1,4 +1,4 @@
-"""T14: a message that kills the process, and the messages beside it."""
+"""T14: a message that kills the process, and the other messages in hand."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def _deadly_python(folder: Path) -> str:
 def test_a_message_that_kills_the_process_takes_no_neighbour_along(
     make_site: MakeSite, own_broker: RabbitProcess, unique: str, tmp_path: Path
 ) -> None:
-    """T14: the culprit ends in the dead letters by the delivery limit, alone; 49 innocents succeed."""
+    """T14: the delivery limit dead-letters the poison message alone; the 49 other events succeed."""
     own_broker.ctl("set_policy", "soon", f"^{unique}$", json.dumps({"delivery-limit": LIMIT}))
     site = make_site(own_broker.url, CONCURRENCY="50")
     path = tmp_path / "deadly"
@@ -65,9 +65,9 @@ def test_a_message_that_kills_the_process_takes_no_neighbour_along(
         return site.rabbit.count(dead_queue) == 1
 
     wait_for(over, seconds=110, what=site.counts)
-    site.wait_until_told(seconds=30)
+    site.wait_until_ended(seconds=30)
     [(headers, body)] = site.rabbit.take_all(dead_queue)
-    # Where it was put aside once, the broker buries the waiting message, with the original inside.
+    # If it was parked before, the broker dead-letters the waiting message, which contains the original.
     original, state = open_message(Message(body), now=0.0)
     assert made_up_id("snapshot", DEADLY) == json.loads(original.body)["data"]["snapshot_id"]
     assert "delivery_limit" == headers["x-death"][0]["reason"]

@@ -1,4 +1,4 @@
-"""T15, T19, T20, T21: what lies between a worker and its broker fails, and the worker is told to stop."""
+"""T15, T19, T20, T21: failures of connection, queues and broker, and a worker that is stopped."""
 
 import signal
 import socket
@@ -23,13 +23,13 @@ HEARTBEAT = 2
 DRAIN = 5.0
 """``DRAIN_SECONDS`` of ``QUICK``."""
 EXIT_SECONDS = 3.0
-"""What closing and the end of the interpreter may take on a busy machine, beyond the drain."""
+"""Seconds that closing and the end of the interpreter may take on a busy machine, after the drain."""
 
 
 def _events_go_through(site: Site, first: int, *, seconds: float) -> float:
-    """Ask for ten more events; return how long they took."""
+    """Publish ten more events; return how long they took."""
     site.ask(dict(many(first, first + 10)))
-    return site.wait_until_told(seconds=seconds)
+    return site.wait_until_ended(seconds=seconds)
 
 
 def _started(site: Site) -> None:
@@ -50,7 +50,7 @@ def _proxy(stack: ExitStack, amqp_url: str) -> TcpProxy:
 
 
 def test_a_link_over_tls_carries_everything(make_site: MakeSite, amqp_url: str, tmp_path: Path) -> None:
-    """More than one record's worth each way, on the worker's own event loop."""
+    """A TLS connection transfers more than one record each way, on the worker's own event loop."""
     parts = urlsplit(amqp_url)
     certificate = make_certificate(tmp_path, "IP:127.0.0.1")
     with tls_front(parts.port or 5672, certificate) as port:
@@ -59,12 +59,12 @@ def test_a_link_over_tls_carries_everything(make_site: MakeSite, amqp_url: str, 
         site.settings = {"AMQP_URL": url, "AMQP_CA_FILE": str(certificate.certificate)}
         _started(site)
         site.ask(dict(many(0, 200)))
-        site.wait_until_told(seconds=30)
+        site.wait_until_ended(seconds=30)
         site.judge("over TLS")
 
 
 def test_a_half_open_link_is_noticed(make_site: MakeSite, amqp_url: str) -> None:
-    """T20: bytes vanish both ways; within twice the heartbeat and a bit the worker is consuming again."""
+    """T20: a worker whose bytes are lost both ways consumes again soon after two heartbeats."""
     with ExitStack() as stack:
         proxy = _proxy(stack, amqp_url)
         site = make_site(amqp_url)
@@ -81,7 +81,7 @@ def test_a_half_open_link_is_noticed(make_site: MakeSite, amqp_url: str) -> None
 
 
 def test_a_link_cut_again_and_again_costs_nothing(make_site: MakeSite, amqp_url: str) -> None:
-    """T20: all sockets are cut while messages are in hand, ten times."""
+    """T20: no event is lost if all sockets are cut ten times while messages are in hand."""
     with ExitStack() as stack:
         proxy = _proxy(stack, amqp_url)
         site = make_site(amqp_url)
@@ -91,12 +91,12 @@ def test_a_link_cut_again_and_again_costs_nothing(make_site: MakeSite, amqp_url:
             site.ask(dict(many(20 * cut, 20 * cut + 20)))
             site.sink.poll(0.2)
             proxy.cut_all()
-        site.wait_until_told(seconds=60)
+        site.wait_until_ended(seconds=60)
         site.judge("T20 cut", cuts=10)
 
 
 def test_a_deleted_queue_is_made_again(make_site: MakeSite, amqp_url: str) -> None:
-    """T20: the broker cancels the consumer; the worker declares the queue and goes on."""
+    """T20: when its queue is deleted, the worker declares it again and goes on."""
     site = make_site(amqp_url)
     _started(site)
     for cycle in range(3):
@@ -118,7 +118,7 @@ def _exists(site: Site, queue: str) -> bool:
 def test_an_outcome_without_a_route_waits_for_one(
     make_site: MakeSite, amqp_url: str, emulator: Emulator, what: str
 ) -> None:
-    """T15: sink or exchange deleted at run time; all is told once it is back."""
+    """T15: if queue or exchange of outcomes is deleted, all outcomes are published once it is back."""
     site = make_site(amqp_url)
     _started(site)
     _events_go_through(site, 0, seconds=20)
@@ -131,12 +131,12 @@ def test_an_outcome_without_a_route_waits_for_one(
     wait_for(lambda: len(emulator.backups()) == 110, seconds=30, what=site.counts)
     site.listener.close()
     site.sink.declare()
-    took = site.wait_until_told(seconds=30)
+    took = site.wait_until_ended(seconds=30)
     site.judge(f"T15 {what} deleted", took=f"{took:.1f} s")
 
 
 def test_sigterm_under_load_ends_in_time(make_site: MakeSite, amqp_url: str) -> None:
-    """T19: with calls in flight that end in time the worker ends in good order and takes nothing more."""
+    """T19: after SIGTERM the worker finishes the calls in flight, receives no more messages, and ends."""
     site = make_site(amqp_url, CONCURRENCY="32")
     site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 1.0}])
     _started(site)
@@ -147,13 +147,13 @@ def test_sigterm_under_load_ends_in_time(make_site: MakeSite, amqp_url: str) -> 
     calls = sum(site.emulator.stats()["create"].values())
     site.start_worker()
     site.emulator.clear_faults()
-    site.wait_until_told(seconds=60)
+    site.wait_until_ended(seconds=60)
     assert calls < 200, "the drain took in more"
     site.judge("T19 SIGTERM", took=f"{took:.1f} s", calls_before=calls)
 
 
 def test_a_call_that_outlasts_the_drain_is_left_in_doubt(make_site: MakeSite, amqp_url: str) -> None:
-    """T19: the worker ends within the grace; the next one looks before it sends."""
+    """T19: the worker ends within the grace period, and the next worker looks up the backup first."""
     site = make_site(amqp_url, DRAIN_SECONDS="1", VBS_TIMEOUT="20")
     site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 3.0, "times": 8}])
     _started(site)
@@ -164,12 +164,12 @@ def test_a_call_that_outlasts_the_drain_is_left_in_doubt(make_site: MakeSite, am
     assert took < 1 + EXIT_SECONDS
     site.settings = {"VBS_TIMEOUT": "2"}
     site.start_worker()
-    site.wait_until_told(seconds=60)
+    site.wait_until_ended(seconds=60)
     site.judge("T19 kill after grace", took=f"{took:.1f} s")
 
 
 def test_a_second_signal_ends_the_worker_at_once(make_site: MakeSite, amqp_url: str) -> None:
-    """T19: whoever asks twice does not want to wait."""
+    """T19: a second signal ends the worker without a drain."""
     site = make_site(amqp_url, VBS_TIMEOUT="20", DRAIN_SECONDS="20")
     site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 15.0, "times": 1}])
     worker = site.start_worker()
@@ -185,7 +185,7 @@ def test_a_second_signal_ends_the_worker_at_once(make_site: MakeSite, amqp_url: 
 
 
 def test_sigterm_is_heard_while_the_broker_is_silent(make_site: MakeSite, amqp_url: str) -> None:
-    """T19: a half-open link, or a broker that never answers, keeps nobody beyond the grace."""
+    """T19: a worker with a half-open connection or a silent broker ends within the grace period."""
     with ExitStack() as stack:
         proxy = _proxy(stack, amqp_url)
         site = make_site(amqp_url)
@@ -197,7 +197,7 @@ def test_sigterm_is_heard_while_the_broker_is_silent(make_site: MakeSite, amqp_u
 
 
 def test_sigterm_is_heard_while_connecting(make_site: MakeSite, amqp_url: str) -> None:
-    """T19: to an address where nobody greets."""
+    """T19: a worker that connects to an address without an AMQP server ends on SIGTERM."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         site = make_site(amqp_url)
         site.settings = {"AMQP_URL": f"amqp://guest:guest@127.0.0.1:{mute.getsockname()[1]}/"}
@@ -212,10 +212,10 @@ def test_sigterm_is_heard_while_connecting(make_site: MakeSite, amqp_url: str) -
 
 
 class TestOwnBroker:
-    """What only a broker of one's own allows."""
+    """Tests that change or restart the broker, so that they need their own."""
 
     def test_a_blocked_connection_loses_nothing(self, make_site: MakeSite, own_broker: RabbitProcess) -> None:
-        """T21: a memory alarm stops publishers for a while; then all goes on."""
+        """T21: while a memory alarm blocks publishers, no event is lost, and handling goes on afterwards."""
         site = make_site(own_broker.url, VBS_TIMEOUT="20")
         site.emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 10.0}])
         _started(site)
@@ -226,12 +226,12 @@ class TestOwnBroker:
         site.sink.poll(3.0)
         told = len(site.sink.outcomes)
         own_broker.ctl("set_vm_memory_high_watermark", "0.4")
-        took = site.wait_until_told(seconds=60)
+        took = site.wait_until_ended(seconds=60)
         assert told < 30, "nothing was held up"
         site.judge("T21 blocked", took=f"{took:.1f} s", told_before=told)
 
     def test_a_refused_confirm_is_tried_again(self, make_site: MakeSite, own_broker: RabbitProcess) -> None:
-        """T21: a full queue refuses outcomes; all is told when there is room."""
+        """T21: outcomes that a full queue refuses are published once there is room."""
         site = make_site(own_broker.url)
         full = f"{site.name}.full"
         arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -241,7 +241,7 @@ class TestOwnBroker:
         site.ask(dict(many(0, 20)))
         wait_for(lambda: "publish.refused" in site.log_tail(), seconds=20, what=site.log_tail)
         site.rabbit.insist(lambda channel: channel.queue_delete(full))
-        took = site.wait_until_told(seconds=40)
+        took = site.wait_until_ended(seconds=40)
         site.judge("T21 refused confirms", took=f"{took:.1f} s")
 
 
@@ -258,20 +258,20 @@ def _t3(site: Site, own_broker: RabbitProcess, *, events: int) -> None:
         if part < 2:
             own_broker.restart()
             recovered.append(_events_go_through(site, events * (10 + part), seconds=60 + events / 40))
-    site.wait_until_told(seconds=60 + events / 20)
+    site.wait_until_ended(seconds=60 + events / 20)
     took = ", ".join(f"{each:.1f} s" for each in recovered)
     site.judge("T3 restarts of the broker", events=len(site.asked), recovered_within=took)
 
 
 def test_restarts_of_the_broker_lose_nothing(make_site: MakeSite, own_broker: RabbitProcess) -> None:
-    """T3: 400 events and two restarts."""
+    """T3: two restarts of the broker during 400 events lose no event."""
     _t3(make_site(own_broker.url), own_broker, events=400)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
 def test_restarts_under_ten_thousand_events(make_site: MakeSite, own_broker: RabbitProcess) -> None:
-    """T3 in full: 10,000 events and two restarts."""
+    """T3 in full: two restarts of the broker during 10,000 events lose no event."""
     _t3(make_site(own_broker.url), own_broker, events=10_000)
 
 
@@ -280,7 +280,7 @@ def test_restarts_under_ten_thousand_events(make_site: MakeSite, own_broker: Rab
 def test_a_broker_killed_again_and_again_loses_nothing_confirmed(
     make_site: MakeSite, own_broker: RabbitProcess
 ) -> None:
-    """T4: SIGKILL of the Erlang machine five times in 2,000 events."""
+    """T4: five kills of the broker during 2,000 events lose no confirmed message."""
     site = make_site(own_broker.url)
     own_broker.wait_until_on_disk(*site.queues, site.sink.queue)
     site.start_worker()
@@ -289,5 +289,5 @@ def test_a_broker_killed_again_and_again_loses_nothing_confirmed(
         site.ask(dict(many(400 * kill, 400 * kill + 400)))
         own_broker.kill()
         own_broker.start()
-    site.wait_until_told(seconds=200)
+    site.wait_until_ended(seconds=200)
     site.judge("T4 SIGKILL of the broker", events=2_000, kills=5)

@@ -26,8 +26,8 @@ REFUSED = ApiError(Category.REFUSED, "no", status=400)
 
 
 def _with_trouble(world: World, rng: random.Random) -> None:
-    """Let some calls go wrong, as a seed says."""
-    # Without a ledger nobody remembers a refusal, so an API that changes its mind is asked twice.
+    """Set faults of some calls, chosen by a seed."""
+    # Without a ledger a refusal is forgotten, so an API that accepts the second create is called twice.
     choices: list[Fault] = [
         CutAfter(),
         CutBefore(),
@@ -52,7 +52,7 @@ async def _run(kind: LedgerKind, folder: Path, k: int, chance: str, *, as_functi
 
 
 def _check(world: World, where: str) -> None:
-    """The four invariants of a finished run."""
+    """Check the four invariants of a finished run."""
     told = [json.loads(outcome.body) for outcome in world.outcomes]
     asked = [made_up_id("snapshot", number) for number in range(EVENTS)]
     backups = [made.request.snapshot_id for made in world.api.backups]
@@ -69,7 +69,7 @@ def _check(world: World, where: str) -> None:
 def test_a_crash_at_any_step_costs_nothing(
     kind: LedgerKind, as_function: bool, number: int, seed: int, tmp_path: Path
 ) -> None:
-    """Whatever the step, all ends as if there had been no crash: one backup, one outcome, nothing left."""
+    """A crash at any step changes nothing in the end: one backup, one outcome, no message left."""
     chance = f"{seed} {number}"
     for k in range(1, MOST_STEPS):
         folder = tmp_path / str(k)

@@ -1,4 +1,4 @@
-"""T22: what the ledger has promised outlives the power cord. The rest of it is in the ledger's own suite."""
+"""T22: commits of the ledger survive a power failure; more tests are in ``tests/conformance/ledger``."""
 
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +9,7 @@ FULL = 2
 
 
 def test_a_commit_is_on_disk(tmp_path: Path) -> None:
-    """SQLite's own words: with WAL only ``synchronous=FULL`` survives a power cut."""
+    """The ledger uses WAL with ``synchronous=FULL``; SQLite documents that only this survives a power cut."""
     path = tmp_path / "ledger.db"
     with closing(sqlite._connect(path)) as connection:
         assert ("wal",) == connection.execute("PRAGMA journal_mode").fetchone()

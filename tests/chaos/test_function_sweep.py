@@ -19,7 +19,7 @@ MOST_STEPS = 400
 
 
 async def run(kind: LedgerKind, folder: Path, k: int, faults: Sequence[Fault]) -> FunctionWorld:
-    """Call with a batch, crash at step ``k``, and go on to the end."""
+    """Call with a batch, crash at step ``k``, and call again until the end."""
     world = FunctionWorld(kind=kind, folder=folder, steps=Steps(crash_at=k))
     world.api.fail("create", *faults)
     try:
@@ -32,10 +32,10 @@ async def run(kind: LedgerKind, folder: Path, k: int, faults: Sequence[Fault]) -
 
 @pytest.mark.parametrize("faults", [[], [CutAfter()]], ids=["well", "in-doubt"])
 @pytest.mark.parametrize("kind", ["sqlite", "none"])
-def test_killed_at_any_step_and_called_again_it_makes_one_backup_and_tells_one_outcome(
+def test_a_function_killed_at_any_step_and_called_again_makes_one_backup_and_one_outcome(
     kind: LedgerKind, faults: list[Fault], tmp_path: Path
 ) -> None:
-    """The trigger has acknowledged long ago: only the platform's repeat of the call brings the batch back."""
+    """The platform repeats a killed call, which leads to one backup and one outcome of each event."""
     for k in range(1, MOST_STEPS):
         folder = tmp_path / str(k)
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""T11, T13, T16, T17: messages repeated, poisonous, oversized, and long on their way."""
+"""T11, T13, T16, T17: repeated messages, poison messages, oversized errors, and many delays."""
 
 import random
 import struct
@@ -50,7 +50,7 @@ def _t11(site: Site, rng: random.Random, *, snapshots: int) -> None:
     site.start_worker()
     site.publish(*deliveries)
     site.asked |= {event_id: snapshot for event_id, (snapshot, _) in events.items()}
-    site.wait_until_told(seconds=60 + snapshots / 20)
+    site.wait_until_ended(seconds=60 + snapshots / 20)
     site.judge("T11 duplicates over two workers", snapshots=snapshots, deliveries=len(deliveries))
     assert snapshots == len(site.emulator.backups())
 
@@ -58,21 +58,21 @@ def _t11(site: Site, rng: random.Random, *, snapshots: int) -> None:
 def test_duplicates_over_two_workers_make_one_backup_each(
     make_site: MakeSite, amqp_url: str, rng: random.Random
 ) -> None:
-    """T11: 150 snapshots, each told one to five times."""
+    """T11: two workers make one backup each of 150 snapshots whose events come one to five times."""
     _t11(make_site(amqp_url), rng, snapshots=150)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
 def test_many_duplicates(make_site: MakeSite, amqp_url: str, rng: random.Random) -> None:
-    """T11 in full: 5,000 snapshots as about 15,000 deliveries."""
+    """T11 in full: 5,000 snapshots with about 15,000 deliveries get one backup each."""
     _t11(make_site(amqp_url), rng, snapshots=5_000)
 
 
-def test_poison_among_good_messages_is_put_aside(
+def test_poison_among_good_messages_is_dead_lettered(
     make_site: MakeSite, amqp_url: str, rng: random.Random
 ) -> None:
-    """T13: every bad message is in the dead letters byte for byte; the good ones end well."""
+    """T13: every bad message is dead-lettered byte for byte, and every good event is completed."""
     site = make_site(amqp_url)
     events = dict(many(0, 60))
     everything = [*POISON.values(), *(event for _, event in events.values())]
@@ -80,7 +80,7 @@ def test_poison_among_good_messages_is_put_aside(
     worker = site.start_worker()
     site.publish(*everything)
     site.asked |= {event_id: snapshot for event_id, (snapshot, _) in events.items()}
-    site.wait_until_told(seconds=60)
+    site.wait_until_ended(seconds=60)
     wait_for(lambda: site.rabbit.count(site.queues[-1]) == len(POISON), seconds=20, what=site.counts)
     dead = list(site.rabbit.take_all(site.queues[-1]))
     assert worker.poll() is None, "the worker ended"
@@ -95,17 +95,17 @@ def test_poison_among_good_messages_is_put_aside(
 def test_a_message_that_the_client_library_cannot_read_stops_nobody(
     make_site: MakeSite, amqp_url: str
 ) -> None:
-    """T13: a time beyond all calendars breaks the connection; the delivery limit takes the message away."""
+    """T13: a message that pika cannot decode breaks the connection until the delivery limit removes it."""
     site = make_site(amqp_url)
     site.start_worker()
     site.publish(Message(b"{}", None, {"at": Field(b"T", struct.pack(">Q", 2**62))}))
     site.ask(dict(many(0, 20)))
-    site.wait_until_told(seconds=60)
+    site.wait_until_ended(seconds=60)
     site.judge("T13 unreadable header", dead=1)
 
 
 def test_an_oversized_error_still_fits_a_dead_letter(make_site: MakeSite, amqp_url: str) -> None:
-    """T16: two megabytes of error text are cut; the dead letter says so and the event has its end."""
+    """T16: two megabytes of error text are truncated in the dead letter, and the event has its outcome."""
     site = make_site(amqp_url)
     bodies = [{"badRequest": {"message": "no room " * words}} for words in (60_000, 250_000)]
     site.emulator.set_faults(
@@ -124,7 +124,7 @@ def test_an_oversized_error_still_fits_a_dead_letter(make_site: MakeSite, amqp_u
 
 
 def test_a_message_may_go_round_the_ladder_for_ever(make_site: MakeSite, amqp_url: str) -> None:
-    """T17: ten waits, then the dead letters, replayed, and again: no broker takes it for a cycle."""
+    """T17: the broker never drops a message as a cycle over repeated delays, dead-lettering and replays."""
     site = make_site(amqp_url, WAIT_LADDER="1,2,4", MAX_ATTEMPTS="5")
     busy = {"badRequest": {"message": 'must be available, but the current status is "creating"'}}
     site.start_worker()

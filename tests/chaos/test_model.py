@@ -1,4 +1,4 @@
-"""T24: a model of the world: whatever happens in whatever order, the promises hold once it is quiet.
+"""T24: a model of the world: the guarantees hold at the end for any events in any order.
 
 Each rule is one thing that may happen. At the end all faults stop, everything is run until quiet, and every
 event must have its one outcome and every snapshot its one backup.
@@ -47,14 +47,14 @@ FAULTS: dict[str, Fault] = {
     "quota": ApiError(Category.QUOTA, "full", status=413),
     "cut before": CutBefore(),
     "cut after": CutAfter(),
-    # A commit later than all the looks at it would be a second backup: no client can know.
+    # A commit after the last lookup would lead to a second backup, which no client can prevent.
     "late": LateCommit(SETTLE),
 }
 KINDS = [name for name in FAULTS if name != "late"]
 
 
 class Promises(RuleBasedStateMachine):
-    """The world, and what was asked of it."""
+    """The world as a state machine, with the events that were published."""
 
     late = True
 
@@ -66,18 +66,18 @@ class Promises(RuleBasedStateMachine):
         self.replays: Counter[str] = Counter()
 
     def run(self, work: Coroutine[Any, Any, object]) -> None:
-        """Run to the end, on a loop that lives as long as the machine."""
+        """Run a coroutine on the event loop of this state machine."""
         self.loop.run_until_complete(work)
 
     @initialize(settle=st.sampled_from([0.0, 10.0]), hidden=st.booleans())
     def begin(self, settle: float, hidden: bool) -> None:
-        """Choose what kind of API it is."""
+        """Choose the behaviour of the API."""
         self.world.api.settle = settle
         self.world.api.hide_snapshot_ids = hidden
 
     @rule(number=st.integers(0, SNAPSHOTS - 1), again=st.integers(0, 1), copies=st.integers(1, 3))
     def publish(self, number: int, again: int, copies: int) -> None:
-        """An event of one of few snapshots, perhaps another one of the same snapshot, perhaps repeated."""
+        """Publish an event of one of few snapshots: a new event, another one of its snapshot, or a repeat."""
         event_id = made_up_id(f"event {again}", number)
         self.asked[event_id] = made_up_id("snapshot", number)
         for _ in range(copies):
@@ -85,58 +85,58 @@ class Promises(RuleBasedStateMachine):
 
     @rule(batch=st.integers(1, 4), as_function=st.booleans())
     def deliver(self, batch: int, as_function: bool) -> None:
-        """Messages come in."""
+        """Deliver messages."""
         self.run(self.world.invoke(batch) if as_function else self.world.deliver(batch))
 
     @rule(steps=st.integers(1, 12), batch=st.integers(1, 3))
     def crash(self, steps: int, batch: int) -> None:
-        """Messages come in and the process ends on the way."""
+        """Deliver messages, and crash the process while it handles them."""
         self.world.steps.crash_at = len(self.world.steps.names) + steps
         self.run(self.world.deliver(batch))
         self.world.steps.crash_at = None
 
     @rule()
     def restart(self) -> None:
-        """The process ends between messages."""
+        """Crash the process between messages."""
         self.run(self.world.restart())
 
     @rule(batch=st.integers(1, 3))
     def connection_lost(self, batch: int) -> None:
-        """The broker is gone when something is to be published."""
+        """Lose the connection before the next publish."""
         self.world.broker.lost = True
         self.run(self.world.deliver(batch))
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 30.0, 120.0]))
     def time_passes(self, seconds: float) -> None:
-        """The clock moves, and what has waited long enough comes back."""
+        """Advance the clock, and deliver messages whose delay has passed."""
         self.world.advance(seconds)
         self.world.broker.expire()
 
     @rule(name=st.sampled_from(KINDS), count=st.integers(1, 3))
     def create_fails(self, name: str, count: int) -> None:
-        """The next calls to make a backup fail."""
+        """Make the next creates fail."""
         self.world.api.fail("create", *[FAULTS[name]] * count)
 
     @precondition(lambda self: self.late)
     @rule()
     def commits_late(self) -> None:
-        """The next call is cut, and its work is done in the end."""
+        """Cut off the next create, whose backup is made later."""
         self.world.api.fail("create", FAULTS["late"])
 
     @rule(call=st.sampled_from(["find", "show"]), name=st.sampled_from(["503", "429", "401", "cut before"]))
     def look_fails(self, call: Any, name: str) -> None:
-        """The next look fails, which says nothing."""
+        """Make the next lookup fail."""
         self.world.api.fail(call, FAULTS[name])
 
     @rule()
     def ends_in_error(self) -> None:
-        """The next backup that is made ends in error."""
+        """Make the next backup end in error."""
         self.world.api.end_in_error("the driver said no")
 
     @precondition(lambda self: self.world.broker.dead)
     @rule(choice=st.integers(0, 100))
     def replay(self, choice: int) -> None:
-        """Somebody sends a dead letter back."""
+        """Replay a dead letter."""
         letter = self.world.broker.dead.pop(choice % len(self.world.broker.dead))
         original, _ = open_message(letter.message, now=self.world.clock())
         event_id = _event_id(letter)
@@ -146,7 +146,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def no_second_backup(self) -> None:
-        """A second one is made only where the one before ended in error and somebody replayed."""
+        """Check that a second backup is made only after an error and a replay."""
         for snapshot in self.asked.values():
             made = [each for each in self.world.api.backups if each.request.snapshot_id == snapshot]
             sound = [each for each in made if each.end == "available"]
@@ -155,7 +155,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def one_end_for_each_event(self) -> None:
-        """An event that was never replayed is told one end, under one id."""
+        """Check that an event that was never replayed has one terminal outcome with one id."""
         ends: dict[str, set[str]] = {event_id: set() for event_id in self.asked}
         for told in self.world.outcomes:
             if told.type in TERMINAL:
@@ -164,7 +164,7 @@ class Promises(RuleBasedStateMachine):
             assert len(ids) <= 1 + self.replays[event_id], event_id
 
     def teardown(self) -> None:
-        """Let all faults stop, run until quiet, and look whether anything was lost."""
+        """End all faults, run until quiet, and check that no event was lost."""
         try:
             self.world.api.fail_no_more()
             self.run(self.world.until_quiet())
@@ -202,7 +202,7 @@ class Promises(RuleBasedStateMachine):
 
 
 class ClockIsSet(Promises):
-    """The same with a clock that somebody sets.
+    """The same state machine with a wall clock that is set back and forth.
 
     Without late commits: how long ago a call was lost is told by this very clock.
     """
@@ -211,18 +211,18 @@ class ClockIsSet(Promises):
 
     @rule(seconds=st.sampled_from([-3600.0, -60.0, -1.0, 1.0, 60.0, 3600.0]))
     def clock_is_set(self, seconds: float) -> None:
-        """Back or forth, as for summer time."""
+        """Set the clock back or forth, as for summer time."""
         self.world.clock.advance(seconds)
 
 
 def test_the_promises_hold_whatever_the_clock_does(seed: int) -> None:
-    """T25: 100 runs in which the clock jumps by up to an hour."""
+    """T25: the guarantees hold in 100 runs in which the clock jumps by up to an hour."""
     print(f"seed {seed}")
     _check(ClockIsSet, examples=100)
 
 
 def test_the_promises_hold_whatever_happens(seed: int) -> None:
-    """200 runs of up to 50 things that happen: nothing lost, nothing twice, one end for each event."""
+    """No event is lost and each has one outcome and one backup, in 200 runs of up to 50 steps."""
     print(f"seed {seed}")
     _check(Promises, examples=200)
 
@@ -230,7 +230,7 @@ def test_the_promises_hold_whatever_happens(seed: int) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 def test_the_promises_hold_in_many_runs(seed: int) -> None:
-    """The same, 5,000 runs."""
+    """No event is lost and each has one outcome and one backup, in 5,000 runs."""
     print(f"seed {seed}")
     _check(Promises, examples=5_000)
 
@@ -253,5 +253,5 @@ def _check(machine: type[Promises], *, examples: int) -> None:
 
 
 def test_a_crash_is_no_error_that_code_can_catch() -> None:
-    """The twin of a process's end passes through every ``except Exception``."""
+    """A simulated crash passes through every ``except Exception``."""
     assert not issubclass(Crash, Exception)

@@ -1,4 +1,4 @@
-"""T12: whatever the order in which messages come, and however old they are, it ends the same.
+"""T12: messages in any order and of any age lead to the same outcomes.
 
 What comes are events, copies of them, replays, and messages out of the wait queues that have been handled
 before: a broker may hand over all of these again. Hypothesis shuffles them.
@@ -31,7 +31,7 @@ FIRST_ANSWERS: dict[int, Sequence[Fault]] = {
     BUSY: [ApiError(Category.CONFLICT, "backing-up", status=400, busy=True)] * 2,
     REFUSED: [ApiError(Category.REFUSED, "no", status=400)] * 1_000,
 }
-"""What the API answers about a snapshot before it makes a backup, whenever it is asked."""
+"""The errors that the API returns for a snapshot, in this order, before it makes a backup."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class PlannedApi(MemoryApi):
         return await super().create(project_id, request)
 
     def _make(self, project_id: str, request: BackupRequest, *, at: float) -> Made:
-        """Give ids that two runs have in common, for outcomes are told apart by them."""
+        """Make a backup with an id that is the same in two runs, so that outcomes can be compared."""
         made = super()._make(project_id, request, at=at)
         made.id = f"{request.snapshot_id}-{sum(each.request == request for each in self.backups)}"
         return made
@@ -64,7 +64,7 @@ def _number(request: BackupRequest) -> int:
 
 @dataclass(frozen=True)
 class End:
-    """How it ended: how many backups each snapshot has, and the one end that each event was told."""
+    """How a run ended: the number of backups of each snapshot, and the terminal outcome of each event."""
 
     backups: Counter[str]
     told: dict[str, set[tuple[str, str]]]
@@ -75,22 +75,22 @@ def _event(number: int) -> Message:
 
 
 def _replay(number: int) -> Message:
-    """The event as it is sent back from the dead letters."""
+    """Return the event as a replay sends it from the dead letters."""
     state = State(first_seen=START, replay="replay-1")
     return Message(wrap(_event(number), state, event_id=made_up_id("event", number)), CONTENT_TYPE)
 
 
 EVENTS = {f"event {number}": _event(number) for number in NUMBERS}
 COPIES = {f"copy {number}": _event(number) for number in NUMBERS}
-# Not of the one in error: a replay of that makes another backup, and is meant to.
+# Without the event whose backup ends in error: its replay makes another backup, as intended.
 REPLAYS = {f"replay {number}": _replay(number) for number in NUMBERS if number != IN_ERROR}
 OLD: Mapping[str, Message | int] = {f"old {number}": number for number in range(0, 24, 3)}
-"""Of all messages that have waited so far, the one with this number comes again."""
+"""The index of a message, among all that have waited so far, that is delivered again."""
 DELIVERIES: Mapping[str, Message | int] = {**EVENTS, **COPIES, **REPLAYS, **OLD}
 
 
 async def _end(names: Sequence[str], batch: int, pause: float) -> End:
-    """Let the messages come a batch at a time, with a pause after each, and run until quiet."""
+    """Deliver the messages in batches with pauses between, and run until quiet."""
     world = World()
     world.api = PlannedApi(world.steady, settle=10.0)
     world.start()
@@ -121,12 +121,12 @@ def _seen(world: World) -> End:
 
 @pytest.fixture(scope="module")
 def in_order() -> End:
-    """How it ends where each event comes once, one after the other."""
+    """Return how a run ends in which each event comes once, one after the other."""
     return asyncio.run(_end(list(EVENTS), 1, 60.0))
 
 
 def test_the_order_is_worth_comparing_with(in_order: End) -> None:
-    """In order every event has one end, and all three kinds of end are there."""
+    """The run in order has one terminal outcome for each event, and all three kinds of outcome."""
     assert {made_up_id("event", number) for number in NUMBERS} == set(in_order.told)
     assert [1] * len(NUMBERS) == [len(ends) for ends in in_order.told.values()]
     assert set(TERMINAL) == {kind for ends in in_order.told.values() for kind, _ in ends}
@@ -143,5 +143,5 @@ def test_the_order_is_worth_comparing_with(in_order: End) -> None:
 def test_reordered_and_replayed_messages_end_the_same(
     in_order: End, names: Sequence[str], batch: int, pause: float
 ) -> None:
-    """T12: 100 permutations of events, copies, replays and old waiting messages."""
+    """T12: 100 permutations of events, copies, replays and old waiting messages end like the run in order."""
     assert in_order == asyncio.run(_end(names, batch, pause))

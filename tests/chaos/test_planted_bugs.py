@@ -1,4 +1,4 @@
-"""T28: each planted bug is caught by the test that is named for it."""
+"""T28: for each planted bug the test that is named beside it fails."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def _caught(bug: Bug, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_some_planted_bugs_are_caught(name: str, tmp_path: Path) -> None:
-    """Three of them on every run."""
+    """Three of the planted bugs make their tests fail, in every run."""
     _caught(BUGS[name], tmp_path)
 
 
@@ -24,12 +24,12 @@ def test_some_planted_bugs_are_caught(name: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(set(BUGS) - set(QUICK)))
 def test_every_planted_bug_is_caught(name: str, tmp_path: Path) -> None:
-    """And the others."""
+    """All other planted bugs make their tests fail."""
     _caught(BUGS[name], tmp_path)
 
 
 def test_every_bug_can_be_planted() -> None:
-    """Its place is in the code as it is today; otherwise the claims above are about nothing."""
+    """The text that each bug replaces is in the present code exactly once."""
     root = Path(__file__).parents[2]
-    gone = [name for name, bug in BUGS.items() if (root / bug.file).read_text().count(bug.right) != 1]
-    assert [] == gone
+    missing = [name for name, bug in BUGS.items() if (root / bug.file).read_text().count(bug.right) != 1]
+    assert [] == missing

@@ -1,4 +1,4 @@
-"""T27: a worker at work for long while one of a hundred of everything goes wrong; what it holds stays flat.
+"""T27: a soak test: a worker runs for long with 1 % of faults; its memory and descriptors stay constant.
 
 ``SOAK_SECONDS`` says for how long (600 if unset). Killing the worker is left to T2: a new process begins with
 nothing.
@@ -48,7 +48,7 @@ FAULTS = [
 
 @contextmanager
 def _proxied(amqp_url: str) -> Iterator[tuple[TcpProxy, str]]:
-    """A proxy before the broker, to cut the worker's connection with, and the URL through it."""
+    """Run a proxy before the broker that can cut the worker's connection; yield it and its URL."""
     parts = urlsplit(amqp_url)
     with TcpProxy(parts.hostname or "", parts.port or 5672) as proxy:
         place = f"{parts.username}:{parts.password}@{proxy.host}:{proxy.port}"
@@ -56,7 +56,7 @@ def _proxied(amqp_url: str) -> Iterator[tuple[TcpProxy, str]]:
 
 
 def _soak(site: Site, proxy: TcpProxy, rng: random.Random) -> tuple[list[Vitals], int]:
-    """Ask for events all the time; return samples, one a second, and how many messages were poison."""
+    """Publish events continuously; return a sample a second, and the number of poison messages."""
     worker = site.start_worker()
     samples: list[Vitals] = []
     poison = 0
@@ -84,7 +84,7 @@ def _backlog(site: Site) -> int:
 
 
 def _flat(samples: Sequence[Vitals]) -> tuple[float, str]:
-    """The slope of the memory in MB an hour once warm, and a line that tells of everything."""
+    """Return the slope of the memory in MB an hour after the warm-up, and a line that reports all values."""
     slope, _ = statistics.linear_regression(
         [each.at / 3600 for each in samples], [each.rss for each in samples]
     )
@@ -112,14 +112,14 @@ def _assert_flat(samples: Sequence[Vitals], slope: float) -> None:
 
 @pytest.mark.timeout(SECONDS + 600)
 def test_memory_and_descriptors_stay_flat(make_site: MakeSite, amqp_url: str, rng: random.Random) -> None:
-    """T27: nothing is lost or made twice, and after the first fifth of the time nothing grows."""
+    """T27: no event is lost or handled twice, and memory and descriptors stop growing after the warm-up."""
     site = make_site(amqp_url)
     with _proxied(amqp_url) as (proxy, url):
         site.settings = {"AMQP_URL": url, "TRACK_BACKUPS": "true"}
         site.emulator.set_faults(FAULTS)
         samples, poison = _soak(site, proxy, rng)
         site.emulator.clear_faults()
-        site.wait_until_told(seconds=120)
+        site.wait_until_ended(seconds=120)
         wait_for(lambda: site.counts()[site.queues[-1]] >= poison, seconds=30, what=site.counts)
         site.sink.outcomes = [each for each in site.sink.outcomes if each.get("subject")]
         warm = samples[len(samples) // 5 :]

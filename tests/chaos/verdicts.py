@@ -2,11 +2,11 @@
 
 | class      | meaning |
 |------------|---------|
-| ok         | one terminal outcome, told once, one backup |
-| recovered  | one terminal outcome, told again or found after a fault |
+| ok         | one terminal outcome, published once, and one backup |
+| recovered  | one terminal outcome, published again, or found after a fault |
 | duplicated | a second backup |
-| lost       | accepted, and no terminal outcome |
-| unexpected | an outcome or a backup nobody asked for, or two different outcomes |
+| lost       | accepted by the broker, but without a terminal outcome |
+| unexpected | an outcome or backup without an event, or two different outcomes |
 """
 
 from collections import Counter, defaultdict
@@ -42,26 +42,30 @@ def judge(
     tracked: bool,
     expected_backups: int = 1,
 ) -> Tally:
-    """Judge a run.
+    """Return the verdicts on a run.
 
     Args:
         asked: the snapshot ids of all events that were accepted.
-        outcomes: every outcome event told, repeats included.
+        outcomes: every published outcome event, also those published again.
         backups: the snapshot id of every backup ever made.
-        tracked: whether backups were watched to their end; if not, ``backup.accepted`` is terminal.
+        tracked: whether backups were tracked to their end; if not, ``backup.accepted`` is terminal.
         expected_backups: how many backups a snapshot may have at most.
 
     """
     terminal = TERMINAL if tracked else TERMINAL | {ACCEPTED}
     made = Counter(backups)
-    told: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    published: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for outcome in outcomes:
-        told[outcome.get("subject", "")].append(outcome)
+        published[outcome.get("subject", "")].append(outcome)
     tally = Tally()
     wanted = set(asked)
-    for snapshot in wanted | set(made) | set(told):
+    for snapshot in wanted | set(made) | set(published):
         verdict, why = _one(
-            snapshot in wanted, told[snapshot], made[snapshot], terminal, expected_backups=expected_backups
+            snapshot in wanted,
+            published[snapshot],
+            made[snapshot],
+            terminal,
+            expected_backups=expected_backups,
         )
         tally.counts[verdict] += 1
         if why:
@@ -71,24 +75,24 @@ def judge(
 
 def _one(
     wanted: bool,
-    told: Sequence[Mapping[str, Any]],
+    published: Sequence[Mapping[str, Any]],
     made: int,
     terminal: frozenset[str],
     *,
     expected_backups: int,
 ) -> tuple[Verdict, str]:
-    ends = [outcome for outcome in told if outcome["type"] in terminal]
+    ends = [outcome for outcome in published if outcome["type"] in terminal]
     different = {outcome["id"] for outcome in ends}
     if not wanted:
-        return "unexpected", f"nobody asked: {made} backups, {len(told)} outcomes"
+        return "unexpected", f"no such event was sent: {made} backups, {len(published)} outcomes"
     if made > expected_backups:
         return "duplicated", f"{made} backups"
     if not ends:
-        return "lost", f"told only {[outcome['type'] for outcome in told]}, {made} backups"
+        return "lost", f"only these outcomes: {[outcome['type'] for outcome in published]}, {made} backups"
     if len(different) > 1:
         return "unexpected", f"different ends: {[outcome['type'] for outcome in ends]}"
     if not made and ends[0]["type"] in ("backup.completed", ACCEPTED):
-        return "unexpected", "told as made, and was not"
-    again = len(told) > len({outcome["id"] for outcome in told})
-    found = any(outcome["data"].get("found") for outcome in told)
+        return "unexpected", "an outcome reports a backup that does not exist"
+    again = len(published) > len({outcome["id"] for outcome in published})
+    found = any(outcome["data"].get("found") for outcome in published)
     return ("recovered" if again or found else "ok"), ""

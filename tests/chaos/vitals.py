@@ -1,4 +1,4 @@
-"""What a process holds while it runs, from Linux's /proc."""
+"""Memory and file descriptors of a running process, from Linux's /proc."""
 
 import re
 import time
@@ -12,7 +12,7 @@ _RSS = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Vitals:
-    """At a time (monotonic seconds): resident memory in MB, and open file descriptors."""
+    """A sample at a time (monotonic seconds): resident memory in MB, and open file descriptors."""
 
     at: float
     rss: float
@@ -20,7 +20,7 @@ class Vitals:
 
 
 def vitals(pid: int) -> Vitals:
-    """Look at a running process; skips where the system does not tell."""
+    """Take a sample of a running process; skip the test on systems without /proc."""
     folder = Path(f"/proc/{pid}")
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("memory and descriptors of a process are read from /proc, which is Linux's")

@@ -195,6 +195,6 @@ class WorkerRunner:
         """Wait until every expected terminal outcome is published and no message is left in a queue."""
         expected = {each for case in cases if case.expected for each in event_ids(case)}
         started = time.monotonic()
-        site.wait_until_told(seconds=120, events=expected)
+        site.wait_until_ended(seconds=120, events=expected)
         wait_for(lambda: not sum(site.unfinished().values()), seconds=60, what=site.counts)
         print(f"\n{len(cases)} cases at the broker, ledger {self.ledger}: {time.monotonic() - started:.1f} s")

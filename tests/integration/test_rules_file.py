@@ -33,9 +33,9 @@ def test_backups_are_incremental_where_they_can_be(amqp_url: str, unique: str, t
         site.start_worker()
         for number in (1, 2):
             site.ask(dict(many(number, number + 1, volume_id=volume)))
-            site.wait_until_told(seconds=60)
+            site.wait_until_ended(seconds=60)
         site.ask(dict(many(3, 4, volume_id=volume, snapshot_name="by-hand")))
-        site.wait_until_told(seconds=60)
+        site.wait_until_ended(seconds=60)
 
         requests = [each["request"]["backup"] for each in emulator.backups()]
         told = [each["type"] for each in site.sink.outcomes if each["type"] != "backup.accepted"]

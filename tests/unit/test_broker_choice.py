@@ -1,4 +1,4 @@
-"""Which broker a checkout takes: the one given, else a container, else a process of its own."""
+"""Unit tests of ``running_broker``: it uses the given broker, else a container, else a private process."""
 
 import contextlib
 import socket
@@ -23,18 +23,18 @@ class Way:
     works: bool = True
     version: str = "RabbitMQ 0"
     url: str = "amqp://nowhere/"
-    story: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
     def start(self) -> Iterator[Broker]:
-        """Start, if it works here at all, and stop after the block."""
-        self.story.append("asked")
+        """Start if ``works``, and stop after the block."""
+        self.calls.append("start")
         if not self.works:
             raise BrokerUnavailable(f"no {self.kind} here")
         try:
             yield self
         finally:
-            self.story.append("stopped")
+            self.calls.append("stop")
 
 
 def _ways(*ways: Way) -> tuple[Start, ...]:
@@ -43,39 +43,39 @@ def _ways(*ways: Way) -> tuple[Start, ...]:
 
 @pytest.fixture
 def silent_engine() -> Iterator[str]:
-    """Address of an engine that takes connections and never answers."""
+    """Yield the address of an engine that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield "tcp://{}:{}".format(*listener.getsockname())
 
 
 def test_a_container_comes_before_a_process() -> None:
-    """The second way is not even tried where the first works."""
+    """The second way is not tried if the first works."""
     first, second = Way("container"), Way("process")
 
     with running_broker(own=_ways(first, second)) as broker:
         assert "container" == broker.kind
 
-    assert [] == second.story
+    assert [] == second.calls
 
 
-def test_a_process_is_taken_where_no_container_can_be_had() -> None:
-    """A way that does not work here gives way to the next."""
+def test_a_process_is_used_if_no_container_is_available() -> None:
+    """The next way is tried if one does not work."""
     with running_broker(own=_ways(Way("container", works=False), Way("process"))) as broker:
         assert "process" == broker.kind
 
 
-def test_what_was_started_is_stopped_after_a_failure() -> None:
-    """An exception in the block ends the broker too."""
+def test_a_started_broker_is_stopped_after_a_failure() -> None:
+    """An exception in the block stops the broker."""
     way = Way("process")
 
     with pytest.raises(ZeroDivisionError), running_broker(own=_ways(way)):
         _ = 1 / 0
 
-    assert ["asked", "stopped"] == way.story
+    assert ["start", "stop"] == way.calls
 
 
 def test_the_message_has_every_way_s_reason() -> None:
-    """Where none can be had the person learns why, for each."""
+    """If no way works, the error has the reason of each."""
     ways = _ways(Way("container", works=False), Way("process", works=False))
 
     with (
@@ -86,7 +86,7 @@ def test_the_message_has_every_way_s_reason() -> None:
 
 
 def test_a_given_broker_is_never_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where AMQP_URL is set and nobody answers, that is told, and nothing is started instead."""
+    """If the broker of AMQP_URL does not answer, an error is raised, and no other broker is started."""
     way = Way("process")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -95,20 +95,20 @@ def test_a_given_broker_is_never_replaced_by_another(monkeypatch: pytest.MonkeyP
     with pytest.raises(BrokerUnavailable, match="AMQP_URL") as caught, running_broker(own=_ways(way)):
         pass
 
-    assert [] == way.story
+    assert [] == way.calls
     assert "sesame" not in str(caught.value)
 
 
-def test_no_engine_is_told_at_once(tmp_path: Path) -> None:
-    """Nobody listens at the engine's socket."""
+def test_a_missing_engine_raises_an_error(tmp_path: Path) -> None:
+    """An error is raised at once if no engine listens on the socket."""
     with pytest.raises(BrokerUnavailable, match="no container engine"):
         require_engine(f"unix://{tmp_path}/docker.sock")
 
 
-def test_an_engine_that_never_answers_is_given_up(
+def test_an_engine_that_never_answers_raises_an_error(
     silent_engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hanging engine costs its ping's timeout, not the user's morning."""
+    """An engine that hangs costs only the timeout of a ping."""
     monkeypatch.setenv("DOCKER_HOST", silent_engine)
     monkeypatch.setattr(container, "PING_SECONDS", 0.2)
     start = time.monotonic()

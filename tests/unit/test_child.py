@@ -1,4 +1,4 @@
-"""A program of ours as a process: what it is given, and what is said when it fails."""
+"""Unit tests of child processes: their environment, and the error when they fail."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from infra.local.guardian import Guardian
 
 @pytest.fixture
 def guardian(tmp_path: Path) -> Iterator[Guardian]:
-    """Somebody who ends what a test leaves."""
+    """Run a guardian that ends the processes that a test leaves."""
     folder = tmp_path / "place"
     folder.mkdir()
     guardian = Guardian(folder)
@@ -20,8 +20,8 @@ def guardian(tmp_path: Path) -> Iterator[Guardian]:
     guardian.close()
 
 
-def test_a_program_that_ends_at_start_shows_its_last_words(guardian: Guardian, tmp_path: Path) -> None:
-    """Whoever waits for it learns its code and what it said."""
+def test_a_program_that_ends_at_start_shows_its_last_lines(guardian: Guardian, tmp_path: Path) -> None:
+    """The error for a program that ended has its exit code and its last lines of output."""
 
     async def start() -> None:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -41,7 +41,7 @@ def test_a_program_that_ends_at_start_shows_its_last_words(guardian: Guardian, t
 
 
 def test_the_shells_settings_do_not_reach_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker of a first run must not call the API that the shell is set up for."""
+    """The settings of the shell are removed, so that a worker of ``infra/up`` cannot call a real API."""
     monkeypatch.setenv("VBS_ENDPOINT", "https://vbs.example.com")
     monkeypatch.setenv("OS_PASSWORD", "secret")
     monkeypatch.setenv("SECRETS_DIR", "/run/secrets")

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts: they ask for nothing that the program does not tell."""
+"""Unit tests of dashboard and alerts: they use only metrics that exist, and the README explains all."""
 
 import json
 import re
@@ -48,7 +48,7 @@ METRIC = re.compile(r"\b(?:snapshot_backup|rabbitmq|process)_[a-z_]+")
 
 
 def _samples() -> set[str]:
-    """Every sample that the program's output may have, as the types of its metrics name them."""
+    """Return the name of every sample that the program may export, by the types of its metrics."""
     found = set()
     for name in HELP:
         suffixes = ("_bucket", "_sum", "_count") if name in HISTOGRAMS else ("",)
@@ -69,8 +69,8 @@ def _queries() -> Iterator[tuple[str, str]]:
         yield from ((panel["title"], target["expr"]) for target in panel["targets"])
 
 
-def test_every_metric_that_is_asked_for_is_told() -> None:
-    """By the program, or by the few others that are named here."""
+def test_every_metric_of_a_query_exists() -> None:
+    """Each metric in a query is exported by the program, or is one of ``OTHERS``."""
     unknown = {
         (where, metric)
         for where, expression in _queries()
@@ -81,21 +81,21 @@ def test_every_metric_that_is_asked_for_is_told() -> None:
 
 
 def test_every_metric_of_ours_is_on_the_dashboard() -> None:
-    """What is measured can be seen."""
+    """A panel of the dashboard shows each metric of the program."""
     shown = " ".join(target["expr"] for panel in _panels() for target in panel["targets"])
     assert set() == {name for name in HELP if f"snapshot_backup_{name}" not in shown}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
 def test_each_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
-    """In a sentence each, with a severity."""
+    """Each alert has a summary and an action in sentences, and a severity."""
     notes = rule["annotations"]
     assert (True, True) == (notes["summary"].endswith("."), notes["action"].endswith("."))
     assert rule["labels"]["severity"] in ("warning", "critical")
 
 
-def test_prometheus_takes_the_rules() -> None:
-    """By its own checker."""
+def test_prometheus_accepts_the_rules() -> None:
+    """``promtool``, the checker of Prometheus, accepts the alert rules."""
     done = subprocess.run(
         [program("promtool"), "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False
     )
@@ -115,12 +115,14 @@ tests:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "fires"), [("0+1x10", True), ("0x10", False)], ids=["told again", "ignored as wanted"]
+    ("waiting", "fires"),
+    [("0+1x10", True), ("0x10", False)],
+    ids=["delayed and published again", "ignored by RESULT_UNROUTABLE"],
 )
-def test_outcomes_that_nobody_receives_alert_where_they_are_kept(
+def test_unroutable_outcomes_raise_an_alert_if_they_are_delayed(
     tmp_path: Path, waiting: str, fires: bool
 ) -> None:
-    """Whoever has set RESULT_UNROUTABLE=ignore, as the alert advises, has heard enough of it."""
+    """Unroutable outcomes raise no alert with RESULT_UNROUTABLE=ignore, which the alert recommends."""
     [rule] = [rule for rule in RULES if rule["alert"] == "SnapshotBackupOutcomesUnroutable"]
     notes = rule["annotations"]
     alerted = {"exp_labels": rule["labels"], "exp_annotations": notes}
@@ -136,7 +138,7 @@ def test_outcomes_that_nobody_receives_alert_where_they_are_kept(
 
 
 def test_panels_do_not_overlap() -> None:
-    """Each has its own place on a grid of 24 columns, and an id of its own."""
+    """Each panel has its own id and its own place on a grid of 24 columns."""
     places = [
         (x, y)
         for panel in DASHBOARD["panels"]
@@ -147,8 +149,8 @@ def test_panels_do_not_overlap() -> None:
     assert (len(places), len(ids), True) == (len(set(places)), len(set(ids)), max(x for x, _ in places) < 24)
 
 
-def test_each_panel_says_what_it_shows() -> None:
-    """A title and a description, and queries with names of their own."""
+def test_each_panel_has_a_title_and_a_description() -> None:
+    """Each panel has a title and a description, and its queries have different names."""
     for panel in _panels():
         references = [target["refId"] for target in panel["targets"]]
         assert panel["title"]
@@ -157,18 +159,18 @@ def test_each_panel_says_what_it_shows() -> None:
 
 
 def test_every_variable_that_is_used_is_declared() -> None:
-    """Grafana would leave the others as they are."""
+    """The dashboard declares all variables that its panels use; Grafana would not replace others."""
     used = set(re.findall(r"\$\{?([a-z]+)\b", json.dumps(list(_panels()))))
     assert used == {variable["name"] for variable in DASHBOARD["templating"]["list"]}
 
 
-def test_the_folder_holds_nothing_else() -> None:
-    """Two files to import."""
+def test_the_folder_has_no_other_files() -> None:
+    """The folder has the two files to import, and its README."""
     assert {"alerts.yaml", "dashboard.json", "README.md"} == {path.name for path in Path(FOLDER).iterdir()}
 
 
 def test_the_tables_of_the_readme_are_those_of_the_code() -> None:
-    """Every metric and every action is explained there, in the same words."""
+    """The README explains every metric and action in the words of the code."""
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", (FOLDER / "README.md").read_text(), re.MULTILINE)
-    told = {name.removesuffix("_total"): meaning for name, meaning in rows}
-    assert {**HELP, **ACTIONS} == told
+    explained = {name.removesuffix("_total"): meaning for name, meaning in rows}
+    assert {**HELP, **ACTIONS} == explained

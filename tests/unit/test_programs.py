@@ -1,4 +1,4 @@
-"""Which RabbitMQ of several on one machine a checkout takes."""
+"""Unit tests of ``find_programs``: which of several RabbitMQ installations it returns."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,27 +22,27 @@ def installed(folder: Path, names: tuple[str, ...] = NAMES) -> str:
 
 @pytest.fixture
 def folders(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Say what is on PATH, which of it is the packages', and where the real scripts are."""
+    """Return a function that sets PATH, the packages' folders on it, and the folders of the real scripts."""
 
-    def say(*, path: str, packaged: tuple[str, ...] = (), real: tuple[str, ...] = ()) -> None:
+    def set_folders(*, path: str, packaged: tuple[str, ...] = (), real: tuple[str, ...] = ()) -> None:
         monkeypatch.setenv("PATH", path)
         monkeypatch.setattr(programs, "PACKAGED", packaged)
         monkeypatch.setattr(programs, "FOLDERS", real)
 
-    return say
+    return set_folders
 
 
 def test_a_release_on_the_path_goes_before_the_machine_s(
     tmp_path: Path, folders: Callable[..., None]
 ) -> None:
-    """Tests run on another release by putting it on PATH."""
+    """A release on PATH is found before the installed one, so that tests can run on another release."""
     mine, real = installed(tmp_path / "mine"), installed(tmp_path / "real")
     folders(path=mine, real=(real,))
 
     assert Programs(*(f"{mine}/{name}" for name in NAMES)) == find_programs()
 
 
-def test_the_packages_own_scripts_go_before_what_switches_the_user(
+def test_the_real_scripts_go_before_scripts_that_switch_the_user(
     tmp_path: Path, folders: Callable[..., None]
 ) -> None:
     """A script on PATH that switches to the user `rabbitmq` could not read a private folder."""
@@ -52,8 +52,8 @@ def test_the_packages_own_scripts_go_before_what_switches_the_user(
     assert Programs(f"{real}/rabbitmq-server", f"{real}/rabbitmqctl", f"{sbin}/epmd") == find_programs()
 
 
-def test_a_part_that_is_missing(tmp_path: Path, folders: Callable[..., None]) -> None:
-    """Without its control tool a server is of no use."""
+def test_an_incomplete_installation_is_not_found(tmp_path: Path, folders: Callable[..., None]) -> None:
+    """A server without its control tool is not returned."""
     folders(path=installed(tmp_path / "mine", ("rabbitmq-server", "epmd")))
 
     assert None is find_programs()
