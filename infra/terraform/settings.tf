@@ -1,4 +1,4 @@
-# What the function is told, by the names of the settings in handler/README.md.
+# The function's settings, by their names in handler/README.md.
 
 locals {
   settings = merge(var.extra_settings, {
