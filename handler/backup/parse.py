@@ -29,7 +29,8 @@ class Parser:
 
     def parse(self, received: Received) -> Job | Result:
         """Return the job that a message asks for, or its result where it asks for none. Never raises."""
-        received = received._replace(state=received.state._replace(crashes=received.crashes))
+        if received.deliveries:
+            received = received._replace(state=received.state._replace(crashes=received.crashes))
         try:
             event = decode(received.original, max_bytes=self._settings.max_body_bytes)
             if isinstance(event, ForeignEvent):

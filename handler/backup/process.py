@@ -84,7 +84,8 @@ class Process:
     async def _handle(self, received: Received) -> Result:
         parsed = self._parser.parse(received)
         with self._follow(parsed.ids, parsed.traceparent) as traceparent:
-            parsed = parsed._replace(state=parsed.state._replace(traceparent=traceparent))
+            if traceparent != parsed.state.traceparent:
+                parsed = parsed._replace(state=parsed.state._replace(traceparent=traceparent))
             result = await self._result(parsed) if isinstance(parsed, Job) else parsed
             result = await self._replace_message(result)
             self._report(result)

@@ -109,9 +109,16 @@ class Job(NamedTuple):
         """The event, and the replay that sent it back: each may try once more what has failed."""
         return f"{self.event.id}#{self.state.replay}" if self.state.replay else self.event.id
 
-    def result(self, kind: Kind, outcome: OutcomeData | None = None) -> Result:
+    def result(
+        self,
+        kind: Kind,
+        outcome: OutcomeData | None = None,
+        *,
+        delay: Delay | None = None,
+        dead_letter: Failure | None = None,
+    ) -> Result:
         """Return a result of this job."""
-        return Result(kind, self.original, self.state, self.ids, self.event.form, outcome)
+        return Result(kind, self.original, self.state, self.ids, self.event.form, outcome, delay, dead_letter)
 
     def in_doubt(self, claim: Granted) -> Granted:
         """Return the claim, with the doubt that the message carries where the ledger knows none."""
@@ -187,7 +194,7 @@ def delayed(job: Job, reason: WaitReason, seconds: float) -> Result:
     if job.state.reason == "track" and reason == "pause":
         reason = "track"
     state = job.state._replace(reason=reason, waits=job.state.waits + 1)
-    return job.result("waiting")._replace(delay=Delay(state, seconds))
+    return job.result("waiting", delay=Delay(state, seconds))
 
 
 def accepted(job: Job, backup: AcceptedBackup, *, found: bool) -> Result:
@@ -215,7 +222,7 @@ def completed(job: Job, backup: CompletedBackup, *, seconds: float) -> Result:
 def failed(job: Job, failure: Failure) -> Result:
     """Publish the failure, and dead-letter the message."""
     outcome = BackupFailed(**_job_subject(job), error=failure, dead_lettered=True)
-    return job.result("failed", outcome)._replace(dead_letter=failure)
+    return job.result("failed", outcome, dead_letter=failure)
 
 
 def skipped(job: Job, reason: str) -> Result:
