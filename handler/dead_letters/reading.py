@@ -144,7 +144,7 @@ class Reading:
                     opening = asyncio.create_task(self._open())
                 if not await batch.fill(wanted):
                     return
-                size = self._next_size(size, batch.bytes // batch.arrived)
+                size = next_size(size, batch.bytes // batch.arrived, total=self.total)
         finally:
             self._ready.put_nowait(None)
             await asyncio.gather(opening, return_exceptions=True)
@@ -154,10 +154,14 @@ class Reading:
         self._batches.append(batch)
         return batch
 
-    def _next_size(self, size: int, body: int) -> int:
-        """Return the next batch's size; ``body`` is the average size of the last batch's bodies in bytes."""
-        largest = max(LARGEST_BATCH, self.total // MOST_BATCHES)
-        return max(1, min(largest, _MOST_PREFETCH, size * _GROWTH, BATCH_BYTES // max(1, body)))
+
+def next_size(size: int, body: int, *, total: int) -> int:
+    """Return the size of the batch after one of ``size`` messages with ``body`` bytes each, on average.
+
+    A reading of ``total`` messages has at most about ``MOST_BATCHES`` batches.
+    """
+    largest = max(LARGEST_BATCH, total // MOST_BATCHES)
+    return max(1, min(largest, _MOST_PREFETCH, size * _GROWTH, BATCH_BYTES // max(1, body)))
 
 
 @asynccontextmanager

@@ -15,12 +15,11 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Outbox
-from handler.backup.process import Process
 from handler.backup.received import Received, receive
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
@@ -50,7 +49,7 @@ class ConsumerSession:
         *,
         connection: BrokerConnection,
         topology: Topology,
-        process: Process,
+        handle: Callable[[Received], Awaitable[object]],
         outbox: Outbox,
         breaker: CircuitBreaker,
         counters: Counters,
@@ -58,7 +57,7 @@ class ConsumerSession:
     ) -> None:
         self._connection = connection
         self._topology = topology
-        self._process = process
+        self._handle_message = handle
         self._outbox = outbox
         self._breaker = breaker
         self._counters = counters
@@ -187,7 +186,7 @@ class ConsumerSession:
     async def _handle(self, message: InHand) -> None:
         delivery, received = message
         try:
-            await self._process.handle(received)
+            await self._handle_message(received)
         except ConnectionLost as error:
             log.info("left for redelivery: %s", error, extra={"action": "message.left"})
             return

@@ -29,7 +29,7 @@ def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSession:
     return ConsumerSession(
         connection=connection,
         topology=topology(parts.settings),
-        process=parts.process(outbox),
+        handle=parts.process(outbox).handle,
         outbox=outbox,
         breaker=parts.breaker,
         counters=parts.telemetry.counters,

@@ -33,8 +33,8 @@ class Bug:
 BUGS: Mapping[str, Bug] = {
     "acknowledge early": Bug(
         "handler/worker/session.py",
-        "            await self._process.handle(received)\n",
-        "            delivery.ack()\n            await self._process.handle(received)\n",
+        "            await self._handle_message(received)\n",
+        "            delivery.ack()\n            await self._handle_message(received)\n",
         "tests/chaos/test_connection.py::test_a_call_that_outlasts_the_drain_is_left_in_doubt",
     ),
     "skip the look-up": Bug(

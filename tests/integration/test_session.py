@@ -1,20 +1,18 @@
 """A shift on a real broker, where a pause ends at the worst moment."""
 
 import asyncio
-from typing import cast
 
 import pika
 import pytest
 
-from events.message import Message
 from handler.backup.breaker import FIRST_PAUSE, CircuitBreaker, ScopedFailure
-from handler.backup.ports import Outbox
-from handler.backup.process import Process
+from handler.backup.received import Received
 from handler.broker.connection import Tls, connect
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.telemetry.counters import Counters
 from handler.worker.session import ConsumerSession
+from tests.twins.broker import MemoryBroker
 
 pytestmark = pytest.mark.broker
 
@@ -35,8 +33,8 @@ class Clock:
         return self.now
 
 
-class Story:
-    """The first message tells of everybody's trouble, the second one is the end."""
+class FirstOfTwo:
+    """The first message finds the service down, the second one is the end of the test."""
 
     def __init__(self, breaker: CircuitBreaker, clock: Clock, reads: int) -> None:
         self.breaker = breaker
@@ -45,7 +43,7 @@ class Story:
         self.handled = 0
         self.over = asyncio.Event()
 
-    async def handle(self, _message: Message) -> None:
+    async def handle(self, _received: Received) -> None:
         self.handled += 1
         if self.handled == 2:
             self.over.set()
@@ -56,7 +54,7 @@ class Story:
 
 @pytest.mark.parametrize("reads", range(6))
 def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads: int) -> None:
-    """Whichever look at the clock finds it over: what waits in the broker is fetched again."""
+    """A worker consumes again, whichever reading of the clock finds the pause over."""
 
     async def run() -> None:
         async with await connect([amqp_url], Tls()) as connection:
@@ -67,12 +65,12 @@ def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads:
                 await publisher.publish("", unique, body, pika.BasicProperties(delivery_mode=2))
             clock = Clock()
             breaker = CircuitBreaker(1, clock, doubt_pause=1.0)
-            story = Story(breaker, clock, reads)
+            first_of_two = FirstOfTwo(breaker, clock, reads)
             session = ConsumerSession(
                 connection=connection,
-                topology=cast("Topology", _Queue(unique)),
-                process=cast("Process", story),
-                outbox=cast("Outbox", None),
+                topology=Topology(unique, f"{unique}.in", f"{unique}.out", (1,)),
+                handle=first_of_two.handle,
+                outbox=MemoryBroker(clock, (1,)),
                 breaker=breaker,
                 counters=Counters(),
                 clock=clock,
@@ -81,7 +79,7 @@ def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads:
             work = asyncio.create_task(session.run(stop))
             try:
                 async with asyncio.timeout(10):
-                    await story.over.wait()
+                    await first_of_two.over.wait()
             finally:
                 stop.set()
                 await work
@@ -89,10 +87,3 @@ def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads:
                 await channel.call(channel.raw.queue_delete, queue=unique)
 
     asyncio.run(run())
-
-
-class _Queue:
-    """All that a shift asks of a topology that is in place."""
-
-    def __init__(self, queue: str) -> None:
-        self.queue = queue

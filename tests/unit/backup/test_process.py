@@ -8,12 +8,15 @@ import pytest
 from events.message import Message
 from events.outcome import Category
 from events.republish import ORIGINAL_HEADERS
-from handler.backup.ports import Granted, Key, Snapshot
+from handler.backup.ports import Claim, Granted, Key, Snapshot
 from handler.backup.selection import Selection
+from handler.backup.services import Services
 from handler.errors import ApiError, LedgerUnavailable
+from handler.ledger.ledger import StoredLedger
 from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
+from tests.twins.steps import SteppedLedger, Steps
 from tests.twins.world import MESSAGE_SETTINGS, World, with_limits
 from tests.unit.backup.handling import MADE, UNAVAILABLE, UNTRACKED, failure, handle, run, trace, waits
 
@@ -289,28 +292,32 @@ def test_a_lease_of_somebody_else_is_waited_for() -> None:
     run(body)
 
 
-def test_a_ledger_out_of_reach_stops_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is sent, nothing is lost, and it goes on by itself."""
+class LockedLedger(SteppedLedger):
+    """A ledger whose first three claims fail."""
 
-    class Down(World):
-        down = 3
+    def __init__(self, ledger: StoredLedger, steps: Steps) -> None:
+        super().__init__(ledger, steps)
+        self.failures = 3
 
-        def new_process(self, ledger: Any = None) -> Any:
-            process = super().new_process(ledger)
-            claim = process._services.ledger.claim
+    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+        if self.failures:
+            self.failures -= 1
+            raise LedgerUnavailable("locked")
+        return await super().claim(key, cause, replay=replay)
 
-            async def refusing(*args: Any, **kwargs: Any) -> Any:
-                if self.down:
-                    self.down -= 1
-                    raise LedgerUnavailable("locked")
-                return await claim(*args, **kwargs)
 
-            monkeypatch.setattr(process._services.ledger, "claim", refusing)
-            return process
+class LockedWorld(World):
+    """A world with such a ledger."""
 
-    world = Down()
+    def services(self, ledger: StoredLedger | None = None) -> Services:
+        return super().services(ledger)._replace(ledger=LockedLedger(ledger or self.ledger, self.steps))
+
+
+def test_a_ledger_that_is_locked_opens_the_circuit_breaker() -> None:
+    """No request is sent and no message is lost; handling goes on by itself."""
+    world = LockedWorld()
     assert MADE == handle(world, message(1))
-    assert "ledger: locked" == world.breaker.reason or world.breaker.reason is None
+    assert 4 <= len(world.handled)
     assert 1 == world.api.calls["create"]
 
 

@@ -1,21 +1,17 @@
 """The sizes of the batches of a reading."""
 
-from typing import Any, cast
-
 import pytest
 
-from handler.broker.topology import Queue
-from handler.dead_letters.reading import BATCH_BYTES, FIRST_BATCH, LARGEST_BATCH, Reading
+from handler.dead_letters.reading import BATCH_BYTES, FIRST_BATCH, LARGEST_BATCH, next_size
 
 MOST_CHANNELS = 2_047
 
 
 def sizes(total: int, *, body: int) -> list[int]:
     """Return the batch sizes for a queue of so many messages, with bodies of so many bytes."""
-    reading = Reading(cast("Any", None), Queue("dead", {}), total)
     found = [FIRST_BATCH]
     while sum(found) < total:
-        found.append(reading._next_size(found[-1], body))
+        found.append(next_size(found[-1], body, total=total))
     return found
 
 

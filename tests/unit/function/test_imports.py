@@ -1,6 +1,5 @@
-"""What a cold start of the function imports, and what it costs."""
+"""What a cold start of the function imports; ``tests.bench.cold_start`` measures what it costs."""
 
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,8 @@ NOT_FOR_A_FUNCTION = (
     "handler.vbs.auth.password", "handler.worker.worker", "opentelemetry",
     "prometheus_client", "psycopg", "sqlite3", "tomllib", "typer",
 )  # fmt: skip
-DEPENDENCIES = "import pika, pydantic, httpx"
 ENTRY = "import handler.function"
 ALL = "import handler.function.instance"
-REPEATS = 5
-DATACLASSES = {"ApiError", "Doubt", "EventError", "Finished", "Row"}
-"""Errors, and what the ledger keeps as JSON."""
 
 
 def python(code: str) -> str:
@@ -58,31 +53,3 @@ except SettingsError:
 """
 
     assert "True" == python(code).strip()
-
-
-def test_records_that_every_instance_makes_are_named_tuples() -> None:
-    """A frozen dataclass takes seven times as long to make; what must be one is written down here."""
-    # Only classes are records: a TypeVar names its module too, and has no __dict__ from Python 3.12 on.
-    code = f"""{ALL}
-ours = [module for module in sys.modules if module.startswith(("events.", "handler."))]
-for module in ours:
-    for name, value in vars(sys.modules[module]).items():
-        defined_here = isinstance(value, type) and value.__module__ == module
-        if defined_here and "__dataclass_fields__" in vars(value):
-            print(name)
-"""
-
-    assert DATACLASSES == set(python(code).split())
-
-
-def seconds(code: str) -> float:
-    """The CPU time that a process of its own takes for code."""
-    timed = f"import time\nbegan = time.process_time()\n{code}\nprint(time.process_time() - began)"
-    return float(python(timed))
-
-
-def test_importing_the_entry_costs_less_than_importing_its_dependencies() -> None:
-    """At most 1.3 times as much; what everything costs is told by ``tests.bench.cold_start``."""
-    pairs = [(seconds(ENTRY), seconds(DEPENDENCIES)) for _ in range(REPEATS)]
-
-    assert statistics.median(entry / dependencies for entry, dependencies in pairs) <= 1.3
