@@ -61,7 +61,7 @@ def decode(original: Message, *, max_bytes: int) -> Event:
         raise
     if original.bad_headers and isinstance(event, SnapshotEvent):
         names = ", ".join(original.bad_headers)
-        text = f"headers of more than {MAX_DEPTH} levels: {names}"[:1024]
+        text = f"headers that cannot be read, or of more than {MAX_DEPTH} levels: {names}"[:1024]
         raise MalformedEvent("bad_headers", text, ids_of(event))
     return event
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Literal, NamedTuple
 CODES: Final[Mapping[str, str]] = {
     # malformed: not an event of a known form
     "too_large": "more bytes than MAX_BODY_BYTES",
-    "bad_headers": "a header with more than 32 levels of tables and arrays",
+    "bad_headers": "a header that cannot be read, or with more than 32 levels of tables and arrays",
     "not_utf8": "the body is not UTF-8 text",
     "not_json": "the body is not JSON, or has NaN, a lone surrogate or a number without end",
     "too_deep": "more than 200 levels of JSON, or more than 4 envelopes in each other",

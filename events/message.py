@@ -44,7 +44,8 @@ def _without_tokens(body: bytes) -> bytes:
 class Message(NamedTuple):
     """A message as it arrived: body, AMQP ``content_type``, ``headers`` and its other ``properties``.
 
-    ``bad_headers`` names the headers that were removed because they are nested too deeply.
+    ``bad_headers`` names the headers that were removed because they cannot be read, or are
+    nested too deeply.
     """
 
     body: bytes

@@ -15,6 +15,7 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
+from handler.broker.content_header import use_tolerant_decoder
 from handler.broker.stream import IoServices
 from handler.errors import ConnectionLost, SettingsError
 
@@ -197,6 +198,7 @@ async def connect(urls: Sequence[str], tls: Tls) -> BrokerConnection:
 
 
 async def _connect_one(params: pika.URLParameters) -> BrokerConnection:
+    use_tolerant_decoder()
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[None] = loop.create_future()
     closed: asyncio.Future[ConnectionLost] = loop.create_future()

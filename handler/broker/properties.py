@@ -19,11 +19,11 @@ _DELIVERY_COUNT = "x-delivery-count"
 def received(properties: pika.BasicProperties, body: bytes, *, redelivered: bool) -> Message:
     """Convert a delivery to a message.
 
-    Headers that are nested too deeply are left out, and named. ``x-delivery-count`` is kept on a redelivery
-    only: on a first delivery it comes from the producer, not from the broker.
+    Headers that cannot be read, or are nested too deeply, are left out and named. ``x-delivery-count`` is
+    kept on a redelivery only: on a first delivery it comes from the producer, not from the broker.
     """
     headers: dict[str, Any] = {}
-    bad: list[str] = []
+    bad = [name[:64] for name in getattr(properties, "bad_headers", ())]
     for key, value in (properties.headers or {}).items():
         name = _text(key)
         if too_deep(value):

@@ -1,0 +1,88 @@
+"""Headers that cannot be read, at a real broker: they cost one message a moment, and nothing else."""
+
+import json
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from handler.cli import app
+from infra.emulator.testing import running_emulator
+from tests.chaos.site import Site, wait_for
+from tests.integration.dead_letters.place import event
+from tests.unit.broker.header_frames import RawProperties, nested, table
+
+pytestmark = pytest.mark.broker
+
+SECONDS = 5.0
+"""What one such message may take; before, the broker delivered it 20 times, in 23 to 31 s."""
+
+HEADERS = {
+    "deep tables": nested(500),
+    "deep arrays": nested(20_000, kind=b"A"),
+    "year 10000": b"T" + struct.pack(">Q", 253_402_300_800),
+}
+
+
+@pytest.fixture
+def site(amqp_url: str, tmp_path: Path, unique: str) -> Iterator[Site]:
+    """A site without a worker yet."""
+    with running_emulator() as emulator, Site(amqp_url, emulator, tmp_path, unique) as site:
+        yield site
+
+
+def publish(site: Site, queue: str, number: int, value: bytes) -> None:
+    """Publish an event with a header of this value."""
+    properties = RawProperties(table(odd=value))
+    site.rabbit.insist(lambda channel: channel.basic_publish("", queue, event(number), properties))
+
+
+def run(site: Site, *arguments: str) -> Result:
+    """Run a command on the dead letters."""
+    return CliRunner().invoke(app, ["dead-letters", *arguments], env=site.environment)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_an_unreadable_header_makes_a_dead_letter_at_once(site: Site, name: str) -> None:
+    """The connection stays, and an event behind it is handled."""
+    dead = site.queues[-1]
+    site.start_worker()
+    begin = time.monotonic()
+    publish(site, site.name, 1, HEADERS[name])
+    wait_for(lambda: site.counts()[dead] == 1, seconds=SECONDS, what=site.counts)
+    assert time.monotonic() - begin < SECONDS
+    [listed] = json.loads(run(site, "list", "--json").stdout)["messages"]
+    assert ("malformed", "bad_headers") == (listed["category"], listed["code"])
+    assert "odd" in listed["reason"]
+
+
+def test_every_command_reads_past_an_unreadable_header(site: Site) -> None:
+    """Another program has put it into the dead letters, where it cannot be kept from lying."""
+    dead = site.queues[-1]
+    publish(site, dead, 1, HEADERS["deep tables"])
+    wait_for(lambda: site.counts()[dead] == 1, seconds=SECONDS, what=site.counts)
+    [listed] = json.loads(run(site, "list", "--json").stdout)["messages"]
+    for arguments in (
+        ("show", listed["id"]),
+        ("replay", "--dry-run"),
+        ("export", "--out", str(site.folder / "dead.jsonl")),
+        ("drop", "--yes", "--no-export"),
+    ):
+        done = run(site, *arguments)
+        assert 0 == done.exit_code, (arguments, done.output, done.exception)
+    assert 0 == site.counts()[dead]
+
+
+def test_a_replay_of_an_unreadable_header_is_malformed_again(site: Site) -> None:
+    """The names of what was left out go with it."""
+    dead = site.queues[-1]
+    publish(site, dead, 1, HEADERS["deep tables"])
+    wait_for(lambda: site.counts()[dead] == 1, seconds=SECONDS, what=site.counts)
+    assert 0 == run(site, "replay", "--yes").exit_code
+    site.start_worker()
+    wait_for(lambda: site.counts()[dead] == 1, seconds=2 * SECONDS, what=site.counts)
+    [listed] = json.loads(run(site, "list", "--json").stdout)["messages"]
+    assert "bad_headers" == listed["code"]
