@@ -51,7 +51,7 @@ class LeanClient(httpx.AsyncClient):
         else:
             response = await self._carry(request)
         if not stream:
-            await response.aread()
+            await _read(response)
         return response
 
     async def _signed_in(self, request: httpx.Request, auth: httpx.Auth) -> httpx.Response:
@@ -64,9 +64,21 @@ class LeanClient(httpx.AsyncClient):
                     request = await flow.asend(response)
                 except StopAsyncIteration:
                     return response
-                await response.aread()
+                except BaseException:
+                    await response.aclose()
+                    raise
+                await _read(response)
         finally:
             await flow.aclose()
+
+
+async def _read(response: httpx.Response) -> None:
+    """Read the whole answer. It is closed afterwards, whatever happens: its connection is one of a few."""
+    try:
+        await response.aread()
+    except BaseException:
+        await response.aclose()
+        raise
 
 
 def http_client(settings: Settings) -> httpx.AsyncClient:

@@ -47,12 +47,12 @@ class Pool(httpx.AsyncBaseTransport):
         exchange = _Exchange(self, (request.url.scheme, request.url.host, request.url.port), timeouts)
         try:
             status, headers = await exchange.ask(message)
+            return httpx.Response(
+                status, headers=headers, stream=exchange.whole(headers) or exchange, request=request
+            )
         except BaseException:
             exchange.end()
             raise
-        return httpx.Response(
-            status, headers=headers, stream=exchange.whole(headers) or exchange, request=request
-        )
 
     async def aclose(self) -> None:
         """Close the idle connections."""
@@ -127,6 +127,7 @@ class _Exchange(httpx.AsyncByteStream):
         self._pool = pool
         self._origin = origin
         self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._released = False
 
@@ -156,6 +157,11 @@ class _Exchange(httpx.AsyncByteStream):
         if not self._released:
             self._released = True
             self._pool.release(self._origin, self._connection)
+
+    def __del__(self) -> None:
+        """End an exchange that was forgotten. The garbage collector may run in another thread than the loop."""
+        if not self._released and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.end)
 
 
 async def _addresses(host: str, port: int) -> Sequence[AddrInfoType]:

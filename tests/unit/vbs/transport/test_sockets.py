@@ -1,11 +1,10 @@
 """Tests over real sockets: cut, silent, refused and endless connections, with both transports."""
 
 import asyncio
-import contextlib
 import socket
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import httpx
@@ -18,13 +17,13 @@ from handler.vbs.auth.identity import Account, sign_in
 from handler.vbs.client import VbsClient
 from handler.vbs.transport.http import http_client
 from handler.worker import event_loop
+from tests.unit.vbs.serving import Behaviour, serving
 from tests.unit.vbs.world import PROJECT, REQUEST
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
 C = Category
 HEAD = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n"
-Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def _cut_at_once(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -75,30 +74,6 @@ async def _no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     await writer.drain()
 
 
-@contextlib.asynccontextmanager
-async def _server(behave: Behaviour) -> AsyncIterator[str]:
-    serving: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await behave(reader, writer)
-        if task.cancelling():
-            writer.transport.abort()
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-
-
 @pytest.fixture(params=["pool", "httpx"])
 def transport(request: pytest.FixtureRequest) -> Callable[[], httpx.AsyncClient]:
     """Both transports; they raise different errors for the same failure."""
@@ -119,7 +94,7 @@ async def _failure(client: httpx.AsyncClient, url: str, timeout: float = 5.0) ->
 
 def _against(behave: Behaviour, transport: Callable[[], httpx.AsyncClient], timeout: float = 5.0) -> ApiError:
     async def run() -> ApiError:
-        async with _server(behave) as url:
+        async with serving(behave) as url:
             return await _failure(transport(), url, timeout)
 
     return event_loop.run(run())
@@ -164,7 +139,7 @@ def test_a_failed_tls_handshake_is_not_in_doubt(transport: Callable[[], httpx.As
     """The request is not sent before the handshake succeeds."""
 
     async def run() -> ApiError:
-        async with _server(_cut_at_once) as url:
+        async with serving(_cut_at_once) as url:
             return await _failure(transport(), url.replace("http:", "https:"))
 
     assert C.UNAVAILABLE == event_loop.run(run()).category
@@ -174,7 +149,7 @@ def test_a_request_that_waits_for_the_pool_is_not_in_doubt() -> None:
     """A request that waits for a connection has not left."""
 
     async def run() -> list[Category]:
-        async with _server(_silent) as url:
+        async with serving(_silent) as url:
             client = http_client(Settings(_env_file=None, concurrency=1))
             api = VbsClient(client, url, timeout=0.2)
             calls: list[Coroutine[Any, Any, object]] = [api.create(PROJECT, REQUEST) for _ in range(2)]
@@ -196,7 +171,7 @@ def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], 
         await writer.drain()
 
     async def run() -> str:
-        async with _server(grant) as url, transport() as client:
+        async with serving(grant) as url, transport() as client:
             account = Account(auth_url=url, username="u", password="p", domain="d", project_id=PROJECT)
             return (await sign_in(client, account, account.home(), 5.0)).token
 
