@@ -13,7 +13,8 @@ import httptools
 import httpx
 
 HEADER_LIMIT = 64 * 1024
-"""Bytes of an answer's head. IAM's tokens have up to 16,384 bytes, and the parser has no limit itself."""
+"""Bytes of an answer's head, or after it without any of the body, such as trailers. IAM's tokens have up to
+16,384 bytes, and the parser has no limit itself."""
 
 _BUFFER_LIMIT = 256 * 1024
 """Bytes of a body that are buffered; reading from the socket pauses until some of them are consumed."""
@@ -45,7 +46,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._head: Head | None = None
         self._headers: Headers = []
-        self._head_size = 0
+        self._framing = 0
         self._body: deque[bytes] = deque()
         self._buffered = 0
         self._complete = False
@@ -128,8 +129,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, within the size limits."""
-        if self._head is None:
-            self._head_size += len(data)
+        self._framing += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -138,9 +138,10 @@ class Connection(asyncio.Protocol):
                     f"the server sent something other than the answer to a request: {error}"
                 )
             )
-        if self._head is None and self._head_size > HEADER_LIMIT:
+        if self._framing > HEADER_LIMIT and not self._complete:
+            part = "head" if self._head is None else "chunk extension or trailer"
             self._fail(
-                httpx.RemoteProtocolError(f"the head of the answer is longer than {HEADER_LIMIT} bytes")
+                httpx.RemoteProtocolError(f"the {part} of the answer is longer than {HEADER_LIMIT} bytes")
             )
         if self._buffered > _BUFFER_LIMIT and self._transport is not None:
             self._transport.pause_reading()
@@ -168,8 +169,9 @@ class Connection(asyncio.Protocol):
             raise ValueError("an answer without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
-        self._headers.append((name, value))
+        """Keep a header, but no trailer."""
+        if self._head is None:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Keep the head, unless it is an interim one (``100 Continue``)."""
@@ -180,6 +182,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         """Keep a part of the body."""
+        self._framing = 0
         self._body.append(part)
         self._buffered += len(part)
 

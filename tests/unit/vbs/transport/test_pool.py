@@ -360,6 +360,54 @@ def test_a_head_over_the_limit_is_an_error() -> None:
     with_pool(sends(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2 * HEADER_LIMIT), use)
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(b"0\r\n", b"X-Trailer: xxxxxxxx\r\n"), (b"0\r\nX-Long: ", b"x"), (b"1;", b"extension=x;")],
+    ids=["trailers", "one trailer", "chunk extensions"],
+)
+def test_what_follows_a_body_without_end_is_cut(first: bytes, again: bytes) -> None:
+    """Trailers grew the memory by 366 MB in 4 s."""
+
+    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + first)
+        while not writer.is_closing():
+            writer.write(again * 1_000)
+            await writer.drain()
+
+    async def use(pool: Pool, url: str) -> None:
+        async with asyncio.timeout(10):
+            with pytest.raises(httpx.RemoteProtocolError, match="is longer than"):
+                await ask(pool, url)
+
+    with_pool(Server(answer), use)
+
+
+def test_a_trailer_is_no_header() -> None:
+    """What is sent after a body must not stand for what the head lacks, such as a token."""
+
+    async def use(pool: Pool, url: str) -> bool:
+        response = await pool.handle_async_request(httpx.Request("GET", url))
+        await response.aread()
+        return "X-Subject-Token" in response.headers
+
+    assert not with_pool(sends(CHUNKED + b"0\r\nX-Subject-Token: t\r\n\r\n"), use)
+
+
+def test_a_body_in_small_chunks_comes_whole() -> None:
+    """The sizes of its chunks are more bytes than the body, and than a head may have."""
+    size = 2 * HEADER_LIMIT
+    body = b"1\r\nx\r\n" * size + b"0\r\n\r\n"
+    server = sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+
+    async def use(pool: Pool, url: str) -> int:
+        return len(await ask(pool, url))
+
+    assert size == with_pool(server, use)
+
+
 def test_the_limit_of_concurrent_requests_is_kept() -> None:
     """The surplus request waits, and its error says that it never left."""
 
