@@ -5,6 +5,7 @@ answer that was not read to its end, bytes without a request, or a server that w
 """
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import cast
@@ -35,6 +36,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._unread = select.poll()
         self._progress: asyncio.Future[None] | None = None
         self._error: httpx.TransportError | None = None
         self.idle_since = 0.0
@@ -56,6 +58,14 @@ class Connection(asyncio.Protocol):
         """Whether a request may be sent: the previous answer is complete and neither side has closed."""
         open_ = self._transport is not None and not self._transport.is_closing()
         return open_ and self._error is None and self._complete and self._keep and not self._body
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come that the loop has not read yet, be it an answer that nobody asked for.
+
+        One system call: the loop may have been busy since, and would take it for the next answer.
+        """
+        return not self._unread.poll(0)
 
     async def ask(self, message: bytes, timeout: float | None) -> Head:
         """Send a whole request and return the head of its answer; ``timeout`` is in seconds for each read."""
@@ -126,6 +136,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's classes do not derive from it
+        if sock := transport.get_extra_info("socket"):
+            self._unread.register(sock.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Parse, within the size limits."""

@@ -76,7 +76,7 @@ class Pool(httpx.AsyncBaseTransport):
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if connection.usable and not self._is_old(connection):
+            if connection.usable and connection.quiet and not self._is_old(connection):
                 return connection
             connection.close()
         return await self._connect(origin, timeout)

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -17,7 +19,7 @@ pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 from handler.vbs.transport.connection import HEADER_LIMIT, Connection
 from handler.vbs.transport.pool import Pool, _Exchange, encoded
 from handler.worker import event_loop
-from tests.tls import make_certificate, tls_front
+from tests.tls import Certificate, make_certificate, tls_front
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -149,6 +151,76 @@ def test_a_connection_that_the_server_closed_is_not_reused() -> None:
         return [first, await ask(pool, url)]
 
     assert [b"{}", b"{}"] == with_pool(Server(answer), use)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_an_answer_that_came_while_the_loop_was_busy_is_not_the_next_one(tls: bool, tmp_path: Path) -> None:
+    """Nobody asked for it: a call would be told the id of another's backup."""
+    certificate = make_certificate(tmp_path, "IP:127.0.0.1") if tls else None
+    server = Impostor(certificate)
+
+    async def run() -> Sequence[bytes]:
+        pool = Pool(
+            ssl.create_default_context(cafile=certificate.certificate if certificate else None),
+            limit=1,
+            keep_alive=5.0,
+        )
+        first = await ask(pool, server.url)
+        server.send_unasked.set()
+        assert server.sent_unasked.wait(10)  # and the loop has no turn meanwhile
+        try:
+            return [first, await ask(pool, server.url)]
+        finally:
+            await pool.aclose()
+
+    with server.running():
+        assert [b"ours", b"ours"] == event_loop.run(run())
+
+
+class Impostor:
+    """A server in a thread of its own. Told to, it sends an answer that nobody asked for."""
+
+    def __init__(self, certificate: Certificate | None) -> None:
+        self.send_unasked = threading.Event()
+        self.sent_unasked = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._context = None
+        if certificate:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate.certificate, certificate.key)
+        scheme = "https" if certificate else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}/v2"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Serve two connections at most, one after the other."""
+        thread = threading.Thread(target=self._serve, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._socket.close()
+            thread.join(10)
+
+    def _serve(self) -> None:
+        for impostor in (True, False):
+            with contextlib.suppress(OSError):  # the client resets a connection that it gives up
+                self._answer(impostor=impostor)
+
+    def _answer(self, *, impostor: bool) -> None:
+        connection = self._socket.accept()[0]
+        connection.settimeout(10)
+        if self._context:
+            connection = self._context.wrap_socket(connection, server_side=True)
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nours")
+            if impostor:
+                assert self.send_unasked.wait(10)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+                time.sleep(0.05)  # until it is in the other socket
+                self.sent_unasked.set()
+            connection.recv(65_536)
 
 
 def test_each_request_has_its_own_timeout() -> None:
