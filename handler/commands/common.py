@@ -6,29 +6,35 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from handler.commands.console import SafeConsole
 from handler.errors import ExtraMissing, SettingsError, SnapshotBackupError
+from handler.printable import printable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for use by programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
-def console() -> Console:
+def console() -> SafeConsole:
     """Return the console for results: standard output, with colour only on a terminal."""
-    return Console(highlight=False)
+    return SafeConsole(highlight=False)
 
 
-def progress_console() -> Console:
+def progress_console() -> SafeConsole:
     """Return the console for progress: standard error, so that results can be piped."""
-    return Console(stderr=True, highlight=False)
+    return SafeConsole(stderr=True, highlight=False)
 
 
 def fail(text: str, *, code: int = 1) -> typer.Exit:
     """Print an error line and return the exception that ends the command; the caller raises it."""
-    print(text, file=sys.stderr)
+    warn(text)
     return typer.Exit(code)
+
+
+def warn(text: str) -> None:
+    """Print one line to standard error."""
+    print(printable(text), file=sys.stderr)
 
 
 def confirm(question: str, *, yes: bool) -> None:

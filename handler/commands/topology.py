@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.text import Text
 from handler import bootstrap
 from handler.broker.declaration import Declaration, Made, make
 from handler.broker.topology import Binding, Exchange, Part, Queue, Topology
-from handler.commands.common import AsJson, console, failing_plainly
+from handler.commands.common import AsJson, console, failing_plainly, warn
 from handler.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -45,7 +44,7 @@ def declare_command(as_json: AsJson = False) -> None:
     else:
         console().print(_table(topology, declaration))
     for problem in _problems(declaration):
-        print(problem, file=sys.stderr)
+        warn(problem)
     if not declaration.complete:
         raise typer.Exit(1)
 

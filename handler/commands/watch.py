@@ -23,6 +23,7 @@ from handler.broker.connection import BrokerConnection, Channel
 from handler.broker.consumer import Consumer, Delivery
 from handler.commands.common import AsJson, console, failing_plainly, progress_console
 from handler.errors import BrokerError
+from handler.printable import printable
 from handler.settings import Settings, load_settings
 from handler.telemetry import logs
 
@@ -126,8 +127,8 @@ def _show_line(body: bytes) -> None:
         return
     line = Text(event.time.astimezone().strftime("%H:%M:%S "), style="dim")
     line.append(f"{event.type:17} ", style=_COLOURS.get(event.type, ""))
-    line.append(f"{event.data.snapshot_id or '-':36} ")
-    line.append(_end(event.data))
+    line.append(f"{printable(event.data.snapshot_id or '-'):36} ")
+    line.append(printable(_end(event.data)))
     console().print(line, soft_wrap=True)
 
 

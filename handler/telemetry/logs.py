@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from events.errors import EventIds
+from handler.printable import printable
 
 ABOUT: ContextVar[tuple[EventIds, str | None] | None] = ContextVar("about", default=None)
 """The message in hand: its ids, and its ``traceparent``."""
@@ -29,9 +30,9 @@ _FOR_PROGRAMS = frozenset({"action", "project_id", "volume_id", "trace_id"}) | {
 }  # fmt: skip
 """The fields that text lines leave out."""
 
-_CONTROL: Final = dict.fromkeys(
-    (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}"
-)
+_TRACEBACK: Final = "\n"
+"""What lines of a traceback keep."""
+
 _LEVEL_COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
 
 
@@ -48,7 +49,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        text = json.dumps(line, default=str, ensure_ascii=False)
+        return text if text.isprintable() else json.dumps(line, default=str)
 
 
 class TextFormatter(logging.Formatter):
@@ -61,16 +63,18 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line. Control characters are replaced, so that input cannot split the line."""
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        sentence = record.getMessage().translate(_CONTROL)
+        sentence = printable(record.getMessage())
         if record.levelno != logging.INFO:
             sentence = f"{record.levelname.lower()}: {sentence}"
         ids = " ".join(f"{key}={value}" for key, value in _extra(record).items() if key not in _FOR_PROGRAMS)
-        ids = ids.translate(_CONTROL)
+        ids = printable(ids)
         if self._colour:
             sentence = f"\x1b[{_LEVEL_COLOURS.get(record.levelname, '0')}m{sentence}\x1b[0m"
             ids = f"\x1b[2m{ids}\x1b[0m"
         line = f"{time} {sentence}  {ids}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if record.exc_info is None:
+            return line
+        return f"{line}\n{printable(self.formatException(record.exc_info), keep=_TRACEBACK)}"
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:

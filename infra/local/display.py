@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from handler.commands.console import SafeConsole
+from handler.printable import printable
 from infra.local.account import Entry
 
 MANY: Final = 100
@@ -104,15 +106,13 @@ class Plain:
 
     def say(self, text: str) -> None:
         """Print it."""
-        print(text, file=self._out, flush=True)
+        print(printable(text, keep="\n"), file=self._out, flush=True)
 
     def show(self, line: Line) -> None:
         """Print the line; of many events, print no success."""
         if not self._many or line.outcome not in ("accepted", "completed"):
-            self.say(
-                f"{line.seconds:5.1f}s  {line.form:<11}  {line.outcome:<9}  {line.what}"
-                + (f" - {line.detail}" if line.detail else "")
-            )
+            what = f"{line.what} - {line.detail}" if line.detail else line.what
+            self.say(f"{line.seconds:5.1f}s  {line.form:<11}  {line.outcome:<9}  {printable(what)}")
 
     def pin(self, text: str) -> None:
         """Print them."""
@@ -180,14 +180,15 @@ def _events(lines: list[Line]) -> Table:
     for line in lines:
         outcome = Text(line.outcome, style=STYLES.get(line.outcome, ""))
         seconds = Text(f"{line.seconds:.1f}s", style="dim")
-        table.add_row(seconds, line.form, outcome, Text(line.what), Text(line.detail, style="dim"))
+        what, detail = printable(line.what), printable(line.detail)
+        table.add_row(seconds, line.form, outcome, Text(what), Text(detail, style="dim"))
     return table
 
 
 @contextmanager
 def opened(*, json: bool, many: bool) -> Iterator[Display]:
     """Open a display on standard output; with `json`, whose summary goes there, on standard error."""
-    console = Console(stderr=json)
+    console = SafeConsole(stderr=json)
     if not console.is_terminal or console.is_dumb_terminal:
         yield Plain(sys.stderr if json else sys.stdout, many=many)
         return

@@ -5,28 +5,27 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from handler.commands.console import SafeConsole
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.groups import Groups
+from handler.printable import printable
 
 _REASON = 48
 _WIDE = 180
 
 
-def out() -> Console:
+def out() -> SafeConsole:
     """Return the console for results; wide if it is not a terminal, so that no line is wrapped."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=_WIDE)
+    found = SafeConsole(highlight=False)
+    return found if found.is_terminal else SafeConsole(highlight=False, width=_WIDE)
 
 
 def plain(text: str) -> Text:
     """Return text of a message without markup and control characters, safe for the terminal."""
-    return Text(
-        "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    )
+    return Text(printable(text, keep="\n"))
 
 
 def pretty(value: Mapping[str, Any] | list[Any]) -> Text:

@@ -159,7 +159,7 @@ class _Exchange(httpx.AsyncByteStream):
             self._pool.release(self._origin, self._connection)
 
     def __del__(self) -> None:
-        """End an exchange that was forgotten. The garbage collector may run in another thread than the loop."""
+        """End an exchange that was forgotten; the garbage collector may run in any thread."""
         if not self._released and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.end)
 
