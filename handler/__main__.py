@@ -4,10 +4,12 @@ import sys
 
 from handler.errors import ExtraMissing
 from handler.extras import needing
+from handler.redaction import install_excepthook
 
 
 def main() -> None:
     """Run ``snapshot-backup``."""
+    install_excepthook()
     try:
         with needing("cli", "rich", "typer"):
             from handler.cli import app

@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableSource
 
 from events.snapshot import ProjectId
 from handler.errors import SettingsError
+from handler.redaction import hold, hold_urls
 
 _LONGEST_DELAY = 4_294_967
 """Seconds: RabbitMQ stores a queue's message TTL in milliseconds as 32 bits."""
@@ -27,6 +28,8 @@ RETAINED = "MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER"
 """The settings that bound ``LEDGER_RETENTION`` from below."""
 
 _DAY = 86_400.0
+_SECRET_TEXTS = frozenset({"HUAWEICLOUD_SDK_AK"})
+"""Variables whose value is shown to their owner, but in no text that leaves."""
 _SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
 
 
@@ -202,16 +205,49 @@ def _address(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings. Raises ``SettingsError``, which names each bad variable."""
+    """Read the settings. Raises ``SettingsError``, which names each bad variable.
+
+    All secrets among them are held for redaction, also those of settings that are refused.
+    """
+    _hold_environment()
     secrets_dir = os.environ.get("SECRETS_DIR") or None
     if secrets_dir and not Path(secrets_dir).is_dir():
         raise SettingsError(f"SECRETS_DIR: {secrets_dir} is not a folder; name one, such as /run/secrets")
     try:
-        return Settings(_secrets_dir=secrets_dir, **overrides)
+        settings = Settings(_secrets_dir=secrets_dir, **overrides)
     except ValidationError as error:
         raise SettingsError(*_lines(error)) from None
     except UnreadableSource as error:
         raise SettingsError(f"SECRETS_DIR: {secrets_dir}: {error}") from None
+    _hold_settings(settings)
+    return settings
+
+
+def _hold_environment() -> None:
+    """Hold what the environment says before it is checked, and the passwords of its proxies."""
+    for name, value in os.environ.items():
+        field = Settings.model_fields.get(name.lower())
+        if name.lower().endswith("_proxy") or (field and "://" in value):
+            hold_urls(value)
+        elif field and (_is_secret(field.annotation) or name in _SECRET_TEXTS):
+            hold(value)
+        elif name.startswith("OTEL_") and name.endswith("_HEADERS"):
+            hold(*(header.partition("=")[2] for header in value.split(",")))
+
+
+def _hold_settings(settings: Settings) -> None:
+    for name, value in settings:
+        for each in value if isinstance(value, tuple) else (value,):
+            secret = isinstance(each, SecretStr)
+            text = each.get_secret_value() if isinstance(each, SecretStr) else each
+            if isinstance(text, str) and "://" in text:
+                hold_urls(text)
+            elif isinstance(text, str) and (secret or name.upper() in _SECRET_TEXTS):
+                hold(text)
+
+
+def _is_secret(annotation: object) -> bool:
+    return "SecretStr" in str(annotation)
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from handler import redaction
 from infra.local.broker import Broker, running_broker
 from infra.local.programs import ensure_programs
 from infra.local.ready import BrokerUnavailable
@@ -144,6 +145,12 @@ def seed(pytestconfig: pytest.Config) -> int:
 def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
     """Chance that depends on the seed and the test alone, not on the tests run before."""
     return random.Random(f"{seed} {request.node.nodeid}")
+
+
+@pytest.fixture(autouse=True)
+def no_secrets() -> None:
+    """Hold no secret of the test before, such as the word «password»."""
+    redaction.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,6 +27,7 @@ from handler.backup.received import Received
 from handler.backup.request import BackupRequest
 from handler.backup.selection import Selected
 from handler.errors import ApiError
+from handler.redaction import redacted
 
 Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored"]
 
@@ -243,14 +244,15 @@ def failure(error: ApiError, category: Category) -> Failure:
     return Failure(
         category=category,
         status=error.status,
-        code=error.code,
+        code=error.code and redacted(error.code),
         message=truncate(error.message),
-        request_id=error.request_id,
+        request_id=error.request_id and redacted(error.request_id),
     )
 
 
 def truncate(text: str) -> str:
-    """Return ``text`` short enough for an outcome and a header."""
+    """Return ``text`` without secrets, and short enough for an outcome and a header."""
+    text = redacted(text)
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 

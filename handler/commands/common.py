@@ -10,6 +10,7 @@ import typer
 from handler.commands.console import SafeConsole
 from handler.errors import ExtraMissing, SettingsError, SnapshotBackupError
 from handler.printable import printable
+from handler.redaction import redacted
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for use by programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
@@ -34,7 +35,7 @@ def fail(text: str, *, code: int = 1) -> typer.Exit:
 
 def warn(text: str) -> None:
     """Print one line to standard error."""
-    print(printable(text), file=sys.stderr)
+    print(printable(redacted(text)), file=sys.stderr)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from handler.commands.common import AsJson, console, progress_console
 from handler.doctor.examine import examine
 from handler.doctor.findings import Finding, exit_code
+from handler.redaction import redacted
 from handler.telemetry import logs
 
 _WIDTH = 100
@@ -40,7 +41,7 @@ def doctor(
     """
     logs.set_up("ERROR", None)
     with progress_console().status("checking…"):
-        found = asyncio.run(examine(declare=declare))
+        found = [_without_secrets(each) for each in asyncio.run(examine(declare=declare))]
     if as_json:
         print(
             json.dumps({"exit": exit_code(found), "findings": [dataclasses.asdict(each) for each in found]})
@@ -48,6 +49,10 @@ def doctor(
     else:
         _print(found)
     raise typer.Exit(exit_code(found))
+
+
+def _without_secrets(finding: Finding) -> Finding:
+    return dataclasses.replace(finding, text=redacted(finding.text), remedy=redacted(finding.remedy))
 
 
 def _print(found: Sequence[Finding]) -> None:

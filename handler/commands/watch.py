@@ -24,6 +24,7 @@ from handler.broker.consumer import Consumer, Delivery
 from handler.commands.common import AsJson, console, failing_plainly, progress_console
 from handler.errors import BrokerError
 from handler.printable import printable
+from handler.redaction import redacted
 from handler.settings import Settings, load_settings
 from handler.telemetry import logs
 
@@ -82,7 +83,7 @@ async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
             if not subscribed:
                 raise
             progress_console().print(
-                f"connection lost, retrying in {_RETRY_SECONDS:g} s: {error}", markup=False
+                f"connection lost, retrying in {_RETRY_SECONDS:g} s: {redacted(str(error))}", markup=False
             )
         await asyncio.sleep(_RETRY_SECONDS)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from events.errors import EventIds
 from handler.printable import printable
+from handler.redaction import redacted
 
 ABOUT: ContextVar[tuple[EventIds, str | None] | None] = ContextVar("about", default=None)
 """The message in hand: its ids, and its ``traceparent``."""
@@ -44,11 +45,11 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "message": record.getMessage(),
-            **_extra(record),
+            "message": redacted(record.getMessage()),
+            **{key: _redacted(value) for key, value in _extra(record).items()},
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = redacted(self.formatException(record.exc_info))
         text = json.dumps(line, default=str, ensure_ascii=False)
         return text if text.isprintable() else json.dumps(line, default=str)
 
@@ -63,18 +64,31 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line. Control characters are replaced, so that input cannot split the line."""
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        sentence = printable(record.getMessage())
+        sentence = printable(redacted(record.getMessage()))
         if record.levelno != logging.INFO:
             sentence = f"{record.levelname.lower()}: {sentence}"
         ids = " ".join(f"{key}={value}" for key, value in _extra(record).items() if key not in _FOR_PROGRAMS)
-        ids = printable(ids)
+        ids = printable(redacted(ids))
         if self._colour:
             sentence = f"\x1b[{_LEVEL_COLOURS.get(record.levelname, '0')}m{sentence}\x1b[0m"
             ids = f"\x1b[2m{ids}\x1b[0m"
         line = f"{time} {sentence}  {ids}".rstrip()
         if record.exc_info is None:
             return line
-        return f"{line}\n{printable(self.formatException(record.exc_info), keep=_TRACEBACK)}"
+        return f"{line}\n{printable(redacted(self.formatException(record.exc_info)), keep=_TRACEBACK)}"
+
+
+def _redacted(value: object) -> object:
+    """Return a value for JSON without secrets."""
+    match value:
+        case int() | float() | None:
+            return value
+        case dict():
+            return {key: _redacted(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_redacted(item) for item in value]
+        case _:
+            return redacted(str(value))
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from events.errors import EventIds
 from handler.backup.hooks import Call, Published
 from handler.backup.result import Result
 from handler.errors import SettingsError
+from handler.redaction import redacted
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.36.0"
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -154,7 +155,7 @@ class _Following:
         contexts.detach(self._token)
         if kind is not None:
             self._span.set_attribute("error.type", kind.__name__)
-            self._span.set_status(StatusCode.ERROR, str(error))
+            self._span.set_status(StatusCode.ERROR, redacted(str(error)))
         self._span.end()
 
 

@@ -16,7 +16,7 @@ MAY_KNOW = {"events": {"events"}, "handler": {"events", "handler"}, "infra": {"e
 TIERS: Sequence[frozenset[str]] = (
     frozenset({"events"}),
     frozenset({"handler.errors"}),
-    frozenset({"handler.extras", "handler.loopback", "handler.printable"}),
+    frozenset({"handler.extras", "handler.loopback", "handler.printable", "handler.redaction"}),
     frozenset({"handler.proxies"}),
     frozenset({"handler.backup", "handler.settings"}),
     frozenset({"handler.telemetry"}),
@@ -34,7 +34,7 @@ TIERS: Sequence[frozenset[str]] = (
 """The rooms, lowest first: a module imports from its own room and from lower tiers, never from its own tier's
 other rooms or from a higher one."""
 
-BACKUP_KNOWS = {"events", "handler.backup", "handler.errors", "pydantic"}
+BACKUP_KNOWS = {"events", "handler.backup", "handler.errors", "handler.redaction", "pydantic"}
 """All that handling a message may import besides the standard library: protocols, no driver."""
 
 DRIVERS: Mapping[str, set[str]] = {

@@ -7,6 +7,7 @@ import httpx
 
 from events.outcome import Category
 from handler.errors import ApiError
+from handler.redaction import hold_token
 from handler.vbs.auth.aksk import Keys, sign_request
 from handler.vbs.auth.async_auth import AsyncAuth
 from handler.vbs.auth.token import TOKEN_HEADER
@@ -59,4 +60,5 @@ def _credential(context: object, method: str) -> str | None:
     value = getter() if callable(getter) else None
     if not isinstance(value, str) or value in _NO_CREDENTIAL:
         return None
+    hold_token(value)
     return value if value.isascii() and value.isprintable() else None

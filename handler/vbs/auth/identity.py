@@ -15,6 +15,7 @@ import httpx
 from events.outcome import Category
 from handler.backup.hooks import Call, OnCall, noop
 from handler.errors import ApiError
+from handler.redaction import hold_token
 from handler.vbs.fault_body import read_fault
 from handler.vbs.faults import request_id
 from handler.vbs.retry_after import retry_after
@@ -129,6 +130,7 @@ def _grant(response: httpx.Response, body: bytes) -> Grant:
     token = response.headers.get("X-Subject-Token")
     if not token:
         raise _unavailable("the answer of IAM has no token")
+    hold_token(token)
     try:
         document = parse_json(body)
     except Unreadable:
