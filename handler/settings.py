@@ -11,13 +11,20 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 
 from events.snapshot import ProjectId
+from handler.addresses import (
+    amqp_problems,
+    endpoint_problems,
+    file_problems,
+    ledger_problems,
+    listen_problems,
+    sign_in_problems,
+)
 from handler.errors import SettingsError
 from handler.redaction import hold, hold_urls
 
@@ -28,6 +35,7 @@ RETAINED = "MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER"
 """The settings that bound ``LEDGER_RETENTION`` from below."""
 
 _DAY = 86_400.0
+_URLS = ("_URL", "_ENDPOINT")
 _SECRET_TEXTS = frozenset({"HUAWEICLOUD_SDK_AK"})
 """Variables whose value is shown to their owner, but in no text that leaves."""
 _SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
@@ -126,7 +134,7 @@ class Settings(BaseSettings):
     rules_file: Path | None = None
 
     # operations
-    http_address: Annotated[str, Field(pattern=r"^\[?[0-9A-Za-z.:-]*\]?:\d{1,5}$")] | None = None
+    http_address: str | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] | None = None
 
@@ -151,16 +159,9 @@ def _problems(settings: Settings) -> Iterator[str]:
     """Yield the problems between fields; each text names its variable."""
     # The retention depends on the delays, so it is checked only where these are valid.
     yield from list(_delay_problems(settings.wait_ladder)) or _retention_problems(settings)
-    for url in settings.amqp_url:
-        if _address(url.get_secret_value(), ("amqp", "amqps")) is None:
-            yield "AMQP_URL: must be an amqp or amqps URL, such as amqp://user:password@host:5672/vhost"
+    yield from _address_problems(settings)
     if bool(settings.amqp_cert_file) != bool(settings.amqp_key_file):
         yield "AMQP_CERT_FILE, AMQP_KEY_FILE: set both or neither, such as client.pem and client.key"
-    if settings.vbs_endpoint is not None:
-        yield from _endpoint_problems("VBS_ENDPOINT", settings.vbs_endpoint)
-    scheme = settings.ledger_url.get_secret_value().partition(":")[0]
-    if scheme not in ("none", "sqlite", "postgresql"):
-        yield "LEDGER_URL: must be sqlite:///FILE, postgresql://user:password@host/database, or none"
 
 
 def _delay_problems(delays: Sequence[int]) -> Iterator[str]:
@@ -183,25 +184,24 @@ def in_digits(days: float) -> str:
     return f"{days:.3f}".rstrip("0").rstrip(".")
 
 
-def _endpoint_problems(variable: str, value: str) -> Iterator[str]:
-    parts = _address(value, ("http", "https"))
-    if parts is None:
-        yield f"{variable}: must be scheme and host, such as https://vbs.region.example.com"
-    elif parts.path not in ("", "/") or parts.query or parts.username:
-        yield (
-            f"{variable}: must be scheme, host and port, such as https://vbs.region.example.com; "
-            "the path is made from VBS_API_VERSION and the project"
-        )
+def _address_problems(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with URLs, addresses and files, each with its variable."""
+    for url in settings.amqp_url:
+        yield from _named("AMQP_URL", amqp_problems(url.get_secret_value()))
+    if settings.vbs_endpoint is not None:
+        yield from _named("VBS_ENDPOINT", endpoint_problems(settings.vbs_endpoint))
+    if settings.os_auth_url is not None:
+        yield from _named("OS_AUTH_URL", sign_in_problems(settings.os_auth_url))
+    yield from _named("LEDGER_URL", ledger_problems(settings.ledger_url.get_secret_value()))
+    if settings.http_address is not None:
+        yield from _named("HTTP_ADDRESS", listen_problems(settings.http_address))
+    for name, value in settings:
+        if isinstance(value, Path):
+            yield from _named(name.upper(), file_problems(value))
 
 
-def _address(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
-    """Split a URL; None where its scheme, host or port is bad, as with an unquoted # in a password."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return None
-    return parts if usable else None
+def _named(variable: str, problems: Iterator[str]) -> Iterator[str]:
+    return (f"{variable}: {problem}" for problem in problems)
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -227,7 +227,7 @@ def _hold_environment() -> None:
     """Hold what the environment says before it is checked, and the passwords of its proxies."""
     for name, value in os.environ.items():
         field = Settings.model_fields.get(name.lower())
-        if name.lower().endswith("_proxy") or (field and "://" in value):
+        if name.lower().endswith("_proxy") or (field and name.endswith(_URLS)):
             hold_urls(value)
         elif field and (_is_secret(field.annotation) or name in _SECRET_TEXTS):
             hold(value)
@@ -238,11 +238,12 @@ def _hold_environment() -> None:
 def _hold_settings(settings: Settings) -> None:
     for name, value in settings:
         for each in value if isinstance(value, tuple) else (value,):
-            secret = isinstance(each, SecretStr)
             text = each.get_secret_value() if isinstance(each, SecretStr) else each
-            if isinstance(text, str) and "://" in text:
+            if not isinstance(text, str):
+                continue
+            if name.upper().endswith(_URLS):
                 hold_urls(text)
-            elif isinstance(text, str) and (secret or name.upper() in _SECRET_TEXTS):
+            elif isinstance(each, SecretStr) or name.upper() in _SECRET_TEXTS:
                 hold(text)
 
 

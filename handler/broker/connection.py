@@ -15,6 +15,7 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
+from handler.addresses import AMQP
 from handler.broker.content_header import use_tolerant_decoder
 from handler.broker.stream import IoServices
 from handler.errors import ConnectionLost, SettingsError
@@ -64,7 +65,11 @@ class Tls(NamedTuple):
 
 def parameters(url: str, tls: Tls) -> pika.URLParameters:
     """Return the connection parameters of one URL. A heartbeat in the URL (``?heartbeat=``) stays."""
-    found = pika.URLParameters(url)
+    try:
+        found = pika.URLParameters(url)
+    except (AMQPError, OSError, TypeError, ValueError) as error:
+        kind = type(error).__name__
+        raise SettingsError(f"AMQP_URL: pika cannot use it ({kind}); {AMQP}") from None
     if "heartbeat=" not in url:
         found.heartbeat = HEARTBEAT
     if found.ssl_options is not None:

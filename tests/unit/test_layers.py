@@ -16,7 +16,9 @@ MAY_KNOW = {"events": {"events"}, "handler": {"events", "handler"}, "infra": {"e
 TIERS: Sequence[frozenset[str]] = (
     frozenset({"events"}),
     frozenset({"handler.errors"}),
-    frozenset({"handler.extras", "handler.loopback", "handler.printable", "handler.redaction"}),
+    frozenset(
+        {"handler.addresses", "handler.extras", "handler.loopback", "handler.printable", "handler.redaction"}
+    ),
     frozenset({"handler.proxies"}),
     frozenset({"handler.backup", "handler.settings"}),
     frozenset({"handler.telemetry"}),

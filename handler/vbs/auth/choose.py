@@ -89,9 +89,6 @@ def _password(settings: Settings, client: httpx.AsyncClient, notify: OnCall) -> 
     from handler.vbs.auth.password import PasswordAuth
 
     auth_url = settings.os_auth_url or ""
-    parts = urlsplit(auth_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("OS_AUTH_URL: must be a URL, for example https://iam.region.example.com/v3")
     _check_encrypted("OS_AUTH_URL", auth_url)
     account = Account(
         auth_url=auth_url,

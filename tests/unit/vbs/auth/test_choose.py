@@ -63,7 +63,6 @@ def test_the_settings_select_the_sign_in(settings: dict[str, str], kind: type, *
         ({"vbs_auth": "aksk", "huaweicloud_sdk_ak": "a"}, "HUAWEICLOUD_SDK_SK"),
         ({"os_username": "u", "os_password": "p"}, "OS_AUTH_URL, OS_PROJECT_ID or OS_PROJECT_NAME"),
         ({"vbs_auth": "agency"}, "VBS_AUTH"),
-        ({**PASSWORD, "os_auth_url": "iam.example.com"}, "OS_AUTH_URL"),
         ({**PASSWORD, "os_auth_url": "http://iam.example.com"}, "OS_AUTH_URL"),
         ({**TOKEN, "vbs_endpoint": "http://vbs.example.com"}, "VBS_ENDPOINT"),
         ({"os_token": "a\nb"}, "OS_TOKEN"),
