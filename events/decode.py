@@ -5,16 +5,18 @@ known form is malformed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 from events import cloudevents
 from events.errors import EventError, EventIds, MalformedEvent
 from events.headers import MAX_DEPTH
-from events.message import WAITING, Message, State, unwrap
+from events.message import WAITING, Message, State, unwrap_original, unwrap_state
 from events.reading import ParsedMessage, parse_object
 from events.snapshot import ForeignEvent, SnapshotEvent
 from events.sources import cinder, cts, data, envelopes
 from events.sources.envelopes import Part
+from events.state_keys import StateKeys
 
 Event = SnapshotEvent | ForeignEvent
 
@@ -27,22 +29,59 @@ _WAITING_MARK = f'"{WAITING}"'.encode()
 _MAX_WAITING_VALUES = 500_000
 
 
-def open_message(message: Message, *, now: float) -> tuple[Message, State]:
+class Opened(NamedTuple):
+    """The original message and its state.
+
+    ``believed`` is False for a waiting message whose state was dropped: no key of ours has signed it, or it
+    is invalid.
+    """
+
+    original: Message
+    state: State
+    believed: bool = True
+
+
+def open_message(message: Message, *, now: float, keys: StateKeys | None = None) -> Opened:
     """Return the original message and its state; ``now`` is in seconds since the epoch. Never raises.
 
-    A message that is not waiting is its own original, first seen now. So is a damaged waiting message, which
-    ``decode`` refuses. The size is not limited here: a message that is too large may wait until its failure
-    is published, and must be unwrapped unchanged.
+    A message that is not waiting is its own original, first seen now. Of a waiting message that ``keys`` do
+    not verify, only the original is read: it is an event from outside, first seen now. Without ``keys`` the
+    state is believed within bounds. A waiting message whose original cannot be read is its own original,
+    which ``decode`` refuses.
+
+    The size is not limited here: a message that is too large may wait until its failure is published, and
+    must be unwrapped unchanged.
     """
-    if _WAITING_MARK in message.body and message.body.count(b",") < _MAX_WAITING_VALUES:
-        try:
-            value = parse_object(message.body)
-            if value.get("type") == WAITING:
-                original, state = unwrap(value)
-                return original, state.until(now)
-        except (MalformedEvent, ValueError):
-            pass
-    return message, State(first_seen=now)
+    value = _waiting(message.body)
+    if value is None:
+        return Opened(message, State(first_seen=now))
+    try:
+        original = unwrap_original(value)
+    except ValueError:
+        return Opened(message, State(first_seen=now), believed=False)
+    state = _state(value, keys)
+    if state is None:
+        return Opened(original, State(first_seen=now), believed=False)
+    return Opened(original, state.until(now))
+
+
+def _waiting(body: bytes) -> Mapping[str, Any] | None:
+    """Parse a body; None where it is no waiting message."""
+    if _WAITING_MARK in body and body.count(b",") < _MAX_WAITING_VALUES:
+        with suppress(MalformedEvent):
+            value = parse_object(body)
+            return value if value.get("type") == WAITING else None
+    return None
+
+
+def _state(value: Mapping[str, Any], keys: StateKeys | None) -> State | None:
+    """Return the state of a parsed waiting message; None where it is not believed."""
+    try:
+        if keys is None:
+            return unwrap_state(value).unauthenticated()
+        return unwrap_state(value) if keys.verify(value) else None
+    except ValueError:
+        return None
 
 
 def decode(original: Message, *, max_bytes: int) -> Event:

@@ -14,9 +14,11 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import from_json
 
 from events.headers import headers_from_json, headers_to_json
 from events.properties import checked_properties, short_string
+from events.state_keys import MAC, StateKeys
 
 WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
@@ -114,6 +116,13 @@ class State(NamedTuple):
             absent_since=None if self.absent_since is None else min(self.absent_since, now),
         )
 
+    def unauthenticated(self) -> "State":
+        """The same state as far as a producer may have written it: no poison by what it says alone.
+
+        One crash has the message handled isolated. The others are counted by the broker, at its redeliveries.
+        """
+        return self._replace(crashes=min(self.crashes, 1))
+
 
 _MOST = 1_000_000
 Count = Annotated[int, Field(ge=0, le=_MOST)]
@@ -127,6 +136,9 @@ def _count(value: int) -> int:
 Time = Annotated[float, Field(gt=0, lt=253_402_300_800, allow_inf_nan=False)]
 """Seconds since the epoch, before the year 10000, which is as far as ``datetime`` goes."""
 
+
+BackupId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+"""A backup's id, which becomes part of a URL's path."""
 
 _FORMER_REASONS = {"look": "lookup", "watch": "track", "tell": "publish"}
 
@@ -156,7 +168,7 @@ class _Original(BaseModel):
         )
 
 
-class _Envelope(BaseModel):
+class _Attributes(BaseModel):
     """The CloudEvent of a waiting message; CloudEvents requires attribute names of lower-case letters."""
 
     model_config = ConfigDict(frozen=True)
@@ -171,7 +183,7 @@ class _Envelope(BaseModel):
     attempts: Count
     waits: Count
     crashes: Count
-    backupid: str | None = None
+    backupid: BackupId | None = None
     acceptedat: Time | None = None
     replayid: str | None = None
     doubtsince: Time | None = None
@@ -179,14 +191,28 @@ class _Envelope(BaseModel):
     absentsince: Time | None = None
     absences: Count = 0
     traceparent: str | None = Field(default=None, max_length=55)
+
+
+class _Envelope(_Attributes):
     data: _Original
 
 
-_ENVELOPE = TypeAdapter(_Envelope)
+_ATTRIBUTES = TypeAdapter(_Attributes)
+_ORIGINAL = TypeAdapter(_Original)
 
 
-def wrap(original: Message, state: State, *, event_id: str, subject: str | None = None) -> bytes:
-    """Return the body of the waiting message that contains ``original`` and its state."""
+def wrap(
+    original: Message,
+    state: State,
+    *,
+    event_id: str,
+    subject: str | None = None,
+    keys: StateKeys | None = None,
+) -> bytes:
+    """Return the body of the waiting message that contains ``original`` and its state.
+
+    ``keys`` sign it; without them it is not authenticated.
+    """
     kept = original.blanked()
     envelope = _Envelope(
         id=event_id,
@@ -212,18 +238,24 @@ def wrap(original: Message, state: State, *, event_id: str, subject: str | None 
             bad_headers=kept.bad_headers,
         ),
     )
-    return envelope.model_dump_json(exclude_none=True).encode()
+    body = envelope.model_dump_json(exclude_none=True)
+    return (body if keys is None else _signed(body, keys)).encode()
 
 
-def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
-    """Return the original and its state from a waiting message's parsed body.
+def _signed(body: str, keys: StateKeys) -> str:
+    """Add the HMAC as the last member."""
+    return f'{body[:-1]},"{MAC}":"{keys.sign(from_json(body))}"}}'
 
-    Raises:
-        ValueError: the body is not that of a waiting message.
 
-    """
-    envelope = _ENVELOPE.validate_python(_with_bytes(value))
-    state = State(
+def unwrap_original(value: Mapping[str, Any]) -> Message:
+    """Return the original from a waiting message's parsed body. Raises ``ValueError``."""
+    return _ORIGINAL.validate_python(_with_bytes(value.get("data"))).message()
+
+
+def unwrap_state(value: Mapping[str, Any]) -> State:
+    """Return the state from a waiting message's parsed body. Raises ``ValueError``."""
+    envelope = _ATTRIBUTES.validate_python(value)
+    return State(
         first_seen=envelope.firstseen,
         reason=envelope.waitreason,
         attempts=envelope.attempts,
@@ -238,15 +270,13 @@ def unwrap(value: Mapping[str, Any]) -> tuple[Message, State]:
         absences=envelope.absences,
         traceparent=envelope.traceparent,
     )
-    return envelope.data.message(), state
 
 
-def _with_bytes(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Decode the one base64 field of a parsed body; validation refuses invalid values later."""
-    data = value.get("data")
+def _with_bytes(data: object) -> object:
+    """Decode the one base64 field of a parsed original; validation refuses invalid values later."""
     if not isinstance(data, dict) or not isinstance(body := data.get("body"), str):
-        return value
+        return data
     try:
-        return {**value, "data": {**data, "body": base64.b64decode(body, b"-_", validate=True)}}
+        return {**data, "body": base64.b64decode(body, b"-_", validate=True)}
     except ValueError:
-        return {**value, "data": None}
+        return None

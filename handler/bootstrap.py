@@ -1,12 +1,14 @@
 """Puts the parts together by the settings; the one place that knows the concrete classes."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.policy import Limits
 from handler.backup.ports import Api, Outbox
@@ -27,6 +29,14 @@ from handler.vbs.transport.http import http_client
 
 if TYPE_CHECKING:
     from handler.backup.rules import Rule
+
+log = logging.getLogger(__name__)
+
+UNAUTHENTICATED = (
+    "not set, and LEDGER_URL=none keeps no key: waiting messages are not authenticated, so a producer can "
+    "forge their state. Set the same STATE_KEYS for all workers and functions of the queue"
+)
+"""What ``LEDGER_URL=none`` without ``STATE_KEYS`` costs."""
 
 
 def topology(settings: Settings) -> Topology:
@@ -66,6 +76,17 @@ def message_settings(settings: Settings) -> MessageSettings:
     )
 
 
+async def state_keys(settings: Settings, ledger: StoredLedger) -> StateKeys | None:
+    """Return the keys that authenticate waiting messages: ``STATE_KEYS``, or the one kept in the ledger.
+
+    None where there is neither: then waiting messages are not authenticated. Raises ``LedgerUnavailable``.
+    """
+    keys = tuple(key.get_secret_value().encode() for key in settings.state_keys)
+    if settings.unauthenticated:
+        return None
+    return StateKeys(settings.snapshot_queue, keys or ((await ledger.state_key()).encode(),))
+
+
 class Parts(NamedTuple):
     """The parts that live as long as the program, across connections."""
 
@@ -76,9 +97,15 @@ class Parts(NamedTuple):
     selection: Selection
     telemetry: Telemetry
 
-    def process(self, outbox: Outbox) -> Process:
-        """Make a process that publishes through ``outbox``."""
-        services = Services(self.api, self.ledger, self.breaker, message_settings(self.settings), time.time)
+    async def state_keys(self) -> StateKeys | None:
+        """Return what authenticates waiting messages; see ``state_keys``. Raises ``LedgerUnavailable``."""
+        return await state_keys(self.settings, self.ledger)
+
+    def process(self, outbox: Outbox, keys: StateKeys | None) -> Process:
+        """Make a process that publishes through ``outbox`` and signs waiting messages with ``keys``."""
+        services = Services(
+            self.api, self.ledger, self.breaker, message_settings(self.settings), time.time, keys
+        )
         return Process(
             services=services,
             outbox=outbox,
@@ -108,6 +135,8 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
         raise SettingsError(
             "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
         )
+    if settings.unauthenticated:
+        log.warning("STATE_KEYS: %s", UNAUTHENTICATED, extra={"action": "state.unauthenticated"})
     async with AsyncExitStack() as stack:
         telemetry = open_telemetry(settings.snapshot_queue)
         stack.push_async_callback(asyncio.to_thread, telemetry.close)

@@ -38,6 +38,7 @@ _DAY = 86_400.0
 _URLS = ("_URL", "_ENDPOINT")
 _SECRET_TEXTS = frozenset({"HUAWEICLOUD_SDK_AK"})
 """Variables whose value is shown to their owner, but in no text that leaves."""
+_SHORTEST_KEY = 16
 _SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
 
 
@@ -114,6 +115,10 @@ class Settings(BaseSettings):
     ledger_retention: Annotated[float, Field(gt=0)] = 90.0
     """Days that a row is kept after its backup's end; at least ``shortest_retention``."""
 
+    # state of waiting messages
+    state_keys: Secrets = ()
+    """The first signs, all verify; without any the ledger keeps one."""
+
     # behaviour
     concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
     wait_ladder: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = (
@@ -139,6 +144,11 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] | None = None
 
     @property
+    def unauthenticated(self) -> bool:
+        """Tell whether there is nothing to authenticate waiting messages with."""
+        return not self.state_keys and self.ledger_url.get_secret_value().startswith("none")
+
+    @property
     def shortest_retention(self) -> float:
         """The least days for which the ledger must keep an ended backup, rounded up to a thousandth.
 
@@ -162,6 +172,11 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from _address_problems(settings)
     if bool(settings.amqp_cert_file) != bool(settings.amqp_key_file):
         yield "AMQP_CERT_FILE, AMQP_KEY_FILE: set both or neither, such as client.pem and client.key"
+    if any(len(key.get_secret_value()) < _SHORTEST_KEY for key in settings.state_keys):
+        yield (
+            f"STATE_KEYS: each key must have at least {_SHORTEST_KEY} characters, the newest first, such as "
+            "STATE_KEYS=2b7e151628aed2a6abf7158809cf4f3c (make one with: openssl rand -hex 32)"
+        )
 
 
 def _delay_problems(delays: Sequence[int]) -> Iterator[str]:

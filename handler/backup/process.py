@@ -137,7 +137,7 @@ class Process:
             case Finished():
                 return results.finished(job, claim)
             case Created() if job.state.reason == "track":
-                return await self._tracking.track(job, claim.backup.id, accepted_at=claim.made_at)
+                return await self._tracking.recorded(job, claim)
             case Created():
                 return self._tracking.accepted(job, claim.backup, made_at=claim.made_at, found=False)
             case Busy():
@@ -216,8 +216,7 @@ class Process:
     async def _track_unrecorded(self, job: Job, claim: Granted, backup_id: str) -> Result:
         """Track a backup that the ledger has forgotten, or never knew: the message names it."""
         await self._services.ledger.release(claim)
-        accepted_at = job.state.accepted_at or job.state.first_seen
-        return await self._tracking.track(job, backup_id, accepted_at=accepted_at)
+        return await self._tracking.unrecorded(job, backup_id)
 
     async def _replace_message(self, result: Result) -> Result:
         """Publish what replaces the message: first the outcome, then the delay or the dead letter."""
@@ -251,7 +250,8 @@ class Process:
         """Put the message into a wait queue or the dead letters."""
         if delay := result.delay:
             subject = result.ids.snapshot_id
-            body = wrap(result.original, delay.state, event_id=result.event_id, subject=subject)
+            keys = self._services.keys
+            body = wrap(result.original, delay.state, event_id=result.event_id, subject=subject, keys=keys)
             await self._outbox.delay(body, seconds=delay.seconds)
         if failure := result.dead_letter:
             now, queue = self._services.clock(), self._services.settings.queue

@@ -3,10 +3,18 @@
 It is made once, where the message comes in. A worker receives deliveries, a function the bodies of a call.
 """
 
+import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 from events.decode import open_message
 from events.message import Message, State, WaitReason, wrap
+from events.state_keys import StateKeys
+
+log = logging.getLogger(__name__)
+
+WARNING_SECONDS = 60.0
+"""The least time between two warnings of waiting messages that are not believed."""
 
 
 class Received(NamedTuple):
@@ -21,21 +29,48 @@ class Received(NamedTuple):
         """How many processes or connections ended with this message in hand, in all its waits."""
         return self.state.crashes + self.deliveries
 
-    def parked(self, reason: WaitReason = "pause") -> bytes:
+    def parked(self, keys: StateKeys | None, reason: WaitReason = "pause") -> bytes:
         """Return the body under which the message is delayed unhandled, for another message's sake.
 
         The crash count stays; a message that tracks a backup goes on tracking it.
         """
         kept = "track" if self.state.reason == "track" else reason
         state = self.state._replace(reason=kept, crashes=self.crashes, waits=self.state.waits + 1)
-        return wrap(self.original, state, event_id=self.original.derived_id)
+        return wrap(self.original, state, event_id=self.original.derived_id, keys=keys)
 
     def in_doubt(self, now: float) -> "Received":
         """The message after its handling was cut off: a request may have left, so a lookup comes first."""
         return self._replace(state=self.state._replace(doubt_since=now, lookups=0))
 
 
-def receive(message: Message, *, now: float) -> Received:
-    """Parse what came in; ``now`` is in seconds since the epoch. Never raises."""
-    original, state = open_message(message, now=now)
-    return Received(original, state, message.delivery_count)
+class Receiver:
+    """Parses what comes in. Waiting messages that ``keys`` do not verify lose their state.
+
+    ``clock`` gives seconds since the epoch.
+    """
+
+    def __init__(self, keys: StateKeys | None, clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._dropped = 0
+        self._warned_at = float("-inf")
+
+    def receive(self, message: Message) -> Received:
+        """Parse a message. Never raises."""
+        now = self._clock()
+        original, state, believed = open_message(message, now=now, keys=self._keys)
+        if not believed:
+            self._count(now)
+        return Received(original, state, message.delivery_count)
+
+    def _count(self, now: float) -> None:
+        self._dropped += 1
+        if 0 <= now - self._warned_at < WARNING_SECONDS:
+            return
+        log.warning(
+            "dropped the state of %d waiting messages, which no key of ours has signed; their originals are "
+            "handled as new events. Expected after an upgrade or a new key; else they are forged",
+            self._dropped,
+            extra={"action": "state.dropped", "messages": self._dropped},
+        )
+        self._dropped, self._warned_at = 0, now

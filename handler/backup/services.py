@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from events.outcome import Category, Failure
+from events.state_keys import StateKeys
 from handler.backup import result as results
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.policy import Decision, Limits, decide
@@ -29,13 +30,17 @@ class MessageSettings(NamedTuple):
 
 
 class Services(NamedTuple):
-    """The API, the ledger and what goes with them; ``clock`` gives seconds since the epoch."""
+    """The API, the ledger and what goes with them; ``clock`` gives seconds since the epoch.
+
+    ``keys`` authenticate waiting messages; None where they are not authenticated.
+    """
 
     api: Api
     ledger: Ledger
     breaker: CircuitBreaker
     settings: MessageSettings
     clock: Callable[[], float]
+    keys: StateKeys | None
 
     @property
     def limits(self) -> Limits:

@@ -18,6 +18,7 @@ from events.errors import EventError, EventIds
 from events.message import Message, State, wrap
 from events.republish import restored
 from events.snapshot import SnapshotEvent
+from events.state_keys import StateKeys
 
 UNKNOWN = "unknown"
 """The category of a message that has neither ``dl-`` headers nor ``x-death``."""
@@ -143,19 +144,19 @@ class DeadLetter:
 
     def original(self) -> Message:
         """Return the message as it first arrived, without what this program and the broker added."""
-        message, _state = open_message(self.message, now=0.0)
+        message, *_ = open_message(self.message, now=0.0)
         if message is self.message:
             message = _without_death(message)
         return restored(message.blanked())
 
-    def sent_back(self, *, now: float) -> bytes:
-        """Return the body of the replayed message: the original with a fresh state.
+    def sent_back(self, *, now: float, keys: StateKeys | None) -> bytes:
+        """Return the body of the replayed message: the original with a fresh state, signed with ``keys``.
 
         The state carries ``replay_id``. To the ledger, a dead letter that is replayed twice is one cause; a
         message that was dead-lettered again is another cause.
         """
         state = State(first_seen=now, replay=self.replay_id)
-        return wrap(self.original(), state, event_id=self.event_id, subject=self.snapshot_id)
+        return wrap(self.original(), state, event_id=self.event_id, subject=self.snapshot_id, keys=keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def _ids_of_headers(headers: Mapping[str, Any]) -> EventIds | None:
 
 def _ids_of_body(message: Message) -> EventIds:
     """Return the ids that can be read from the body."""
-    original, _state = open_message(message, now=0.0)
+    original, *_ = open_message(message, now=0.0)
     try:
         event = decode(original, max_bytes=_MAX_BYTES)
     except EventError as error:

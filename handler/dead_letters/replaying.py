@@ -5,7 +5,10 @@ letter is removed. If the program is killed between the two, the message is in b
 then has the same replay id, which the ledger treats as the same cause.
 
 The worker that receives the message claims the snapshot in the ledger first. If the snapshot has its backup,
-the worker publishes that outcome again without a create call. So a replay needs no ledger of its own.
+the worker publishes that outcome again without a create call. So a replay asks no ledger about the snapshot.
+
+The state is signed as that of every waiting message is. A worker that does not verify it handles the message
+as one more delivery of an event that has failed, and publishes that failure again.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ from typing import Literal, Protocol
 import pika
 
 from events.outcome import CONTENT_TYPE
+from events.state_keys import StateKeys
 from handler.broker.outbox import BrokerOutbox
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.queue_session import HeldDeadLetter, QueueSession, selected
@@ -51,6 +55,7 @@ class Replay:
         *,
         outbox: BrokerOutbox,
         exchange: str,
+        keys: StateKeys | None,
         rate_limiter: RateLimiter,
         replay_outcomes: ReplayOutcomes,
         stop: asyncio.Event,
@@ -58,6 +63,7 @@ class Replay:
     ) -> None:
         self._outbox = outbox
         self._exchange = exchange
+        self._keys = keys
         self._rate_limiter = rate_limiter
         self._replay_outcomes = replay_outcomes
         self._stop = stop
@@ -156,7 +162,8 @@ class Replay:
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT, message_id=dead_letter.replay_id
         )
-        await self._outbox.send(self._exchange, "", dead_letter.sent_back(now=time.time()), properties)
+        body = dead_letter.sent_back(now=time.time(), keys=self._keys)
+        await self._outbox.send(self._exchange, "", body, properties)
         await held.remove()
         self.sent += 1
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from events.message import Message
 from events.outcome import Outcome
+from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
@@ -40,6 +41,7 @@ class BatchServices(NamedTuple):
     breaker: CircuitBreaker
     settings: Settings
     lost: asyncio.Future[ConnectionLost]
+    keys: StateKeys | None
     clock: Callable[[], float] = time.time
 
 
@@ -73,6 +75,7 @@ class Batch:
         self._breaker = services.breaker
         self._settings = services.settings
         self._lost = services.lost
+        self._keys = services.keys
         self._clock = services.clock
         self._deadline = deadline
         self._outbox = MarkedOutbox(services.outbox)
@@ -102,7 +105,7 @@ class Batch:
             return [*self._left, *self._cut_off, *todo]
         await asyncio.gather(
             *(self._park_cut_off(received) for received in self._cut_off),
-            *(self._park(received.parked(), self._settings.wait_ladder[0]) for received in todo),
+            *(self._park(received.parked(self._keys), self._settings.wait_ladder[0]) for received in todo),
         )
         return self._left
 
@@ -157,7 +160,7 @@ class Batch:
 
     async def _park_cut_off(self, received: Received) -> None:
         """Park a message whose handling was cut off until its claim has ended."""
-        body = received.in_doubt(self._clock()).parked("lookup")
+        body = received.in_doubt(self._clock()).parked(self._keys, "lookup")
         await self._park(body, self._settings.lease_seconds)
 
     async def _park(self, body: bytes, seconds: float) -> None:

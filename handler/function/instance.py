@@ -14,8 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from events.decode import unpack
+from events.message import Message
+from events.state_keys import StateKeys
 from handler.backup.ports import Ledger, Outbox
-from handler.backup.received import Received, receive
+from handler.backup.received import Received, Receiver
 from handler.backup.result import Kind
 from handler.bootstrap import Parts, open_connection, parts
 from handler.broker.connection import BrokerConnection
@@ -44,11 +46,11 @@ def new_instance(context: Any) -> "Instance":
     return Instance(settings)
 
 
-def messages_of(event: object, *, now: float) -> list[Received]:
+def messages_of(event: object) -> list[Message]:
     """Take a call apart; a timer's tick only keeps the instance warm. Never raises."""
     if isinstance(event, dict) and event.get("trigger_type") == "TIMER":
         return []
-    return [receive(message, now=now) for message in unpack(event)]
+    return unpack(event)
 
 
 class Instance:
@@ -76,7 +78,7 @@ class Instance:
             BrokerError: the broker is out of reach, so that some messages are neither done nor put aside.
 
         """
-        messages = messages_of(event, now=time.time())
+        messages = messages_of(event)
         self._context = context
         try:
             kinds = self._runner.run(self._within(messages, deadline))
@@ -96,20 +98,29 @@ class Instance:
             await self._publishing.connection.close()
         await self._resources.aclose()
 
-    async def _within(self, messages: Sequence[Received], deadline: Deadline) -> Counter[Kind]:
+    async def _within(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
         try:
             async with asyncio.timeout_at(deadline.hard), _renewed(self._parts.ledger, self._settings):
                 return await self._handle(messages, deadline)
         except TimeoutError:
             raise BrokerError("the broker has not confirmed everything in time") from None
 
-    async def _handle(self, messages: Sequence[Received], deadline: Deadline) -> Counter[Kind]:
+    async def _handle(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
+        if not messages:
+            return Counter()
+        publishing = await self._live_connection()
+        try:
+            async with asyncio.timeout_at(deadline.soft):
+                keys = await self._parts.state_keys()
+        except (LedgerUnavailable, TimeoutError) as error:
+            return await self._delay_unread(messages, publishing, error)
+        receiver = Receiver(keys, time.time)
         kinds: Counter[Kind] = Counter()
-        left = messages
+        left: Sequence[Received] = [receiver.receive(message) for message in messages]
         for _ in range(_CONNECTIONS_PER_CALL):
             if not left:
                 break
-            batch = Batch(self._services(await self._live_connection()), deadline)
+            batch = Batch(self._services(await self._live_connection(), keys), deadline)
             left = await batch.run(left)
             kinds += batch.kinds
         if left:
@@ -118,10 +129,29 @@ class Instance:
             )
         return kinds
 
-    def _services(self, publishing: "_Publishing") -> BatchServices:
+    async def _delay_unread(
+        self, messages: Sequence[Message], publishing: "_Publishing", error: Exception
+    ) -> Counter[Kind]:
+        """Delay the messages as they came, since what waited cannot be told from what is forged."""
+        log.warning(
+            "%d messages wait: the key of waiting messages cannot be read: %s",
+            len(messages),
+            error,
+            extra={"action": "state.keys_missing"},
+        )
+        seconds = self._settings.wait_ladder[0]
+        await asyncio.gather(*(publishing.outbox.delay(each.body, seconds=seconds) for each in messages))
+        return Counter({"waiting": len(messages)})
+
+    def _services(self, publishing: "_Publishing", keys: StateKeys | None) -> BatchServices:
         parts = self._parts
         return BatchServices(
-            publishing.outbox, parts.process, parts.breaker, parts.settings, publishing.connection.closed
+            publishing.outbox,
+            lambda outbox: parts.process(outbox, keys),
+            parts.breaker,
+            parts.settings,
+            publishing.connection.closed,
+            keys,
         )
 
     async def _live_connection(self) -> "_Publishing":

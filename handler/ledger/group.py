@@ -48,6 +48,9 @@ class Transaction(Protocol):
     def touch(self) -> None:
         """Write a row that holds no promise, to prove that writing works."""
 
+    def state_key(self) -> str:
+        """Read the key of waiting messages; write one where there is none."""
+
 
 class Backend(Protocol):
     """A database, used from one thread only."""
@@ -120,6 +123,10 @@ class GroupStore:
     async def check(self) -> None:
         """Prove that the backend can be written."""
         await self._run(lambda transaction: transaction.touch())
+
+    async def state_key(self) -> str:
+        """Return the key of waiting messages."""
+        return await self._run(lambda transaction: transaction.state_key())
 
     async def aclose(self) -> None:
         """Run the changes that are queued, then close the connection and end the thread."""

@@ -80,6 +80,9 @@ class Store(Protocol):
     async def check(self) -> None:
         """Prove that the store can be written."""
 
+    async def state_key(self) -> str:
+        """Return the key that authenticates waiting messages; whoever asks first makes it."""
+
     async def aclose(self) -> None:
         """Release files and connections; afterwards every method raises ``LedgerUnavailable``."""
 
@@ -101,6 +104,7 @@ class StoredLedger(Ledger):
         # Random once: a random token for each claim would cost 2 % of an event's CPU time.
         self._owner = secrets.token_hex(16)
         self._claims = itertools.count()
+        self._state_key: str | None = None
 
     @property
     def counters(self) -> StoreCounters:
@@ -212,6 +216,15 @@ class StoredLedger(Ledger):
     async def check(self) -> None:
         await self._store.check()
 
+    async def state_key(self) -> str:
+        """Return the key that authenticates waiting messages, the same for all who share the ledger.
+
+        Made at random by whoever asks first, and read once in a process.
+        """
+        if self._state_key is None:
+            self._state_key = await self._store.state_key()
+        return self._state_key
+
     async def look_up(self, key: Key) -> Row | None:
         """Read a snapshot's row, for the operator. Changes nothing."""
         return await self._store.look_up(key)
@@ -219,6 +232,11 @@ class StoredLedger(Ledger):
     @override
     async def aclose(self) -> None:
         await self._store.aclose()
+
+
+def new_state_key() -> str:
+    """Make a key of 256 random bits."""
+    return secrets.token_hex(32)
 
 
 def _warn_of_second(key: Key, first: str | None, second: str) -> None:

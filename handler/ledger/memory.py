@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import Change, StoreCounters, StoredLedger
+from handler.ledger.ledger import Change, StoreCounters, StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
 
@@ -28,6 +28,7 @@ class MemoryStore:
         self._clock = clock
         self._rows: dict[Key, Row] = {}
         self._idle: dict[Key, None] = {}
+        self._state_key = new_state_key()
         self._closed = False
 
     async def change(self, key: Key, change: Change[T]) -> T:
@@ -81,6 +82,11 @@ class MemoryStore:
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
         self.counters.reachable = True
+
+    async def state_key(self) -> str:
+        """Return the key of this process."""
+        await self.check()
+        return self._state_key
 
     async def aclose(self) -> None:
         """Forget everything."""

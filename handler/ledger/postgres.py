@@ -17,7 +17,7 @@ from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.ledger import StoredLedger
+from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 
@@ -69,6 +69,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE INDEX snapshot_backup_ledger_by_age ON snapshot_backup_ledger (settled, updated_at)",
         "CREATE TABLE snapshot_backup_check (id integer PRIMARY KEY, checked_at double precision NOT NULL)",
     ),
+    ("CREATE TABLE snapshot_backup_key (id integer PRIMARY KEY, state_key text NOT NULL)",),
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -117,6 +118,9 @@ INSERT INTO snapshot_backup_check VALUES (1, %s)
 ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at
 """
 
+_SAVE_KEY = "INSERT INTO snapshot_backup_key VALUES (1, %s) ON CONFLICT DO NOTHING"
+_LOAD_KEY = "SELECT state_key FROM snapshot_backup_key WHERE id = 1"
+
 
 class PostgresTransaction:
     """A ``handler.ledger.group.Transaction`` that writes its rows together at its end."""
@@ -152,6 +156,17 @@ class PostgresTransaction:
     def touch(self) -> None:
         """Write to the table of checks."""
         self._connection.execute(_TOUCH, (self.now,))
+
+    def state_key(self) -> str:
+        """Read the key, or write one: of two who insert at once the second waits for the first."""
+        if (found := self._load_key()) is None:
+            self._connection.execute(_SAVE_KEY, (new_state_key(),))
+            found = self._load_key()
+        return str(found)
+
+    def _load_key(self) -> object:
+        found = self._connection.execute(_LOAD_KEY).fetchone()
+        return None if found is None else found[0]
 
     def flush(self) -> None:
         """Write the rows that were saved."""

@@ -11,7 +11,7 @@ from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.ledger import StoredLedger
+from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
 
@@ -36,6 +36,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE INDEX ledger_by_age ON ledger (settled, updated_at)",
         "CREATE TABLE ledger_check (id INTEGER PRIMARY KEY, checked_at REAL NOT NULL)",
     ),
+    ("CREATE TABLE ledger_key (id INTEGER PRIMARY KEY, state_key TEXT NOT NULL)",),
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -59,6 +60,8 @@ SELECT count(*), total(settled = 0), min(updated_at), max(updated_at) FROM ({_OL
 """  # noqa: S608 - made of constants
 _DELETE = f"DELETE FROM ledger WHERE rowid IN (SELECT rowid FROM ({_OLD}) LIMIT ?)"  # noqa: S608 - the same
 _TOUCH = "INSERT OR REPLACE INTO ledger_check VALUES (1, ?)"
+_LOAD_KEY = "SELECT state_key FROM ledger_key WHERE id = 1"
+_SAVE_KEY = "INSERT INTO ledger_key VALUES (1, ?)"
 
 
 class SqliteTransaction:
@@ -89,6 +92,14 @@ class SqliteTransaction:
     def touch(self) -> None:
         """Write to the table of checks."""
         self._connection.execute(_TOUCH, (self.now,))
+
+    def state_key(self) -> str:
+        """Read the key, or write one: the transaction has the file's write lock."""
+        found = self._connection.execute(_LOAD_KEY).fetchone()
+        if found is None:
+            found = (new_state_key(),)
+            self._connection.execute(_SAVE_KEY, found)
+        return str(found[0])
 
 
 class SqliteBackend:

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Outbox
-from handler.backup.received import Received, receive
+from handler.backup.received import Received, Receiver
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.topology import Topology, declare
@@ -54,6 +55,7 @@ class ConsumerSession:
         breaker: CircuitBreaker,
         counters: Counters,
         clock: Callable[[], float],
+        keys: StateKeys | None,
     ) -> None:
         self._connection = connection
         self._topology = topology
@@ -62,6 +64,8 @@ class ConsumerSession:
         self._breaker = breaker
         self._counters = counters
         self._clock = clock
+        self._keys = keys
+        self._receiver = Receiver(keys, clock)
         self._isolated = True
         self._possible_poison: deque[InHand] = deque()
         self._in_hand: dict[asyncio.Task[None], float] = {}
@@ -168,7 +172,7 @@ class ConsumerSession:
         if self._ended:
             return
         self._counters.redelivered += delivery.redelivered
-        message = InHand(delivery, receive(delivery.message, now=self._clock()))
+        message = InHand(delivery, self._receiver.receive(delivery.message))
         if message.received.crashes and not self._alone():
             self._possible_poison.append(message)
             self._changed.set()
@@ -217,7 +221,7 @@ class ConsumerSession:
         first, *others = self._possible_poison
         self._possible_poison.clear()
         for message in others:
-            await self._outbox.delay(message.received.parked(), seconds=_PARK_SECONDS)
+            await self._outbox.delay(message.received.parked(self._keys), seconds=_PARK_SECONDS)
             message.delivery.ack()
         self._isolated = True
         if self._consumer is not None:

@@ -24,14 +24,15 @@ def make_worker(parts: Parts) -> Worker:
     )
 
 
-def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSession:
-    outbox = parts.outbox(connection)
+async def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSession:
+    keys, outbox = await parts.state_keys(), parts.outbox(connection)
     return ConsumerSession(
         connection=connection,
         topology=topology(parts.settings),
-        handle=parts.process(outbox).handle,
+        handle=parts.process(outbox, keys).handle,
         outbox=outbox,
         breaker=parts.breaker,
         counters=parts.telemetry.counters,
         clock=time.time,
+        keys=keys,
     )

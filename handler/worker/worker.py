@@ -38,7 +38,8 @@ class WorkerServices:
     """What a worker needs; durations in seconds, ``retention`` in days."""
 
     connect: Callable[[], Awaitable[BrokerConnection]]
-    make_session: Callable[[BrokerConnection], ConsumerSession]
+    make_session: Callable[[BrokerConnection], Coroutine[Any, Any, ConsumerSession]]
+    """Raises ``LedgerUnavailable`` where the key that authenticates waiting messages cannot be read."""
     topology: Topology
     ledger: Ledger
     lease_seconds: float
@@ -75,12 +76,24 @@ class Worker:
                     log.warning("no broker: %s", error, extra={"action": "broker.lost"})
                     wait = _FIRST_WAIT if self.session is not None else min(wait * 2, _LONGEST_WAIT)
                     self.session = None
-                    await _sleep_or(stop, wait * self._rng.uniform(0.5, 1.0))
+                    await self._back_off(stop, wait)
+                except LedgerUnavailable as error:
+                    log.warning(
+                        "not consuming: the key of waiting messages cannot be read: %s",
+                        error,
+                        extra={"action": "state.keys_missing"},
+                    )
+                    self.session = None
+                    wait = min(wait * 2, _LONGEST_WAIT)
+                    await self._back_off(stop, wait)
         finally:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
         return unfinished
+
+    async def _back_off(self, stop: asyncio.Event, seconds: float) -> None:
+        await _sleep_or(stop, seconds * self._rng.uniform(0.5, 1.0))
 
     async def _one_session(self, stop: asyncio.Event) -> int:
         connection = await _unless(stop, self._open())
@@ -95,8 +108,11 @@ class Worker:
                 extra={"action": "broker.connected"},
             )
             upkeep = asyncio.create_task(self._keep_bindings(connection))
-            self.session = session = self._services.make_session(connection)
             try:
+                session = await _unless(stop, self._services.make_session(connection))
+                if session is None:
+                    return 0
+                self.session = session
                 await session.run(stop)
                 return await session.drain(self._services.drain_seconds)
             finally:

@@ -21,7 +21,7 @@ from events.outcome import AcceptedBackup, Outcome
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Granted, Key
 from handler.backup.process import Process
-from handler.backup.received import receive
+from handler.backup.received import Receiver
 from handler.backup.request import BackupRequest
 from handler.backup.selection import Selection
 from handler.backup.services import Services
@@ -31,7 +31,7 @@ from handler.ledger.stores import open_ledger
 from handler.telemetry.telemetry import Telemetry
 from tests.bench.throughput import event
 from tests.twins.api import MemoryApi
-from tests.twins.world import MESSAGE_SETTINGS
+from tests.twins.world import KEYS, MESSAGE_SETTINGS
 
 BUSY_SECONDS = 200e-6
 """CPU that the loop uses for each event, beside the calls of the ledger."""
@@ -64,16 +64,17 @@ async def handling(count: int, *, track: bool) -> Row:
     settings = MESSAGE_SETTINGS._replace(track_backups=track)
     breaker = CircuitBreaker(64, time.monotonic, doubt_pause=5)
     process = Process(
-        services=Services(InstantApi(time.time), MemoryLedger(), breaker, settings, time.time),
+        services=Services(InstantApi(time.time), MemoryLedger(), breaker, settings, time.time, KEYS),
         outbox=InstantOutbox(),
         selection=Selection(("autobk_snapshot_*",), ()),
         notify=telemetry.handled,
         follow=telemetry.follow,
     )
     messages = [Message(event(), "application/cloudevents+json") for _ in range(count)]
+    receiver = Receiver(KEYS, time.time)
     began = time.process_time()
     for message in messages:
-        await process.handle(receive(message, now=time.time()))
+        await process.handle(receiver.receive(message))
     return 1e6 * (time.process_time() - began) / count, ""
 
 

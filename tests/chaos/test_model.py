@@ -138,11 +138,13 @@ class Promises(RuleBasedStateMachine):
     def replay(self, choice: int) -> None:
         """Replay a dead letter."""
         letter = self.world.broker.dead.pop(choice % len(self.world.broker.dead))
-        original, _ = open_message(letter.message, now=self.world.clock())
+        original, *_ = open_message(letter.message, now=self.world.clock())
         event_id = _event_id(letter)
         self.replays[event_id] += 1
         fresh = State(self.world.clock(), replay=f"replay-{sum(self.replays.values())}")
-        self.world.broker.publish(Message(wrap(original, fresh, event_id=event_id), CONTENT_TYPE))
+        self.world.broker.publish(
+            Message(wrap(original, fresh, event_id=event_id, keys=self.world.keys), CONTENT_TYPE)
+        )
 
     @invariant()
     def no_second_backup(self) -> None:
@@ -236,7 +238,7 @@ def test_the_promises_hold_in_many_runs(seed: int) -> None:
 
 
 def _event_id(letter: DeadLetter) -> str:
-    original, _ = open_message(letter.message, now=0.0)
+    original, *_ = open_message(letter.message, now=0.0)
     return str(json.loads(original.body)["id"])
 
 

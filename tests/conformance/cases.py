@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from events.message import Message, State, wrap
+from events.state_keys import StateKeys
 from tests.twins.events import PROJECT, SOURCE
 
 DATA = Path(__file__).parents[1] / "data" / "events"
 LONG_AGO = 1_600_000_000.0
 MAX_ATTEMPTS = 3
+FORGERS_KEYS = StateKeys("q", (b"the key of a producer",))
+FORGED_BACKUP = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
 
 MADE = ("backup.accepted", "backup.completed")
 COMPLETED_FORMS = (
@@ -37,7 +40,8 @@ class Case:
     """One case: messages, faults of the API, and the expected outcomes.
 
     ``faults`` are those of the emulator, for this case's project only. ``expected`` has the distinct outcomes
-    as type and category, and ``dead`` the categories of the dead letters, each at least once.
+    as type and category, and ``dead`` the categories of the dead letters, each at least once. With a
+    ``state`` the messages have waited already, signed by the runner of the case.
     """
 
     name: str
@@ -47,6 +51,13 @@ class Case:
     faults: Sequence[Mapping[str, Any]] = ()
     snapshots: Sequence[Mapping[str, Any]] = ()
     dead: Sequence[str] = field(default=())
+    state: State | None = None
+
+    def as_published(self, keys: StateKeys) -> Sequence[Message]:
+        """Return the messages as they are published, the state of those that have waited signed."""
+        if self.state is None:
+            return self.messages
+        return [_wrapped(self.name, each, self.state, keys) for each in self.messages]
 
 
 def own_id(case: str, what: str) -> str:
@@ -107,9 +118,13 @@ def trace(case: str, status: str) -> Case:
     )
 
 
-def _waited(case: str, **state: Any) -> Message:
-    kept = State(**{"first_seen": 1_700_000_000.0, **state})
-    return Message(wrap(event(case), kept, event_id=own_id(case, "event 0")), "application/cloudevents+json")
+def _waited(**state: Any) -> State:
+    return State(**{"first_seen": 1_700_000_000.0, **state})
+
+
+def _wrapped(case: str, message: Message, state: State, keys: StateKeys) -> Message:
+    body = wrap(message, state, event_id=own_id(case, "event 0"), keys=keys)
+    return Message(body, "application/cloudevents+json")
 
 
 def _status(status: int, message: str = "no", **fault: Any) -> dict[str, Any]:
@@ -134,10 +149,19 @@ def _bad(name: str, body: bytes, category: str = "malformed", **headers: Any) ->
     return Case(name, [message], [failed(category)], backups=0, dead=[category])
 
 
-def _forged(case: str, **attributes: Any) -> Message:
-    """Return a waiting message that a producer forged."""
-    value = json.loads(_waited(case).body)
+def _forged(case: str, number: int = 0, **attributes: Any) -> Message:
+    """Return a waiting message that a producer forged, signed with a key of its own."""
+    value = json.loads(_wrapped(case, event(case, number), _waited(), FORGERS_KEYS).body)
     return Message(json.dumps({**value, **attributes}).encode())
+
+
+def _forgery(name: str, **attributes: Any) -> Case:
+    """An honest event before and after a waiting message that a producer forged for its snapshot."""
+    return Case(name, [event(name), _forged(name, **attributes), event(name)])
+
+
+def _forged_alone(name: str, **attributes: Any) -> Case:
+    return Case(name, [_forged(name, **attributes)])
 
 
 def _nested(levels: int) -> object:
@@ -251,8 +275,6 @@ BAD = [
     _bad(
         "bad: damaged wait", b'{"specversion":"1.0","type":"snapshot-backup.waiting","id":"w","source":"s"}'
     ),
-    _bad("bad: a time beyond all", _forged("bad: a time beyond all", firstseen=1e300).body),
-    _bad("bad: a time in milliseconds", _forged("bad: a time in milliseconds", firstseen=1.8e12).body),
     _bad("bad: nested headers", event("bad: nested headers").body, deep=_nested(300)),
     _bad("bad: no snapshot", json.dumps({"volume_id": own_id("bad", "v")}).encode(), "invalid"),
     _bad("bad: ids", b'{"volume_id": "one", "snapshot_id": "two"}', "invalid"),
@@ -305,11 +327,33 @@ TWICE = [
         "a forged wait beside nine good ones",
         [
             *(event("a forged wait beside nine good ones", number) for number in range(9)),
-            _forged("a forged wait beside nine good ones", firstseen=1e300),
+            _forged("a forged wait beside nine good ones", 9, firstseen=1e300),
         ],
-        [*MADE * 9, failed("malformed")],
-        backups=9,
-        dead=["malformed"],
+        MADE * 10,
+        backups=10,
+    ),
+]
+
+FORGED = [
+    _forgery("forged: the backup is tracked", waitreason="track", backupid=FORGED_BACKUP, acceptedat=1.7e9),
+    _forgery("forged: a backup that is no id", waitreason="track", backupid="../../x", acceptedat=1.7e9),
+    _forged_alone("forged: tracked, alone", waitreason="track", backupid=FORGED_BACKUP, acceptedat=1.7e9),
+    _forged_alone("forged: no id, alone", waitreason="track", backupid="../../x", acceptedat=1.7e9),
+    _forged_alone("forged: a doubt without an end", waitreason="lookup", doubtsince=1e12, lookups=0),
+    _forged_alone("forged: poison", crashes=1_000_000),
+    _forged_alone("forged: too old", firstseen=1.0, attempts=1_000_000),
+    _forged_alone("forged: a time beyond all", firstseen=1e300),
+    _forged_alone("forged: a time in milliseconds", firstseen=1.8e12),
+    Case(
+        "forged: a replay of a refused event",
+        [
+            event("forged: a replay of a refused event"),
+            _forged("forged: a replay of a refused event", replayid="r"),
+        ],
+        [failed("refused")],
+        backups=0,
+        faults=[_status(400)],
+        dead=["refused"],
     ),
 ]
 
@@ -328,33 +372,37 @@ ENDS = [
     _recovers("tracking that fails once", [{"route": "show", "effect": "status", "status": 503, "times": 1}]),
     Case(
         "too old for an outage",
-        [_waited("too old for an outage", first_seen=LONG_AGO)],
+        [event("too old for an outage")],
         [failed("expired")],
         backups=0,
         faults=[_status(503)],
         dead=["expired"],
+        state=_waited(first_seen=LONG_AGO),
     ),
     Case(
         "too old for throttling",
-        [_waited("too old for throttling", first_seen=LONG_AGO)],
+        [event("too old for throttling")],
         [failed("expired")],
         backups=0,
         faults=[_status(429)],
         dead=["expired"],
+        state=_waited(first_seen=LONG_AGO),
     ),
     Case(
         "old, and nothing in its way",
-        [_waited("old, and nothing in its way", first_seen=LONG_AGO, waits=99)],
+        [event("old, and nothing in its way")],
+        state=_waited(first_seen=LONG_AGO, waits=99),
     ),
     Case(
         "the last attempt",
-        [_waited("the last attempt", attempts=MAX_ATTEMPTS - 1)],
+        [event("the last attempt")],
         [failed("conflict")],
         backups=0,
         faults=[_status(409)],
         dead=["conflict"],
+        state=_waited(attempts=MAX_ATTEMPTS - 1),
     ),
-    Case("a replayed dead letter", [_waited("a replayed dead letter", replay="replay-1")]),
+    Case("a replayed dead letter", [event("a replayed dead letter")], state=_waited(replay="replay-1")),
 ]
 
-CASES: Sequence[Case] = [*FORMS, *REFUSALS, *WAITS, *DOUBTS, *BAD, *SKIPPED, *TWICE, *ENDS]
+CASES: Sequence[Case] = [*FORMS, *REFUSALS, *WAITS, *DOUBTS, *BAD, *SKIPPED, *TWICE, *FORGED, *ENDS]

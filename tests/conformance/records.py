@@ -49,7 +49,7 @@ def event_ids(case: Case) -> set[str]:
     """Return the event ids that the outcomes of a case have as correlation ids."""
     found = set()
     for message in case.messages:
-        original, _ = open_message(message, now=1.0)
+        original, *_ = open_message(message, now=1.0)
         try:
             found.add(getattr(decode(original, max_bytes=MAX_BYTES), "id", ""))
         except EventError as error:

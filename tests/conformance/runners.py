@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from events.state_keys import StateKeys
 from handler.backup.ports import Snapshot
 from handler.backup.services import MessageSettings
 from handler.broker.properties import received, to_publish
@@ -23,7 +24,7 @@ from tests.twins.api import Absent, CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.api import Call as ApiCall
 from tests.twins.events import PROJECT
 from tests.twins.instance import FunctionWorld
-from tests.twins.world import MESSAGE_SETTINGS, World
+from tests.twins.world import KEYS, MESSAGE_SETTINGS, World
 
 LedgerChoice = Literal["sqlite", "none"]
 FOREVER = 50
@@ -63,7 +64,7 @@ class MemoryRunner:
         world.api.snapshots = _Snapshots({each["id"]: _snapshot(each) for each in case.snapshots})
         for fault in case.faults:
             _put(world, fault)
-        for message in case.messages:
+        for message in case.as_published(KEYS):
             world.broker.publish(
                 received(to_publish(message, message.headers), message.body, redelivered=False)
             )
@@ -161,12 +162,16 @@ class WorkerRunner:
             )
             with self._at_work(site):
                 for case in cases:
-                    site.publish(*case.messages)
+                    site.publish(*case.as_published(self._keys))
                 self._wait(site, cases)
             dead = [headers for headers, _ in site.rabbit.take_all(site.queues[-1])]
             backups = [(each["project_id"], each["snapshot_id"]) for each in site.emulator.backups()]
             site.sink.poll(0.3)
             return records(cases, site.bodies(), dead, backups)
+
+    @property
+    def _keys(self) -> StateKeys:
+        return KEYS._replace(queue=self.name)
 
     @contextmanager
     def _at_work(self, site: Site) -> Iterator[None]:
@@ -182,6 +187,7 @@ class WorkerRunner:
             "MAX_BODY_BYTES": str(MAX_BYTES),
             "CONCURRENCY": "16",
             "VBS_PROJECT_ID": PROJECT,
+            "STATE_KEYS": KEYS.keys[0].decode(),
         }
         if self.ledger == "none":
             settings["LEDGER_URL"] = "none"

@@ -220,7 +220,7 @@ def _taken(site: Site, queues: Sequence[str]) -> str:
             for headers, body in site.rabbit.take_all(queue):
                 taken.append(f"{headers} {body.decode()}")
                 with contextlib.suppress(ValueError):
-                    original, state = open_message(Message(body), now=0.0)
+                    original, state, _ = open_message(Message(body), now=0.0)
                     taken.append(f"{original} {state}")
         return bool(taken)
 

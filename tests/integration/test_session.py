@@ -73,6 +73,7 @@ def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads:
                 outbox=MemoryBroker(clock, (1,)),
                 breaker=breaker,
                 counters=Counters(),
+                keys=None,
                 clock=clock,
             )
             stop = asyncio.Event()

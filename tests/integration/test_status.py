@@ -19,7 +19,7 @@ import pytest
 from events.message import Message
 from events.outcome import CONTENT_TYPE
 from handler import bootstrap
-from handler.backup.received import receive
+from handler.backup.received import Receiver
 from handler.broker.outbox import BrokerOutbox
 from handler.errors import ConnectionLost
 from handler.settings import Settings
@@ -195,7 +195,8 @@ async def _fail(settings: Settings) -> str:
     seen = [repr(settings), str(settings), settings.model_dump_json()]
     async with bootstrap.parts(settings) as parts:
         body = json.dumps(cloud_event(3)).encode()
-        handled = await parts.process(broker).handle(receive(Message(body), now=time.time()))
+        received = Receiver(None, time.time).receive(Message(body))
+        handled = await parts.process(broker, None).handle(received)
         seen += [repr(parts), repr(handled), repr(vars(parts.breaker))]
         async with monitored(parts, make_worker(parts)) as port:
             if port:

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from events.message import Message
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
-from handler.backup.services import Services
 from handler.function.batch import Batch, BatchServices
 from handler.function.deadline import Deadline
 from handler.function.instance import messages_of
 from handler.settings import Settings
-from tests.twins.steps import Crash, SteppedApi, SteppedLedger
+from tests.twins.steps import Crash
 from tests.twins.world import DELAYS, LEASE, World
 
 CALL_SECONDS = 60.0
@@ -34,9 +33,8 @@ class FunctionWorld(World):
         }
         while True:
             try:
-                assert [] == await self._batch().run(
-                    messages_of(json.loads(json.dumps(event)), now=self.clock())
-                )
+                messages = messages_of(json.loads(json.dumps(event)))
+                assert [] == await self._batch().run([self.receiver.receive(each) for each in messages])
             except Crash as crash:
                 self.crashes.append(str(crash))
                 await self.restart()
@@ -57,12 +55,15 @@ class FunctionWorld(World):
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=DELAYS)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + CALL_SECONDS
-        services = BatchServices(self.broker, self._process_for, self.breaker, settings, lost, self.clock)
+        services = BatchServices(
+            self.broker, self._process_for, self.breaker, settings, lost, self.keys, self.clock
+        )
         return Batch(services, Deadline(soft=end, hard=end))
 
     def _process_for(self, outbox: Outbox) -> Process:
-        stepped = SteppedLedger(self.ledger, self.steps)
-        services = Services(
-            SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock
+        return Process(
+            services=self.services(),
+            outbox=outbox,
+            selection=self.selection,
+            notify=self.handled.append,
         )
-        return Process(services=services, outbox=outbox, selection=self.selection, notify=self.handled.append)

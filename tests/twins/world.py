@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from events.message import Message
 from events.outcome import Outcome
+from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.policy import Limits
 from handler.backup.process import Process
-from handler.backup.received import receive
+from handler.backup.received import Receiver
 from handler.backup.result import Result
 from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
@@ -29,6 +30,7 @@ LedgerKind = Literal["sqlite", "memory", "none"]
 
 DELAYS = (1, 2, 4, 60)
 LEASE = 20.0
+KEYS = StateKeys("q", (b"the key of all twins",))
 MESSAGE_SETTINGS = MessageSettings(
     limits=Limits(delays=DELAYS, max_attempts=4, max_age=3600.0, settle_time=5.0),
     default_project=PROJECT,
@@ -58,6 +60,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     steady: Clock = field(default_factory=Clock)
     steps: Steps = field(default_factory=Steps)
+    keys: StateKeys | None = KEYS
     crashes: list[str] = field(default_factory=list)
     handled: list[Result] = field(default_factory=list)
 
@@ -65,6 +68,7 @@ class World:
         self.api = MemoryApi(self.steady)
         self.broker = MemoryBroker(self.steady, self.settings.limits.delays, self.steps)
         self.store = MemoryStore(self.clock)
+        self.receiver = Receiver(self.keys, self.clock)
         self.start()
 
     def start(self) -> None:
@@ -74,6 +78,12 @@ class World:
             self.concurrency, self.steady, doubt_pause=self.settings.limits.delays[0]
         )
         self.process = self.new_process()
+
+    def upgrade(self, keys: StateKeys) -> None:
+        """Start a process that has these keys."""
+        self.keys = keys
+        self.receiver = Receiver(keys, self.clock)
+        self.start()
 
     def new_process(self, ledger: StoredLedger | None = None) -> Process:
         """Return a process with the present circuit breaker, and with the present or another ledger."""
@@ -87,7 +97,9 @@ class World:
     def services(self, ledger: StoredLedger | None = None) -> Services:
         """Return the services of a process."""
         stepped = SteppedLedger(ledger or self.ledger, self.steps)
-        return Services(SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock)
+        return Services(
+            SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock, self.keys
+        )
 
     def _open_ledger(self) -> StoredLedger:
         if self.kind == "sqlite":
@@ -164,7 +176,7 @@ class World:
 
     async def _handle(self, message: Message) -> bool:
         try:
-            await self.process.handle(receive(message, now=self.clock()))
+            await self.process.handle(self.receiver.receive(message))
         except ConnectionLost:
             return False
         return True

@@ -143,3 +143,35 @@ def test_a_worker_with_too_short_a_retention_does_not_start(monkeypatch: pytest.
     assert 2 == done.exit_code
     [line] = done.stderr.splitlines()
     assert line.startswith("settings: LEDGER_RETENTION: ")
+
+
+@pytest.mark.parametrize("value", ["too short", "a-key-of-many-letters,short"])
+def test_a_short_state_key_is_refused_with_an_example(value: str) -> None:
+    """The error names the variable and shows no part of the value."""
+    with pytest.raises(SettingsError, match=r"STATE_KEYS: each key must have at least 16.*openssl") as caught:
+        load_settings(state_keys=value)
+    assert value not in str(caught.value)
+
+
+def test_state_keys_are_secrets_and_the_first_comes_first() -> None:
+    """No repr shows them."""
+    settings = load_settings(state_keys="a-key-of-many-letters, another-key-of-letters")
+    assert ["a-key-of-many-letters", "another-key-of-letters"] == [
+        key.get_secret_value() for key in settings.state_keys
+    ]
+    assert "letters" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"ledger_url": "none"}, True),
+        ({"ledger_url": "none", "state_keys": "a-key-of-many-letters"}, False),
+        ({"ledger_url": "sqlite:///x.db"}, False),
+    ],
+)
+def test_only_without_a_ledger_and_keys_waiting_messages_are_unauthenticated(
+    settings: dict[str, str], wanted: bool
+) -> None:
+    """Any ledger keeps a key."""
+    assert wanted is load_settings(**settings).unauthenticated

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from events.state_keys import StateKeys
+from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
 from handler.commands.common import AsJson, DryRun, Yes, confirm, console, fail, progress_console
@@ -25,11 +28,19 @@ from handler.dead_letters.queue_session import HeldDeadLetter, QueueSession
 from handler.dead_letters.rate_limiter import RateLimiter
 from handler.dead_letters.replay_outcomes import ReplayOutcomes, record_outcomes
 from handler.dead_letters.replaying import End, Replay
+from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger.sqlite import sqlite_path
+from handler.ledger.stores import open_ledger
 from handler.settings import Settings
 from handler.worker.worker import stop_on_signals
 
 _REFRESH_SECONDS = 0.2
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
+_NO_KEY = (
+    "STATE_KEYS: what is sent back is signed with a key of the workers, and the ledger that keeps it cannot "
+    "be read: {}. Set LEDGER_URL to the workers' ledger, or set the same STATE_KEYS here and for all workers "
+    "(make a key with: openssl rand -hex 32)"
+)
 _ENDS: dict[End, str] = {
     "stopped": "stopped by a signal; run the command again to continue",
     "failures": "stopped: too many replayed messages failed again; fix the cause, or raise --stop-at",
@@ -99,7 +110,7 @@ def replay_command(
                 if dry_run or not groups.total:
                     return None
                 confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
-            return await _replay(queue_session, request)
+            return await _replay(queue_session, request, await _state_keys(settings))
 
     summary = options.run(work)
     if summary:
@@ -117,6 +128,23 @@ def _fraction(text: str | None) -> float | None:
             f"--stop-at: {text!r} is not a percentage below 100; give one such as --stop-at 20%", code=2
         )
     return float(found[1]) / 100
+
+
+async def _state_keys(settings: Settings) -> StateKeys | None:
+    """Return the keys that the workers verify. Raises ``SettingsError`` where they cannot be had here."""
+    if settings.unauthenticated:
+        print(f"STATE_KEYS: {bootstrap.UNAUTHENTICATED}", file=sys.stderr)
+        return None
+    url = settings.ledger_url.get_secret_value()
+    if not settings.state_keys and url.startswith("sqlite:") and not sqlite_path(url).exists():
+        raise SettingsError(_NO_KEY.format(f"{sqlite_path(url).absolute()} is not on this machine"))
+    ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
+    try:
+        return await bootstrap.state_keys(settings, ledger)
+    except LedgerUnavailable as error:
+        raise SettingsError(_NO_KEY.format(error)) from None
+    finally:
+        await ledger.aclose()
 
 
 async def _preview(queue_session: QueueSession, request: ReplayRequest) -> tuple[Groups, list[DeadLetter]]:
@@ -145,13 +173,14 @@ async def _keep() -> None:
     """Keep the dead letter in its file; an archive is never changed."""
 
 
-async def _replay(queue_session: QueueSession, request: ReplayRequest) -> Summary:
+async def _replay(queue_session: QueueSession, request: ReplayRequest, keys: StateKeys | None) -> Summary:
     stop, replay_outcomes = asyncio.Event(), ReplayOutcomes(request.stop_at)
     reader = ArchiveReader(request.file) if request.file else None
     await declare(queue_session.connection, queue_session.topology)
     replay = Replay(
         outbox=BrokerOutbox(queue_session.connection, queue_session.topology, ignore_unroutable=False),
         exchange=queue_session.topology.queue,
+        keys=keys,
         rate_limiter=RateLimiter(request.rate),
         replay_outcomes=replay_outcomes,
         stop=stop,

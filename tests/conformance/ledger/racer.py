@@ -1,4 +1,6 @@
-"""A process beside others at a ledger: ``python -m tests.conformance.ledger.racer URL claim|make COUNT``.
+"""A process beside others at a ledger: ``python -m tests.conformance.ledger.racer URL WORK COUNT``.
+
+``WORK`` is one of ``STEPS``.
 
 It prints ``ready``, waits for a line, works, and prints each snapshot's number once its promise is on disk.
 """
@@ -31,13 +33,21 @@ async def make(ledger: StoredLedger, number: int) -> None:
         say(number)
 
 
+async def state_key(ledger: StoredLedger, _number: int) -> None:
+    """Say the key of waiting messages."""
+    say(await ledger.state_key())
+
+
+STEPS = {"claim": claim, "make": make, "state_key": state_key}
+
+
 async def race(url: str, work: str, count: int) -> None:
     """Run the steps, several at once."""
     ledger = open_ledger(url, lease_seconds=60)
     await ledger.check()
     say("ready")
     await asyncio.to_thread(sys.stdin.readline)
-    step = claim if work == "claim" else make
+    step = STEPS[work]
     for start in range(0, count, 8):
         await asyncio.gather(*(step(ledger, number) for number in range(start, min(start + 8, count))))
     await ledger.aclose()

@@ -415,3 +415,10 @@ async def test_abandoned_callers_do_not_stop_the_others(ledger: StoredLedger) ->
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await granted(ledger)
+
+
+async def test_the_state_key_is_random_and_stays_the_same(ledger: StoredLedger) -> None:
+    """The ledger keeps a key of 256 bits in hex."""
+    key = await ledger.state_key()
+    assert 64 == len(key)
+    assert key == await ledger.state_key()

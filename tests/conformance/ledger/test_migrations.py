@@ -1,4 +1,4 @@
-"""Migrations from one schema version to the next, with an invented next one: there is only one so far."""
+"""Migrations from one schema version to the next; the latest one is invented."""
 
 import asyncio
 import sqlite3
@@ -166,3 +166,19 @@ async def test_a_migration_that_breaks_off_leaves_the_version_before(database: D
     await _open(database, database.present)
     await _open(database, _next_release(database))
     assert [("snapshot",)] == database.rows("SELECT snapshot_id FROM made_up")
+
+
+async def test_a_ledger_of_the_first_release_gets_a_state_key(database: Database) -> None:
+    """Its promises stay, and the key stays the same from then on."""
+    first = _book(database, database.present[:1])
+    claim = await first.claim(KEY, "cause")
+    assert isinstance(claim, Granted)
+    await first.created(claim, AcceptedBackup(id="b1"))
+    await first.aclose()
+    keys = []
+    for _ in range(2):
+        book = _book(database, database.present)
+        keys.append(await book.state_key())
+        assert isinstance(await book.claim(KEY, "cause"), Created)
+        await book.aclose()
+    assert keys[0] == keys[1]

@@ -91,3 +91,14 @@ def test_processes_may_start_together(shared_url: str) -> None:
         ]
         said = [start.communicate("go\n", timeout=60)[0].split() for start in starts]
     assert Counter({"ready": 4, "0": 1}) == Counter(word for words in said for word in words)
+
+
+def test_processes_that_start_together_have_one_state_key(shared_url: str) -> None:
+    """Three ask an empty ledger for the key of waiting messages at the same time."""
+    with ExitStack() as stack:
+        racers = [stack.enter_context(racer(shared_url, "state_key", 1)) for _ in range(3)]
+        for each in racers:
+            each.go()
+        keys = [key for each in racers for key in each.rest()]
+    assert [64, 64, 64] == [len(key) for key in keys]
+    assert 1 == len(set(keys))

@@ -142,6 +142,7 @@ def test_a_replay_keeps_its_rate_within_five_percent(place: Place) -> None:
             replay = Replay(
                 outbox=outbox,
                 exchange=place.topology.queue,
+                keys=None,
                 rate_limiter=RateLimiter(100),
                 replay_outcomes=ReplayOutcomes(),
                 stop=asyncio.Event(),
@@ -166,6 +167,7 @@ def test_a_long_replay_releases_the_lock_and_continues(place: Place) -> None:
             replay = Replay(
                 outbox=BrokerOutbox(connection, place.topology, ignore_unroutable=False),
                 exchange=place.topology.queue,
+                keys=None,
                 rate_limiter=RateLimiter(20),
                 replay_outcomes=ReplayOutcomes(),
                 stop=asyncio.Event(),
@@ -191,6 +193,7 @@ def test_a_stopped_replay_reads_no_further(place: Place) -> None:
             replay = Replay(
                 outbox=BrokerOutbox(connection, place.topology, ignore_unroutable=False),
                 exchange=place.topology.queue,
+                keys=None,
                 rate_limiter=RateLimiter(None),
                 replay_outcomes=ReplayOutcomes(),
                 stop=stop,

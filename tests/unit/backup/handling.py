@@ -65,5 +65,5 @@ def trace(number: int) -> Message:
 
 def replayed(message: Message, world: World, name: str) -> Message:
     """A dead letter sent back."""
-    original, state = open_message(message, now=world.clock())
-    return Message(wrap(original, state._replace(replay=name), event_id="x"))
+    original, state, _ = open_message(message, now=world.clock(), keys=world.keys)
+    return Message(wrap(original, state._replace(replay=name), event_id="x", keys=world.keys))

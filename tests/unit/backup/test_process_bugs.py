@@ -11,7 +11,6 @@ from events.message import Message, State, wrap
 from events.outcome import Category
 from handler.backup.ports import Backup
 from handler.backup.process import Process
-from handler.backup.received import receive
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
 from tests.twins.api import CutAfter, MemoryApi
@@ -161,7 +160,7 @@ def test_a_message_is_handled_once_though_a_hook_raises() -> None:
     )
 
     async def body() -> None:
-        assert "accepted" == (await process.handle(receive(message(1), now=world.clock()))).kind
+        assert "accepted" == (await process.handle(world.receiver.receive(message(1)))).kind
 
     run(body)
     assert [] == world.broker.dead
@@ -174,7 +173,7 @@ def test_a_count_that_is_full_is_handled(field: str) -> None:
     world.api.fail("create", ApiError(Category.UNAVAILABLE, "down", status=503))
     full: dict[str, Any] = {field: 1_000_000}
     state = State(world.clock.now, **full)
-    assert MADE == handle(world, Message(wrap(message(1), state, event_id="e")))
+    assert MADE == handle(world, Message(wrap(message(1), state, event_id="e", keys=world.keys)))
 
 
 def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
@@ -312,7 +311,7 @@ def test_a_cancelled_message_keeps_its_doubt() -> None:
 
         world.api = Hanging(world.steady)
         world.start()
-        task = asyncio.create_task(world.process.handle(receive(message(1), now=world.clock())))
+        task = asyncio.create_task(world.process.handle(world.receiver.receive(message(1))))
         await started.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

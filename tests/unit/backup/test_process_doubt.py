@@ -6,7 +6,6 @@ import pytest
 
 from events.message import Message
 from events.outcome import BackupAccepted, Category
-from handler.backup.received import receive
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError, ConnectionLost
 from tests.twins.api import Absent, CutAfter, CutBefore, DoneThen, LateCommit
@@ -335,6 +334,6 @@ def test_a_lost_connection_leaves_the_message_to_the_broker() -> None:
         world = World()
         world.broker.lost = True
         with pytest.raises(ConnectionLost):
-            await world.process.handle(receive(message(1), now=world.clock()))
+            await world.process.handle(world.receiver.receive(message(1)))
 
     run(body)

@@ -34,7 +34,7 @@ CLOUDEVENT = load("cloudevents")
 
 def check(message: Message) -> None:
     """Decode a message; fail unless the result is an event or a documented error."""
-    original, state = open_message(message, now=1.0)
+    original, state, _ = open_message(message, now=1.0)
     assert state.first_seen > 0
     try:
         event = decode(original, max_bytes=LIMIT)

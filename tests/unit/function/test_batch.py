@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.message import Message
-from handler.backup.received import receive
 from handler.function.batch import Batch, BatchServices
 from handler.function.deadline import Deadline
 from handler.settings import Settings
 from tests.twins.broker import MemoryBroker
 from tests.twins.events import message
-from tests.twins.world import DELAYS, LEASE, MESSAGE_SETTINGS, World
+from tests.twins.world import DELAYS, KEYS, LEASE, MESSAGE_SETTINGS, World
 
 
 class _NoDeadLetters(MemoryBroker):
@@ -34,11 +33,11 @@ def test_a_message_that_cannot_be_handled_leaves_the_others_to_their_end() -> No
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + 60.0
         services = BatchServices(
-            world.broker, lambda _outbox: world.process, world.breaker, settings, lost, world.clock
+            world.broker, lambda _outbox: world.process, world.breaker, settings, lost, KEYS, world.clock
         )
         batch = Batch(services, Deadline(soft=end, hard=end))
         messages = [bad, *(message(number) for number in range(9))]
-        left = await batch.run([receive(each, now=world.clock()) for each in messages])
+        left = await batch.run([world.receiver.receive(each) for each in messages])
         assert [bad] == [received.original for received in left]
         assert 9 == batch.kinds["accepted"]
 

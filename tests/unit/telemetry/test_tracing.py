@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind
 
 from events.errors import EventIds
-from events.message import Message, State, unwrap, wrap
+from events.message import Message, State, unwrap_state, wrap
 from events.outcome import Category
 from handler.backup.hooks import Call, Published
 from handler.backup.process import Process
@@ -39,7 +39,7 @@ class Traced:
         self.telemetry = Telemetry(self.tracing)
         self.world = World()
         world = self.world
-        services = Services(world.api, world.ledger, world.breaker, world.settings, world.clock)
+        services = Services(world.api, world.ledger, world.breaker, world.settings, world.clock, world.keys)
         world.process = Process(
             services=services,
             outbox=world.broker,
@@ -160,7 +160,7 @@ def test_a_limited_number_of_traces_a_second_is_sampled() -> None:
 def test_a_waiting_message_carries_its_trace() -> None:
     """The trace context is the CloudEvents attribute ``traceparent``."""
     body = json.loads(wrap(Message(b"{}"), State(first_seen=1.0, traceparent=SAMPLED), event_id="e"))
-    assert (SAMPLED, SAMPLED) == (body["traceparent"], unwrap(body)[1].traceparent)
+    assert (SAMPLED, SAMPLED) == (body["traceparent"], unwrap_state(body).traceparent)
 
 
 @pytest.mark.parametrize(
