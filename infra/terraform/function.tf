@@ -58,6 +58,12 @@ resource "terraform_data" "trigger" {
   }
 }
 
+# Letters and digits only: a comma separates keys.
+resource "random_password" "state_key" {
+  length  = 48
+  special = false
+}
+
 resource "huaweicloud_fgs_function_trigger" "queue" {
   count = var.trigger_enabled ? 1 : 0
 

@@ -33,3 +33,9 @@ output "trigger_id" {
   description = "The trigger; null as long as trigger_enabled is false."
   value       = one(huaweicloud_fgs_function_trigger.queue[*].id)
 }
+
+output "state_keys" {
+  description = "STATE_KEYS for dead-letters replay and for workers at the same queue."
+  value       = local.state_keys
+  sensitive   = true
+}

@@ -23,7 +23,11 @@ locals {
   secret_settings = {
     AMQP_URL   = local.amqp_url
     LEDGER_URL = var.ledger_url
+    STATE_KEYS = local.state_keys
   }
+
+  # A ledger of none keeps no key, so Terraform makes one, which all instances share.
+  state_keys = var.state_keys == "" ? random_password.state_key.result : var.state_keys
 
   broker_port = var.broker_tls ? 5671 : 5672
 

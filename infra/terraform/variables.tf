@@ -287,6 +287,18 @@ variable "ledger_url" {
   }
 }
 
+variable "state_keys" {
+  description = "STATE_KEYS: what authenticates waiting messages, the newest first, separated by commas. Empty: a key that Terraform makes. To rotate, give a new key and the present one (output state_keys), and later the new one alone. Give it as TF_VAR_state_keys."
+  type        = string
+  sensitive   = true
+  default     = ""
+
+  validation {
+    condition     = var.state_keys == "" || alltrue([for key in split(",", var.state_keys) : length(trimspace(key)) >= 16])
+    error_message = "Each key of state_keys needs at least 16 characters, such as the output of openssl rand -hex 32."
+  }
+}
+
 variable "extra_settings" {
   description = "More settings of the function, by their names. Secrets and settings that other variables set are refused."
   type        = map(string)

@@ -8,6 +8,11 @@ terraform {
       # The arguments used here were checked against the documentation of 1.97.1.
       version = ">= 1.97.1, < 2.0.0"
     }
+    # The key that authenticates waiting messages.
+    random = {
+      source  = "hashicorp/random"
+      version = ">= 3.6.0, < 4.0.0"
+    }
   }
 }
 
