@@ -10,9 +10,11 @@ from typing import NamedTuple
 from events.decode import open_message
 from events.message import Message, State, WaitReason, wrap
 from events.state_keys import StateKeys
+from handler.backup.policy import LOOKUPS_UNTIL_CERTAIN
 
 log = logging.getLogger(__name__)
 
+_LONG_AGO = 1.0
 WARNING_SECONDS = 60.0
 """The least time between two warnings of waiting messages that are not believed."""
 
@@ -46,7 +48,8 @@ class Received(NamedTuple):
 class Receiver:
     """Parses what comes in. Waiting messages that ``keys`` do not verify lose their state.
 
-    ``clock`` gives seconds since the epoch.
+    Such a message may have waited across an upgrade, after a request for its backup. So one lookup comes
+    before a request, even where the ledger knows nothing of it. ``clock`` gives seconds since the epoch.
     """
 
     def __init__(self, keys: StateKeys | None, clock: Callable[[], float]) -> None:
@@ -61,6 +64,7 @@ class Receiver:
         original, state, believed = open_message(message, now=now, keys=self._keys)
         if not believed:
             self._count(now)
+            state = state._replace(doubt_since=_LONG_AGO, lookups=LOOKUPS_UNTIL_CERTAIN - 1)
         return Received(original, state, message.delivery_count)
 
     def _count(self, now: float) -> None:

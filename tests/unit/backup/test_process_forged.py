@@ -126,6 +126,23 @@ def test_tracking_ends_by_its_deadline_whatever_the_error(error: ApiError) -> No
     assert world.api.calls["show"] < 100
 
 
+def test_a_dropped_state_and_a_lost_ledger_make_no_second_backup() -> None:
+    """The message has waited, so a request may have left: the API is asked before one leaves."""
+    world = World(kind="none", keys=None)
+    world.api.settle = 50.0
+
+    async def before() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        world.kind = "memory"
+        world.upgrade(KEYS)
+        await world.until_quiet()
+
+    run(before)
+    assert {"backup.accepted", "backup.completed"} == set(world.published())
+    assert 1 == len(world.api.backups)
+
+
 def test_an_upgrade_loses_no_event_and_makes_no_second_backup() -> None:
     """Messages that wait unsigned are handled as new events; the ledger knows what was made."""
     world = World(keys=None)
