@@ -10,9 +10,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from events.errors import EventIds, InvalidEvent, MalformedEvent
-from events.message import WAITING
+from events.message import WAITING, Message
 from events.outcome import TYPES
-from events.reading import ParsedMessage, parse_object, plain_id, snapshot_event, some_ids, truncate
+from events.reading import (
+    ParsedMessage,
+    parse_object,
+    plain_id,
+    snapshot_event,
+    some_ids,
+    traceparent,
+    truncate,
+)
 from events.snapshot import ForeignEvent, SnapshotEvent
 from events.sources import cts
 
@@ -53,6 +61,13 @@ def _bare_name(header: str) -> str:
         if header.startswith(prefix):
             return header.removeprefix(prefix)
     return ""
+
+
+def trace_of(message: Message, attributes: Mapping[str, Any]) -> str | None:
+    """Return the trace context of a message: an attribute of its parsed body, or a header."""
+    headers = message.headers
+    names = [f"{prefix}traceparent" for prefix in (*_PREFIXES, "")]
+    return traceparent(attributes.get("traceparent"), *(_text(headers.get(name)) for name in names))
 
 
 def _text(value: object) -> object:

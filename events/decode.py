@@ -97,11 +97,12 @@ def decode(original: Message, *, max_bytes: int) -> Event:
     except EventError as error:
         if error.ids.event_id is None:
             error.ids = error.ids._replace(event_id=original.derived_id)
+        error.traceparent = error.traceparent or cloudevents.trace_of(original, {})
         raise
     if original.bad_headers and isinstance(event, SnapshotEvent):
         names = ", ".join(original.bad_headers)
         text = f"headers that cannot be read, or of more than {MAX_DEPTH} levels: {names}"[:1024]
-        raise MalformedEvent("bad_headers", text, ids_of(event))
+        raise MalformedEvent("bad_headers", text, ids_of(event), event.traceparent)
     return event
 
 
@@ -146,7 +147,15 @@ def _unpack(event: object, depth: int) -> list[Message]:
 
 def _decode(part: Part, depth: int) -> Event:
     parsed = ParsedMessage(part.message, parse_object(part.message.body), part.carrier_id)
-    value, headers = parsed.value, part.message.headers
+    try:
+        return _read(parsed, depth)
+    except EventError as error:
+        error.traceparent = error.traceparent or cloudevents.trace_of(part.message, parsed.value)
+        raise
+
+
+def _read(parsed: ParsedMessage, depth: int) -> Event:
+    value, headers = parsed.value, parsed.message.headers
     if headers and cloudevents.is_binary(headers) and not cloudevents.is_structured(value):
         return cloudevents.read_binary(parsed)
     if reader := _reader(value):

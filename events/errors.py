@@ -48,12 +48,13 @@ class EventError(Exception):
     """An event that can never be handled: ``backup.failed`` is published, and the message is dead-lettered.
 
     ``code`` is a short fixed word (``CODES``, and the handler's own). ``message`` is a sentence for the
-    producer of the event.
+    producer of the event. ``traceparent`` is the W3C trace context that the event carries.
     """
 
     code: str
     message: str
     ids: EventIds = field(default_factory=EventIds)
+    traceparent: str | None = None
     category: ClassVar[Literal["malformed", "invalid"]]
 
     def __str__(self) -> str:

@@ -26,6 +26,14 @@ def _uuid(value: str) -> str:
     raise ValueError("not a UUID")
 
 
+def canonical_project(value: str) -> str:
+    """Return a project id of 32 hex digits as Keystone spells it: lower case, no dashes. Others stay."""
+    text = value.lower()
+    if _CANONICAL.fullmatch(text) or _HEX.fullmatch(text):
+        return text.replace("-", "")
+    return value
+
+
 def _not_reserved(value: str) -> str:
     if value.startswith("auto"):
         raise ValueError("must not start with auto")
@@ -35,7 +43,7 @@ def _not_reserved(value: str) -> str:
 ResourceId = Annotated[
     StrictStr, Field(max_length=36, json_schema_extra={"format": "uuid"}), AfterValidator(_uuid)
 ]
-ProjectId = Annotated[StrictStr, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+ProjectId = Annotated[StrictStr, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$"), AfterValidator(canonical_project)]
 """A project id is one segment of a URL's path, so characters that could end the segment are refused."""
 
 BackupName = Annotated[

@@ -4,11 +4,13 @@ Each field is the variable of the same name in capitals. A bad or missing one st
 that names it.
 """
 
+import contextlib
 import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -225,6 +227,7 @@ def load_settings(**overrides: Any) -> Settings:
     All secrets among them are held for redaction, also those of settings that are refused.
     """
     _hold_environment()
+    _check_dotenv(overrides)
     secrets_dir = os.environ.get("SECRETS_DIR") or None
     if secrets_dir and not Path(secrets_dir).is_dir():
         raise SettingsError(f"SECRETS_DIR: {secrets_dir} is not a folder; name one, such as /run/secrets")
@@ -264,6 +267,19 @@ def _hold_settings(settings: Settings) -> None:
 
 def _is_secret(annotation: object) -> bool:
     return "SecretStr" in str(annotation)
+
+
+def _check_dotenv(overrides: Mapping[str, Any]) -> None:
+    """Refuse a ``.env`` that every user of the machine may write. Raises ``SettingsError``."""
+    name = overrides.get("_env_file", ".env")
+    if name is None:
+        return
+    with contextlib.suppress(OSError):
+        path = Path(name)
+        if path.stat().st_mode & stat.S_IWOTH:
+            raise SettingsError(
+                f"{path}: every user may write it, and so the settings; run: chmod o-w {path}"
+            )
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

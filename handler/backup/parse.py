@@ -35,12 +35,19 @@ class Parser:
             event = decode(received.original, max_bytes=self._settings.max_body_bytes)
             if isinstance(event, ForeignEvent):
                 return results.ignored(received, event)
-            return self._job(received, event)
+            return self._traced_job(received, event)
         except EventError as error:
             return results.rejected(received, error)
         except Exception as error:
             log.exception("a bug: please report it", extra={"action": "message.bug"})
             return results.rejected(received, results.bug(error, EventIds()))
+
+    def _traced_job(self, received: Received, event: SnapshotEvent) -> Job:
+        try:
+            return self._job(received, event)
+        except EventError as error:
+            error.traceparent = event.traceparent
+            raise
 
     def _job(self, received: Received, event: SnapshotEvent) -> Job:
         """Make the request, by the API's rules and our own. Raises ``InvalidEvent``."""

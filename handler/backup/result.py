@@ -173,7 +173,8 @@ def rejected(received: Received, error: EventError) -> Result:
     original = received.original
     subject = _subject(error.ids, event_id=error.ids.event_id or original.derived_id, attempts=0)
     outcome = BackupFailed(**subject, error=failure, dead_lettered=True)
-    return Result("failed", original, received.state, error.ids, outcome=outcome, dead_letter=failure)
+    state = received.state._replace(traceparent=received.state.traceparent or error.traceparent)
+    return Result("failed", original, state, error.ids, outcome=outcome, dead_letter=failure)
 
 
 def bug(error: Exception, ids: EventIds) -> InvalidEvent:

@@ -20,9 +20,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
-from events.snapshot import BackupOptions, SnapshotCompleted, SnapshotEvent
+from events.snapshot import BackupOptions, SnapshotCompleted, SnapshotEvent, canonical_project
 from handler.backup.request import filled_name
 from handler.errors import SettingsError
 
@@ -36,7 +44,7 @@ class _Model(BaseModel):
 class Match(_Model):
     """What a snapshot must be like; names are globs, and what is not given matches all."""
 
-    project: str = "*"
+    project: Annotated[str, AfterValidator(canonical_project)] = "*"
     volume: str = "*"
     snapshot_name: str = "*"
     min_size_gb: Annotated[int, Field(ge=0)] | None = None

@@ -175,3 +175,29 @@ def test_only_without_a_ledger_and_keys_waiting_messages_are_unauthenticated(
 ) -> None:
     """Any ledger keeps a key."""
     assert wanted is load_settings(**settings).unauthenticated
+
+
+def test_a_dotenv_file_that_everybody_may_write_is_refused_in_one_line(folder: Path) -> None:
+    """Another user of the machine could send the sign-in to an address of their own."""
+    dotenv = folder / ".env"
+    dotenv.write_text("VBS_ENDPOINT=https://vbs.example.com\n")
+    dotenv.chmod(0o646)
+    with pytest.raises(SettingsError, match=r"^\.env: every user may write it.* chmod o-w \.env$"):
+        load_settings()
+    dotenv.chmod(0o664)
+    assert "https://vbs.example.com" == load_settings().vbs_endpoint
+
+
+SPELLINGS = [
+    "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5",
+    "8D2C4B6A1F3E4D5C9B7A60F1E2D3C4B5",
+    "8d2c4b6a-1f3e-4d5c-9b7a-60f1e2d3c4b5",
+    "8D2C4B6A-1F3E-4D5C-9B7A-60F1E2D3C4B5",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_project_in_any_spelling_is_one_allowed_project(spelling: str) -> None:
+    """Keystone makes ids of 32 hex digits in lower case; other ids stay as they are."""
+    allowed = load_settings(vbs_allowed_projects=f"{spelling},Team-A").vbs_allowed_projects
+    assert (SPELLINGS[0], "Team-A") == allowed

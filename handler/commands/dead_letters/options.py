@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from events.snapshot import canonical_project
 from handler import bootstrap
 from handler.commands.common import fail, failing_plainly
 from handler.dead_letters.filters import Filters, moment
@@ -50,7 +51,7 @@ def filters(
         ids=frozenset(ids or ()),
         categories=frozenset(categories or ()),
         codes=frozenset(codes or ()),
-        projects=frozenset(projects or ()),
+        projects=frozenset(map(canonical_project, projects or ())),
         snapshots=frozenset(snapshots or ()),
         since=_moment("--since", since),
         until=_moment("--until", until),

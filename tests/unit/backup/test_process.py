@@ -1,6 +1,7 @@
 """The story of a message, one claim each, over twins in memory."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from handler.errors import ApiError, LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
 from tests.twins.api import Absent, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
-from tests.twins.events import PROJECT, made_up_id, message
+from tests.twins.events import PROJECT, cloud_event, made_up_id, message
 from tests.twins.steps import SteppedLedger, Steps
 from tests.twins.world import MESSAGE_SETTINGS, World, with_limits
 from tests.unit.backup.handling import MADE, UNAVAILABLE, UNTRACKED, failure, handle, run, trace, waits
@@ -384,3 +385,49 @@ def test_a_trace_of_a_snapshot_that_hangs_expires() -> None:
     world.api.snapshots[snapshot.id] = snapshot
     assert ["backup.failed"] == handle(world, trace(1))
     assert Category.EXPIRED == failure(world).category
+
+
+@pytest.mark.parametrize("selection", [Selection((), ()), Selection((), (PROJECT,))], ids=["any", "allowed"])
+def test_a_project_in_three_spellings_is_one_key(selection: Selection) -> None:
+    """Upper case and dashes make no second backup, and no second outcome id."""
+    dashed = str(uuid.UUID(PROJECT))
+    world = World(selection=selection)
+    handle(world, *(message(1, project_id=each) for each in (PROJECT, PROJECT.upper(), dashed)))
+
+    assert 1 == len(world.api.backups)
+    assert 2 == len({outcome.id for outcome in world.outcomes})
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def _traced(**fields: Any) -> Message:
+    """An event with a trace."""
+    value = {**cloud_event(1, **fields), "traceparent": TRACE}
+    return Message(json.dumps(value).encode(), "application/cloudevents+json")
+
+
+def _in_a_call(inner: Message) -> Message:
+    return Message(json.dumps({"trigger_type": "RABBITMQ", "messages": [inner.body.decode()]}).encode())
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        _traced(snapshot_id="no id"),
+        _traced(backup={"name": "auto-x"}),
+        _traced(backup={"project_id": "another"}),
+        _traced()._replace(bad_headers=("deep",)),
+        Message(b"{", None, {"traceparent": TRACE}),
+        Message(b"x" * 70_000, None, {"traceparent": TRACE}),
+        Message(b"{}", None, {"cloudEvents:specversion": "1.0", "cloudEvents:traceparent": TRACE}),
+        _in_a_call(_traced(volume_id="x")),
+    ],
+    ids=["field", "name", "project", "headers", "no JSON", "too large", "binary", "in an envelope"],
+)
+def test_a_refused_event_passes_its_trace_on(refused: Message) -> None:
+    """Whatever is wrong with it, ``backup.failed`` belongs to the producer's trace."""
+    world = World()
+
+    assert ["backup.failed"] == handle(world, refused)
+    assert TRACE == json.loads(world.outcomes[0].body)["traceparent"]
