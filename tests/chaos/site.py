@@ -15,12 +15,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from events.message import Message
+from events.state_keys import StateKeys
 from handler.broker.connection import Tls, connect
 from handler.broker.topology import Topology, declare
 from infra.emulator.testing import Emulator
 from tests.chaos.rabbit import Rabbit, Sink, delete
 from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
 from tests.twins.events import made_up_id, message
+from tests.twins.world import KEYS
 
 ROOT = Path(__file__).parents[2]
 DELAYS = (1, 2, 4)
@@ -69,6 +71,7 @@ class Site:
             "WAIT_LADDER": ",".join(map(str, self.delays)),
             "AMQP_URL": self.amqp_url,
             "SNAPSHOT_QUEUE": self.name,
+            "STATE_KEYS": KEYS.keys[0].decode(),
             "SNAPSHOT_EXCHANGE": f"{self.name}.in",
             "RESULT_EXCHANGE": f"{self.name}.out",
             "VBS_ENDPOINT": self.emulator.url,
@@ -152,6 +155,11 @@ class Site:
             assert 0 == worker.wait(EXIT_SECONDS), self.log_tail()
         self.workers = []
         return time.monotonic() - started
+
+    @property
+    def state_keys(self) -> StateKeys:
+        """The keys of the workers."""
+        return KEYS._replace(queue=self.name)
 
     def publish(self, *messages: Message) -> None:
         """Publish as a producer does."""

@@ -1,6 +1,7 @@
 """T14: a message that kills the process, and the other messages in hand."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_message_that_kills_the_process_takes_no_neighbour_along(
     site.wait_until_ended(seconds=30)
     [(headers, body)] = site.rabbit.take_all(dead_queue)
     # If it was parked before, the broker dead-letters the waiting message, which contains the original.
-    original, state, _ = open_message(Message(body), now=0.0)
+    original, state, _ = open_message(Message(body), now=time.time(), keys=site.state_keys)
     assert made_up_id("snapshot", DEADLY) == json.loads(original.body)["data"]["snapshot_id"]
     assert "delivery_limit" == headers["x-death"][0]["reason"]
     site.judge("T14 bystanders", deaths=deaths)

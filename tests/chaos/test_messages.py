@@ -134,7 +134,7 @@ def test_a_message_may_go_round_the_ladder_for_ever(make_site: MakeSite, amqp_ur
         site.emulator.set_faults([{"route": "create", "effect": "status", "status": 400, "body": busy}])
         for event_id, (_, event) in events.items():
             state = State(first_seen=1_700_000_000.0, replay=f"replay-{attempt}" if attempt else None)
-            body = wrap(event, state, event_id=event_id)
+            body = wrap(event, state, event_id=event_id, keys=site.state_keys)
             site.publish(Message(body, event.content_type))
         wait_for(lambda: site.rabbit.count(dead) == len(events), seconds=60, what=site.counts)
         taken = list(site.rabbit.take_all(dead))

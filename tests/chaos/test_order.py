@@ -21,7 +21,7 @@ from tests.chaos.verdicts import TERMINAL
 from tests.twins.api import CutAfter, CutBefore, Fault, Made, MemoryApi
 from tests.twins.clock import START
 from tests.twins.events import made_up_id, message
-from tests.twins.world import World
+from tests.twins.world import KEYS, World
 
 NUMBERS = range(7)
 GOOD, CUT_AFTER, CUT_BEFORE, BUSY, REFUSED, IN_ERROR, SKIPPED = NUMBERS
@@ -77,7 +77,8 @@ def _event(number: int) -> Message:
 def _replay(number: int) -> Message:
     """Return the event as a replay sends it from the dead letters."""
     state = State(first_seen=START, replay="replay-1")
-    return Message(wrap(_event(number), state, event_id=made_up_id("event", number)), CONTENT_TYPE)
+    event_id = made_up_id("event", number)
+    return Message(wrap(_event(number), state, event_id=event_id, keys=KEYS), CONTENT_TYPE)
 
 
 EVENTS = {f"event {number}": _event(number) for number in NUMBERS}

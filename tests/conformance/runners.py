@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from events.state_keys import StateKeys
 from handler.backup.ports import Snapshot
 from handler.backup.services import MessageSettings
 from handler.broker.properties import received, to_publish
@@ -162,16 +161,12 @@ class WorkerRunner:
             )
             with self._at_work(site):
                 for case in cases:
-                    site.publish(*case.as_published(self._keys))
+                    site.publish(*case.as_published(site.state_keys))
                 self._wait(site, cases)
             dead = [headers for headers, _ in site.rabbit.take_all(site.queues[-1])]
             backups = [(each["project_id"], each["snapshot_id"]) for each in site.emulator.backups()]
             site.sink.poll(0.3)
             return records(cases, site.bodies(), dead, backups)
-
-    @property
-    def _keys(self) -> StateKeys:
-        return KEYS._replace(queue=self.name)
 
     @contextmanager
     def _at_work(self, site: Site) -> Iterator[None]:
@@ -187,7 +182,6 @@ class WorkerRunner:
             "MAX_BODY_BYTES": str(MAX_BYTES),
             "CONCURRENCY": "16",
             "VBS_PROJECT_ID": PROJECT,
-            "STATE_KEYS": KEYS.keys[0].decode(),
         }
         if self.ledger == "none":
             settings["LEDGER_URL"] = "none"

@@ -101,6 +101,7 @@ def replay_command(
     request = ReplayRequest(filters, limit, file, rate, _fraction(stop_at))
 
     async def work(settings: Settings) -> Summary | None:
+        keys = None if dry_run else await _state_keys(settings)
         async with options.queue_session(settings) as queue_session:
             if dry_run or not yes:
                 groups, dead_letters = await _preview(queue_session, request)
@@ -110,7 +111,7 @@ def replay_command(
                 if dry_run or not groups.total:
                     return None
                 confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
-            return await _replay(queue_session, request, await _state_keys(settings))
+            return await _replay(queue_session, request, keys)
 
     summary = options.run(work)
     if summary:

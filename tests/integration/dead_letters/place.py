@@ -27,6 +27,7 @@ PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
 DIED = datetime(2026, 11, 20, tzinfo=UTC)
 SECONDS = 60.0
+STATE_KEY = "the key of this topology"
 
 Raw = tuple[bytes, dict[str, Any]]
 """Body and headers."""
@@ -100,6 +101,7 @@ class Place:
             "WAIT_LADDER": ",".join(map(str, topology.delays)),
             "QUEUE_TYPE": "quorum" if topology.quorum else "classic",
             "LEDGER_URL": f"sqlite:///{self.folder}/ledger.db",
+            "STATE_KEYS": STATE_KEY,
             **self.settings,
         }
 

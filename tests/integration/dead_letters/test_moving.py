@@ -10,6 +10,7 @@ import pytest
 
 from events.decode import open_message
 from events.message import Message
+from events.state_keys import StateKeys
 from handler.broker.connection import Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.dead_letters.filters import Filters
@@ -17,6 +18,7 @@ from handler.dead_letters.queue_session import QueueSession
 from handler.dead_letters.rate_limiter import RateLimiter
 from handler.dead_letters.replay_outcomes import ReplayOutcomes
 from handler.dead_letters.replaying import Replay
+from handler.ledger.stores import open_ledger
 from tests.integration.dead_letters.place import PROJECT, Place, dead_headers, event, snapshot_id
 
 pytestmark = pytest.mark.broker
@@ -213,3 +215,39 @@ def test_project_and_snapshot_filters_select_one_dead_letter(place: Place) -> No
     plan = place.json("replay", "--project", PROJECT, "--snapshot", snapshot_id(3), "--dry-run")
 
     assert ["event-3"] == [message["event_id"] for message in plan["messages"]]
+
+
+def test_a_replay_that_cannot_be_signed_sends_nothing_and_says_what_to_set(place: Place) -> None:
+    """The workers' ledger is on another machine, and STATE_KEYS is not set here."""
+    place.dead_letter([(event(1), dead_headers(1))])
+    place.settings["STATE_KEYS"] = ""
+    done = place.run("replay", "--yes")
+
+    assert 2 == done.exit_code
+    assert "STATE_KEYS: " in done.stderr
+    assert "ledger.db is not on this machine" in done.stderr
+    assert "Set LEDGER_URL to the workers' ledger, or set the same STATE_KEYS" in done.stderr
+    assert not (place.folder / "ledger.db").exists()
+    assert 1 == place.count(place.topology.dead)
+
+
+def test_a_replay_is_signed_with_the_key_of_the_ledger(place: Place) -> None:
+    """Without STATE_KEYS the command reads the key that the workers use."""
+    place.settings["STATE_KEYS"] = ""
+    key = asyncio.run(_key(place))
+    place.dead_letter([(event(1), dead_headers(1))])
+    place.json("replay", "--yes")
+    [(body, _)] = place.take(place.topology.queue)
+
+    keys = StateKeys(place.topology.queue, (key.encode(),))
+    _, state, believed = open_message(Message(body), now=0.0, keys=keys)
+    assert believed
+    assert state.replay
+
+
+async def _key(place: Place) -> str:
+    ledger = open_ledger(place.settings_of_program["LEDGER_URL"], lease_seconds=20)
+    try:
+        return await ledger.state_key()
+    finally:
+        await ledger.aclose()
