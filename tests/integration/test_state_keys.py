@@ -53,7 +53,7 @@ def test_two_workers_share_the_key_of_the_ledger(amqp_url: str, unique: str, tmp
 
         wait_for(some_wait, seconds=30, what=running.counts)
         running.start_worker()
-        running.wait_until_told(seconds=60)
+        running.wait_until_ended(seconds=60)
 
         assert {64} == {len(each[MAC]) for each in signed}
         assert "state.dropped" not in running.log_tail(1000)
@@ -66,7 +66,7 @@ def test_a_forged_wait_costs_no_backup_and_no_outcome(amqp_url: str, unique: str
         running.publish(Message(wrap(message(1), FORGED, event_id="e")))
         running.ask({made_up_id("event", 1): (made_up_id("snapshot", 1), message(1))})
         running.start_worker()
-        running.wait_until_told(seconds=60)
+        running.wait_until_ended(seconds=60)
 
         assert "state.dropped" in running.log_tail(1000)
         running.judge("forged wait")
