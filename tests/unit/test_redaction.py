@@ -8,10 +8,10 @@ from urllib.parse import quote
 import pytest
 
 from events.errors import EventIds, InvalidEvent
-from events.message import Message
+from events.message import Message, State
 from events.outcome import Category
 from handler.backup import result as results
-from handler.backup.received import receive
+from handler.backup.received import Received
 from handler.commands.common import fail
 from handler.commands.doctor import _without_secrets
 from handler.doctor.findings import Finding
@@ -126,7 +126,7 @@ def test_no_text_of_an_outcome_has_a_secret() -> None:
     failure = results.failure(error, Category.REFUSED)
     assert SECRET not in repr(failure)
     rejected = results.rejected(
-        receive(Message(b""), now=1.0), InvalidEvent("bad_request", f"bad {SECRET}", EventIds())
+        Received(Message(b""), State(1.0)), InvalidEvent("bad_request", f"bad {SECRET}", EventIds())
     )
     headers = results.dead_letter_headers(rejected, rejected.dead_letter or failure, now=1.0, queue="q")
     assert SECRET not in repr(headers)
