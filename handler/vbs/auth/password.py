@@ -1,6 +1,7 @@
 """Sign-in with user name and password: one token per project, renewed early and by one call at a time."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -30,6 +31,9 @@ _REJECTED_PAUSE = 30.0
 """Seconds between renewals while the API refuses new tokens too."""
 
 _MAX_PROJECTS = 1024
+
+_NEW_BURST, _NEW_PER_SECOND = 20.0, 5.0
+"""Sign-ins for projects that never had a token: at once, and each second. Producers can make up projects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ class PasswordAuth(AsyncAuth):
         self._verified = False
         self._lock = asyncio.Lock()
         self._pause = Pause(_REFUSED_FIRST, _REFUSED_LONGEST, clock)
-        self._sessions: dict[str | None, _Session] = {}
+        self._sessions: OrderedDict[str | None, _Session] = OrderedDict()
+        self._new = _NEW_BURST
+        self._new_at = clock()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the token; renew it at most once for this request."""
@@ -98,9 +104,30 @@ class PasswordAuth(AsyncAuth):
         session = self._sessions.get(project_id)
         if session is None:
             if len(self._sessions) >= _MAX_PROJECTS:
-                del self._sessions[next(iter(self._sessions))]
+                del self._sessions[self._dispensable()]
             session = self._sessions[project_id] = _Session(self, project_id, self._clock)
+        self._sessions.move_to_end(project_id)
         return session
+
+    def _dispensable(self) -> str | None:
+        """Return the project to forget: the longest unused one without a token, or else with one."""
+        without = (project_id for project_id, session in self._sessions.items() if not session.in_use)
+        return next(without, next(iter(self._sessions)))
+
+    def admit(self, project_id: str | None) -> None:
+        """Count a sign-in for a project that never had a token. Raises ``ApiError`` if there are too many.
+
+        It is ``throttled``: the message is delayed, and messages of other projects go on.
+        """
+        if project_id in (None, self._home):
+            return
+        now = self._clock()
+        self._new = min(_NEW_BURST, self._new + (now - self._new_at) * _NEW_PER_SECOND)
+        self._new_at = now
+        if self._new < 1:
+            text = "sign-in: too many new projects at once; the message is delayed"
+            raise ApiError(Category.THROTTLED, text, retry_after=1.0)
+        self._new -= 1
 
     async def ask(self, project_id: str | None) -> Grant:
         """Sign in for a project. Before the first success: one at a time, and none during a pause."""
@@ -155,10 +182,17 @@ class _Session:
         self._project_id = project_id
         self._clock = clock
         self._token: _Token | None = None
+        self._known = False
         self._renewal: asyncio.Task[_Token] | None = None
         self._refused = Pause(_REFUSED_FIRST, _REFUSED_LONGEST, clock)
         self._failed = Pause(_FAILED_FIRST, _FAILED_LONGEST, clock)
         self._rejected_since: float | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has a token that is valid, or is being asked for."""
+        valid = self._token is not None and self._clock() < self._token.ends_at
+        return valid or self._renewal is not None
 
     async def current(self) -> _Token:
         """Return a token: renewed if it expires soon, or the old one while it is valid and renewal fails."""
@@ -193,6 +227,8 @@ class _Session:
         if self._renewal is None:
             self._refused.check()
             self._failed.check()
+            if not self._known:
+                self._auth.admit(self._project_id)
             self._renewal = asyncio.create_task(self._renew())
             self._renewal.add_done_callback(self._forget)
         try:
@@ -212,6 +248,7 @@ class _Session:
         except ApiError as error:
             (self._refused if error.category is Category.DENIED else self._failed).begin(error)
             raise
+        self._known = True
         self._refused.clear()
         self._failed.clear()
         now = self._clock()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -363,3 +364,68 @@ def test_a_repr_contains_no_secret() -> None:
     """The first traceback would write the secret into the log."""
     account = Account(auth_url="u", username="n", password="hidden", domain="d")
     assert "hidden" not in repr(account)
+
+
+def test_made_up_projects_cost_few_sign_ins() -> None:
+    """A producer can name any project; 1,100 of them made 2,200 sign-ins."""
+    made_up = [f"{number:032x}" for number in range(1_100)]
+    cloud = Cloud(refused_projects=set(made_up))
+
+    async def use(session: Session) -> None:
+        await session.create()
+        errors = [await session.failure(project) for project in made_up]
+        assert {C.DENIED: 20, C.THROTTLED: 1_080} == Counter(error.category for error in errors)
+        assert 1 + 2 * 20 == len(cloud.scopes)  # each with one that tells the project from the account
+        cloud.clock.now += 1
+        await session.failure(made_up[-1])
+        assert 1 + 2 * 21 == len(cloud.scopes)
+
+    cloud.run(use)
+
+
+def test_made_up_projects_do_not_displace_tokens_in_use() -> None:
+    """The honest project's token is still there after more made-up ones than are remembered."""
+    made_up = [f"{number:032x}" for number in range(1_100)]
+    cloud = Cloud(refused_projects=set(made_up))
+
+    async def use(session: Session) -> None:
+        await session.create(OTHER_PROJECT)
+        for project in made_up:
+            cloud.clock.now += 0.2
+            await session.failure(project)
+        before = len(cloud.scopes)
+        await session.create(OTHER_PROJECT)
+        assert before == len(cloud.scopes)
+
+    cloud.run(use)
+
+
+def test_a_refused_project_is_remembered_while_others_come() -> None:
+    """It is refused again without a question to IAM."""
+    made_up = [f"{number:032x}" for number in range(100)]
+    cloud = Cloud(refused_projects=set(made_up))
+
+    async def use(session: Session) -> None:
+        for project in made_up:
+            cloud.clock.now += 0.2
+            await session.failure(project)
+        before = len(cloud.scopes)
+        assert C.DENIED == (await session.failure(made_up[0])).category
+        assert before == len(cloud.scopes)
+
+    cloud.run(use)
+
+
+def test_a_project_that_had_a_token_is_not_a_new_one() -> None:
+    """Its renewals are not delayed by a flood."""
+    made_up = [f"{number:032x}" for number in range(100)]
+    cloud = Cloud(refused_projects=set(made_up))
+
+    async def use(session: Session) -> None:
+        await session.create(OTHER_PROJECT)
+        cloud.clock.now += cloud.lifetime
+        for project in made_up:
+            await session.failure(project)
+        await session.create(OTHER_PROJECT)
+
+    cloud.run(use)
