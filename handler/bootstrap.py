@@ -120,7 +120,6 @@ class Parts(NamedTuple):
             connection,
             topology(self.settings),
             ignore_unroutable=self.settings.result_unroutable == "ignore",
-            counters=self.telemetry.counters,
             notify=self.telemetry.published,
         )
 
@@ -150,7 +149,11 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             timeout=settings.vbs_timeout,
             notify=telemetry.called,
         )
-        ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
+        ledger = open_ledger(
+            settings.ledger_url.get_secret_value(),
+            lease_seconds=settings.lease_seconds,
+            notify=telemetry.committed,
+        )
         stack.push_async_callback(ledger.aclose)
         breaker = CircuitBreaker(
             settings.concurrency,

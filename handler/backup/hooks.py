@@ -1,7 +1,8 @@
 """What the parts tell of their work: small frozen objects, handed to whoever listens.
 
 The parts know nothing of logs, metrics or traces. A hook is called in the task that handles the message,
-after the thing has happened; it must be quick and must not raise.
+after the thing has happened; it must be quick and must not raise. The ledger's hook is called on the thread
+that commits, one call at a time.
 """
 
 from collections.abc import Callable
@@ -29,6 +30,19 @@ class Call(NamedTuple):
     ended_at: float
 
 
+class Publishing(NamedTuple):
+    """A publish that begins; ``Published`` or ``Unpublished`` ends it."""
+
+    kind: PublishedKind
+
+
+class Unpublished(NamedTuple):
+    """A publish that ended unconfirmed: no queue is bound (``unroutable``), or the connection is lost."""
+
+    kind: PublishedKind
+    unroutable: bool
+
+
 class Published(NamedTuple):
     """A message that the broker has confirmed.
 
@@ -45,6 +59,19 @@ class Published(NamedTuple):
     ended_at: float
 
 
+class Redelivered(NamedTuple):
+    """A delivery of a message that was delivered before; ``delivery_count`` is the broker's, if it counts."""
+
+    delivery_count: int
+
+
+class LedgerCommit(NamedTuple):
+    """A transaction of the ledger with so many changes; ``failed``: nothing was committed."""
+
+    changes: int
+    failed: bool = False
+
+
 class BreakerChange(NamedTuple):
     """Ionsuming was paused or goes on; ``why`` is a category or ``ledger``, ``reason`` the error's text.
 
@@ -59,7 +86,9 @@ class BreakerChange(NamedTuple):
 
 Notify = Callable[[Result], None]
 OnCall = Callable[[Call], None]
-OnPublished = Callable[[Published], None]
+OnPublish = Callable[[Publishing | Published | Unpublished], None]
+OnRedelivered = Callable[[Redelivered], None]
+OnLedgerCommit = Callable[[LedgerCommit], None]
 OnBreakerChange = Callable[[BreakerChange], None]
 
 Follow = Callable[[EventIds, str | None], AbstractContextManager[str | None]]

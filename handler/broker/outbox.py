@@ -15,14 +15,13 @@ import pika
 
 from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome
-from handler.backup.hooks import OnPublished, Published, PublishedKind, noop
+from handler.backup.hooks import OnPublish, Published, PublishedKind, Publishing, Unpublished, noop
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.fitting import fitting
 from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology, declare
 from handler.errors import PublishRefused, Unroutable
-from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ _LONGEST_DELAY = 10.0
 
 
 class BrokerOutbox:
-    """The outbox of one connection. ``notify`` is called for each confirmed message."""
+    """The outbox of one connection. ``notify`` is called when a publish begins and ends."""
 
     def __init__(
         self,
@@ -39,15 +38,13 @@ class BrokerOutbox:
         topology: Topology,
         *,
         ignore_unroutable: bool,
-        counters: Counters | None = None,
-        notify: OnPublished = noop,
+        notify: OnPublish = noop,
     ) -> None:
         self._connection = connection
         self._topology = topology
         self._ignore_unroutable = ignore_unroutable
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
-        self._counters = counters or Counters()
         self._notify = notify
 
     async def publish_outcome(self, outcome: Outcome) -> None:
@@ -63,7 +60,6 @@ class BrokerOutbox:
             exchange = self._topology.result_exchange
             await self._publish("outcome", exchange, outcome.type, outcome.body, properties)
         except Unroutable:
-            self._counters.unroutable += 1
             if not self._ignore_unroutable:
                 log.warning(
                     "outcome not published, retried later: no queue is bound to the exchange %s for %s; "
@@ -111,11 +107,12 @@ class BrokerOutbox:
     ) -> None:
         """Publish, and call the hook. Raises as ``_publish_until_confirmed`` does."""
         began = time.perf_counter()
-        self._counters.unconfirmed += 1
+        self._notify(Publishing(kind))
         try:
             await self._publish_until_confirmed(exchange, key, body, properties)
-        finally:
-            self._counters.unconfirmed -= 1
+        except BaseException as error:
+            self._notify(Unpublished(kind, unroutable=isinstance(error, Unroutable)))
+            raise
         seconds = time.perf_counter() - began
         self._notify(Published(kind, exchange, key, properties.message_id, len(body), seconds, time.time()))
 

@@ -13,9 +13,10 @@ from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import Change, StoreCounters
+from handler.ledger.ledger import Change
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
 
@@ -78,10 +79,13 @@ _Answer = tuple[Any, Exception | None]
 
 
 class GroupStore:
-    """A store that shares a backend's transactions between callers, who may be on several event loops."""
+    """A store that shares a backend's transactions between callers, who may be on several event loops.
 
-    def __init__(self, backend: Backend, name: str) -> None:
-        self.counters = StoreCounters()
+    ``notify`` is called on the thread that commits.
+    """
+
+    def __init__(self, backend: Backend, name: str, notify: OnLedgerCommit = noop) -> None:
+        self._notify = notify
         self._backend = backend
         self._name = name
         self._queue: SimpleQueue[_Job | _Stop] = SimpleQueue()
@@ -193,13 +197,13 @@ class GroupStore:
             with self._backend.transaction([job.key for job in jobs if job.key is not None]) as transaction:
                 values = [job.work(transaction) for job in jobs]
         except LedgerUnavailable as error:
-            self.counters.fail()
+            self._notify(LedgerCommit(len(jobs), failed=True))
             return [(None, LedgerUnavailable(*error.args)) for _ in jobs]
         except Exception as error:  # noqa: BLE001 - its caller gets it; this thread goes on
             if len(jobs) > 1:
                 return self._commit_singly(jobs)
             return [(None, LedgerUnavailable(f"the ledger cannot store {jobs[0].key}: {error!r}"))]
-        self.counters.count(len(jobs))
+        self._notify(LedgerCommit(len(jobs)))
         return [(value, None) for value in values]
 
     def _commit_singly(self, jobs: Sequence[_Job]) -> list[_Answer]:

@@ -25,45 +25,11 @@ Change = Callable[[Row | None, float], rules.Changed[T]]
 It is pure: a store may run it more than once.
 """
 
-GROUP_EXPONENT = 8
-"""Groups of up to 2**8 changes have a bucket by size; larger groups do not occur."""
-
 _log = logging.getLogger(__name__)
-
-
-class StoreCounters:
-    """Counters of a store: its transactions, the changes in them, and the largest group.
-
-    ``sizes[n]`` counts the groups of more than 2**(n-1) and up to 2**n changes; the last item counts all that
-    are larger. ``reachable`` says whether the latest use succeeded; None before the first.
-    """
-
-    def __init__(self) -> None:
-        self.commits = 0
-        self.changes = 0
-        self.largest = 0
-        self.failures = 0
-        self.reachable: bool | None = None
-        self.sizes = [0] * (GROUP_EXPONENT + 2)
-
-    def count(self, group: int) -> None:
-        """Count one committed group."""
-        self.commits += 1
-        self.changes += group
-        self.largest = max(self.largest, group)
-        self.sizes[min((group - 1).bit_length(), GROUP_EXPONENT + 1)] += 1
-        self.reachable = True
-
-    def fail(self) -> None:
-        """Count a transaction that failed."""
-        self.failures += 1
-        self.reachable = False
 
 
 class Store(Protocol):
     """Where rows are kept. Every method raises ``LedgerUnavailable``; when it returns, the row is on disk."""
-
-    counters: StoreCounters
 
     async def change(self, key: Key, change: Change[T]) -> T:
         """Load a row, change it and save it, while the row is locked."""
@@ -105,11 +71,6 @@ class StoredLedger(Ledger):
         self._owner = secrets.token_hex(16)
         self._claims = itertools.count()
         self._state_key: str | None = None
-
-    @property
-    def counters(self) -> StoreCounters:
-        """Counters since the start of this process."""
-        return self._store.counters
 
     @override
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:

@@ -4,13 +4,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import Change, StoreCounters, StoredLedger, new_state_key
+from handler.ledger.ledger import Change, StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
 
 T = TypeVar("T")
+
+_ONE_CHANGE = LedgerCommit(1)
 
 MAX_IDLE = 100_000
 """Default of ``max_idle``: the most rows kept that are neither claimed nor in doubt."""
@@ -22,8 +25,10 @@ class MemoryStore:
     Of the rows that are neither claimed nor in doubt, ``max_idle`` are kept: those that were written last.
     """
 
-    def __init__(self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE) -> None:
-        self.counters = StoreCounters()
+    def __init__(
+        self, clock: Callable[[], float], *, max_idle: int = MAX_IDLE, notify: OnLedgerCommit = noop
+    ) -> None:
+        self._notify = notify
         self._max_idle = max_idle
         self._clock = clock
         self._rows: dict[Key, Row] = {}
@@ -33,11 +38,10 @@ class MemoryStore:
 
     async def change(self, key: Key, change: Change[T]) -> T:
         """Change a row."""
-        await self.check()
+        self._commit()
         answer, row = change(self._rows.get(key), self._clock())
         if row is not None:
             self._save(key, row)
-        self.counters.count(1)
         return answer
 
     def _save(self, key: Key, row: Row) -> None:
@@ -54,12 +58,12 @@ class MemoryStore:
 
     async def look_up(self, key: Key) -> Row | None:
         """Read a row."""
-        await self.check()
+        self._commit()
         return self._rows.get(key)
 
     async def prunable(self, older_than: float) -> Prunable:
         """Count old rows."""
-        await self.check()
+        self._commit()
         now = self._clock()
         rows = self._old(cutoff(older_than, as_of=now)).values()
         times = [row.updated_at for row in rows]
@@ -68,7 +72,7 @@ class MemoryStore:
 
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete old rows."""
-        await self.check()
+        self._commit()
         old = self._old(cutoff(older_than, as_of=self._clock() if as_of is None else as_of))
         for key in old:
             self._delete(key)
@@ -79,9 +83,12 @@ class MemoryStore:
 
     async def check(self) -> None:
         """Raise ``LedgerUnavailable`` where the store is closed."""
+        self._commit()
+
+    def _commit(self) -> None:
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
-        self.counters.reachable = True
+        self._notify(_ONE_CHANGE)
 
     async def state_key(self) -> str:
         """Return the key of this process."""
@@ -106,6 +113,7 @@ class MemoryLedger(StoredLedger):
         ask_first: bool = False,
         max_idle: int = MAX_IDLE,
         monotonic: Callable[[], float] = time.monotonic,
+        notify: OnLedgerCommit = noop,
     ) -> None:
-        store = MemoryStore(clock, max_idle=max_idle)
+        store = MemoryStore(clock, max_idle=max_idle, notify=notify)
         super().__init__(store, lease_seconds=lease_seconds, ask_first=ask_first, monotonic=monotonic)

@@ -13,6 +13,7 @@ from psycopg import IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
@@ -293,7 +294,12 @@ class PostgresLedger(StoredLedger):
     """The ledger in PostgreSQL."""
 
     def __init__(
-        self, url: str, lease_seconds: float = 20.0, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        lease_seconds: float = 20.0,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        notify: OnLedgerCommit = noop,
     ) -> None:
-        store = GroupStore(PostgresBackend(url), "ledger-postgres")
+        store = GroupStore(PostgresBackend(url), "ledger-postgres", notify)
         super().__init__(store, lease_seconds=lease_seconds, monotonic=monotonic)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
@@ -222,8 +223,9 @@ class SqliteLedger(StoredLedger):
         lease_seconds: float = 20.0,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        notify: OnLedgerCommit = noop,
     ) -> None:
-        store = GroupStore(SqliteBackend(path, clock), "ledger-sqlite")
+        store = GroupStore(SqliteBackend(path, clock), "ledger-sqlite", notify)
         super().__init__(store, lease_seconds=lease_seconds, monotonic=monotonic)
 
 

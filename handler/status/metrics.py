@@ -19,7 +19,6 @@ from events.message import WaitReason
 from events.outcome import Category
 from handler.backup.breaker import BreakerState, CircuitBreaker
 from handler.broker.topology import Topology
-from handler.ledger.ledger import StoredLedger
 from handler.status.server import Answer
 from handler.telemetry.counters import SIGN_INS, Counters, Histogram
 from handler.worker.worker import Worker
@@ -74,7 +73,6 @@ class Sources:
     counters: Counters
     breaker: CircuitBreaker
     worker: Worker
-    ledger: StoredLedger
     topology: Topology
     free_bytes: Callable[[], int | None]
 
@@ -120,12 +118,12 @@ class CounterCollector(Collector):
         yield _one_of("circuit_breaker_state", "state", get_args(BreakerState), breaker.state)
         yield _one_of("circuit_breaker_reason", "why", BREAKER_REASONS, breaker.why)
         yield _gauge("confirms_outstanding", counters.unconfirmed)
-        yield _counter("redelivered", counters.redelivered)
+        yield _counter("redelivered", counters.redeliveries)
         yield _counter("unroutable", counters.unroutable)
         yield _counter("broker_connections", worker.connections)
 
     def _ledger(self) -> Iterator[Metric]:
-        counters = self._sources.ledger.counters
+        counters = self._sources.counters.ledger
         yield _counter("ledger_commits", counters.commits)
         sizes = [(str(2**power), count) for power, count in enumerate(accumulate(counters.sizes[:-1]))]
         buckets = [*sizes, ("+Inf", sum(counters.sizes))]

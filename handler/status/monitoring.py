@@ -25,7 +25,7 @@ _MISSING = install("metrics")
 @asynccontextmanager
 async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     """Serve ``HTTP_ADDRESS``, if it is set, and log summaries; yields the port. Raises ``SettingsError``."""
-    readiness = Readiness(worker, parts.breaker, parts.ledger)
+    readiness = Readiness(worker, parts.breaker, parts.ledger, parts.telemetry.counters.ledger)
     async with AsyncExitStack() as stack:
         chores = [_each_minute(parts, worker), readiness.keep_checking()]
         port = None
@@ -61,7 +61,6 @@ def _metrics(parts: Parts, worker: Worker) -> Page:
         parts.telemetry.counters,
         parts.breaker,
         worker,
-        parts.ledger,
         topology(parts.settings),
         _free_bytes(parts.settings.ledger_url.get_secret_value()),
     )

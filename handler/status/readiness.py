@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from handler.backup.breaker import CircuitBreaker
+from handler.backup.ports import Ledger
 from handler.errors import LedgerUnavailable
-from handler.ledger.ledger import StoredLedger
 from handler.status.server import Answer, document
+from handler.telemetry.counters import LedgerCounters
 from handler.worker.worker import Worker
 
 _LEDGER_SECONDS = 5.0
@@ -30,7 +31,8 @@ class Readiness:
 
     worker: Worker
     breaker: CircuitBreaker
-    ledger: StoredLedger
+    ledger: Ledger
+    ledger_counters: LedgerCounters
 
     def parts(self) -> Mapping[str, str]:
         """Return a word for each part; ``ok`` where it is ready."""
@@ -54,7 +56,7 @@ class Readiness:
         return "not consuming"
 
     def _ledger(self) -> str:
-        match self.ledger.counters.reachable:
+        match self.ledger_counters.reachable:
             case None:
                 return "not asked yet"
             case True:
@@ -65,7 +67,7 @@ class Readiness:
     async def keep_checking(self) -> None:
         """Check the ledger again while it is unavailable: without messages, no other code would use it."""
         while True:
-            if not self.ledger.counters.reachable:
+            if not self.ledger_counters.reachable:
                 with contextlib.suppress(LedgerUnavailable):
                     await self.ledger.check()
             await asyncio.sleep(_LEDGER_SECONDS)

@@ -1,13 +1,14 @@
 """Counters and histograms of this process, as plain numbers; ``/metrics`` and the summaries read them.
 
-They are always counted, on one event loop and without locks: that costs next to nothing.
+They are always counted, and without locks: that costs next to nothing. One thread writes each number: for the
+ledger's it is the thread that commits, for all others the event loop's.
 """
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
-from handler.backup.hooks import Call, Published
+from handler.backup.hooks import Call, LedgerCommit, Published, Publishing, Redelivered, Unpublished
 from handler.backup.result import Result
 
 CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -18,6 +19,9 @@ EVENT_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86
 
 NO_STATUS = "none"
 SIGN_INS = ("granted", "refused", "unavailable")
+
+GROUP_EXPONENT = 8
+"""Groups of up to 2**8 changes have a bucket by size; larger groups do not occur."""
 
 
 class Histogram:
@@ -32,6 +36,31 @@ class Histogram:
         """Count one duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+
+class LedgerCounters:
+    """Counters of the ledger: its transactions, and the changes in them.
+
+    ``sizes[n]`` counts the groups of more than 2**(n-1) and up to 2**n changes; the last item counts all that
+    are larger. ``reachable`` says whether the latest transaction succeeded; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.changes = 0
+        self.failures = 0
+        self.reachable: bool | None = None
+        self.sizes = [0] * (GROUP_EXPONENT + 2)
+
+    def count(self, commit: LedgerCommit) -> None:
+        """Count a transaction, committed or failed."""
+        self.reachable = not commit.failed
+        if commit.failed:
+            self.failures += 1
+            return
+        self.commits += 1
+        self.changes += commit.changes
+        self.sizes[min((commit.changes - 1).bit_length(), GROUP_EXPONENT + 1)] += 1
 
 
 class Counters:
@@ -60,10 +89,13 @@ class Counters:
         """Duration of calls, by route."""
         self.sign_ins: Counter[str] = Counter()
         """Sign-ins with a password, by result."""
-        self.redelivered = 0
+        self.redeliveries = 0
+        """Deliveries of messages that were delivered before."""
         self.unroutable = 0
+        """Outcomes that no queue was bound for."""
         self.unconfirmed = 0
         """Published messages that the broker has not confirmed yet."""
+        self.ledger = LedgerCounters()
 
     def handled(self, result: Result, *, now: float) -> None:
         """Count a handled message; ``now`` is seconds since the epoch."""
@@ -93,10 +125,21 @@ class Counters:
             self.latencies[call.route] = Histogram(CALL_BOUNDS)
         self.latencies[call.route].count(call.seconds)
 
-    def published(self, published: Published) -> None:
-        """Count a message that the broker has confirmed."""
-        if published.kind == "wait":
-            self.delays[published.routing_key] += 1
+    def published(self, publish: Publishing | Published | Unpublished) -> None:
+        """Count a publish, at its begin and at its end."""
+        if isinstance(publish, Publishing):
+            self.unconfirmed += 1
+            return
+        self.unconfirmed -= 1
+        if isinstance(publish, Published):
+            if publish.kind == "wait":
+                self.delays[publish.routing_key] += 1
+        elif publish.kind == "outcome" and publish.unroutable:
+            self.unroutable += 1
+
+    def redelivered(self, _redelivered: Redelivered) -> None:
+        """Count a redelivery."""
+        self.redeliveries += 1
 
 
 def _sign_in_result(status: int | None) -> str:

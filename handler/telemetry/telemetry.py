@@ -9,7 +9,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from events.errors import EventIds
-from handler.backup.hooks import BreakerChange, Call, Published
+from handler.backup.hooks import (
+    BreakerChange,
+    Call,
+    LedgerCommit,
+    Published,
+    Publishing,
+    Redelivered,
+    Unpublished,
+)
 from handler.backup.result import Result
 from handler.errors import SettingsError
 from handler.extras import install
@@ -51,11 +59,19 @@ class Telemetry:
         if self._tracing:
             self._tracing.called(call)
 
-    def published(self, published: Published) -> None:
-        """Count and trace a confirmed publish."""
-        self.counters.published(published)
-        if self._tracing:
-            self._tracing.published(published)
+    def published(self, publish: Publishing | Published | Unpublished) -> None:
+        """Count a publish, at its begin and at its end, and trace it once it is confirmed."""
+        self.counters.published(publish)
+        if self._tracing and isinstance(publish, Published):
+            self._tracing.published(publish)
+
+    def redelivered(self, redelivered: Redelivered) -> None:
+        """Count a redelivery."""
+        self.counters.redelivered(redelivered)
+
+    def committed(self, commit: LedgerCommit) -> None:
+        """Count a transaction of the ledger. Called on the thread that commits."""
+        self.counters.ledger.count(commit)
 
     def breaker_changed(self, change: BreakerChange) -> None:
         """Log a change of the circuit breaker."""

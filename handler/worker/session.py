@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
+from handler.backup.hooks import OnRedelivered, Redelivered, noop
 from handler.backup.ports import Outbox
 from handler.backup.received import Received, Receiver
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.topology import Topology, declare
 from handler.errors import ConnectionLost
-from handler.telemetry.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +53,19 @@ class ConsumerSession:
         handle: Callable[[Received], Awaitable[object]],
         outbox: Outbox,
         breaker: CircuitBreaker,
-        counters: Counters,
         clock: Callable[[], float],
         keys: StateKeys | None,
+        notify: OnRedelivered = noop,
     ) -> None:
         self._connection = connection
         self._topology = topology
         self._handle_message = handle
         self._outbox = outbox
         self._breaker = breaker
-        self._counters = counters
         self._clock = clock
         self._keys = keys
         self._receiver = Receiver(keys, clock)
+        self._notify = notify
         self._isolated = True
         self._possible_poison: deque[InHand] = deque()
         self._in_hand: dict[asyncio.Task[None], float] = {}
@@ -171,7 +171,8 @@ class ConsumerSession:
     def _on_delivery(self, delivery: Delivery) -> None:
         if self._ended:
             return
-        self._counters.redelivered += delivery.redelivered
+        if delivery.redelivered:
+            self._notify(Redelivered(delivery.message.delivery_count))
         message = InHand(delivery, self._receiver.receive(delivery.message))
         if message.received.crashes and not self._alone():
             self._possible_poison.append(message)

@@ -32,7 +32,7 @@ async def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSessio
         handle=parts.process(outbox, keys).handle,
         outbox=outbox,
         breaker=parts.breaker,
-        counters=parts.telemetry.counters,
         clock=time.time,
         keys=keys,
+        notify=parts.telemetry.redelivered,
     )

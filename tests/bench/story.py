@@ -28,6 +28,7 @@ from handler.backup.services import Services
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
+from handler.telemetry.counters import LedgerCounters
 from handler.telemetry.telemetry import Telemetry
 from tests.bench.throughput import event
 from tests.twins.api import MemoryApi
@@ -64,7 +65,14 @@ async def handling(count: int, *, track: bool) -> Row:
     settings = MESSAGE_SETTINGS._replace(track_backups=track)
     breaker = CircuitBreaker(64, time.monotonic, doubt_pause=5)
     process = Process(
-        services=Services(InstantApi(time.time), MemoryLedger(), breaker, settings, time.time, KEYS),
+        services=Services(
+            InstantApi(time.time),
+            MemoryLedger(notify=telemetry.committed),
+            breaker,
+            settings,
+            time.time,
+            KEYS,
+        ),
         outbox=InstantOutbox(),
         selection=Selection(("autobk_snapshot_*",), ()),
         notify=telemetry.handled,
@@ -79,14 +87,15 @@ async def handling(count: int, *, track: bool) -> Row:
 
 
 async def promises(url: str, count: int, callers: int, *, busy: float) -> Row:
-    ledger = open_ledger(url, lease_seconds=60)
+    counters = LedgerCounters()
+    ledger = open_ledger(url, lease_seconds=60, notify=counters.count)
     await ledger.check()
     keys = [Key(PROJECT, str(uuid.uuid4())) for _ in range(count)]
     waits: list[float] = []
-    commits, cpu, began = ledger.counters.commits, time.process_time(), time.perf_counter()
+    commits, cpu, began = counters.commits, time.process_time(), time.perf_counter()
     await asyncio.gather(*(_caller(ledger, keys, waits, busy) for _ in range(callers)))
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
-    shared = 2 * count / (ledger.counters.commits - commits)
+    shared = 2 * count / (counters.commits - commits)
     await ledger.aclose()
     text = (
         f"{count / seconds:7.0f} events/s, {shared:5.1f} changes/commit, {statistics.median(waits):6.1f} ms"

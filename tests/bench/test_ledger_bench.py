@@ -11,6 +11,7 @@ from events.outcome import AcceptedBackup
 from handler.backup.ports import Granted, Key
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
+from handler.telemetry.counters import LedgerCounters
 from tests import postgres
 
 pytestmark = pytest.mark.bench
@@ -36,14 +37,15 @@ async def _caller(ledger: StoredLedger, name: int, until: float) -> int:
 
 
 async def _measure(url: str, callers: int) -> str:
-    ledger = open_ledger(url, lease_seconds=60)
+    counters = LedgerCounters()
+    ledger = open_ledger(url, lease_seconds=60, notify=counters.count)
     await ledger.check()
-    began, cpu, before = time.monotonic(), time.process_time(), ledger.counters.commits
+    began, cpu, before = time.monotonic(), time.process_time(), counters.commits
     counts = await asyncio.gather(
         *(_caller(ledger, callers * 1000 + n, began + SECONDS) for n in range(callers))
     )
     seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-    events, commits = sum(counts), ledger.counters.commits - before
+    events, commits = sum(counts), counters.commits - before
     await ledger.aclose()
     per_commit, per_event = 2 * events / commits, 1000 * cpu / events
     return f"{events / seconds:8.0f} events/s, {per_commit:5.1f} changes/commit, {per_event:.3f} ms CPU/event"

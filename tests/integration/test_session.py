@@ -10,7 +10,6 @@ from handler.backup.received import Received
 from handler.broker.connection import Tls, connect
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
-from handler.telemetry.counters import Counters
 from handler.worker.session import ConsumerSession
 from tests.twins.broker import MemoryBroker
 
@@ -72,7 +71,6 @@ def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads:
                 handle=first_of_two.handle,
                 outbox=MemoryBroker(clock, (1,)),
                 breaker=breaker,
-                counters=Counters(),
                 keys=None,
                 clock=clock,
             )

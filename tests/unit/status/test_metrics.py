@@ -11,14 +11,14 @@ from events.errors import EventIds
 from events.message import Message, State
 from events.outcome import Category, Failure
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
-from handler.backup.hooks import Call, Published
+from handler.backup.hooks import Call, LedgerCommit, Published, Publishing, Redelivered, Unpublished
 from handler.backup.ports import Key
 from handler.backup.result import Delay, Kind, Result
 from handler.broker.topology import Topology
 from handler.errors import LedgerUnavailable
 from handler.ledger.memory import MemoryLedger
 from handler.status.metrics import HELP, Metrics, Sources
-from handler.telemetry.counters import Counters
+from handler.telemetry.counters import Counters, LedgerCounters
 from handler.worker.worker import Worker
 from tests.twins.clock import Clock
 
@@ -38,11 +38,9 @@ class Measured:
         self.clock = Clock()
         self.counters = Counters()
         self.breaker = CircuitBreaker(8, self.clock, doubt_pause=5.0)
-        self.ledger = MemoryLedger(self.clock)
+        self.ledger = MemoryLedger(self.clock, notify=self.counters.ledger.count)
         worker = cast("Worker", _Worker())
-        self.page = Metrics(
-            Sources(self.counters, self.breaker, worker, self.ledger, NAMES, lambda: 1024)
-        ).page
+        self.page = Metrics(Sources(self.counters, self.breaker, worker, NAMES, lambda: 1024)).page
 
     def handled(
         self, kind: Kind, state: State, *, delay: Delay | None = None, dead_letter: Failure | None = None
@@ -138,6 +136,32 @@ def test_delays_are_counted_by_wait_queue(measured: Measured) -> None:
     assert {("30",): 1.0} == measured.values("waits_total")
 
 
+@pytest.mark.parametrize(
+    ("end", "unroutable"),
+    [
+        (Published("outcome", "backups", "backup.accepted", "m", 9, 0.1, 1.0), {}),
+        (Unpublished("outcome", unroutable=False), {}),
+        (Unpublished("outcome", unroutable=True), {(): 1.0}),
+        (Unpublished("wait", unroutable=True), {}),
+    ],
+)
+def test_a_publish_is_outstanding_until_its_end(
+    measured: Measured, end: Published | Unpublished, unroutable: dict[tuple[str, ...], float]
+) -> None:
+    """However it ends; and only an outcome that no queue was bound for is unroutable."""
+    measured.counters.published(Publishing(end.kind))
+    outstanding = measured.values("confirms_outstanding")
+    measured.counters.published(end)
+    assert ({(): 1.0}, {}) == (outstanding, measured.values("confirms_outstanding"))
+    assert unroutable == measured.values("unroutable_total")
+
+
+def test_redeliveries_are_counted(measured: Measured) -> None:
+    """Each delivery of a message that was delivered before counts, also where the broker has no count."""
+    measured.counters.redelivered(Redelivered(0))
+    assert {(): 1.0} == measured.values("redelivered_total")
+
+
 def test_calls_are_counted_by_route_and_status(measured: Measured) -> None:
     """A call without an answer has the status none."""
     for status in (202, 202, None):
@@ -168,7 +192,7 @@ def test_an_open_circuit_breaker_shows_its_reason(measured: Measured) -> None:
 def test_the_ledger_s_groups_are_counted_by_size(measured: Measured) -> None:
     """Each bucket holds the groups that are no larger."""
     for size in (1, 2, 3, 256, 300):
-        measured.ledger.counters.count(size)
+        measured.counters.ledger.count(LedgerCommit(size))
     buckets = measured.values("ledger_group_size_bucket")
     assert [1.0, 2.0, 3.0, 4.0, 5.0] == [buckets[(le,)] for le in ("1", "2", "4", "256", "+Inf")]
     assert {(): 562.0} == measured.values("ledger_group_size_sum")
@@ -176,7 +200,7 @@ def test_the_ledger_s_groups_are_counted_by_size(measured: Measured) -> None:
 
 def test_a_ledger_that_fails_is_unreachable(measured: Measured) -> None:
     """It is unreachable until its next use succeeds."""
-    measured.ledger.counters.fail()
+    measured.counters.ledger.count(LedgerCommit(1, failed=True))
     failed = measured.values("ledger_failures_total"), measured.values("ledger_reachable")
 
     async def use() -> None:
@@ -190,7 +214,10 @@ def test_a_failing_store_counts_its_failures(tmp_path_factory: pytest.TempPathFa
     """A ledger in a folder that does not exist counts a failure, and is unreachable."""
     from handler.ledger.stores import open_ledger
 
-    ledger = open_ledger(f"sqlite:///{tmp_path_factory.mktemp('x')}/none/ledger.db", lease_seconds=5)
+    counters = LedgerCounters()
+    ledger = open_ledger(
+        f"sqlite:///{tmp_path_factory.mktemp('x')}/none/ledger.db", lease_seconds=5, notify=counters.count
+    )
 
     async def use() -> None:
         with pytest.raises(LedgerUnavailable):
@@ -198,4 +225,4 @@ def test_a_failing_store_counts_its_failures(tmp_path_factory: pytest.TempPathFa
         await ledger.aclose()
 
     asyncio.run(use())
-    assert (1, False) == (ledger.counters.failures, ledger.counters.reachable)
+    assert (1, False) == (counters.failures, counters.reachable)

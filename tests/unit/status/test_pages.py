@@ -9,11 +9,13 @@ from typing import Any, cast
 import pytest
 
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
+from handler.backup.hooks import LedgerCommit
 from handler.errors import SettingsError
 from handler.ledger.memory import MemoryLedger
 from handler.status import server
 from handler.status.readiness import Readiness
 from handler.status.server import Answer
+from handler.telemetry.counters import LedgerCounters
 from handler.worker.worker import Worker
 from tests.twins.clock import Clock
 
@@ -106,12 +108,17 @@ class ReadyWorker:
         self.clock = Clock()
         self.breaker = CircuitBreaker(8, self.clock, doubt_pause=5.0)
         self.worker = _Worker()
-        self.ledger = MemoryLedger(self.clock)
-        self.ledger.counters.count(1)
+        self.counters = LedgerCounters()
+        self.counters.reachable = True
+        self.ledger = MemoryLedger(self.clock, notify=self.counters.count)
+
+    def readiness(self) -> Readiness:
+        """What answers /readyz."""
+        return Readiness(cast("Worker", self.worker), self.breaker, self.ledger, self.counters)
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Ask /readyz."""
-        answer = Readiness(cast("Worker", self.worker), self.breaker, self.ledger).page()
+        answer = self.readiness().page()
         return answer.status.value, json.loads(answer.body)
 
 
@@ -159,19 +166,18 @@ def test_a_worker_with_a_refused_sign_in_is_not_ready(ready_worker: ReadyWorker)
 
 def test_a_worker_with_an_unavailable_ledger_is_not_ready(ready_worker: ReadyWorker) -> None:
     """The page goes by the ledger's latest use, without a call."""
-    ready_worker.ledger.counters.fail()
+    ready_worker.counters.count(LedgerCommit(1, failed=True))
     assert (503, READY | {"ready": False, "ledger": "out of reach"}) == ready_worker.ask()
 
 
 def test_an_unused_ledger_is_checked(ready_worker: ReadyWorker) -> None:
     """Without messages, no other code would use it."""
-    ready_worker.ledger.counters.reachable = None
+    ready_worker.counters.reachable = None
 
     async def run() -> None:
-        readiness = Readiness(cast("Worker", ready_worker.worker), ready_worker.breaker, ready_worker.ledger)
-        asking = asyncio.create_task(readiness.keep_checking())
+        asking = asyncio.create_task(ready_worker.readiness().keep_checking())
         await asyncio.sleep(0)
         asking.cancel()
 
     asyncio.run(run())
-    assert True is ready_worker.ledger.counters.reachable
+    assert True is ready_worker.counters.reachable
