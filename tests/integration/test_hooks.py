@@ -3,22 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pika
 import pytest
 
-from events.message import Message
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.hooks import Published, Publishing, Redelivered, Unpublished
-from handler.backup.ports import Outbox
-from handler.backup.process import Process
+from handler.backup.received import Received
 from handler.broker.connection import BrokerConnection, Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.errors import ConnectionLost, Unroutable
 from handler.worker.session import ConsumerSession
+from tests.twins.broker import MemoryBroker
 
 pytestmark = pytest.mark.broker
 
@@ -67,16 +66,6 @@ def test_the_outbox_reports_the_begin_and_the_end_of_each_publish(amqp_url: str,
     ] == others
 
 
-class _Handled:
-    """A process that handles every message without doing anything."""
-
-    def __init__(self) -> None:
-        self.done = asyncio.Event()
-
-    async def handle(self, _message: Message) -> None:
-        self.done.set()
-
-
 async def _deliver_and_drop(connection: BrokerConnection, queue: str) -> None:
     """Take a message and close the channel without an acknowledgement."""
     channel = await connection.channel()
@@ -95,18 +84,23 @@ def test_a_session_reports_a_redelivery(amqp_url: str, unique: str) -> None:
             publisher = await Publisher.open(await connection.channel())
             await publisher.publish("", unique, b"body", PERSISTENT)
             await _deliver_and_drop(connection, unique)
-            process, stop = _Handled(), asyncio.Event()
+            handled, stop = asyncio.Event(), asyncio.Event()
+
+            async def handle(_received: Received) -> None:
+                handled.set()
+
             session = ConsumerSession(
                 connection=connection,
                 topology=Topology(unique, unique, unique, (5,)),
-                process=cast("Process", process),
-                outbox=cast("Outbox", None),
+                handle=handle,
+                outbox=MemoryBroker(lambda: 1000.0, (5,)),
                 breaker=CircuitBreaker(1, lambda: 1000.0, doubt_pause=1.0),
                 clock=lambda: 1000.0,
+                keys=None,
                 notify=reported.append,
             )
             work = asyncio.create_task(session.run(stop))
-            await process.done.wait()
+            await handled.wait()
             stop.set()
             await work
             await session.drain(1.0)
