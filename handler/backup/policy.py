@@ -1,7 +1,7 @@
 """What a failure means: one pure function from what went wrong to what to do.
 
 Two families. *This message*: its attempts are counted, and they run out. *Everybody*: the API, the sign-in or
-the ledger is in trouble; nothing is counted, ionsuming pauses, and only ``MAX_AGE`` ends the wait.
+the ledger is in trouble; nothing is counted, the circuit breaker opens, and only ``MAX_AGE`` ends the wait.
 
 | category                   | family       | what is done                                             |
 |----------------------------|--------------|----------------------------------------------------------|

@@ -1,4 +1,4 @@
-"""Everybody's trouble: how ionsuming pauses, probes and comes back."""
+"""The circuit breaker: how it opens, probes and closes again."""
 
 import pytest
 
