@@ -1,5 +1,8 @@
 """The command line ``snapshot-backup``. Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from handler.commands import ledger, topology
@@ -22,6 +25,24 @@ app = typer.Typer(
     epilog="handler/README.md lists the settings (environment variables). First: snapshot-backup doctor",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer hands it over so
+    if wanted:
+        print(f"snapshot-backup {version('snapshot-backup')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options before a command."""
+
+
 app.command(epilog="Example: VBS_ENDPOINT=https://vbs.region.example.com snapshot-backup worker")(worker)
 app.add_typer(topology.app, name="topology")
 app.add_typer(dead_letters, name="dead-letters")

@@ -155,8 +155,12 @@ def no_secrets() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """None of the project's settings from outside: neither the shell's variables nor a `.env` file."""
+    """None of the project's settings from outside: neither the shell's variables nor a `.env` file.
+
+    Programs of the tests run outside the checkout and find its folders all the same.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         for name in [name for name in os.environ if name.startswith(OUTSIDE_PREFIXES)]:
             patch.delenv(name)
         patch.chdir(tmp_path_factory.mktemp("cwd"))

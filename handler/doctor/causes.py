@@ -97,6 +97,11 @@ _CAUSES: Sequence[_Cause] = (
         "{url}: check host and port, and that the server is running",
     ),
     _Cause(
+        r"All connection attempts failed",  # httpx's own transport gives no reason
+        "none of its addresses takes a connection",
+        "{url}: check host and port, whether it runs, and the firewalls between",
+    ),
+    _Cause(
         r"(?i)no answer within|timed? ?out|No route to host|Network is unreachable",
         "the server does not answer",
         "{url}: check host and port, routes and firewalls",

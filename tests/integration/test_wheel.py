@@ -3,14 +3,20 @@
 Danger: in the checkout's own environment every extra is installed, so that a missing one is never noticed.
 """
 
+import functools
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +24,53 @@ import pytest
 from typer.main import get_command
 
 from handler.cli import app
+from handler.function.bundle.sources import sources
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60.0
+SECONDS = 120.0
 OFFLINE = ("(from versions: none)", "connection broken")
+NOBODY = {"AMQP_URL": "amqp://127.0.0.1:1", "VBS_ENDPOINT": "http://127.0.0.1:1"}
 
-pytestmark = pytest.mark.timeout(300)
+COMBINATIONS = ("", "cli", "cli,fast", "cli,fast,postgres", "cli,emulator", "all")
+"""Extras that the documents install together."""
+WITH_COMMANDS = COMBINATIONS[1:]
+HAVE_EMULATOR = ("cli,emulator", "all")
+HAVE_POSTGRES = ("cli,fast,postgres", "all")
+
+NEIGHBOUR = "opensearch-py>=2.8,<3"
+"""It needs the distribution Events, which owns the import name ``events``."""
+
+# Builds in the present folder: first argument build_sdist or build_wheel, second where to.
+BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+
+# Every command's help from one process, since a process each takes long: [[names, exit code, output]].
+ALL_HELP = """
+import json, sys
+from snapshot_backup.__main__ import folder
+sys.path.insert(0, str(folder()))
+from typer.main import get_command
+from typer.testing import CliRunner
+from handler.cli import app
+def commands(command, *names):
+    yield names
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, *names, name)
+every = [*commands(get_command(app)), ("emulator",)]
+done = [(names, CliRunner().invoke(app, [*names, "--help"], prog_name="snapshot-backup")) for names in every]
+print(json.dumps([[names, result.exit_code, result.output] for names, result in done]))
+"""
+
+SOURCES = """
+import hashlib, json, sys
+from snapshot_backup.__main__ import folder
+sys.path.insert(0, str(folder()))
+from handler.function.bundle.sources import sources
+from handler.function.bundle.wheels import EXTRAS, lock_file
+files = {name: hashlib.sha256(content).hexdigest() for name, content in sources().items()}
+print(json.dumps([files, all(lock_file(frozenset(extras)).is_file() for extras in ((), EXTRAS))]))
+"""
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass
@@ -33,49 +80,106 @@ class Environment:
     path: Path
     cwd: Path
 
+    @classmethod
+    def made(cls, folder: Path) -> "Environment":
+        """Make an empty one."""
+        environment = cls(folder / "environment", folder / "cwd")
+        environment.cwd.mkdir()
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment.path)], check=True)
+        return environment
+
+    def pip(self, command: str, *arguments: str) -> None:
+        """Run this test's pip on the environment, which has none."""
+        pip("--python", str(self.path / "bin" / "python"), command, *arguments)
+
+    def install(self, *requirements: str, locked: Path) -> None:
+        """Install with the versions of the lock file."""
+        self.pip("install", "--no-compile", "--constraint", str(locked), *requirements)
+
     def run(self, program: str, *arguments: str, **settings: str) -> tuple[int, str, str]:
         """Run one of its programs to its end: exit code, standard output, standard error."""
-        done = subprocess.run(
+        with self.started(program, *arguments, **settings) as process:
+            out, error = process.communicate(timeout=SECONDS)
+        return process.returncode, out, error
+
+    @contextmanager
+    def started(self, program: str, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+        """Start one of its programs; whatever the test does, it has ended afterwards."""
+        with subprocess.Popen(
             [str(self.path / "bin" / program), *arguments],
             cwd=self.cwd,
             env={"PATH": os.environ["PATH"], "COLUMNS": "200", "NO_COLOR": "1", **settings},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def command(self, *arguments: str, **settings: str) -> tuple[int, str, str]:
         """Run ``snapshot-backup``."""
         return self.run("snapshot-backup", *arguments, **settings)
+
+    def python(self, code: str) -> str:
+        """Run code that prints something, and must not fail."""
+        code_, out, error = self.run("python", "-c", code)
+        assert 0 == code_, error
+        return out.strip()
 
 
 def pip(*arguments: str) -> None:
     """Run pip; a registry that is out of reach skips the test, but not where changes are judged."""
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1")
     command = [sys.executable, "-m", "pip", *arguments, *quiet]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Through PYTHONPATH pip would find the checkout's metadata, and take the project for installed.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return
     offline = [line for line in done.stderr.splitlines() if any(sign in line for sign in OFFLINE)]
     if offline and os.environ.get("CI") != "true":
         pytest.skip(f"packages are out of reach: {offline[0]}")
-    pytest.fail(f"pip {arguments[0]}: {done.stderr}")
+    pytest.fail(f"pip {arguments}: {done.stderr}")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was built: a source distribution, a wheel from the checkout, and one from the former."""
+
+    sdist: Path
+    wheel: Path
+    wheel_of_sdist: Path
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the sources: a build leaves folders behind."""
-    copy = tmp_path_factory.mktemp("sources")
-    for name in ("events", "handler", "infra"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(copy))
-    [built] = folder.glob("*.whl")
-    return built
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """All three, built from a copy of the checkout: a build leaves folders behind."""
+    folder = tmp_path_factory.mktemp("built")
+    builder = Environment.made(tmp_path_factory.mktemp("builder"))
+    builder.pip("install", "--no-compile", "setuptools>=77")
+
+    def build(what: str, where: Path, out: Path) -> Path:
+        builder.cwd = where
+        code, _, error = builder.run("python", "-c", BUILD, what, str(out))
+        assert 0 == code, error
+        [file] = out.iterdir()
+        return file
+
+    copy = shutil.copytree(ROOT, folder / "copy", ignore=_unversioned)
+    sdist = build("build_sdist", copy, folder / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    [unpacked] = (folder / "unpacked").iterdir()
+    wheel = build("build_wheel", copy, folder / "wheel")
+    return Built(sdist, wheel, build("build_wheel", unpacked, folder / "wheel_of_sdist"))
+
+
+def _unversioned(folder: str, names: list[str]) -> Iterable[str]:
+    top = Path(folder) == ROOT
+    made = ("build", "dist", "snapshot_backup.egg-info") if top else ("__pycache__",)
+    return [name for name in names if name in made or (top and name.startswith("."))]
 
 
 @pytest.fixture(scope="module")
@@ -87,29 +191,37 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def install(wheel: Path, locked: Path, extras: str, folder: Path) -> Environment:
-    """Make an environment with the wheel and its extras, and an empty folder beside it."""
-    environment = Environment(folder / "environment", folder / "cwd")
-    environment.cwd.mkdir()
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment.path)], check=True)
-    python = str(environment.path / "bin" / "python")
-    requirement = f"{wheel}[{extras}]" if extras else str(wheel)
-    pip("--python", python, "install", "--no-compile", "--constraint", str(locked), requirement)
-    return environment
+@pytest.fixture(scope="module")
+def with_extras(
+    built: Built, locked: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Environment]:
+    """Gives the environment with the wheel and these extras; each is made once."""
+
+    @functools.cache
+    def made(extras: str) -> Environment:
+        environment = Environment.made(tmp_path_factory.mktemp("installed"))
+        environment.install(f"{built.wheel}[{extras}]" if extras else str(built.wheel), locked=locked)
+        return environment
+
+    return made
 
 
 @pytest.fixture(scope="module")
-def core(wheel: Path, locked: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def core(with_extras: Callable[[str], Environment]) -> Environment:
     """The wheel without an extra."""
-    return install(wheel, locked, "", tmp_path_factory.mktemp("core"))
+    return with_extras("")
 
 
-@pytest.fixture(scope="module", params=["cli", "cli,fast"])
-def installed(
-    wheel: Path, locked: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Environment:
-    """The wheel with a command line, and as the README installs it."""
-    return install(wheel, locked, request.param, tmp_path_factory.mktemp("installed"))
+@pytest.fixture(scope="module", params=WITH_COMMANDS)
+def extras(request: pytest.FixtureRequest) -> str:
+    """Each combination that has a command line."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def installed(extras: str, with_extras: Callable[[str], Environment]) -> Environment:
+    """The wheel with these extras."""
+    return with_extras(extras)
 
 
 def commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
@@ -119,11 +231,65 @@ def commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
         yield from commands(inner, *names, name)
 
 
-def test_what_runs_is_the_installed_wheel(core: Environment) -> None:
-    """Neither the checkout nor its environment is on the path."""
-    _, out, _ = core.run("python", "-c", "import handler; print(handler.__file__)")
+def contents(wheel: Path) -> Mapping[str, str]:
+    """Each file in the wheel and its hash."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
 
-    assert Path(out).is_relative_to(core.path)
+
+def test_the_wheel_adds_one_name(built: Built) -> None:
+    """Beside its metadata an environment gains ``snapshot_backup`` and nothing else."""
+    tops = {name.partition("/")[0] for name in contents(built.wheel)}
+
+    assert {"snapshot_backup", "snapshot_backup-0.1.0.dist-info"} == tops
+
+
+def test_the_wheel_has_every_module_and_no_stray_file(built: Built) -> None:
+    """All of events, handler and the emulator; nothing of deployment, local runs and tests is half there."""
+    names = {name.removeprefix("snapshot_backup/app/") for name in contents(built.wheel)}
+    modules = {
+        str(path.relative_to(ROOT))
+        for top in ("events", "handler", "infra/emulator")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    data = {name for name in names if not name.endswith(".py") and not name.startswith("snapshot_backup")}
+
+    assert modules <= names
+    assert data == {
+        *(f"events/schema/{path.name}" for path in (ROOT / "events" / "schema").iterdir()),
+        *(f"handler/function/bundle/{name}.lock" for name in ("function", "function-postgres")),
+    }
+    assert "snapshot_backup-0.1.0.dist-info/licenses/LICENSE" in names
+
+
+def test_the_wheel_of_the_source_distribution_is_the_same(built: Built) -> None:
+    """File by file, so that whoever packages it from sources gets the same program."""
+    assert contents(built.wheel) == contents(built.wheel_of_sdist)
+
+
+def test_the_source_distribution_has_all_that_is_versioned(built: Built) -> None:
+    """Tests, deployment and documents too."""
+    with tarfile.open(built.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    folders = ("events", "handler", "infra", "tests")
+    versioned = {
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+    assert versioned <= names
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "requirements.lock"} <= names
+
+
+def test_what_runs_is_the_installed_wheel(core: Environment) -> None:
+    """Neither the checkout nor its environment is on the path, and our folders' names are free."""
+    assert Path(core.python("from snapshot_backup.__main__ import folder; print(folder())")).is_relative_to(
+        core.path
+    )
+    free = "from importlib.util import find_spec as f; print(f('events'), f('handler'), f('infra'))"
+    assert "None None None" == core.python(free)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("worker",), ("emulator", "--help")], ids=repr)
@@ -137,16 +303,21 @@ def test_without_the_command_line_one_line_says_what_to_install(
     assert re.fullmatch(r"snapshot-backup: .*pip install 'snapshot-backup\[cli\]'\n", error)
 
 
-def test_the_emulator_on_its_own_says_what_to_install(core: Environment) -> None:
-    """``python -m infra.emulator`` is another way to the same program."""
-    code, _, error = core.run("python", "-m", "infra.emulator", "--help")
+def test_the_package_runs_as_a_module(core: Environment) -> None:
+    """``python -m snapshot_backup`` is the same program."""
+    assert core.command("--help") == core.run("python", "-m", "snapshot_backup", "--help")
 
-    assert 2 == code
-    assert re.fullmatch(r"emulator: .*pip install 'snapshot-backup\[cli\]'\n", error)
+
+def test_an_installed_function_bundle_has_the_same_sources(core: Environment) -> None:
+    """``package`` reads its own modules, wherever they are installed, and finds its lock files."""
+    files, locked = json.loads(core.python(SOURCES))
+
+    assert {name: sha256(content).hexdigest() for name, content in sources().items()} == files
+    assert locked
 
 
 def test_the_help_lists_every_command(installed: Environment) -> None:
-    """The emulator too, whose extra is not installed."""
+    """The emulator too, whose extra may be missing."""
     code, out, error = installed.command("--help")
 
     assert (0, "") == (code, error)
@@ -157,22 +328,73 @@ def test_the_help_lists_every_command(installed: Environment) -> None:
 
 def test_each_command_has_its_help(installed: Environment) -> None:
     """No command needs another extra to say what it does."""
-    every = [*commands(get_command(app)), ("emulator",)]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        told = list(threads.map(lambda names: installed.command(*names, "--help"), every))
+    printed = json.loads(installed.python(ALL_HELP))
 
-    assert len(every) > 15
-    for names, (code, out, error) in zip(every, told, strict=True):
-        assert (0, "") == (code, error), (names, error)
+    assert [[*names] for names in (*commands(get_command(app)), ("emulator",))] == [row[0] for row in printed]
+    for names, code, out in printed:
+        assert 0 == code, out
         assert " ".join(("Usage: snapshot-backup", *names)) in out
 
 
-def test_a_command_whose_extra_is_missing_names_it(installed: Environment) -> None:
-    """One line, no traceback."""
-    code, out, error = installed.command("emulator", "--port", "0")
+def test_the_version_is_printed(installed: Environment) -> None:
+    """One line for bug reports."""
+    assert (0, "snapshot-backup 0.1.0\n", "") == installed.command("--version")
 
-    assert (2, "") == (code, out)
-    assert re.fullmatch(r"the package \w+ is not installed; .*'snapshot-backup\[emulator\]'\n", error)
+
+def test_the_schemas_are_written(installed: Environment, tmp_path: Path) -> None:
+    """Those that the wheel brings are found."""
+    code, _, error = installed.command("schemas", "--out", str(tmp_path))
+
+    assert 0 == code, error
+    assert (tmp_path / "asyncapi.json").read_bytes() == (ROOT / "events/schema/asyncapi.json").read_bytes()
+
+
+def test_the_doctor_finds_closed_ports(installed: Environment) -> None:
+    """It names both settings with the remedy, exit code 1, and shows no traceback."""
+    code, out, error = installed.command("doctor", **NOBODY)
+
+    assert (1, "") == (code, error)
+    assert re.search(r"AMQP_URL: check host and port", out)
+    assert re.search(r"VBS_ENDPOINT: check host and port", out)
+
+
+def test_a_worker_tries_again_while_the_broker_is_down(installed: Environment) -> None:
+    """It says so, and SIGTERM ends it with exit code 0."""
+    with installed.started("snapshot-backup", "worker", **NOBODY) as process:
+        assert process.stderr is not None
+        first = next(line for line in process.stderr if "broker.lost" in line)
+        process.send_signal(signal.SIGTERM)
+        out, rest = process.communicate(timeout=SECONDS)
+
+    assert "Connection refused" in first
+    assert (0, "") == (process.returncode, out)
+    assert "Traceback" not in rest
+
+
+def test_the_emulator_runs_or_names_its_extra(installed: Environment, extras: str) -> None:
+    """One line in either case, and no traceback."""
+    with installed.started("snapshot-backup", "emulator", "--port", "0") as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=SECONDS)
+
+    if extras in HAVE_EMULATOR:
+        assert line.startswith("listening on http://127.0.0.1:")
+    else:
+        assert (2, "") == (process.returncode, line)
+        assert re.fullmatch(r"the package \w+ is not installed; .*'snapshot-backup\[emulator\]'\n", error)
+
+
+def test_a_postgres_ledger_needs_its_extra(installed: Environment, extras: str) -> None:
+    """One line that names the extra where it is missing; a database that is down where it is there."""
+    ledger = "postgresql://127.0.0.1:1/ledger"
+    code, out, error = installed.command("ledger", "prune", "--dry-run", LEDGER_URL=ledger, **NOBODY)
+
+    assert code in (1, 2)
+    assert "" == out
+    assert "Traceback" not in error
+    assert ("snapshot-backup[postgres]" in error) == (extras not in HAVE_POSTGRES), error
 
 
 @pytest.mark.parametrize(
@@ -185,12 +407,45 @@ def test_a_command_whose_extra_is_missing_names_it(installed: Environment) -> No
     ],
     ids=["none", "not a number", "without the driver", "without the tracing library"],
 )
+@pytest.mark.parametrize("which", ["cli", "cli,fast"])
 def test_a_worker_with_wrong_settings_ends_with_one_line(
-    installed: Environment, settings: dict[str, str], named: str
+    with_extras: Callable[[str], Environment], which: str, settings: dict[str, str], named: str
 ) -> None:
     """It names the variable, or the extra that the setting needs."""
     endpoint = {"VBS_ENDPOINT": "http://127.0.0.1:1"} if settings else {}
-    code, out, error = installed.command("worker", **endpoint, **settings)
+    code, out, error = with_extras(which).command("worker", **endpoint, **settings)
 
     assert (2, "", 1) == (code, out, len(error.splitlines())), error
     assert named in error
+
+
+def test_the_source_distribution_installs(
+    built: Built, locked: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """pip builds it in isolation, and the command runs."""
+    environment = Environment.made(tmp_path_factory.mktemp("of_sdist"))
+    environment.install(f"{built.sdist}[cli]", locked=locked)
+
+    assert (0, "snapshot-backup 0.1.0\n", "") == environment.command("--version")
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_neighbour_that_owns_the_name_events_is_left_alone(
+    built: Built, locked: Path, tmp_path_factory: pytest.TempPathFactory, first: str
+) -> None:
+    """Whichever is installed first, both work, and either works on when the other is uninstalled."""
+    environment = Environment.made(tmp_path_factory.mktemp("neighbours"))
+    wanted = [f"{built.wheel}[cli]", NEIGHBOUR]
+    for requirement in wanted if first == "ours" else reversed(wanted):
+        environment.install(requirement, locked=locked)
+    theirs = "import events, opensearchpy; print(events.Events.__name__)"
+
+    assert "Events" == environment.python(theirs)
+    assert 1 == environment.command("doctor", **NOBODY)[0]
+    if first == "ours":
+        environment.pip("uninstall", "--yes", "snapshot-backup")
+        assert "Events" == environment.python(theirs)
+        assert not (environment.path / "bin" / "snapshot-backup").exists()
+    else:
+        environment.pip("uninstall", "--yes", "opensearch-py", "Events")
+        assert 1 == environment.command("doctor", **NOBODY)[0]
