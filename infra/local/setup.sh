@@ -1,8 +1,10 @@
-# Sourced by infra/test and infra/up, run by .ci/run, always with `set -eu`: goes to the checkout and keeps its .venv/ as
-# requirements.lock and pyproject.toml say. Takes no time if nothing has changed.
+# Sourced by infra/test and infra/up, run by .ci/run (`setup.sh [FOLDER PYTHON]`), always with `set -eu`: goes to the
+# checkout and keeps its .venv/, or FOLDER, as requirements.lock and pyproject.toml say. Quick where nothing changed.
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+PROGRESS_SECONDS=8
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -19,39 +21,125 @@ find_python() {
   return 1
 }
 
-# Debian has the modules that make virtual environments in a separate package.
+# Runs a command with its output in the file LOG, and says every few seconds that it still runs. It has a process
+# group of its own: Ctrl-C reaches this script only, which ends the group and says so in one line.
+step() { # WHAT COMMAND...
+  local what=$1 began=$SECONDS next=$((SECONDS + PROGRESS_SECONDS)) status=0
+  shift
+  set -m
+  "$@" >"$LOG" 2>&1 </dev/null &
+  STEP=$!
+  set +m
+  while kill -0 "$STEP" 2>/dev/null; do
+    if [ "$SECONDS" -ge "$next" ]; then
+      say "… $what ($((SECONDS - began)) s)"
+      next=$((SECONDS + PROGRESS_SECONDS))
+    fi
+    sleep 0.2
+  done
+  wait "$STEP" || status=$?
+  STEP=
+  return "$status"
+}
+
+interrupted() {
+  trap '' INT TERM
+  if [ -n "$STEP" ]; then
+    kill -- "-$STEP" 2>/dev/null
+    wait "$STEP" 2>/dev/null || true
+  fi
+  rm -f "$LOG" "$LOG.uv"
+  say "Interrupted: the environment is not complete; the next start makes it again."
+  exit 130
+}
+
+# Debian keeps what makes virtual environments in a package of its own.
 require_venv_module() {
   "$1" -c 'import ensurepip, venv' 2>/dev/null && return
-  say "This Python cannot make virtual environments; installing python3-venv with apt-get (once)."
-  bash infra/local/apt-install.sh python3-venv && "$1" -c 'import ensurepip, venv' 2>/dev/null && return
-  say "$1 still cannot make virtual environments. Install its venv module, for example: apt-get install python3-venv"
+  say "This Python cannot make virtual environments: installing python3-venv with apt-get (once)."
+  step "installing python3-venv" bash infra/local/apt-install.sh python3-venv &&
+    "$1" -c 'import ensurepip, venv' 2>/dev/null && return
+  tail -n 5 "$LOG" >&2
+  say "That did not help: install the venv module of $1 and try again."
   return 1
 }
 
-# Includes the path: scripts in .venv/ contain their own folder, so a moved checkout needs a new environment.
+# The path is part of it: scripts in an environment name their own folder, so a moved checkout needs a new one.
 wanted_state() { { pwd; cat requirements.lock pyproject.toml; } | cksum; }
 
-make_environment() {
-  local python
-  python=$(find_python)
-  require_venv_module "$python"
-  say "Setting up .venv/ with $("$python" --version) (once; about a minute)."
-  # Through a link, --clear would empty another project's environment.
-  if [ -L .venv ]; then rm .venv; fi
-  "$python" -m venv --clear .venv
-  install_quietly --require-hashes -r requirements.lock
-  install_quietly --no-deps -e .
+# What is imported is compiled then; compiling all of it beforehand takes a quarter of the whole time.
+with_pip() { "$ENVIRONMENT/bin/python" -m pip install -q --no-compile --disable-pip-version-check --retries 1 "$@"; }
+
+with_uv() { "$UV" pip install -q --python "$ENVIRONMENT/bin/python" "$@"; }
+
+# uv installs in a fraction of pip's time. Where there is none it is one of the locked packages.
+find_uv() {
+  for UV in uv "$PWD/.venv/bin/uv"; do
+    "$UV" --version >/dev/null 2>&1 && return
+  done
+  awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' requirements.lock >"$LOG.uv"
+  UV=$ENVIRONMENT/bin/uv
+  step "fetching uv" with_pip --require-hashes --no-deps -r "$LOG.uv"
 }
 
-# Python compiles modules when they are imported; compiling all beforehand takes a quarter of the whole time.
-install_quietly() { .venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check "$@"; }
+# uv has settings of its own for what pip's say.
+follow_pip_settings() {
+  local index
+  index=${PIP_INDEX_URL:-$("$ENVIRONMENT/bin/python" -m pip config get global.index-url 2>/dev/null || true)}
+  if [ -n "$index" ] && [ -z "${UV_INDEX_URL:-}${UV_DEFAULT_INDEX:-}" ]; then export UV_INDEX_URL=$index; fi
+  if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}; fi
+}
 
-set_up() {
-  local stamp=.venv/snapshot-backup-state
-  if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(wanted_state)" ]; then
-    make_environment
-    wanted_state >"$stamp"
+UNREACHABLE='[Rr]etrying|[Cc]onnect|timed out|resolution|dns error|[Pp]roxy'
+
+explain_failure() {
+  if grep -qE "$UNREACHABLE" "$LOG"; then
+    say "No package index can be reached: check the network, the proxy (HTTPS_PROXY) and the index that PIP_INDEX_URL (for uv UV_INDEX_URL) names."
+  else
+    tail -n 5 "$LOG" >&2
+    say "The packages of requirements.lock could not be installed; the lines above say why."
   fi
+  rm -f "$LOG" "$LOG.uv"
+  return 1
 }
 
-set_up
+install_packages() {
+  if find_uv; then
+    follow_pip_settings
+    step "installing packages with uv" with_uv --require-hashes -r requirements.lock &&
+      step "installing the project" with_uv --no-deps -e . && return
+  fi
+  step "installing packages with pip" with_pip --require-hashes -r requirements.lock &&
+    step "installing the project" with_pip --no-deps -e . || explain_failure
+}
+
+make_environment() { # PYTHON
+  require_venv_module "$1"
+  say "Setting up $ENVIRONMENT/ with $("$1" --version) (once; half a minute or so)."
+  # Through a link, --clear would empty an environment that is somebody else's.
+  if [ -L "$ENVIRONMENT" ]; then rm "$ENVIRONMENT"; fi
+  step "making the environment" "$1" -m venv --clear "$ENVIRONMENT" || {
+    tail -n 5 "$LOG" >&2
+    return 1
+  }
+  install_packages
+}
+
+# Brings an environment up to date, by default .venv/ with the first Python that is new enough.
+set_up() { # [FOLDER PYTHON]
+  ENVIRONMENT=${1:-.venv}
+  local python stamp=$ENVIRONMENT/snapshot-backup-state
+  if [ -x "$ENVIRONMENT/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(wanted_state)" ]; then
+    return
+  fi
+  STEP=
+  LOG=$(mktemp)
+  trap interrupted INT TERM
+  python=${2:-$(find_python)}
+  make_environment "$python"
+  wanted_state >"$stamp"
+  rm -f "$LOG" "$LOG.uv"
+  trap - INT TERM
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then set_up "$@"; else set_up; fi

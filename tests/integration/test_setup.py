@@ -1,23 +1,125 @@
-"""`infra/local/setup.sh`, which `infra/up` and `infra/test` begin with: what it does to a user's files."""
+"""`infra/local/setup.sh`, which `infra/up` and `infra/test` begin with: what it does, and what it says."""
 
+import os
+import re
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from infra.local.ready import wait_until
+
 ROOT = Path(__file__).parents[2]
+SECONDS = 100.0
+NOBODY = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+NOT_KEPT = {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
+
+# Stands in for uv: notes what it is asked, and takes as long as the test says.
+UV = """#!/bin/sh
+if [ "$1" != --version ]; then
+  echo $$ "$@" >>"$0.calls"
+  exec sleep "$UV_TAKES"
+fi
+"""
 
 
-def test_an_environment_behind_a_link_is_left_alone(tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the script reads of a checkout."""
+    folder = tmp_path / "checkout"
+    (folder / "infra" / "local").mkdir(parents=True)
+    shutil.copy(ROOT / "infra" / "local" / "setup.sh", folder / "infra" / "local")
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture
+def uv(tmp_path: Path) -> Path:
+    """A stand-in for uv, alone in its folder."""
+    path = tmp_path / "bin" / "uv"
+    path.parent.mkdir()
+    path.write_text(UV)
+    path.chmod(0o755)
+    return path
+
+
+@contextmanager
+def started(checkout: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """Start it as the leader of a process group, as a terminal does; it has ended afterwards."""
+    script = str(checkout / "infra" / "local" / "setup.sh")
+    with subprocess.Popen(
+        ["bash", "-eu", script],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def path_with(uv: Path) -> str:
+    """A path that has the stand-in first."""
+    return os.pathsep.join([str(uv.parent), os.environ["PATH"]])
+
+
+def calls(uv: Path) -> list[str]:
+    """What the stand-in was asked."""
+    file = uv.with_name("uv.calls")
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_an_environment_behind_a_link_is_left_alone(checkout: Path, tmp_path: Path, uv: Path) -> None:
     """Where ``.venv`` is a link, the link gives way to a folder, and what it led to is not emptied."""
-    checkout, others = tmp_path / "checkout", tmp_path / "others"
-    (checkout / "infra" / "local").mkdir(parents=True)
-    script = shutil.copy(ROOT / "infra" / "local" / "setup.sh", checkout / "infra" / "local")
+    others = tmp_path / "others"
     others.mkdir()
     (others / "theirs").touch()
     (checkout / ".venv").symlink_to(others)
-    # It fails at the packages, which this checkout does not name.
-    made = subprocess.run(["bash", "-euc", f". '{script}'"], capture_output=True, text=True, check=False)
-    assert made.returncode, made.stderr
-    assert (checkout / ".venv" / "bin" / "python").is_file(), made.stderr
+    with started(checkout, {"PATH": path_with(uv), "UV_TAKES": "0"}) as process:
+        _, error = process.communicate(timeout=SECONDS)
+    assert 0 == process.returncode, error
+    assert (checkout / ".venv" / "bin" / "python").is_file()
     assert not (checkout / ".venv").is_symlink()
     assert (others / "theirs").exists()
+
+
+def test_a_long_step_says_that_it_still_runs(checkout: Path, uv: Path) -> None:
+    """At least every ten seconds there is a line; packages are installed by their hashes."""
+    with started(checkout, {"PATH": path_with(uv), "UV_TAKES": "9"}) as process:
+        _, error = process.communicate(timeout=SECONDS)
+    assert 0 == process.returncode, error
+    assert re.search(r"^… installing packages with uv \(8 s\)$", error, re.MULTILINE)
+    packages, project = calls(uv)
+    assert "--require-hashes -r requirements.lock" in packages
+    assert "--no-deps -e ." in project
+
+
+def test_an_interrupted_set_up_is_one_line(checkout: Path, uv: Path) -> None:
+    """Ctrl-C ends what runs, and no traceback follows; the next start begins again."""
+    with started(checkout, {"PATH": path_with(uv), "UV_TAKES": "60"}) as process:
+        assert process.stderr is not None
+        assert wait_until(lambda: len(calls(uv)) == 1, seconds=SECONDS)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=SECONDS)
+    lines = [line for line in error.splitlines() if not line.startswith(("Setting up", "…"))]
+    assert 130 == process.returncode
+    assert ["Interrupted: the environment is not complete; the next start makes it again."] == lines
+    assert not Path(f"/proc/{calls(uv)[0].split()[0]}").exists()
+    assert not (checkout / ".venv" / "snapshot-backup-state").exists()
+
+
+def test_an_index_out_of_reach_is_one_sentence(checkout: Path) -> None:
+    """It names the network, the proxy and the setting of the index."""
+    with started(checkout, {**NOBODY, **NOT_KEPT}) as process:
+        _, error = process.communicate(timeout=SECONDS)
+    last = [line for line in error.splitlines() if not line.startswith(("Setting up", "…"))]
+    assert 1 == process.returncode
+    assert 1 == len(last), error
+    assert all(word in last[0] for word in ("network", "proxy", "PIP_INDEX_URL", "UV_INDEX_URL"))

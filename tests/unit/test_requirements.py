@@ -43,3 +43,21 @@ def test_a_lock_file_holds_only_versions_that_the_project_asks_for(name: str) ->
 def test_a_pika_that_deprecates_the_blocking_connection_is_not_taken(version: str) -> None:
     """Its warning would be an error in the tests."""
     assert not asked_for()["pika"].contains(version, prereleases=True)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_file_has_a_hash_for_each_package_and_names_no_index(name: str) -> None:
+    """Each machine takes its own index, and whatever that gives is checked."""
+    text = re.sub(r"^#.*\n", "", (TOP / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    packages = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
+
+    assert "://" not in text
+    assert "index" not in text
+    assert [] == [entry for entry in packages if "--hash=sha256:" not in entry]
+
+
+def test_every_package_that_the_project_asks_for_is_locked() -> None:
+    """The tests run with nothing else."""
+    locked = set(re.findall(r"^([\w.-]+)==", (TOP / LOCKS[0]).read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert set() == asked_for().keys() - locked - {"snapshot-backup"}
