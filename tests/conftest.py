@@ -45,8 +45,11 @@ settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run be repeated with the chance it had."""
+    """Let a run be repeated with the chance it had, and by several processes with one broker."""
     parser.addoption("--seed", type=int, help="seed of every random choice (default: TEST_SEED, or random)")
+    parser.addoption(
+        "--shared-broker", action="store_true", help="start one broker for all of xdist's processes"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen = config.getoption("--seed")
     seed = int(os.environ.get("TEST_SEED") or secrets.randbits(32)) if chosen is None else chosen
     config.stash[SEED] = seed
+    os.environ["TEST_SEED"] = str(seed)  # for the processes of pytest-xdist, which configure themselves
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(seed)
 
@@ -66,6 +70,16 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"versions: Python {platform.python_version()}, {', '.join(versions)}",
         f"seed: {config.stash[SEED]} (repeat with --seed {config.stash[SEED]})",
     ]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the broker that pytest-xdist's processes share, before they start and find it in ``AMQP_URL``."""
+    config = session.config
+    if not config.getoption("--shared-broker") or hasattr(config, "workerinput"):
+        return
+    broker = _start_broker(config)
+    if not isinstance(broker, str):
+        os.environ["AMQP_URL"] = broker.url
 
 
 @pytest.hookimpl(tryfirst=True)
