@@ -1,7 +1,7 @@
 """The secrets that this process holds, and their removal from every text that leaves it.
 
 Redaction is by value, so that it does not matter who quotes a secret: a library's error, an API's answer, a
-traceback. Whoever reads or receives a secret holds it here; ``redacted`` is applied where text leaves: log
+traceback. Code that reads a secret holds it here; ``redacted`` is applied where text leaves: log
 lines, failures of outcomes and dead letters, errors and findings that are printed.
 """
 

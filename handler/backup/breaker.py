@@ -1,4 +1,4 @@
-"""Everybody's trouble: when to stop taking messages, and how to come back.
+"""The circuit breaker: stops consuming while the service fails, and resumes it step by step.
 
 While the API, its sign-in or the ledger is down, messages stay in the broker. One message at a time probes,
 at growing intervals; then the number in flight doubles with each round that goes well. A project that is
@@ -19,7 +19,7 @@ DOUBTS_IN_A_ROW = 16
 
 
 class ScopedFailure(NamedTuple):
-    """Whom a failure concerns: everybody, one project, or (a call in doubt) perhaps nobody else.
+    """A failure with its scope: the service, one project, or a call in doubt, which may be one message's.
 
     ``why`` is a failure's category, or ``ledger``; ``reason`` the text.
     """
@@ -32,7 +32,7 @@ class ScopedFailure(NamedTuple):
 
 
 class CircuitBreaker:
-    """How many messages may be in flight now. Pure but for the clock, which is monotonic seconds."""
+    """Limits how many messages are in flight. Pure except for the clock, which gives monotonic seconds."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class CircuitBreaker:
 
     @property
     def limit(self) -> int:
-        """How many messages may be in flight; 0 while paused."""
+        """How many messages may be in flight; 0 while the circuit breaker is open."""
         return 0 if self.pause_left() else self._limit
 
     @property
@@ -76,11 +76,11 @@ class CircuitBreaker:
         return max(0.0, self._paused_until - self._clock())
 
     def answered_within(self, seconds: float) -> bool:
-        """Tell whether the API has properly answered anybody in the last ``seconds``."""
+        """Return whether the API has given a definite answer in the last ``seconds``."""
         return self._clock() - self._answered_at <= seconds
 
     def park(self, project_id: str) -> float:
-        """Return for how many seconds a message of this project must be put aside; 0 where it may go on."""
+        """Return for how many seconds a message of this project must be parked; 0 if it may go on."""
         left = max(0.0, self._projects.get(project_id, 0.0) - self._clock())
         if not left:
             self._projects.pop(project_id, None)
@@ -88,13 +88,13 @@ class CircuitBreaker:
             return 0.0
         self._parked_in_a_row += 1
         if self._parked_in_a_row > self._full:
-            # Nothing but parked messages comes in: moving them round would only keep the broker busy.
+            # Only parked messages come in. To delay them again and again would only keep the broker busy.
             self._parked_in_a_row = 0
             self._stop(left, "throttled", "nothing comes in but messages of throttled projects")
         return left
 
     def record_success(self) -> None:
-        """Note a definite answer of the API."""
+        """Record a definite answer of the API."""
         self._answered_at = self._clock()
         self._doubts = 0
         if self._failing_since is None or self.pause_left():
@@ -107,14 +107,14 @@ class CircuitBreaker:
         self._report_recovery(self._failing_since)
 
     def record_failure(self, failure: ScopedFailure) -> None:
-        """Note trouble that is not the message's own."""
+        """Record a failure that does not concern one message alone."""
         match failure.scope:
             case "project" if failure.project_id is not None:
                 self._projects[failure.project_id] = self._clock() + failure.seconds
             case "doubt":
                 self._doubts += 1
                 if self._doubts >= max(DOUBTS_IN_A_ROW, self._full):
-                    # As many calls in a row without an answer: wait until the first looks tell more.
+                    # So many calls in a row had no answer: wait for the result of the first lookups.
                     self._doubts = 0
                     self._stop(self._doubt_pause, failure.why, failure.reason)
             case _:
@@ -122,7 +122,7 @@ class CircuitBreaker:
 
     def _record_for_service(self, failure: ScopedFailure) -> None:
         if self.pause_left():
-            return  # one of those that were in flight when the pause began
+            return  # the message was in flight already when the circuit breaker opened
         self._stop(max(self._pause, failure.seconds), failure.why, failure.reason)
         self._pause = min(LONGEST_PAUSE, self._pause * 2)
 

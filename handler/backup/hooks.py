@@ -1,6 +1,6 @@
-"""What the parts tell of their work: small frozen objects, handed to whoever listens.
+"""Hooks: the records in which the parts report their work, and the types of the functions that take them.
 
-The parts know nothing of logs, metrics or traces. A hook is called in the task that handles the message,
+The parts do not know logs, metrics or traces. A hook is called in the task that handles the message,
 after the thing has happened; it must be quick and must not raise. The ledger's hook is called on the thread
 that commits, one call at a time.
 """
@@ -73,9 +73,9 @@ class LedgerCommit(NamedTuple):
 
 
 class BreakerChange(NamedTuple):
-    """Ionsuming was paused or goes on; ``why`` is a category or ``ledger``, ``reason`` the error's text.
+    """The circuit breaker changed its state; ``why`` is a category or ``ledger``, ``reason`` the text.
 
-    ``seconds`` is how long it pauses, or after a pause how long the trouble has lasted.
+    ``seconds`` is how long it stays open, or, once it is not, for how long the service has failed.
     """
 
     state: Literal["closed", "half_open", "open"]
@@ -92,9 +92,9 @@ OnLedgerCommit = Callable[[LedgerCommit], None]
 OnBreakerChange = Callable[[BreakerChange], None]
 
 Follow = Callable[[EventIds, str | None], AbstractContextManager[str | None]]
-"""Surrounds the handling of a message: takes its ids and the ``traceparent`` that came with it, and gives the
-one that is passed on."""
+"""Surrounds the handling of a message: takes its ids and its ``traceparent``, and returns the ``traceparent``
+that is passed on."""
 
 
 def noop(_told: object) -> None:
-    """Listen to nothing."""
+    """Do nothing."""

@@ -1,8 +1,8 @@
-"""Before a request leaves: does the backup exist already, and is the snapshot complete?
+"""Lookups before a request: does the backup exist already, and is the snapshot complete?
 
-A call in doubt may have worked. It is looked for several times with growing waits, because a slow server
-may commit late; only then is it sent again. A look-up that fails says nothing: absent and unknown are two
-answers.
+A call in doubt may have worked. Its backup is looked up several times with growing delays, because a slow
+server may commit late; only then a second request is sent. A lookup that fails proves nothing: absent and
+unknown are two answers.
 """
 
 import logging
@@ -24,13 +24,13 @@ _COMPLETE = frozenset({"available", "backing-up"})
 
 
 class Lookup:
-    """Looks, and says what follows: a found backup, a reply, or None where nothing stands in the way."""
+    """Looks up, and returns what follows: a found backup, a result, or None if the request may be sent."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
     async def for_backup(self, job: Job, claim: Granted) -> AcceptedBackup | Result | None:
-        """Look for a backup that may exist already. None means: there is none, and it may be sent (again)."""
+        """Look up a backup that may exist already. None: there is none, and a request may be sent."""
         doubt, now = claim.doubt, self.services.clock()
         if doubt and now < doubt.lookup_after:
             await self.services.ledger.doubt(claim, doubt)
@@ -52,7 +52,7 @@ class Lookup:
         return await self._again(job, claim, doubt)
 
     async def for_snapshot(self, job: Job, claim: Granted) -> Result | None:
-        """Ask whether a snapshot that was only requested is complete. None means: it is."""
+        """Look up whether a snapshot that was only requested is complete. None: it is."""
         try:
             snapshot = await self.services.api.show_snapshot(job.project_id, job.request.snapshot_id)
         except ApiError as error:
@@ -68,7 +68,7 @@ class Lookup:
         return results.delayed(job, "check", self.services.limits.delay(job.state.waits))
 
     async def for_parent(self, job: Job, claim: Granted) -> BackupRequest | Result:
-        """Return the request to send: incremental where that was left to the backups that there are."""
+        """Return the request to send. ``incremental = "auto"`` depends on the volume's full backups."""
         if not job.selected.incremental_if_possible:
             return job.request
         try:
@@ -92,7 +92,7 @@ class Lookup:
         return None
 
     async def _again(self, job: Job, claim: Granted, doubt: Doubt) -> Result:
-        """One absence more, which proves little yet: look again after a longer wait."""
+        """Not found yet; look up again later."""
         seconds = self.services.limits.delay(doubt.lookups + 1)
         later = Doubt(doubt.since, doubt.lookups + 1, self.services.clock() + seconds)
         await self.services.ledger.doubt(claim, later)
@@ -123,7 +123,7 @@ def _is_failed(backup: Backup, claim: Granted) -> bool:
 
 
 def _best(found: Sequence[Backup], job: Job) -> Backup | None:
-    """The oldest that is not in error; one in error only where there is no other."""
+    """Return the oldest backup that is not in error, or else one in error."""
     sound = [backup for backup in found if not backup.status.startswith("error")]
     if len(sound) > 1:
         ids = ", ".join(backup.id for backup in sound)

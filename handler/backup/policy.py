@@ -1,19 +1,20 @@
-"""What a failure means: one pure function from what went wrong to what to do.
+"""The policy: one pure function from a failed call to a decision.
 
-Two families. *This message*: its attempts are counted, and they run out. *Everybody*: the API, the sign-in or
-the ledger is in trouble; nothing is counted, the circuit breaker opens, and only ``MAX_AGE`` ends the wait.
+A failure has a scope. *Message*: its attempts are counted, and they run out. *Service*: the API, the sign-in
+or the ledger fails. Then no attempt is counted, the circuit breaker opens, and only ``MAX_AGE`` ends the
+wait.
 
-| category                   | family       | what is done                                             |
+| category                   | scope        | decision                                                 |
 |----------------------------|--------------|----------------------------------------------------------|
-| invalid refused            | this message | fail at once                                             |
-| not_found                  | this message | wait and try again, counted; fail once it is certain     |
-| quota                      | this message | fail at once: somebody must make room, then replay       |
-| denied, status 403         | this message | fail at once: these rights do not come by waiting        |
-| conflict                   | this message | wait and try again, counted; where busy, look first      |
-| in_doubt                   | this message | look; counted only where the API answers others          |
-| throttled                  | the project  | wait as long as the API says, not counted                |
-| denied (401, sign-in)      | everybody    | wait, not counted                                        |
-| unavailable                | everybody    | wait, not counted                                        |
+| invalid refused            | message      | fail at once                                             |
+| not_found                  | message      | wait and try again, counted; fail once it is certain     |
+| quota                      | message      | fail at once: an operator must make room, then replay    |
+| denied, status 403         | message      | fail at once: waiting does not bring rights              |
+| conflict                   | message      | wait and try again, counted; if busy, look up first      |
+| in_doubt                   | doubt        | look up; counted only if the API answers other calls     |
+| throttled                  | project      | wait as long as the API says, not counted                |
+| denied (401, sign-in)      | service      | wait, not counted                                        |
+| unavailable                | service      | wait, not counted                                        |
 """
 
 from collections.abc import Sequence
@@ -34,21 +35,21 @@ LOOKUPS_UNTIL_CERTAIN = 3
 
 
 class Limits(NamedTuple):
-    """The settings that bound a message: the ladder and ``max_age`` in seconds."""
+    """The settings that bound a message; ``delays`` (of ``WAIT_LADDER``) and ``max_age`` are in seconds."""
 
     delays: Sequence[int]
     max_attempts: int
     max_age: float
     settle_time: float
-    """Seconds that a call may still be worked on after we have lost it."""
+    """Seconds for which the API may still work on a call whose connection was lost."""
 
     def delay(self, step: int) -> float:
-        """Return the ladder's delay for the ``step``-th wait, the last one for all beyond."""
+        """Return the delay for the ``step``-th wait; the last delay for all later ones."""
         return self.delays[min(max(step, 0), len(self.delays) - 1)]
 
 
 class Decision(NamedTuple):
-    """What to do about a failure; ``seconds`` is how long to wait where the action is not ``fail``."""
+    """What to do about a failure; ``seconds`` is the delay if the action is not ``fail``."""
 
     action: Action
     category: Category

@@ -1,6 +1,6 @@
-"""What the story of a message needs from outside, as protocols.
+"""Ports: what message handling needs from outside, as protocols: the API, the ledger, the outbox.
 
-``process`` and ``policy`` know these, not pika, httpx or SQL. Each has a twin that behaves in ``tests``.
+This room knows them instead of pika, httpx or SQL. Each has a twin in ``tests`` that behaves like it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from handler.backup.request import BackupRequest
 
 
 class Backup(NamedTuple):
-    """A backup as the API shows it. ``detail`` is the part that outcomes tell."""
+    """A backup as the API shows it. ``detail`` is the part that outcomes contain."""
 
     detail: CompletedBackup
     snapshot_id: str | None
@@ -49,7 +49,7 @@ class Api(Protocol):
     """The VBS API. Every method raises ``ApiError``."""
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
-        """Ask for a backup. An ``ApiError`` of category ``in_doubt`` means that it may have been made."""
+        """Request a backup. An ``ApiError`` of category ``in_doubt`` means that the backup may exist."""
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
         """Return all backups of this snapshot, oldest first; all pages are read.
@@ -58,7 +58,7 @@ class Api(Protocol):
         """
 
     async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """Tell whether the volume has a full backup that is available, so that an incremental one can be."""
+        """Return whether the volume has an available full backup, on which an incremental one can build."""
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return the backup, or None where the API knows that there is none."""
@@ -79,7 +79,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A call that may have worked: since when, how often it was looked for, and when to look next.
+    """A call in doubt: since when, how many lookups found nothing, and when the next lookup is due.
 
     Times are seconds since the epoch.
     """
@@ -90,7 +90,7 @@ class Doubt:
 
 
 class Granted(NamedTuple):
-    """The claim is ours until its lease ends; ``token`` proves it in the calls that follow.
+    """The claim belongs to this process until its lease ends; ``token`` proves it in later calls.
 
     ``ask_first`` says that a lookup comes before the first request: for a replay, where a request may have
     left before, or since this ledger remembers nothing across processes. ``failed_backups`` are backups of
@@ -107,7 +107,7 @@ class Granted(NamedTuple):
 
 
 class Busy(NamedTuple):
-    """Somebody else is at it, until ``until`` (seconds since the epoch) unless they renew."""
+    """Another worker holds the claim until ``until`` (seconds since the epoch), or longer."""
 
     until: float
 
@@ -121,7 +121,7 @@ class Created(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How it ended: a completed backup after ``seconds``, or a failure of this event or of its backup."""
+    """The end: a completed backup after ``seconds``, or a failure of this event or of its backup."""
 
     backup: CompletedBackup | None = None
     seconds: float = 0.0
@@ -133,7 +133,7 @@ Claim = Granted | Busy | Created | Finished
 
 
 class Ledger(Protocol):
-    """The promise book. Every method raises ``LedgerUnavailable``; what returned is on disk."""
+    """The ledger. Every method raises ``LedgerUnavailable``; when it returns, the change is on disk."""
 
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
         """Claim the right to make the backup of a snapshot, in one transaction.
@@ -150,34 +150,34 @@ class Ledger(Protocol):
         """
 
     async def holds(self, claim: Granted) -> bool:
-        """Tell whether the claim's lease still holds, judged without I/O; asked right before sending."""
+        """Return whether the claim's lease still holds, without I/O; called right before the request."""
 
     def abandon(self, claim: Granted) -> None:
-        """Stop renewing a claim after a bug: it lapses, and who claims next is in doubt. No I/O."""
+        """Stop renewing a claim whose handling failed: it lapses, and the next claim is in doubt. No I/O."""
 
     async def release(self, claim: Granted) -> None:
-        """Give the claim back: nothing was sent, or the API said «not now»."""
+        """Give the claim back: no request was sent, or the API answered that it cannot be done now."""
 
     async def doubt(self, claim: Granted, doubt: Doubt) -> None:
-        """Write down that the call may have worked, and give the lease back."""
+        """Record that the call may have worked, and give the lease back."""
 
     async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
-        """Write down the backup, even where the lease has meanwhile ended."""
+        """Record the backup, even if the lease has ended meanwhile."""
 
     async def refused(self, claim: Granted, cause: str, failure: Failure, *, attempts: int) -> None:
-        """Write down that this event has failed, so that a redelivery tells the same. A doubt is kept."""
+        """Record the failure of this event, so that a redelivery publishes the same. A doubt is kept."""
 
     async def give_up(
         self, key: Key, cause: str, failure: Failure, *, attempts: int, tracked: bool, replay: bool = False
     ) -> Created | Finished:
-        """Write down, without a claim, that this event has failed, unless more is known; return what holds.
+        """Record, without a claim, that this event has failed, unless more is known; return what holds.
 
         More is an end, as ``claim`` would tell it, or a backup; the latter only counts for an event that is
         not ``watched`` yet, since else that its backup was made has been told.
         """
 
     async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
-        """Write down the end of the backup ``backup_id``: completed, or in error.
+        """Record the end of the backup ``backup_id``: completed, or in error.
 
         One that has only expired stays made: it may yet complete, so none is made beside it.
         """
@@ -189,23 +189,23 @@ class Ledger(Protocol):
         """Delete rows that ended more than ``older_than`` seconds ago; return how many."""
 
     async def check(self) -> None:
-        """Prove that the ledger can be read and written."""
+        """Write something, to prove that the ledger can be read and written."""
 
     async def aclose(self) -> None:
         """Release files and connections."""
 
 
 class Outbox(Protocol):
-    """Where messages leave. What returned is confirmed by the broker.
+    """Publishes messages. When a method returns, the broker has confirmed the message.
 
-    Every method raises ``ConnectionLost`` when it can no longer matter, since the broker delivers again.
+    Every method raises ``ConnectionLost`` when the connection is lost; the broker delivers again.
     """
 
     async def publish_outcome(self, outcome: Outcome) -> None:
-        """Publish an outcome. Raises ``Unroutable`` where nobody is bound for it, unless that is ignored."""
+        """Publish an outcome. Raises ``Unroutable`` if no queue is bound for it, unless that is ignored."""
 
     async def delay(self, body: bytes, *, seconds: float) -> None:
-        """Put a wrapped message into the first wait queue whose delay is not shorter."""
+        """Put a waiting message into the first wait queue whose delay is not shorter."""
 
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""

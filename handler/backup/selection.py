@@ -1,6 +1,6 @@
-"""Which completed snapshots are deliberately left alone, and what the operator's rules say of the others.
+"""The selection: which completed snapshots are skipped, and what the operator's rules set for the others.
 
-Snapshots that the backup service makes itself must never lead to a backup: each backup would make another.
+A snapshot that the backup service made itself must never lead to a backup: each backup would make another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ SYSTEM_METADATA = "__system__enableActive"
 
 
 class Selected(NamedTuple):
-    """Why a snapshot is skipped (None: it is backed up), what is to be set in its request.
+    """Why a snapshot is skipped (None: it is backed up), and what is set in its request.
 
-    ``incremental_if_possible`` leaves it to the backups that the volume has already.
+    ``incremental_if_possible``: incremental if the volume has a full backup already.
     """
 
     skip: str | None = None
@@ -28,7 +28,7 @@ class Selected(NamedTuple):
 
 
 class Selection:
-    """Chooses by ``SKIP_SNAPSHOTS``, ``VBS_ALLOWED_PROJECTS`` and the rules of ``RULES_FILE``."""
+    """Selects by ``SKIP_SNAPSHOTS``, ``VBS_ALLOWED_PROJECTS`` and the rules of ``RULES_FILE``."""
 
     def __init__(
         self, skip_snapshots: Sequence[str], allowed_projects: Sequence[str], rules: "Sequence[Rule]" = ()
@@ -38,7 +38,7 @@ class Selection:
         self._rules = tuple(rules)
 
     def select(self, event: SnapshotEvent, project_id: str) -> Selected:
-        """Choose for one snapshot."""
+        """Return the selection for one snapshot."""
         if reason := self._reason_to_skip(event, project_id):
             return Selected(skip=reason)
         rule = next((rule for rule in self._rules if rule.match.fits(event, project_id)), None)

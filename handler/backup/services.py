@@ -1,4 +1,4 @@
-"""What every part of the story works with, and the one place where a failed call is judged."""
+"""The services and settings that message handling works with, and the classification of failed calls."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from handler.backup.result import Job, Result
 from handler.errors import ApiError
 
 _LOOK_BACK = 60.0
-"""An API that answered somebody within these seconds is not down."""
+"""An API that gave a definite answer within so many seconds is not down."""
 
 
 class MessageSettings(NamedTuple):
-    """The settings that the story depends on; durations in seconds."""
+    """The settings that bound message handling; durations in seconds."""
 
     limits: Limits
     default_project: str | None
@@ -26,7 +26,7 @@ class MessageSettings(NamedTuple):
     track_deadline: float
     queue: str
     crash_limit: int
-    """Processes that may end with a message in hand; what comes back then is given up by us."""
+    """How many processes may crash with a message in hand before its final delivery."""
 
 
 class Services(NamedTuple):
@@ -66,7 +66,7 @@ class Services(NamedTuple):
         return decision
 
     async def fail(self, job: Job, claim: Granted, failure: Failure) -> Result:
-        """Write down that this event has failed, so that a redelivery tells the same; then tell it."""
+        """Record the failure, so that a redelivery publishes the same, and return its result."""
         if failure.category is Category.IN_DOUBT:
             now = self.clock()
             await self.ledger.doubt(claim, claim.doubt or Doubt(since=now, lookups=0, lookup_after=now))

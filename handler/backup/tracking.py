@@ -1,7 +1,7 @@
-"""After the 202: follow a backup to its end, since no notification tells of one that fails later.
+"""Tracking: follows a backup to its end after the 202, since no notification reports a later failure.
 
-The message goes through the wait queues and comes back to ask, so that a watch survives restarts and costs
-nothing meanwhile.
+The message goes through the wait queues, and each return looks the backup up. So tracking survives restarts
+and costs nothing in between.
 """
 
 from dataclasses import replace
@@ -19,13 +19,13 @@ _OTHERS = "the API shows another snapshot's backup under this id: {} lookups in 
 
 
 class Tracking:
-    """Tells that a backup is being made, and how it ended."""
+    """Returns the results of accepted backups, and of their ends."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
     def accepted(self, job: Job, backup: AcceptedBackup, *, made_at: float, found: bool) -> Result:
-        """Tell that the backup is being made, and watch it to its end where that is wanted."""
+        """Publish that the backup is accepted, and track it to its end if ``TRACK_BACKUPS`` says so."""
         result = results.accepted(job, backup, found=found)
         if not self.services.settings.track_backups:
             return result
@@ -42,7 +42,7 @@ class Tracking:
         return await self._track(job, backup_id, accepted_at, recorded=False)
 
     async def _track(self, job: Job, backup_id: str, accepted_at: float, *, recorded: bool) -> Result:
-        """Ask how the backup is; an unknown status, or one lookup that does not find it, means «not yet»."""
+        """Look the backup up. An unknown status, or one lookup that does not find it, means: not yet."""
         age = max(0.0, self.services.clock() - accepted_at)
         try:
             backup = await self.services.api.show(job.project_id, backup_id)
@@ -62,7 +62,7 @@ class Tracking:
         return self._track_on(job, backup_id, accepted_at, tracking_delay(age=age, size_gb=size))
 
     async def _unknown(self, job: Job, backup_id: str, accepted_at: float, error: ApiError) -> Result:
-        """Act on a lookup that failed: look again later, until TRACK_DEADLINE whatever the error."""
+        """Act on a lookup that failed: look up again later, until ``TRACK_DEADLINE``, whatever the error."""
         decision = self.services.classify(job, error)
         if self._is_late(accepted_at):
             return await self._ended(job, backup_id, self._expired(f"not known: {error}"))
@@ -83,7 +83,7 @@ class Tracking:
         return _expired(status, self.services.settings.track_deadline)
 
     async def _missed(self, job: Job, backup_id: str, accepted_at: float, reason: str) -> Result:
-        """Look again later for a backup that the API has accepted and does not find; fail once it is certain.
+        """Look up again later a backup that the API accepted and does not find; fail once it is certain.
 
         The first lookup after the call may reach a node of the API that does not know the backup yet. If it
         were a failure, a replay would make a second backup.
@@ -111,7 +111,7 @@ class Tracking:
 
 
 def _end(backup: Backup, age: float, *, deadline: float) -> Finished | None:
-    """Tell whether the backup has come to its end, and which."""
+    """Return the end of the backup, or None."""
     if backup.status == "available":
         return Finished(backup=backup.detail, seconds=round(age, 3))
     if backup.status.startswith("error"):
@@ -127,7 +127,7 @@ def _expired(status: str, deadline: float) -> Finished:
 
 
 def _belongs(backup: Backup, job: Job, *, recorded: bool) -> bool:
-    """Tell whether the backup is of this snapshot: by the ids that the API shows, else by its name.
+    """Return whether the backup is of this snapshot: by the ids that the API shows, else by its name.
 
     The name proves it for a backup that only the message names. For one that the ledger has recorded the name
     may differ, since rules that name backups may have changed.

@@ -1,11 +1,11 @@
-"""The messages of one call, through the very same process as the worker's, within the call's time.
+"""A batch: handles the messages of one function call within its time, as a worker would.
 
-The platform acknowledges on its own and repeats whole calls at best, so nothing may be left when a call
-returns: what is not finished by then waits in a wait queue.
+The platform acknowledges on its own and repeats whole calls at best. So no message may be left when a call
+returns: unfinished ones are put into a wait queue.
 
 Dangers:
-- A message is not cut off once it publishes what replaces it: half told, it could end twice.
-- Who is cut off may have sent its request. Its claim is not renewed, so that it is looked for first.
+- Handling is not cut off once it publishes what replaces the message: else an event could end twice.
+- Handling that is cut off may have sent its request. Its claim is not renewed, so that a lookup comes first.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class BatchServices(NamedTuple):
 
 
 class MarkedOutbox:
-    """An outbox that knows in which tasks publishing has begun."""
+    """An outbox that records in which tasks publishing has begun."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -86,10 +86,10 @@ class Batch:
         self.kinds: Counter[Kind] = Counter()
 
     async def run(self, messages: Iterable[Received]) -> Sequence[Received]:
-        """Handle the messages; return those that nothing replaces yet, since the connection was lost.
+        """Handle the messages; return those that nothing replaces yet, because the connection was lost.
 
         Raises:
-            ConnectionLost: it was lost while what is not finished was handed over.
+            ConnectionLost: the connection was lost while unfinished messages were put into a wait queue.
 
         """
         todo = deque(messages)
@@ -128,7 +128,7 @@ class Batch:
             self._settle(task)
 
     def _settle(self, task: asyncio.Task[Result]) -> None:
-        """Note how a message ended that was in hand."""
+        """Record how the handling of a message ended."""
         received = self._running.pop(task)
         if task.cancelled():
             self._cut_off.append(received)
@@ -143,7 +143,7 @@ class Batch:
             self.kinds[task.result().kind] += 1
 
     async def _finish(self) -> None:
-        """Let end what can: without a connection until time is up, later only what publishes already."""
+        """Let handling end: without a connection until time is up, afterwards only where it publishes."""
         if self._running:
             await asyncio.wait(self._running, timeout=max(0.0, self._deadline.soft - time.monotonic()))
         await self._cancel(task for task in self._running if task not in self._outbox.begun)

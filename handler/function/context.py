@@ -1,6 +1,6 @@
 """The settings of the function, from its context's user data.
 
-The context is the platform's object; only what is documented of it, and works, is asked for.
+The context is the platform's object. Only documented methods that work are called.
 """
 
 from typing import Any

@@ -1,10 +1,10 @@
-"""The function's entry: FunctionGraph calls ``handler`` with what its trigger has collected.
+"""The function's entry: FunctionGraph calls ``handler`` with the messages that its trigger collected.
 
-The platform imports this by way of the bundle's ``index.py``. What is behind it is imported when the instance
-is made, so that whatever is wrong with it is the initializer's error, with a text that the platform shows.
+The bundle's ``index.py`` imports this module. The other modules are imported when the instance is made, so
+that an import error is an error of the initializer, whose text the platform shows.
 
-A call that raises is repeated as a whole (as often as the function's asynchronous settings say), which is
-safe, since every step is.
+The platform repeats a call that raises, as a whole and as often as the function's asynchronous settings say.
+That is safe, since each step is safe to repeat.
 """
 
 import gc

@@ -1,7 +1,7 @@
-"""One instance of the function: what it keeps from call to call.
+"""One instance of the function: the event loop, the connections and the ledger that it keeps between calls.
 
-Instances are frozen between calls. The event loop stands still, so that the broker hears no heartbeat and a
-firewall forgets the connection; it is asked before each use, and made anew where it does not answer.
+The platform freezes instances between calls. The event loop stands still, the broker gets no heartbeat, and a
+firewall forgets the connection. So the connection is probed before each use, and made anew if needed.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 2.0
 _CONNECTIONS_PER_CALL = 2
-"""A broker that restarts meanwhile is survived within the call; more is the platform's to repeat."""
+"""Enough to survive one restart of the broker within the call; after more the platform repeats the call."""
 
 
 COUNTED: Final[tuple[Kind, ...]] = ("accepted", "completed", "failed", "skipped", "waiting")
-"""What becomes of messages; notifications that are for others count only as received."""
+"""The results that a call's summary counts; ignored notifications count only as received."""
 
 
 def new_instance(context: Any) -> "Instance":
@@ -47,7 +47,7 @@ def new_instance(context: Any) -> "Instance":
 
 
 def messages_of(event: object) -> list[Message]:
-    """Take a call apart; a timer's tick only keeps the instance warm. Never raises."""
+    """Return the messages of a call; a timer's tick has none, and keeps the instance warm. Never raises."""
     if isinstance(event, dict) and event.get("trigger_type") == "TIMER":
         return []
     return unpack(event)

@@ -47,7 +47,7 @@ class Store(Protocol):
         """Prove that the store can be written."""
 
     async def state_key(self) -> str:
-        """Return the key that authenticates waiting messages; whoever asks first makes it."""
+        """Return the key that authenticates waiting messages; the first process that asks makes it."""
 
     async def aclose(self) -> None:
         """Release files and connections; afterwards every method raises ``LedgerUnavailable``."""
@@ -180,7 +180,7 @@ class StoredLedger(Ledger):
     async def state_key(self) -> str:
         """Return the key that authenticates waiting messages, the same for all who share the ledger.
 
-        Made at random by whoever asks first, and read once in a process.
+        The first process that asks makes it at random; each process reads it once.
         """
         if self._state_key is None:
             self._state_key = await self._store.state_key()

@@ -1,4 +1,4 @@
-"""What a worker runs on: uvloop where it is installed (the extra ``fast``), in an interpreter tuned for it.
+"""The event loop of a worker: uvloop if the extra ``fast`` is installed, in an interpreter tuned for it.
 
 All of it was measured by ``tests.bench.throughput``; uvloop takes a tenth less CPU for an event.
 """

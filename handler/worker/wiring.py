@@ -1,4 +1,4 @@
-"""Puts the worker together: a module of its own, since a function has none and would wait for the imports."""
+"""Puts a worker together. A module of its own, so that a function does not import it."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The worker's entry: connect, make the topology, consume; again and again until it is told to stop."""
+"""The worker: connects, declares the topology and consumes, until it is stopped."""
 
 import asyncio
 import contextlib

@@ -39,7 +39,7 @@ def needed(entry: str) -> set[Path]:
 
 
 def _file(name: str) -> Path | None:
-    """Return where a module of ours is; None for everybody else's."""
+    """Return where a module of ours is; None for a module of another package."""
     path = ROOT.joinpath(*name.split("."))
     if not name or path.parts[len(ROOT.parts)] not in ("events", "handler"):
         return None
