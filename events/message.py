@@ -65,7 +65,7 @@ class Message(NamedTuple):
     def delivery_count(self) -> int:
         """How often a quorum queue has delivered this message to a consumer that then disappeared."""
         count = self.headers.get("x-delivery-count", 0)
-        return count if isinstance(count, int) else 0
+        return min(max(count, 0), _MOST) if isinstance(count, int) else 0
 
     def blanked(self) -> "Message":
         """The same message without live tokens and without the broker's delivery counts."""

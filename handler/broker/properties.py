@@ -7,7 +7,7 @@ import pika
 
 from events.headers import too_deep
 from events.message import Message
-from events.properties import NUMBERS, TEXTS, short_string
+from events.properties import NUMBERS, SHORT_STRING, TEXTS, short_string
 
 PERSISTENT = 2
 """The ``delivery_mode`` of a message that survives a restart of the broker."""
@@ -52,5 +52,7 @@ def to_publish(message: Message, headers: Mapping[str, Any]) -> pika.BasicProper
 
 
 def _text(value: Any) -> Any:
-    """Return text. Pika returns a short string that is no UTF-8 as bytes."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    """Convert a short string that is not UTF-8, which pika returns as bytes. Replacements take more bytes."""
+    if not isinstance(value, bytes):
+        return value
+    return value.decode(errors="replace").encode()[:SHORT_STRING].decode(errors="ignore")

@@ -6,7 +6,9 @@ import pika
 import pytest
 
 from events.headers import MAX_DEPTH
-from handler.broker.properties import received
+from events.message import State
+from handler.backup.received import Received
+from handler.broker.properties import received, to_publish
 
 
 def _nested(levels: int) -> Any:
@@ -47,3 +49,19 @@ def test_every_property_is_read() -> None:
     }
     properties = pika.BasicProperties(**given, delivery_mode=2)
     assert given == received(properties, b"", redelivered=False).properties
+
+
+def test_a_property_that_is_not_utf_8_can_be_published_again() -> None:
+    """What replaces its bytes is longer, and a short string has at most 255 bytes."""
+    properties = pika.BasicProperties()
+    properties.message_id = b"\xff" * 255
+    message = received(properties, b"", redelivered=False)
+    assert to_publish(message, {}).encode()
+
+
+@pytest.mark.parametrize(("count", "bounded"), [(-(2**31), 0), (2**62, 1_000_000)])
+def test_a_delivery_count_is_bounded(count: int, bounded: int) -> None:
+    """On a classic queue the header is the producer's; a negative one could not be delayed."""
+    message = received(pika.BasicProperties(headers={"x-delivery-count": count}), b"", redelivered=True)
+    assert bounded == message.delivery_count
+    assert Received(message, State(1.0), message.delivery_count).parked(None)
