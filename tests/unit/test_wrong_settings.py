@@ -1,5 +1,7 @@
 """Every wrong value of a setting ends in one line that names it, with exit code 2."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,18 @@ RIGHT = [
     ("HTTP_ADDRESS", "[::]:8080"),
     ("HTTP_ADDRESS", "localhost:0"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a command that runs in this process changes: its handlers, and the levels of libraries."""
+    loggers = [logging.getLogger(name) for name in (None, "asyncio", "httpcore", "httpx", "pika")]
+    levels = [logger.level for logger in loggers]
+    handlers = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
