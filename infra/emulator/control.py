@@ -44,6 +44,7 @@ class Control:
         """Return the routes under /_emulator."""
         return [
             Route("/_emulator/backups", self.backups, methods=["GET"]),
+            Route("/_emulator/counts", self.counts, methods=["GET"]),
             Route("/_emulator/stats", self.stats, methods=["GET"]),
             Route("/_emulator/faults", self.show_faults, methods=["GET"]),
             Route("/_emulator/faults", self.replace_faults, methods=["PUT"]),
@@ -57,6 +58,10 @@ class Control:
         """List all backups ever made, including deleted ones, oldest first."""
         now = self._store.clock()
         return JSONResponse([views.record(backup, now) for backup in self._store.backups.values()])
+
+    async def counts(self, _request: Request) -> Response:
+        """Count the backups ever made, without listing them."""
+        return JSONResponse({"backups": len(self._store.backups)})
 
     async def stats(self, _request: Request) -> Response:
         """Return the counts of calls: {route: {status: count}}; status "none" means no answer."""

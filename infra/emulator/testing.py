@@ -36,6 +36,10 @@ class Emulator:
         """List all backups ever made, including deleted ones, oldest first."""
         return self._json("GET", "backups")  # type: ignore[no-any-return] # JSON
 
+    def count_backups(self) -> int:
+        """Count the backups ever made, deleted ones too."""
+        return self._json("GET", "counts")["backups"]  # type: ignore[no-any-return] # JSON
+
     def stats(self) -> dict[str, dict[str, int]]:
         """Return the counts of calls: {route: {status: count}}; status "none" means no answer."""
         return self._json("GET", "stats")  # type: ignore[no-any-return] # JSON

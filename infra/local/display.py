@@ -1,5 +1,6 @@
 """The display of a run: a page that is redrawn on a terminal, or plain lines in a pipe or file."""
 
+import math
 import sys
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from infra.local.account import Entry
 MANY: Final = 100
 """With more events than this, plain lines show the progress instead of each event."""
 PROGRESS_SECONDS: Final = 2.0
+SILENCE_SECONDS: Final = 10.0
+"""An unfinished run prints its progress at least this often, changed or not."""
 RATE_SECONDS: Final = 5.0
 AROUND: Final = 12  # lines of a page that show no events: counts, state, and the last text above the page
 
@@ -57,6 +60,10 @@ class Counters:
     counts: dict[str, int] = field(default_factory=dict)
     rate: float = 0.0
     state: str = "starting"
+    total: int = 0
+    """Events that this run sends."""
+    seconds_left: float | None = None
+    """None: unknown. 0: every event has its terminal outcome."""
 
 
 class Rate:
@@ -101,7 +108,7 @@ class Plain:
         self._out = out
         self._many = many
         self._clock = clock
-        self._next = clock() + PROGRESS_SECONDS
+        self._last = clock()
         self._shown: dict[str, int] = {}
 
     def say(self, text: str) -> None:
@@ -119,12 +126,18 @@ class Plain:
         self.say(text)
 
     def update(self, counters: Counters) -> None:
-        """Print the counts of many events every two seconds, if they have changed."""
-        if not self._many or self._clock() < self._next or counters.counts == self._shown:
+        """Print the progress of many events every two seconds if it has changed, else every ten."""
+        now = self._clock()
+        pause = PROGRESS_SECONDS if counters.counts != self._shown else SILENCE_SECONDS
+        finished = counters.seconds_left == 0 and counters.counts == self._shown
+        if not self._many or finished or now < self._last + pause:
             return
-        self._next = self._clock() + PROGRESS_SECONDS
+        self._last = now
         self._shown = dict(counters.counts)
-        self.say(", ".join(f"{name} {count}" for name, count in counters.counts.items()))
+        counts = ", ".join(
+            f"{name} {count:,}" for name, count in counters.counts.items() if name != "accepted"
+        )
+        self.say(f"{progress(counters)} ({counts})")
 
 
 class Page:
@@ -159,7 +172,23 @@ class Page:
         yield Group(Text(), _counts(self._counters), Text(), _events(last), Text())
         if self._pinned:
             yield Text(self._pinned, no_wrap=True)
-        yield Text(f"{self._counters.state} ({self._counters.rate:.1f} events/s)", no_wrap=True)
+        yield Text(progress(self._counters), no_wrap=True)
+
+
+def progress(counters: Counters) -> str:
+    """Return one line: the state; while events are without an end, their number, the rate, the time left."""
+    if counters.seconds_left == 0:
+        return counters.state
+    accepted = counters.counts.get("accepted", 0)
+    parts = [f"accepted {accepted:,} of {counters.total:,}", f"{counters.rate:,.0f} outcomes/s"]
+    if counters.seconds_left is not None:
+        parts.append(f"about {_duration(counters.seconds_left)} left")
+    return f"{counters.state}: {', '.join(parts)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _counts(counters: Counters) -> Table:

@@ -12,7 +12,7 @@ import httpx
 
 from handler.errors import BrokerError
 from infra.emulator.testing import Emulator
-from infra.local.account import ACCEPTED, Account, Summary
+from infra.local.account import Account, Summary
 from infra.local.bus import Bus, Depths
 from infra.local.display import Counters, Display, Rate, outcome_line, waiting_line
 from infra.local.samples import Sample
@@ -22,7 +22,7 @@ PATIENCE: Final = 30.0
 QUEUES_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
 COUNT_SECONDS: Final = 1.0
-COUNTING_SHARE: Final = 10  # counting many backups takes long, so it may take a tenth of the time
+SHOW_SECONDS: Final = 0.5
 
 
 class NoNews(RuntimeError):
@@ -32,8 +32,11 @@ class NoNews(RuntimeError):
 class Run:
     """One run: sends messages, and counts outcomes, dead letters and backups."""
 
-    def __init__(self, bus: Bus, emulator: Emulator, display: Display, *, dead_before: int) -> None:
+    def __init__(
+        self, bus: Bus, emulator: Emulator, display: Display, *, total: int, dead_before: int
+    ) -> None:
         self.account = Account()
+        self.total = total
         self._bus = bus
         self._emulator = emulator
         self._display = display
@@ -43,7 +46,8 @@ class Run:
         self._outcome_ids: set[str] = set()
         self._rate = Rate()
         self._depths = Depths(0, 0, dead_before)
-        self._backups: Sequence[Mapping[str, Any]] = ()
+        self._backups = 0
+        self._listed: Sequence[Mapping[str, Any]] | None = None
         self.state = "sending"
 
     def on_outcome(self, outcome: Mapping[str, Any]) -> None:
@@ -51,8 +55,7 @@ class Run:
         again = outcome["id"] in self._outcome_ids
         self._outcome_ids.add(outcome["id"])
         entry = self.account.add_outcome(outcome)
-        if outcome["type"] != ACCEPTED:
-            self._rate.add()
+        self._rate.add()
         self._display.show(outcome_line(self._seconds(), entry, outcome, again=again))
         self._news.set()
 
@@ -92,7 +95,7 @@ class Run:
             for sample in with_fault:
                 await self._send_with_fault(sample)
             await asyncio.to_thread(self._emulator.clear_faults)
-        self.state = "waiting for the last outcomes"
+        self.state = "tracking"
         await self._until(lambda: self.account.is_settled)
         await self._queues_settled()
 
@@ -137,19 +140,28 @@ class Run:
             await asyncio.sleep(POLL_SECONDS)
 
     async def keep_counting(self) -> None:
-        """Update the displayed counts again and again, until cancelled."""
+        """Count at the broker and the emulator again and again, until cancelled."""
         while True:
-            started = time.monotonic()
             await self.count()
+            await asyncio.sleep(COUNT_SECONDS)
+
+    async def keep_showing(self) -> None:
+        """Show the counters again and again, however long a count takes."""
+        while True:
             self._display.update(self.counters())
-            await asyncio.sleep(max(COUNT_SECONDS, COUNTING_SHARE * (time.monotonic() - started)))
+            await asyncio.sleep(SHOW_SECONDS)
 
     async def count(self) -> None:
-        """Ask broker and emulator for their counts; keep the last ones if either does not answer."""
+        """Count at the broker and the emulator; if one does not answer, its last counts stay."""
         with suppress(BrokerError):
             self._depths = await self._bus.depths()
         with suppress(httpx.HTTPError):
-            self._backups = await asyncio.to_thread(self._emulator.backups)
+            self._backups = await asyncio.to_thread(self._emulator.count_backups)
+
+    async def list_backups(self) -> None:
+        """List the backups, so that ``problems`` finds a snapshot that has several."""
+        with suppress(httpx.HTTPError):
+            self._listed = await asyncio.to_thread(self._emulator.backups)
 
     def counters(self) -> Counters:
         """Return the counts to display."""
@@ -165,12 +177,20 @@ class Run:
             "dead": summary.dead,
             "waiting": summary.waiting,
         }
-        return Counters(counts, self._rate.now(), self.state)
+        rate = self._rate.now()
+        return Counters(counts, rate, self.state, self.total, self._seconds_left(rate))
+
+    def _seconds_left(self, rate: float) -> float | None:
+        """Estimate the time left: each event has an accepted and a terminal outcome."""
+        if self.account.ended >= self.total:
+            return 0.0
+        left = 2 * self.total - self.account.count("accepted") - self.account.ended
+        return left / rate if rate else None
 
     def summary(self) -> Summary:
         """Return the counts as of the last `count`."""
         return self.account.summary(
-            backups=len(self._backups), dead=self._dead, waiting=self._depths.ready + self._depths.waiting
+            backups=self._backups, dead=self._dead, waiting=self._depths.ready + self._depths.waiting
         )
 
     def problems(self) -> Iterator[str]:
@@ -178,7 +198,9 @@ class Run:
         yield from self.account.problems()
         if self._dead != self.account.dead_lettered:
             yield f"outcomes report {self.account.dead_lettered} dead letters, the queue has {self._dead}"
-        backups = Counter((backup["project_id"], backup["snapshot_id"]) for backup in self._backups)
+        if self._listed is None:
+            yield "the emulator did not list its backups, so second backups of a snapshot were not searched"
+        backups = Counter((backup["project_id"], backup["snapshot_id"]) for backup in self._listed or ())
         for (_, snapshot), count in backups.items():
             if count > 1:
                 yield f"snapshot {snapshot} has {count} backups"

@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -35,6 +35,9 @@ from infra.local.stage import WAIT_LADDER, Place, start_emulator, start_worker
 ACCOUNTED: Final = "every event has its outcome"
 UNACCOUNTED: Final = "some events have no outcome, or a wrong one"
 
+KEPT: Final = "messages stay in the queues of the broker that AMQP_URL names"
+GONE: Final = "the private broker ends too, with its messages"
+
 MOST_PROBLEMS: Final = 20
 FAILED: Final = 1
 WRONG_SETTINGS: Final = 2
@@ -46,6 +49,11 @@ class Plan:
 
     messages: Sequence[Sample]
     once: bool
+
+    @property
+    def events(self) -> int:
+        """How many events the messages are of: second copies and other notifications add none."""
+        return len({sample.event_id for sample in self.messages} - {None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +91,22 @@ def command(
       infra/up --once --events 500
     """
     seed = secrets.randbits(32) if seed is None else seed
-    plan = Plan(list(generated(events, seed)) if events else samples(), once)
-    with displays.opened(json=as_json, many=len(plan.messages) > displays.MANY) as display:
+    with displays.opened(json=as_json, many=(events or 0) > displays.MANY) as display:
         if events:
             display.say(f"seed {seed} (repeat with --seed {seed})")
-        result = _run(plan, display)
+        result = _run(lambda: Plan(list(generated(events, seed)) if events else samples(), once), display)
     if as_json and result.summary:
         print(json.dumps(dataclasses.asdict(result.summary)), flush=True)
     raise typer.Exit(result.code)
 
 
-def _run(plan: Plan, display: Display) -> Result:
+def _run(make_plan: Callable[[], Plan], display: Display) -> Result:
     """Run with a broker; show an error as one line, not as a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # pika also raises each error that it logs
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        plan = make_plan()
         display.say("starting a broker …")
         with running_broker() as broker:
             display.say(f"broker: {broker.version} ({broker.kind})")
@@ -124,13 +132,15 @@ async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
         if broker.kind == "given":
             await bus.require_unused()
         emulator = await start_emulator(stack, place)
-        run = Run(bus, emulator.api, display, dead_before=(await bus.depths()).dead)
+        dead_before = (await bus.depths()).dead
+        run = Run(bus, emulator.api, display, total=plan.events, dead_before=dead_before)
         await bus.listen(run.on_outcome)
         worker = await start_worker(stack, place, settings, emulator.api.url, run.on_worker_line)
         display.say(f"emulator: {emulator.api.url} (pid {emulator.child.process.pid})")
         display.say(f"worker: pid {worker.process.pid}")
         hints = how_to_use(broker.url, emulator.api.url)
-        return await _Session(plan, run, display, bus, (worker, emulator.child), hints).go()
+        queues = KEPT if broker.kind == "given" else GONE
+        return await _Session(plan, run, display, bus, (worker, emulator.child), hints, queues).go()
 
 
 def _settings(broker: Broker) -> Settings:
@@ -153,10 +163,12 @@ class _Session:
     bus: Bus
     children: Sequence[Child]
     hints: str
+    queues: str
+    """What becomes of the messages in the broker's queues."""
 
     async def go(self) -> Result:
         """Send the samples, wait for their outcomes, and without `--once` run on until a signal."""
-        counting = asyncio.create_task(self.run.keep_counting())
+        counting = asyncio.gather(self.run.keep_counting(), self.run.keep_showing())
         with _stop_on_signals() as stop:
             try:
                 result = await self._play(stop)
@@ -171,19 +183,34 @@ class _Session:
         playing = asyncio.create_task(self.run.play(self.plan.messages))
         await self._any_of(playing, stop)
         problems = self._broken()
-        if not playing.done():
-            playing.cancel()
-            problems += [] if problems else ["interrupted"]
+        interrupted = not playing.done() and not problems
+        playing.cancel()
         with suppress(asyncio.CancelledError):
             try:
                 await playing
             except (NoNews, BrokerError) as error:
                 problems.append(str(error))
         await self.run.count()
+        if interrupted:
+            return self._interrupted()
+        await self.run.list_backups()
         problems += self.run.problems()
         result = self._report(problems)
         self.display.update(self.run.counters())
         return result
+
+    def _interrupted(self) -> Result:
+        """Show how far the run came, and what becomes of the messages that are left."""
+        summary, total = self.run.summary(), self.run.total
+        ended = self.run.account.ended
+        self.run.state = "interrupted"
+        self.display.say(
+            f"interrupted: {summary.sent:,} of {total:,} events sent, {summary.accepted:,} accepted, "
+            f"{ended:,} with a terminal outcome, {summary.sent - ended:,} without; "
+            f"{summary.backups:,} backups, {summary.dead:,} dead letters, {summary.waiting:,} waiting"
+        )
+        self.display.say(f"worker and emulator end now; {self.queues}")
+        return Result(summary, ["interrupted"], FAILED)
 
     def _report(self, problems: Sequence[str]) -> Result:
         """Show the counts and problems of the run."""

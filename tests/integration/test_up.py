@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -179,6 +180,20 @@ def test_a_killed_worker_leaves_events_unaccounted_for(environment: Mapping[str,
     assert 1 == process.returncode
     assert "the worker ended with code -9" in out
     assert "no outcome" in out
+
+
+def test_an_interrupted_run_says_how_far_it_came(environment: Mapping[str, str]) -> None:
+    """Ctrl-C prints one line with the counts, names no event, and ends what was started."""
+    with started(environment, "--events", "5000", "--seed", "7") as process:
+        assert process.stdout is not None
+        lines = lines_until(process.stdout, "sending: accepted ")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+    assert (1, "") == (process.returncode, err)
+    assert re.search(r"^interrupted: [\d,]+ of 5,000 events sent, [\d,]+ accepted, ", out, re.MULTILINE), out
+    assert "unaccounted" not in out
+    assert out.endswith("messages stay in the queues of the broker that AMQP_URL names\n")
+    assert all(is_gone(pid_of(program, lines)) for program in ("emulator", "worker"))
 
 
 def test_a_killed_run_leaves_no_process(environment: Mapping[str, str]) -> None:

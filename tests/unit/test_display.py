@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from infra.local.account import Entry
-from infra.local.display import Counters, Line, Page, Plain, Rate, outcome_line, waiting_line
+from infra.local.display import Counters, Line, Page, Plain, Rate, outcome_line, progress, waiting_line
 
 ENTRY = Entry("a nightly snapshot", "cinder")
 
@@ -64,21 +64,48 @@ def test_plain_lines_show_changed_counts_every_two_seconds() -> None:
     plain.update(Counters({"sent": 1}))
     now[0] = 4.0
     plain.update(Counters({"sent": 1}))
-    assert "sent 1\n" == out.getvalue()
+    assert "starting: accepted 0 of 0, 0 outcomes/s (sent 1)\n" == out.getvalue()
+
+
+def test_a_run_without_news_prints_its_progress_every_ten_seconds() -> None:
+    """An unfinished run is never silent for longer; a finished one prints nothing more."""
+    out, now = io.StringIO(), [0.0]
+    plain = Plain(out, many=True, clock=lambda: now[0])
+    waiting, finished = Counters({"sent": 1}, total=1), Counters({"sent": 1}, total=1, seconds_left=0.0)
+    for second in range(2, 33):
+        now[0] = second
+        plain.update(waiting)
+    assert 4 == len(out.getvalue().splitlines())
+    now[0] = 60.0
+    plain.update(finished)
+    assert 4 == len(out.getvalue().splitlines())
+
+
+def test_progress_names_accepted_of_total_rate_and_time_left() -> None:
+    """The time left is in minutes and seconds, and is missing while no rate is known."""
+    counters = Counters({"accepted": 12300}, 850.4, "sending", 100000, 103.2)
+    assert "sending: accepted 12,300 of 100,000, 850 outcomes/s, about 1 min 44 s left" == progress(counters)
+    assert "starting: accepted 0 of 5, 0 outcomes/s" == progress(Counters(total=5))
+
+
+def test_the_longest_progress_line_fits_a_terminal() -> None:
+    """A hundred thousand events, in the state with the longest name: eighty columns."""
+    counters = Counters({"accepted": 100000}, 1200, "tracking", 100000, 735)
+    assert len(progress(counters)) <= 80
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60)])
 def test_a_page_fits_its_terminal(width: int, height: int) -> None:
     """The page is never higher or wider than the terminal."""
     page, console = a_page(width=width, height=height)
-    page.update(Counters({"sent": 1000, "completed": 900}, 12.5, "sending"))
+    page.update(Counters({"sent": 1000, "completed": 900}, 12.0, "sending", 1000, 127.5))
     page.pin("\n".join(f"  line {n}" for n in range(8)))
     for _ in range(100):
         page.show(line())
     lines = Text.from_ansi(drawn(page, console)).plain.splitlines()
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
-    assert "sending (12.5 events/s)" == lines[-1].rstrip()
+    assert "sending: accepted 0 of 1,000, 12 outcomes/s, about 2 min 8 s left" == lines[-1].rstrip()
 
 
 def test_a_page_shows_the_last_events() -> None:

@@ -126,6 +126,14 @@ def test_the_fault_garbage_truncates_the_answer_after_the_work(emulator: Emulato
     assert (202, 1) == (answer.status_code, len(emulator.backups()))
 
 
+def test_a_backup_whose_answer_was_lost_is_counted(emulator: Emulator) -> None:
+    """The count is that of the list, whatever the client was answered."""
+    emulator.set_faults([fault("drop_after")])
+    with pytest.raises(httpx.RemoteProtocolError):
+        create(emulator)
+    assert 1 == emulator.count_backups() == len(emulator.backups())
+
+
 def test_the_fault_late_commit_creates_the_backup_after_closing_the_connection(emulator: Emulator) -> None:
     """At first there is no backup, later there is one."""
     emulator.set_faults([fault("late_commit", seconds=0.5)])
