@@ -50,6 +50,7 @@ def test_an_unreadable_header_makes_a_dead_letter_at_once(site: Site, name: str)
     """The connection stays, and an event behind it is handled."""
     dead = site.queues[-1]
     site.start_worker()
+    wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
     begin = time.monotonic()
     publish(site, site.name, 1, HEADERS[name])
     wait_for(lambda: site.counts()[dead] == 1, seconds=SECONDS, what=site.counts)
