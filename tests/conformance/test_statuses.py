@@ -1,0 +1,46 @@
+"""Every status that may answer a create call, with the work done and not done: never a second backup."""
+
+import asyncio
+import json
+from collections import Counter
+
+import httpx
+import pytest
+
+from handler.vbs.faults import create_error
+from tests.twins.api import DoneThen
+from tests.twins.events import message
+from tests.twins.world import World
+from tests.unit.backup.handling import replayed
+
+FAULT = {"fault": {"code": 0, "message": "no"}}
+BODIES = {
+    "the API's own form": json.dumps(FAULT).encode(),
+    "HTML": b"<html><h1>no</h1></html>",
+    "empty": b"",
+    "cut off": json.dumps(FAULT).encode()[:-4],
+    "a code that leaves the work in doubt": b'{"error": {"code": "VolumeBackup.0064", "message": "no"}}',
+}
+STATUSES = range(300, 600)
+
+
+async def _backups(status: int, body: bytes, *, done: bool) -> int:
+    """Handle one event and replay its dead letters; return how many backups there are when all is quiet."""
+    world = World()
+    error = create_error(status, httpx.Headers(), body)
+    world.api.fail("create", DoneThen(error) if done else error)
+    await world.run(message(1))
+    for number, dead in enumerate(list(world.broker.dead)):
+        await world.run(replayed(dead.message, world, f"replay-{number}"))
+    return len(world.api.backups)
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["the work is done", "the work is not done"])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_an_answer_of_any_status_leads_to_exactly_one_backup(body: bytes, done: bool) -> None:
+    """Retries and a replay look the backup up before they request it."""
+
+    async def run() -> Counter[int]:
+        return Counter([await _backups(status, body, done=done) for status in STATUSES])
+
+    assert {1: len(STATUSES)} == asyncio.run(run())
