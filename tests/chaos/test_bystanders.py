@@ -30,12 +30,12 @@ def _deadly_python(folder: Path) -> str:
     (folder / "sitecustomize.py").write_text(
         "import os\n"
         "from handler.backup.process import Process\n"
-        "story = Process._reply\n"
-        "async def deadly(self, case):\n"
-        f"    if case.request.snapshot_id == {marked!r}:\n"
+        "decide = Process._decide\n"
+        "async def deadly(self, job):\n"
+        f"    if job.request.snapshot_id == {marked!r}:\n"
         "        os._exit(139)\n"
-        "    return await story(self, case)\n"
-        "Process._reply = deadly\n"
+        "    return await decide(self, job)\n"
+        "Process._decide = deadly\n"
     )
     return str(folder)
 
