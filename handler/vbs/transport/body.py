@@ -28,7 +28,7 @@ class Whole(httpx.AsyncByteStream):
 
 
 async def read_body(response: httpx.Response) -> bytes:
-    """Read the whole body and close the answer.
+    """Read the whole body and close the answer. A sign-in may have read it already.
 
     Raises:
         Unreadable: the body is longer than ``BODY_LIMIT``, or compressed.
@@ -36,6 +36,8 @@ async def read_body(response: httpx.Response) -> bytes:
     """
     if isinstance(response.stream, Whole):
         return response.stream.content
+    if response.is_stream_consumed:
+        return response.content
     try:
         _refuse_compressed(response)
         stream = _Bounded(cast("httpx.AsyncByteStream", response.stream))
