@@ -135,7 +135,7 @@ def test_without_the_runtimes_python_there_is_no_bytecode(
         pytest.skip(f"no bundle: {done.stderr}")
 
     assert 0 == json.loads(done.stdout)["compiled"]
-    assert "no python3.12" in done.stderr
+    assert "python3.12 is not on the PATH" in done.stderr
 
 
 def test_a_file_can_be_added(names: list[str]) -> None:
