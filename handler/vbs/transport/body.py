@@ -37,6 +37,9 @@ async def read_body(response: httpx.Response) -> bytes:
     if isinstance(response.stream, Whole):
         return response.stream.content
     if response.is_stream_consumed:
+        _refuse_compressed(response)
+        if len(response.content) > BODY_LIMIT:
+            raise Unreadable(f"the body is longer than {BODY_LIMIT} bytes")
         return response.content
     try:
         _refuse_compressed(response)
