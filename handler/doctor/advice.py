@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 from handler.backup.rules import load_rules
+from handler.bootstrap import UNAUTHENTICATED
 from handler.broker.connection import Tls
 from handler.doctor.findings import Finding
 from handler.errors import SettingsError
@@ -62,6 +63,9 @@ async def _problems(settings: Settings) -> AsyncIterator[str]:
 def _advice(settings: Settings) -> Iterator[Finding]:
     if settings.queue_type == "classic":
         yield Finding("settings", "QUEUE_TYPE", "warning", f"classic: {CLASSIC}")
+    if settings.unauthenticated:
+        text, remedy = UNAUTHENTICATED.split(". ", 1)
+        yield Finding("settings", "STATE_KEYS", "warning", text, remedy)
     held = _CALLS_PER_MESSAGE * 2 * settings.vbs_timeout
     if held > _CONSUMER_TIMEOUT:
         yield Finding(

@@ -1,15 +1,18 @@
 """Findings of the doctor for versions, disks and error texts that no test server produces."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from handler.broker.difference import Difference, difference
+from handler.doctor.advice import examine_settings
 from handler.doctor.broker import version
 from handler.doctor.causes import Setting, explain
 from handler.doctor.disk import Disk, kind_of
 from handler.doctor.findings import Finding, exit_code
 from handler.doctor.ledger import disk_findings
+from handler.settings import Settings, load_settings
 
 MOUNTS = [
     "overlay / overlay rw 0 0",
@@ -91,3 +94,16 @@ def test_a_connection_error_is_explained(problem: str, words: str) -> None:
 def test_the_exit_code_depends_on_the_bad_findings(area: str, state: str, code: int) -> None:
     """The exit code is 2 for bad settings, 1 for other bad findings, and 0 with warnings only."""
     assert code == exit_code([Finding(area, "x", state, "y")])  # type: ignore[arg-type] # parametrized text
+
+
+@pytest.mark.parametrize(("keys", "states"), [("", ["warning"]), ("a-key-of-many-letters", [])])
+def test_waiting_messages_without_a_key_are_a_warning(keys: str, states: list[str]) -> None:
+    """The finding says what to set."""
+    settings = load_settings(_env_file=None, ledger_url="none", state_keys=keys, vbs_auth="none")
+    found = asyncio.run(_findings(settings))
+
+    assert states == [each.state for each in found if each.what == "STATE_KEYS"]
+
+
+async def _findings(settings: Settings) -> list[Finding]:
+    return [finding async for finding in examine_settings(settings)]
