@@ -12,6 +12,8 @@ MAC: Final = "statemac"
 """The CloudEvents extension attribute of the HMAC: SHA-256 in lower-case hex."""
 
 _PURPOSE = b"snapshot-backup.waiting"
+# Made once: json.dumps makes an encoder for each call, which takes as long as the encoding.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 class StateKeys(NamedTuple):
@@ -43,8 +45,7 @@ class StateKeys(NamedTuple):
 
     def _signed(self, envelope: Mapping[str, Any]) -> bytes:
         members = {name: _number(value) for name, value in envelope.items() if name != MAC}
-        text = json.dumps(members, sort_keys=True, separators=(",", ":"))
-        return b"\0".join((_PURPOSE, self.queue.encode(), text.encode()))
+        return b"\0".join((_PURPOSE, self.queue.encode(), _canonical(members).encode()))
 
 
 def _number(value: object) -> object:
