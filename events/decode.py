@@ -59,7 +59,7 @@ def open_message(message: Message, *, now: float, keys: StateKeys | None = None)
         original = unwrap_original(value)
     except ValueError:
         return Opened(message, State(first_seen=now), believed=False)
-    state = _state(value, keys)
+    state = _state(message.body, value, keys)
     if state is None:
         return Opened(original, State(first_seen=now), believed=False)
     return Opened(original, state.until(now))
@@ -74,12 +74,12 @@ def _waiting(body: bytes) -> Mapping[str, Any] | None:
     return None
 
 
-def _state(value: Mapping[str, Any], keys: StateKeys | None) -> State | None:
+def _state(body: bytes, value: Mapping[str, Any], keys: StateKeys | None) -> State | None:
     """Return the state of a parsed waiting message; None where it is not believed."""
     try:
         if keys is None:
             return unwrap_state(value).unauthenticated()
-        return unwrap_state(value) if keys.verify(value) else None
+        return unwrap_state(value) if keys.verify(body) else None
     except ValueError:
         return None
 

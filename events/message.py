@@ -14,11 +14,10 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
-from pydantic_core import from_json
 
 from events.headers import headers_from_json, headers_to_json
 from events.properties import checked_properties, short_string
-from events.state_keys import MAC, StateKeys
+from events.state_keys import StateKeys
 
 WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
@@ -238,13 +237,8 @@ def wrap(
             bad_headers=kept.bad_headers,
         ),
     )
-    body = envelope.model_dump_json(exclude_none=True)
-    return (body if keys is None else _signed(body, keys)).encode()
-
-
-def _signed(body: str, keys: StateKeys) -> str:
-    """Add the HMAC as the last member."""
-    return f'{body[:-1]},"{MAC}":"{keys.sign(from_json(body))}"}}'
+    body = envelope.model_dump_json(exclude_none=True).encode()
+    return body if keys is None else keys.sign(body)
 
 
 def unwrap_original(value: Mapping[str, Any]) -> Message:
