@@ -5,6 +5,7 @@ Without it a producer could publish a waiting message of its own: "this backup i
 
 import hmac
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 MAC: Final = "statemac"
@@ -44,5 +45,12 @@ class StateKeys(NamedTuple):
         return any(hmac.compare_digest(found[1], self._mac(key, signed)) for key in self.keys)
 
     def _mac(self, key: bytes, signed: bytes) -> bytes:
-        text = b"\0".join((_PURPOSE, self.queue.encode(), signed))
-        return hmac.digest(key, text, "sha256").hex().encode()
+        mac = _begun(key, self.queue).copy()
+        mac.update(signed)
+        return mac.hexdigest().encode()
+
+
+@lru_cache(maxsize=16)
+def _begun(key: bytes, queue: str) -> hmac.HMAC:
+    """Return the HMAC of what comes before the body. To begin anew takes 4 us more for each message."""
+    return hmac.new(key, b"%b\0%b\0" % (_PURPOSE, queue.encode()), "sha256")
