@@ -1,5 +1,5 @@
 # Sourced by infra/test and infra/up, run by .ci/run (`setup.sh [FOLDER PYTHON]`), always with `set -eu`: goes to the
-# checkout and keeps its .venv/, or FOLDER, as requirements.lock and pyproject.toml say. Quick where nothing changed.
+# checkout and keeps its .venv/, or FOLDER, as requirements.lock and pyproject.toml say. Quick if nothing has changed.
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -53,21 +53,21 @@ interrupted() {
   exit 130
 }
 
-# Debian keeps what makes virtual environments in a package of its own.
+# Debian has the modules that make virtual environments in a separate package.
 require_venv_module() {
   "$1" -c 'import ensurepip, venv' 2>/dev/null && return
-  say "This Python cannot make virtual environments: installing python3-venv with apt-get (once)."
+  say "This Python cannot make virtual environments; installing python3-venv with apt-get (once)."
   step "installing python3-venv" bash infra/local/apt-install.sh python3-venv &&
     "$1" -c 'import ensurepip, venv' 2>/dev/null && return
   tail -n 5 "$LOG" >&2
-  say "That did not help: install the venv module of $1 and try again."
+  say "$1 still cannot make virtual environments. Install its venv module, for example: apt-get install python3-venv"
   return 1
 }
 
-# The path is part of it: scripts in an environment name their own folder, so a moved checkout needs a new one.
+# Includes the path: scripts in .venv/ contain their own folder, so a moved checkout needs a new environment.
 wanted_state() { { pwd; cat requirements.lock pyproject.toml; } | cksum; }
 
-# What is imported is compiled then; compiling all of it beforehand takes a quarter of the whole time.
+# Python compiles modules when they are imported; compiling all beforehand takes a quarter of the whole time.
 with_pip() { "$ENVIRONMENT/bin/python" -m pip install -q --no-compile --disable-pip-version-check --retries 1 "$@"; }
 
 with_uv() { "$UV" pip install -q --python "$ENVIRONMENT/bin/python" "$@"; }
@@ -116,7 +116,7 @@ install_packages() {
 make_environment() { # PYTHON
   require_venv_module "$1"
   say "Setting up $ENVIRONMENT/ with $("$1" --version) (once; half a minute or so)."
-  # Through a link, --clear would empty an environment that is somebody else's.
+  # Through a link, --clear would empty another project's environment.
   if [ -L "$ENVIRONMENT" ]; then rm "$ENVIRONMENT"; fi
   step "making the environment" "$1" -m venv --clear "$ENVIRONMENT" || {
     tail -n 5 "$LOG" >&2
