@@ -37,7 +37,7 @@ class StateKeys(NamedTuple):
         return b'%b,"%b":"%b"}' % (signed, MAC.encode(), self._mac(self.keys[0], signed))
 
     def verify(self, body: bytes) -> bool:
-        """Tell whether one of the keys has signed a body. Never raises."""
+        """Return whether one of the keys has signed a body. Never raises."""
         found = _LAST_MEMBER.fullmatch(body[-_LENGTH:])
         if found is None:
             return False

@@ -19,7 +19,7 @@ _ESCAPE = "%-encode special characters of user and password, such as %40 for @"
 def split_url(url: str, *schemes: str) -> SplitResult | None:
     """Split a URL; None where scheme, host or port is bad, as with an unescaped # in a password."""
     if not url.isprintable() or " " in url:
-        return None  # urlsplit leaves out some of these without a word
+        return None  # urlsplit silently drops some of these
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

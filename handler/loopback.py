@@ -6,7 +6,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, given by name or address, is on the loopback interface."""
+    """Return whether a host, given by name or address, is on the loopback interface."""
     address = address_of(host)
     if address is not None:
         return address.is_loopback

@@ -50,7 +50,7 @@ class _Target(NamedTuple):
 
 
 def any_proxy(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether the environment names a proxy at all."""
+    """Return whether the environment names a proxy at all."""
     return any(_variable(name, environment)[1] for name in ("http", "https", "all"))
 
 
@@ -121,7 +121,7 @@ def _is_exempt(target: _Target, environment: Mapping[str, str]) -> bool:
 
 
 def _fits(entry: str, target: _Target) -> bool:
-    """Tell whether an entry of ``NO_PROXY`` means this target. Raises ``ValueError`` for what is no entry."""
+    """Return whether an entry of ``NO_PROXY`` matches this target. Raises ``ValueError`` for a bad entry."""
     if network := _network(entry):
         return _is_in(target.host, network)
     match = _ENTRY.fullmatch(entry)
@@ -158,7 +158,7 @@ def _encoded(name: str) -> str:
 
 
 def _is_named(host: str, name: str) -> bool:
-    """Tell whether a host has this name or is a subdomain of it; a leading dot changes nothing."""
+    """Return whether a host has this name or is a subdomain of it; a leading dot changes nothing."""
     if "*" in name.removeprefix("*."):
         return fnmatchcase(host, name)
     domain = name.removeprefix("*").strip(".")

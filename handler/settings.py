@@ -147,7 +147,7 @@ class Settings(BaseSettings):
 
     @property
     def unauthenticated(self) -> bool:
-        """Tell whether there is nothing to authenticate waiting messages with."""
+        """Return whether there is nothing to authenticate waiting messages with."""
         return not self.state_keys and self.ledger_url.get_secret_value().startswith("none")
 
     @property

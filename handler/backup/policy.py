@@ -69,7 +69,7 @@ def decide(
         waits: waits of any kind so far.
         age: seconds since the message was first seen.
         limits: the bounds.
-        others_fine: whether the API has answered somebody else properly of late.
+        others_fine: whether the API has answered the calls of other messages properly of late.
 
     """
     decision = _family(error, attempts=attempts, waits=waits, age=age, limits=limits, others_fine=others_fine)
@@ -123,11 +123,11 @@ _LATER_LOOKUPS = 1 / 4
 
 
 def tracking_delay(*, age: float, size_gb: int | None) -> float:
-    """Return the seconds until the next look at a backup that was accepted ``age`` seconds ago.
+    """Return the seconds until the next call about a backup that was accepted ``age`` seconds ago.
 
-    A backup takes about 30 s and 20 s per GB (what cinder-csi reckons with). The first look comes after a
-    tenth of that, since incremental backups are much faster; later ones so that the end is told at most a
-    quarter late. What this asks for is rounded up to a rung of the ladder.
+    A backup takes about 30 s and 20 s per GB (cinder-csi's estimate). The first call comes after a tenth of
+    that, since incremental backups are much faster. Each later call comes after a quarter of the backup's
+    age, so that the end is published at most that late. The delay is rounded up to one of ``WAIT_LADDER``.
     """
     expected = _TRACKING_BASE + _TRACKING_PER_GB * (size_gb or 1)
     return max(expected * _FIRST_LOOKUP, age * _LATER_LOOKUPS)

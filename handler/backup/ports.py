@@ -138,15 +138,15 @@ class Ledger(Protocol):
     async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
         """Claim the right to make the backup of a snapshot, in one transaction.
 
-        - no row, or released: ``Ours``
-        - claimed by somebody whose lease holds: ``Taken``; whose lease has ended: ``Ours`` in doubt, since
-          the request may have left
-        - in doubt: ``Ours`` with the doubt
-        - made: ``Made``
-        - completed: ``Ended``
-        - told a failure before, to this very ``cause``: ``Ended``, whatever has happened since
-        - refused to another cause: ``Ours`` (another event may try again)
-        - ended in error: ``Ended``, but ``Ours`` for a replay with a ``cause`` that has not been tried yet
+        - no row, or released: ``Granted``
+        - claimed by another worker whose lease holds: ``Busy``; whose lease has ended: ``Granted`` in doubt,
+          since the request may have left
+        - in doubt: ``Granted`` with the doubt
+        - created: ``Created``
+        - completed: ``Finished``
+        - a failure recorded for this very ``cause``: ``Finished``, whatever has happened since
+        - refused for another cause: ``Granted`` (another event may try again)
+        - ended in error: ``Finished``, but ``Granted`` for a replay whose ``cause`` has not failed yet
         """
 
     async def holds(self, claim: Granted) -> bool:
@@ -172,8 +172,8 @@ class Ledger(Protocol):
     ) -> Created | Finished:
         """Record, without a claim, that this event has failed, unless more is known; return what holds.
 
-        More is an end, as ``claim`` would tell it, or a backup; the latter only counts for an event that is
-        not ``watched`` yet, since else that its backup was made has been told.
+        More is an end, as ``claim`` returns it, or a backup. The backup counts only for an event that is not
+        ``tracked`` yet: for a tracked one, that it was accepted is published already.
         """
 
     async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:

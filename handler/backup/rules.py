@@ -52,7 +52,7 @@ class Match(_Model):
     metadata: dict[str, str] = Field(default_factory=dict)
 
     def fits(self, event: SnapshotEvent, project_id: str) -> bool:
-        """Tell whether the snapshot is like that. One whose size is not known fits no limit of size."""
+        """Return whether the rule matches the snapshot. One of unknown size matches no limit of size."""
         snapshot = event.snapshot
         names = (
             (project_id, self.project),

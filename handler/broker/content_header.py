@@ -90,7 +90,7 @@ def _headers(encoded: bytes, offset: int, bad: list[str]) -> tuple[dict[Any, Any
 
 
 def _skip(encoded: bytes, offset: int, end: int) -> int:
-    """Return where the value after a bad one begins, or ``end`` where nobody can tell."""
+    """Return where the value after a bad one begins, or ``end`` where its length is not known."""
     kind = encoded[offset] if offset < end else 0
     try:
         if kind in _FIXED:

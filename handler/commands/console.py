@@ -11,7 +11,7 @@ from handler.printable import printable
 class SafeConsole(Console):
     """A console whose texts are made safe where all of them pass: rich lets ESC and U+009B through.
 
-    Line ends stay: whoever prints one line makes its parts safe by ``printable``.
+    Line ends stay: a caller that prints one line makes its parts safe by ``printable``.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -14,14 +14,14 @@ def settings_of(context: Any) -> Settings:
     """Read the settings from the function's user data, then from where all settings come.
 
     Without a ``LEDGER_URL`` the ledger is ``none``: a file would be on one instance's own disk, gone with it
-    and unknown to the others, so that only asking the API tells what they have made.
+    and unknown to the others, so that only a lookup finds what they have made.
 
     Raises:
         SettingsError: with one line that names each bad variable.
 
     """
-    told = {field: context.getUserData(field.upper()) for field in Settings.model_fields}
-    settings = load_settings(**{field: value for field, value in told.items() if value})
+    user_data = {field: context.getUserData(field.upper()) for field in Settings.model_fields}
+    settings = load_settings(**{field: value for field, value in user_data.items() if value})
     if "ledger_url" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"ledger_url": SecretStr("none")})

@@ -75,7 +75,7 @@ class Instance:
         """Handle one call and return its summary.
 
         Raises:
-            BrokerError: the broker is out of reach, so that some messages are neither done nor put aside.
+            BrokerError: the broker is out of reach, so that some messages are neither done nor delayed.
 
         """
         messages = messages_of(event)
@@ -132,7 +132,7 @@ class Instance:
     async def _delay_unread(
         self, messages: Sequence[Message], publishing: "_Publishing", error: Exception
     ) -> Counter[Kind]:
-        """Delay the messages as they came, since what waited cannot be told from what is forged."""
+        """Delay the messages as they came, since a waiting message cannot be told from a forged one."""
         log.warning(
             "%d messages wait: the key of waiting messages cannot be read: %s",
             len(messages),

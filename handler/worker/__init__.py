@@ -1,1 +1,1 @@
-"""The worker: consumes the queue until it is told to stop."""
+"""The worker: consumes the queue until it is stopped."""

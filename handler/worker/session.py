@@ -145,7 +145,7 @@ class ConsumerSession:
             await self._declare_again()
 
     async def _declare_again(self) -> None:
-        """Make what somebody has deleted; where that is refused, the next look at it says so again."""
+        """Declare again what an operator has deleted; the next attempt to consume logs a refusal."""
         with contextlib.suppress(ChannelClosed):
             await declare(self._connection, self._topology)
         self._changed.set()

@@ -130,7 +130,7 @@ class Worker:
         return connection
 
     async def _declare(self, connection: BrokerConnection) -> None:
-        """Declare the topology. A mismatch is a wrong setting at start, and somebody else's doing later."""
+        """Declare the topology. A mismatch is a wrong setting at start; later, another client made it."""
         try:
             await declare(connection, self._services.topology)
         except Mismatch as error:

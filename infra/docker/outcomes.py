@@ -1,7 +1,7 @@
 """A queue for the outcomes, so that they can be looked at in the broker's management page.
 
-The worker declares the exchange but no queue behind it: who wants outcomes brings their own. Without
-any, `RESULT_UNROUTABLE=wait` (the default) tells each outcome again and again.
+The worker declares the exchange but no queue behind it: each consumer of outcomes declares its own.
+Without any, `RESULT_UNROUTABLE=wait` (the default) publishes each outcome again and again.
 """
 
 import os
@@ -9,7 +9,7 @@ import os
 import pika
 
 QUEUE = "outcomes"
-# Nobody consumes it; the oldest outcomes make room.
+# It has no consumer; the oldest outcomes make room.
 MAX_LENGTH = 10_000
 
 

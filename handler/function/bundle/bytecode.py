@@ -78,4 +78,4 @@ def _compile(python: str, folder: str, names: list[str], mode: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise NotCompiled(f"{python}: {(done.stderr.splitlines() or ['it failed without a word'])[-1]}")
+        raise NotCompiled(f"{python}: {(done.stderr.splitlines() or ['it failed and printed nothing'])[-1]}")

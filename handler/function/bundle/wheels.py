@@ -20,8 +20,8 @@ TARGET = (
     *("--abi", "cp312"),
     *("--only-binary", ":all:"),
 )
-"""FunctionGraph's Python 3.12. Its glibc is not told; 2.17, which this asks for, is older than any that has
-this Python."""
+"""FunctionGraph's Python 3.12. Its glibc is not documented; 2.17, which this asks for, is older than any
+that has this Python."""
 
 _KEPT_METADATA = ("METADATA", "licenses", "LICENSE", "COPYING", "NOTICE")
 
@@ -57,7 +57,7 @@ def _install(lock: Path, folder: str) -> None:
 
 def _last_error(text: str) -> str:
     lines = [line for line in text.splitlines() if line.startswith("ERROR")] or text.splitlines()
-    return lines[-1].removeprefix("ERROR: ") if lines else "it failed without a word"
+    return lines[-1].removeprefix("ERROR: ") if lines else "it failed and printed nothing"
 
 
 def _wanted(root: Path) -> Iterator[Path]:

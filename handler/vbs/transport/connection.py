@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing has come that the loop has not read yet, be it an answer that nobody asked for.
+        """Whether nothing has come that the loop has not read yet, such as an answer without a request.
 
         One system call: the loop may have been busy since, and would take it for the next answer.
         """
