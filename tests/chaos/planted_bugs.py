@@ -49,7 +49,7 @@ BUGS: Mapping[str, Bug] = {
         "        self.services.breaker.record_success()\n        if backup",
         "        except ApiError:\n            found = []\n"
         "        self.services.breaker.record_success()\n        if backup",
-        f"{DOUBT}::test_a_look_that_fails_is_no_absence",
+        f"{DOUBT}::test_a_lookup_that_fails_is_no_absence",
     ),
     "no fsync": Bug(
         "handler/ledger/sqlite.py",

@@ -1,4 +1,4 @@
-"""What the tests of the story share: events, and a world that they run through."""
+"""Helpers for the tests of message handling: events, and functions that run them through a ``World``."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ UNTRACKED = MESSAGE_SETTINGS._replace(track_backups=False)
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's body on a loop of its own."""
+    """Run a test's body in its own event loop."""
 
     async def body() -> None:
         await work()
@@ -27,7 +27,7 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def handle(world: World, *messages: Message) -> list[str]:
-    """Run until quiet; return the types of what was told."""
+    """Handle messages until none is left; return the types of the published outcomes."""
 
     async def body() -> list[str]:
         return list(await world.run(*messages))
@@ -36,7 +36,7 @@ def handle(world: World, *messages: Message) -> list[str]:
 
 
 def failure(world: World) -> Any:
-    """The ``error`` of the one failure that was told."""
+    """Return the ``error`` of the one published failure."""
     [published] = {
         each.id: each.data for each in world.outcomes if isinstance(each.data, BackupFailed)
     }.values()
@@ -44,12 +44,12 @@ def failure(world: World) -> Any:
 
 
 def waits(world: World) -> list[str | None]:
-    """Why the message waited, each time."""
+    """Return the reason of each delay of the message."""
     return [each.reason for each in world.handled if each.kind == "waiting"]
 
 
 def trace(number: int) -> Message:
-    """A CTS trace: proves only that a snapshot was requested."""
+    """Return a CTS trace, which proves only that a snapshot was requested."""
     body = {
         "trace_id": f"trace-{number}",
         "trace_name": "createSnapshot",
@@ -64,6 +64,6 @@ def trace(number: int) -> Message:
 
 
 def replayed(message: Message, world: World, name: str) -> Message:
-    """A dead letter sent back."""
+    """Return the message that replays a dead letter."""
     original, state, _ = open_message(message, now=world.clock(), keys=world.keys)
     return Message(wrap(original, state._replace(replay=name), event_id="x", keys=world.keys))

@@ -1,4 +1,4 @@
-"""The story of a message, one claim each, over twins in memory."""
+"""Message handling, one test for each rule, with twins in memory."""
 
 import json
 import uuid
@@ -21,25 +21,25 @@ from tests.twins.steps import SteppedLedger, Steps
 from tests.twins.world import MESSAGE_SETTINGS, World, with_limits
 from tests.unit.backup.handling import MADE, UNAVAILABLE, UNTRACKED, failure, handle, run, trace, waits
 
-# -- the straight way
+# -- without failures
 
 
 def test_a_snapshot_becomes_a_backup() -> None:
-    """Accepted, watched, completed."""
+    """One event leads to one backup, which is published as accepted and as completed."""
     world = World()
     assert MADE == handle(world, message(1))
     assert 1 == len(world.api.backups)
 
 
 def test_untracked_an_accepted_backup_is_the_end() -> None:
-    """TRACK_BACKUPS=false asks the API nothing more."""
+    """With TRACK_BACKUPS=false the accepted backup is not looked up."""
     world = World(settings=UNTRACKED)
     assert MADE[:1] == handle(world, message(1))
     assert 0 == world.api.calls["show"]
 
 
-def test_a_watch_goes_on_until_the_backup_is_available() -> None:
-    """However often it has to ask; nobody is told twice."""
+def test_tracking_goes_on_until_the_backup_is_available() -> None:
+    """Several lookups see a backup that is not available yet; each outcome is published once."""
     world = World()
     world.api.settle = 500.0
     assert MADE == handle(world, message(1))
@@ -47,7 +47,7 @@ def test_a_watch_goes_on_until_the_backup_is_available() -> None:
 
 
 def test_a_duplicate_makes_no_second_call() -> None:
-    """Not afterwards, and told under the same id."""
+    """Three deliveries of one event create one backup and publish the same two outcome ids."""
     world = World()
     handle(world, *copies(message(1), 3))
     assert 1 == world.api.calls["create"]
@@ -55,7 +55,7 @@ def test_a_duplicate_makes_no_second_call() -> None:
 
 
 def test_duplicates_at_once_make_one_call() -> None:
-    """While one is at it the others wait."""
+    """Of five copies that are handled concurrently, only one calls ``create``."""
 
     async def body() -> None:
         world = World()
@@ -68,7 +68,7 @@ def test_duplicates_at_once_make_one_call() -> None:
 
 
 def test_two_events_of_one_snapshot_end_in_the_same_outcome() -> None:
-    """Each is told of, under one id."""
+    """The completed backup is published for each event, under one outcome id."""
     world = World()
     handle(world, message(1, event_id="a"), message(1, event_id="b"))
     ends = [each for each in world.outcomes if each.type == "backup.completed"]
@@ -78,27 +78,27 @@ def test_two_events_of_one_snapshot_end_in_the_same_outcome() -> None:
 
 
 def test_a_foreign_event_leaves_no_trace() -> None:
-    """Counted and acknowledged."""
+    """A foreign event publishes nothing and is counted as ignored."""
     body = {"event_type": "volume.create.end", "payload": {}, "message_id": "1"}
     world = World()
     assert [] == handle(world, Message(json.dumps(body).encode()))
     assert ["ignored"] == [each.kind for each in world.handled]
 
 
-def test_a_skipped_snapshot_is_told_of() -> None:
-    """And nothing is asked of the API."""
+def test_a_skipped_snapshot_is_published() -> None:
+    """A skipped snapshot is published as skipped, and the API is not called."""
     world = World()
     assert ["backup.skipped"] == handle(world, message(1, snapshot_name="autobk_snapshot_7"))
     assert {} == dict(world.api.calls)
 
 
 def test_a_project_that_is_not_allowed_is_skipped() -> None:
-    """VBS_ALLOWED_PROJECTS."""
+    """Snapshots of a project outside VBS_ALLOWED_PROJECTS are skipped."""
     world = World(selection=Selection((), ("other",)))
     assert ["backup.skipped"] == handle(world, message(1))
 
 
-# -- no, for good
+# -- failures that are final
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_a_project_that_is_not_allowed_is_skipped() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_refusal_is_told_and_buried(error: ApiError, category: str) -> None:
-    """One outcome, one dead letter with the same facts, and no second call."""
+def test_a_refusal_is_published_and_dead_lettered(error: ApiError, category: str) -> None:
+    """A refusal gives one outcome, one dead letter with the same facts, and no second call."""
     world = World()
     world.api.fail("create", error)
     assert ["backup.failed"] == handle(world, message(1))
@@ -127,8 +127,8 @@ def test_a_refusal_is_told_and_buried(error: ApiError, category: str) -> None:
     assert 1 == world.api.calls["create"]
 
 
-def test_a_redelivery_of_what_failed_tells_the_same() -> None:
-    """Even where the API has changed its mind."""
+def test_a_redelivery_of_a_failed_event_publishes_the_same_outcome() -> None:
+    """The second delivery publishes the same failure, though the API would accept the request now."""
     world = World()
     world.api.fail("create", ApiError(Category.REFUSED, "no", status=400))
     handle(world, *copies(message(1), 2))
@@ -137,7 +137,7 @@ def test_a_redelivery_of_what_failed_tells_the_same() -> None:
 
 
 def test_another_event_may_try_what_one_was_refused() -> None:
-    """The refusal was that event's."""
+    """A refusal ends one event; another event of the snapshot calls the API again."""
     world = World()
     world.api.fail("create", ApiError(Category.QUOTA, "full", status=413))
     handle(world, message(1, event_id="a"))
@@ -153,8 +153,8 @@ def test_another_event_may_try_what_one_was_refused() -> None:
     ],
     ids=["no JSON", "bad ids", "too large"],
 )
-def test_what_is_no_event_is_buried_as_it_came(body: bytes, category: str) -> None:
-    """Byte for byte, and told of."""
+def test_a_message_that_is_no_event_is_dead_lettered_unchanged(body: bytes, category: str) -> None:
+    """Body, content type and headers stay unchanged in the dead letter, and the failure is published."""
     world = World()
     assert ["backup.failed"] == handle(world, Message(body, "text/plain", {"own": 1}))
     [letter] = world.broker.dead
@@ -167,14 +167,14 @@ def test_what_is_no_event_is_buried_as_it_came(body: bytes, category: str) -> No
 
 
 def test_the_body_may_not_name_another_project() -> None:
-    """It would be backed up where the event is not from."""
+    """A backup in a project other than the event's is refused."""
     world = World()
     assert ["backup.failed"] == handle(world, message(1, backup={"project_id": "other"}))
     assert "other_project" == failure(world).code
 
 
 def test_tokens_of_old_notifications_are_blanked_in_a_dead_letter() -> None:
-    """All else stays as it came."""
+    """The token is removed from the body, and the rest stays unchanged."""
     body = b'{"_context_auth_token": "secret", "event_type": "snapshot.create.end", "payload": 1}'
     world = World()
     handle(world, Message(body))
@@ -182,7 +182,7 @@ def test_tokens_of_old_notifications_are_blanked_in_a_dead_letter() -> None:
 
 
 def test_a_dead_letter_makes_no_broker_act() -> None:
-    """With ``x-death`` older brokers drop what goes round twice; ``CC`` would have it routed again."""
+    """Brokers route by ``CC``, and old ones drop messages by ``x-death``, so both are kept as data."""
     acting = {"x-death": [], "x-first-death-queue": "q", "CC": ["q"]}
     world = World()
     handle(world, Message(b"{", None, {**acting, "x-delivery-count": 1, "dl-code": "forged"}))
@@ -190,7 +190,7 @@ def test_a_dead_letter_makes_no_broker_act() -> None:
 
 
 def test_a_dead_letter_says_where_it_came_from() -> None:
-    """Always from the queue itself, also after waits; all ids are there."""
+    """The reason names the consumed queue, even after a delay, and has all ids and times."""
     world = World(settings=with_limits(max_attempts=2))
     world.api.fail("create", *[ApiError(Category.CONFLICT, "busy", status=409)] * 2)
     handle(world, message(1, event_id="e"))
@@ -206,15 +206,15 @@ def test_a_dead_letter_says_where_it_came_from() -> None:
     assert reason["dl-first-seen"] < reason["dl-dead-at"]
 
 
-def test_a_long_error_text_is_cut() -> None:
-    """In the outcome as in the header."""
+def test_a_long_error_text_is_truncated() -> None:
+    """The outcome and the header have the same truncated text."""
     world = World()
     world.api.fail("create", ApiError(Category.REFUSED, "x" * 100_000))
     handle(world, message(1))
     assert 1024 == len(failure(world).message) == len(world.broker.dead[0].reason["dl-message"])
 
 
-# -- not now
+# -- failures that are not final
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_a_long_error_text_is_cut() -> None:
     ],
     ids=["conflict", "busy", "throttled", "unavailable", "sign-in", "cut before", "cut after", "late commit"],
 )
-def test_what_is_not_final_waits_and_then_succeeds(error: Any, reason: str) -> None:
-    """It waits for its reason, and one backup is made in the end."""
+def test_after_a_failure_that_is_not_final_a_message_waits_and_succeeds(error: Any, reason: str) -> None:
+    """Each failure gives its own wait reason, and one backup is made in the end."""
     world = World()
     world.api.fail("create", error)
     assert MADE == handle(world, message(1))
@@ -241,7 +241,7 @@ def test_what_is_not_final_waits_and_then_succeeds(error: Any, reason: str) -> N
 
 
 def test_conflicts_run_out_of_attempts() -> None:
-    """MAX_ATTEMPTS tries, then the dead letters."""
+    """After MAX_ATTEMPTS calls the event fails."""
     world = World()
     world.api.fail("create", *[ApiError(Category.CONFLICT, "busy", status=409)] * 10)
     assert ["backup.failed"] == handle(world, message(1))
@@ -249,7 +249,7 @@ def test_conflicts_run_out_of_attempts() -> None:
 
 
 def test_an_outage_burns_no_attempt() -> None:
-    """Ten failures, and the message still says it was tried once."""
+    """After ten failures of the service the outcome still reports one attempt."""
     world = World()
     world.api.fail("create", *[UNAVAILABLE] * 10)
     assert MADE == handle(world, message(1))
@@ -257,7 +257,7 @@ def test_an_outage_burns_no_attempt() -> None:
 
 
 def test_an_outage_ends_with_max_age() -> None:
-    """Then the event has expired; it never reached the API."""
+    """An event whose calls fail until MAX_AGE has expired."""
     world = World(settings=with_limits(max_age=100.0))
     world.api.fail("create", *[UNAVAILABLE] * 100)
     assert ["backup.failed"] == handle(world, message(1))
@@ -265,7 +265,7 @@ def test_an_outage_ends_with_max_age() -> None:
 
 
 def test_a_parked_project_does_not_call() -> None:
-    """While one waits for its project's time the next does not even try."""
+    """Messages of a throttled project are delayed without a call; another project goes on."""
     world = World(settings=UNTRACKED)
     world.api.fail("create", ApiError(Category.THROTTLED, "slow", status=429, retry_after=3.0))
 
@@ -281,8 +281,8 @@ def test_a_parked_project_does_not_call() -> None:
     run(body)
 
 
-def test_a_lease_of_somebody_else_is_waited_for() -> None:
-    """Until it ends, and then the call that may have left is looked for."""
+def test_a_message_waits_for_the_lease_of_another_worker() -> None:
+    """The message waits until the lease ends, and then looks up the backup of a call that may have left."""
 
     async def body() -> None:
         world = World()
@@ -308,14 +308,14 @@ class LockedLedger(SteppedLedger):
 
 
 class LockedWorld(World):
-    """A world with such a ledger."""
+    """A world whose processes have a ``LockedLedger``."""
 
     def services(self, ledger: StoredLedger | None = None) -> Services:
         return super().services(ledger)._replace(ledger=LockedLedger(ledger or self.ledger, self.steps))
 
 
 def test_a_ledger_that_is_locked_opens_the_circuit_breaker() -> None:
-    """No request is sent and no message is lost; handling goes on by itself."""
+    """While the ledger fails no request is sent; later the message is handled without a restart."""
     world = LockedWorld()
     assert MADE == handle(world, message(1))
     assert 4 <= len(world.handled)
@@ -323,7 +323,7 @@ def test_a_ledger_that_is_locked_opens_the_circuit_breaker() -> None:
 
 
 def test_a_trace_waits_until_its_snapshot_is_complete() -> None:
-    """What only proves a request is checked at the API."""
+    """A trace proves only a request, so the snapshot's status is looked up at the API."""
     world = World()
     snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "creating")
     world.api.snapshots[snapshot.id] = snapshot
@@ -342,8 +342,8 @@ def test_a_trace_waits_until_its_snapshot_is_complete() -> None:
 @pytest.mark.parametrize(
     ("status", "category"), [(None, "not_found"), ("error", "refused"), ("deleting", "refused")]
 )
-def test_a_snapshot_that_never_completes_is_no_backup(status: str | None, category: str) -> None:
-    """The trace fails, for good."""
+def test_a_snapshot_that_never_completes_gets_no_backup(status: str | None, category: str) -> None:
+    """A trace of a snapshot that is missing, in error or being deleted fails."""
     world = World()
     if status:
         snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), status)
@@ -354,7 +354,7 @@ def test_a_snapshot_that_never_completes_is_no_backup(status: str | None, catego
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_snapshot_that_a_lookup_does_not_find_is_looked_up_again(times: int) -> None:
-    """It was made a moment ago, and a node of the API that lags behind has answered."""
+    """A node of the API that lags behind may not know a new snapshot yet."""
     world = World()
     snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "available")
     world.api.snapshots[snapshot.id] = snapshot
@@ -364,14 +364,14 @@ def test_a_snapshot_that_a_lookup_does_not_find_is_looked_up_again(times: int) -
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_create_that_does_not_find_the_snapshot_is_tried_again(times: int) -> None:
-    """The same node may answer that call."""
+    """A node of the API that lags behind may answer ``create`` with 404."""
     world = World()
     world.api.fail("create", *[ApiError(Category.NOT_FOUND, "no such snapshot", status=404)] * times)
     assert MADE == handle(world, message(1))
 
 
 def test_a_create_that_never_finds_the_snapshot_fails() -> None:
-    """Several times over some time, then the dead letters."""
+    """After three calls over some time the event fails as ``not_found``."""
     world = World()
     world.api.fail("create", *[ApiError(Category.NOT_FOUND, "no such snapshot", status=404)] * 9)
     assert ["backup.failed"] == handle(world, message(1))
@@ -379,7 +379,7 @@ def test_a_create_that_never_finds_the_snapshot_fails() -> None:
 
 
 def test_a_trace_of_a_snapshot_that_hangs_expires() -> None:
-    """After MAX_AGE."""
+    """A trace whose snapshot is still ``creating`` after MAX_AGE has expired."""
     world = World(settings=with_limits(max_age=100.0))
     snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "creating")
     world.api.snapshots[snapshot.id] = snapshot
@@ -389,7 +389,7 @@ def test_a_trace_of_a_snapshot_that_hangs_expires() -> None:
 
 @pytest.mark.parametrize("selection", [Selection((), ()), Selection((), (PROJECT,))], ids=["any", "allowed"])
 def test_a_project_in_three_spellings_is_one_key(selection: Selection) -> None:
-    """Upper case and dashes make no second backup, and no second outcome id."""
+    """Upper case and dashes in the project id lead to no second backup and no second outcome id."""
     dashed = str(uuid.UUID(PROJECT))
     world = World(selection=selection)
     handle(world, *(message(1, project_id=each) for each in (PROJECT, PROJECT.upper(), dashed)))
@@ -402,7 +402,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def _traced(**fields: Any) -> Message:
-    """An event with a trace."""
+    """Return an event with a ``traceparent``."""
     value = {**cloud_event(1, **fields), "traceparent": TRACE}
     return Message(json.dumps(value).encode(), "application/cloudevents+json")
 
@@ -426,7 +426,7 @@ def _in_a_call(inner: Message) -> Message:
     ids=["field", "name", "project", "headers", "no JSON", "too large", "binary", "in an envelope"],
 )
 def test_a_refused_event_passes_its_trace_on(refused: Message) -> None:
-    """Whatever is wrong with it, ``backup.failed`` belongs to the producer's trace."""
+    """``backup.failed`` has the ``traceparent`` of the producer, whatever is wrong with the event."""
     world = World()
 
     assert ["backup.failed"] == handle(world, refused)

@@ -1,4 +1,4 @@
-"""The story where an answer is lost, a backup ends, or an outcome cannot be told, over twins in memory."""
+"""Message handling when answers are lost, backups end or outcomes are unroutable, with twins in memory."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.unit.backup.handling import MADE, UNAVAILABLE, failure, handle, repla
 
 
 def test_a_lost_answer_is_found_and_not_sent_again() -> None:
-    """The backup is told as found."""
+    """The outcome says that the backup was found, and ``create`` is called once."""
     world = World()
     world.api.fail("create", CutAfter())
     handle(world, message(1))
@@ -29,7 +29,7 @@ def test_a_lost_answer_is_found_and_not_sent_again() -> None:
 
 
 def test_a_lost_answer_is_found_by_name_where_ids_are_hidden() -> None:
-    """Some releases leave the snapshot id out."""
+    """Some API releases omit the snapshot id, so the backup is looked up by its name."""
     world = World()
     world.api.hide_snapshot_ids = True
     world.api.fail("create", CutAfter())
@@ -37,16 +37,16 @@ def test_a_lost_answer_is_found_by_name_where_ids_are_hidden() -> None:
     assert 1 == len(world.api.backups)
 
 
-def test_what_never_arrived_is_sent_again_after_three_looks() -> None:
-    """Not before, and with growing waits."""
+def test_a_request_that_never_arrived_is_sent_again_after_three_lookups() -> None:
+    """The second request follows only after three lookups that found no backup."""
     world = World()
     world.api.fail("create", CutBefore())
     assert MADE == handle(world, message(1))
     assert (2, 3) == (world.api.calls["create"], world.api.calls["find"])
 
 
-def test_a_look_that_fails_is_no_absence() -> None:
-    """However often: only three that succeed count."""
+def test_a_lookup_that_fails_is_no_absence() -> None:
+    """Five failed lookups do not lead to a second request, since the backup may exist."""
     world = World()
     world.api.fail("create", CutAfter())
     world.api.fail("find", *[UNAVAILABLE] * 5)
@@ -55,7 +55,7 @@ def test_a_look_that_fails_is_no_absence() -> None:
 
 
 def test_a_late_commit_is_found() -> None:
-    """The server works on after we have gone."""
+    """The API may commit a backup after the connection was lost."""
     world = World()
     world.api.fail("create", LateCommit(MESSAGE_SETTINGS.limits.settle_time))
     assert MADE == handle(world, message(1))
@@ -63,7 +63,7 @@ def test_a_late_commit_is_found() -> None:
 
 
 def test_a_doubt_outlives_a_ledger_that_forgets() -> None:
-    """LEDGER_URL=none and another process: the message itself tells how often it was looked for."""
+    """With LEDGER_URL=none the message itself carries the number of lookups across a restart."""
     world = World(kind="none")
     world.api.fail("create", LateCommit(MESSAGE_SETTINGS.limits.settle_time))
 
@@ -78,8 +78,8 @@ def test_a_doubt_outlives_a_ledger_that_forgets() -> None:
     assert 1 == len(world.api.backups)
 
 
-def test_a_doubt_that_never_ends_is_told_as_one() -> None:
-    """Looks that fail until MAX_AGE: a backup may exist, and somebody must know."""
+def test_a_doubt_that_never_ends_is_published_as_in_doubt() -> None:
+    """If lookups fail until MAX_AGE, the outcome says that a backup may exist."""
     world = World(settings=with_limits(max_age=200.0))
     world.api.fail("create", CutAfter())
     world.api.fail("find", *[UNAVAILABLE] * 200)
@@ -87,8 +87,8 @@ def test_a_doubt_that_never_ends_is_told_as_one() -> None:
     assert Category.IN_DOUBT == failure(world).category
 
 
-def test_of_two_backups_the_oldest_sound_one_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody else made another: it is logged loudly."""
+def test_of_several_backups_the_oldest_sound_one_is_published(caplog: pytest.LogCaptureFixture) -> None:
+    """A second sound backup, which another program made, is logged as an error."""
     world = World()
 
     async def body() -> None:
@@ -110,7 +110,7 @@ def test_of_two_backups_the_oldest_sound_one_is_told(caplog: pytest.LogCaptureFi
 
 
 def test_without_a_ledger_the_api_is_asked_before_the_first_try() -> None:
-    """LEDGER_URL=none: what another process made is found."""
+    """With LEDGER_URL=none a lookup finds the backup that another process made."""
     world = World(kind="none")
 
     async def body() -> None:
@@ -124,7 +124,7 @@ def test_without_a_ledger_the_api_is_asked_before_the_first_try() -> None:
 
 @pytest.mark.parametrize("category", Category)
 @pytest.mark.parametrize("kind", ["sqlite", "memory", "none"])
-def test_an_answer_that_only_sounds_like_no_makes_no_second_backup(
+def test_an_error_answer_after_the_work_is_done_makes_no_second_backup(
     category: Category, kind: LedgerKind, tmp_path: Path
 ) -> None:
     """The API did the work and a proxy answered; retries and replays look the backup up first."""
@@ -143,7 +143,7 @@ def test_an_answer_that_only_sounds_like_no_makes_no_second_backup(
 
 
 def test_a_request_that_never_left_needs_no_lookup() -> None:
-    """Only then is a second request safe at once."""
+    """A request that was not sent can have made no backup, so it is sent again without a lookup."""
     world = World()
     world.api.fail("create", ApiError(Category.UNAVAILABLE, "no route to host", sent=False))
     assert MADE == handle(world, message(1))
@@ -154,7 +154,7 @@ def test_a_request_that_never_left_needs_no_lookup() -> None:
 
 
 def test_a_backup_that_ends_in_error_is_a_failure() -> None:
-    """Told with the API's reason, and buried."""
+    """``backup.failed`` has the reason that the API gives."""
     world = World()
     world.api.end_in_error("the driver said no")
     assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
@@ -162,7 +162,7 @@ def test_a_backup_that_ends_in_error_is_a_failure() -> None:
 
 
 def test_a_replay_after_an_error_makes_a_second_backup_once() -> None:
-    """However often the replayed letter is delivered."""
+    """Three deliveries of the replayed dead letter make one more backup."""
     world = World()
     world.api.end_in_error("the driver said no")
 
@@ -177,7 +177,7 @@ def test_a_replay_after_an_error_makes_a_second_backup_once() -> None:
 
 
 def test_a_replay_after_success_makes_none() -> None:
-    """The backup is there."""
+    """A replay of an event whose backup is completed makes no second backup."""
     world = World()
 
     async def body() -> None:
@@ -189,8 +189,8 @@ def test_a_replay_after_success_makes_none() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_backup_that_a_lookup_does_not_find_is_watched_on(times: int) -> None:
-    """A node of the API that lags behind may answer right after the 202."""
+def test_a_backup_that_a_lookup_does_not_find_is_tracked_further(times: int) -> None:
+    """Right after the 202 a node of the API that lags behind may not know the backup yet."""
     world = World()
     world.api.fail("show", *[Absent()] * times)
     assert MADE == handle(world, message(1))
@@ -198,7 +198,7 @@ def test_a_backup_that_a_lookup_does_not_find_is_watched_on(times: int) -> None:
 
 
 def test_lookups_that_fail_in_between_are_no_absences() -> None:
-    """Only those that find nothing count, and one that finds the backup begins anew."""
+    """A failed lookup between two absences does not count as the third absence."""
     world = World()
     world.api.settle = 60.0
     world.api.fail("show", Absent(), UNAVAILABLE, Absent())
@@ -206,7 +206,7 @@ def test_lookups_that_fail_in_between_are_no_absences() -> None:
 
 
 def test_a_backup_that_is_gone_is_a_failure() -> None:
-    """Several lookups over some time did not find it."""
+    """The event fails after at least three lookups that did not find the backup."""
     world = World()
     world.api.fail("show", *[Absent()] * 99)
     assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
@@ -215,7 +215,7 @@ def test_a_backup_that_is_gone_is_a_failure() -> None:
 
 
 def test_a_replay_of_a_backup_that_seemed_gone_makes_no_second_one() -> None:
-    """It was there all the time, for another node of the API."""
+    """Only the answering node did not know the backup; the replay's lookup finds it."""
     world = World()
     world.api.fail("show", *[Absent()] * 99)
 
@@ -229,8 +229,8 @@ def test_a_replay_of_a_backup_that_seemed_gone_makes_no_second_one() -> None:
     assert "backup.completed" == world.published()[-1]
 
 
-def test_a_backup_that_is_being_deleted_is_watched_until_it_is_gone() -> None:
-    """A status that is no end means «not yet»."""
+def test_a_backup_that_is_being_deleted_is_still_tracked() -> None:
+    """The status ``deleting`` is no end, so no further outcome is published."""
     world = World()
     world.api.ends.append(("deleting", None))
     world.broker.publish(message(1))
@@ -245,23 +245,23 @@ def test_a_backup_that_is_being_deleted_is_watched_until_it_is_gone() -> None:
     run(body)
 
 
-def test_a_watch_ends_at_its_deadline() -> None:
-    """TRACK_DEADLINE: told as expired; no second backup is ever made beside it."""
+def test_tracking_ends_at_its_deadline() -> None:
+    """A backup that is not complete after TRACK_DEADLINE is published as expired."""
     world = World(settings=MESSAGE_SETTINGS._replace(track_deadline=600.0))
     world.api.settle = float("inf")
     assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
     assert Category.EXPIRED == failure(world).category
 
 
-def test_a_failing_look_at_a_watched_backup_is_asked_again() -> None:
-    """It says nothing about the backup."""
+def test_a_failed_lookup_of_a_tracked_backup_is_repeated() -> None:
+    """A failed lookup says nothing about the backup, so tracking goes on."""
     world = World()
     world.api.fail("show", UNAVAILABLE, CutBefore(), UNAVAILABLE)
     assert MADE == handle(world, message(1))
 
 
-def test_an_unremembered_watch_goes_on_from_the_message() -> None:
-    """LEDGER_URL=none and a restart: the message says what was made."""
+def test_tracking_without_a_ledger_goes_on_from_the_message() -> None:
+    """With LEDGER_URL=none the message names the backup, so tracking survives a restart."""
 
     async def body() -> None:
         world = World(kind="none")
@@ -276,11 +276,11 @@ def test_an_unremembered_watch_goes_on_from_the_message() -> None:
     run(body)
 
 
-# -- telling
+# -- publishing
 
 
 def test_the_outcome_is_confirmed_before_the_wait() -> None:
-    """Written down, told, kept for later, acknowledged: in this order."""
+    """The ledger is written first; the outcome, the delay and the acknowledgement follow in this order."""
     world = World()
     handle(world, message(1))
     order = [
@@ -294,8 +294,8 @@ def test_the_outcome_is_confirmed_before_the_wait() -> None:
     assert [*order, "before delay", "after delay", "before ack"] == world.steps.names[first : first + 8]
 
 
-def test_an_outcome_that_nobody_is_bound_for_is_told_later() -> None:
-    """And the backup is not made again."""
+def test_an_outcome_that_no_queue_is_bound_for_is_published_later() -> None:
+    """The unroutable outcome is published after a delay, and ``create`` is called once."""
 
     async def body() -> None:
         world = World()
@@ -311,8 +311,8 @@ def test_an_outcome_that_nobody_is_bound_for_is_told_later() -> None:
     run(body)
 
 
-def test_a_failure_that_could_not_be_told_is_not_buried_yet() -> None:
-    """First the outcome, then the dead letter."""
+def test_a_failure_that_could_not_be_published_is_not_dead_lettered_yet() -> None:
+    """The message is dead-lettered only after its outcome is published."""
 
     async def body() -> None:
         world = World()
@@ -328,7 +328,7 @@ def test_a_failure_that_could_not_be_told_is_not_buried_yet() -> None:
 
 
 def test_a_lost_connection_leaves_the_message_to_the_broker() -> None:
-    """Nothing replaces it, so nothing may acknowledge it."""
+    """Nothing replaces the message, so ``handle`` raises and the caller must not acknowledge it."""
 
     async def body() -> None:
         world = World()
