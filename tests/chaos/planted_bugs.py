@@ -118,7 +118,7 @@ BUGS: Mapping[str, Bug] = {
         "handler/backup/result.py",
         "    state = job.state._replace(reason=reason, waits=job.state.waits + 1)\n",
         "    state = job.state._replace(reason=reason, waits=job.state.waits + 1, crashes=0)\n",
-        f"{BUGGY}::test_a_deadly_message_ends_wherever_it_kills",
+        f"{BUGGY}::test_a_poison_message_ends_wherever_it_crashes",
     ),
     "set the prefetch anew where it grows": Bug(
         "handler/broker/consumer.py",

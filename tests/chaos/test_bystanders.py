@@ -24,7 +24,7 @@ def _deadly_python(folder: Path) -> str:
     """A ``sitecustomize`` that ends the process when a marked snapshot comes up, as a bug in C code would.
 
     It does so before the claim: after it each death is followed by a wait for the claim's end, and the broker
-    counts anew. Then the count is ours, as ``test_a_deadly_message_ends_wherever_it_kills`` holds.
+    counts anew. Then the count is ours, as ``test_a_poison_message_ends_wherever_it_crashes`` holds.
     """
     marked = made_up_id("snapshot", DEADLY)
     (folder / "sitecustomize.py").write_text(

@@ -1,4 +1,4 @@
-"""The story where clocks are set, the program has bugs, or a message kills it, over twins in memory."""
+"""Message handling when clocks are set, code has bugs, or a message crashes it, with twins in memory."""
 
 import asyncio
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from tests.unit.backup.handling import (
 
 @pytest.mark.parametrize("jump", [-3600.0, -1.0, 1.0, 3600.0])
 def test_a_clock_that_is_set_in_between_makes_no_second_call(jump: float) -> None:
-    """An hour back, as by a wrong change of summer time, or forth: still one backup and one end."""
+    """A clock set by a second or an hour, as by a wrong summer time, leads to one backup and one end."""
 
     async def body() -> None:
         world = World()
@@ -72,7 +72,7 @@ def _buggy_world(bugs: int) -> World:
 
 
 def test_a_bug_is_tried_again_when_its_claim_has_lapsed() -> None:
-    """The live process does not renew what nobody settled."""
+    """After a bug the process does not renew the lease, so that the message can be handled again."""
 
     async def body() -> None:
         world = _buggy_world(bugs=1)
@@ -88,14 +88,14 @@ def test_a_bug_is_tried_again_when_its_claim_has_lapsed() -> None:
 
 
 def test_a_bug_that_stays_ends_in_the_dead_letters() -> None:
-    """It is counted, like the message's own trouble."""
+    """Each bug counts as an attempt, so the message fails after MAX_ATTEMPTS."""
     world = _buggy_world(bugs=100)
     assert ["backup.failed"] == handle(world, message(1))
     assert "bug" == world.broker.dead[0].reason["dl-code"]
 
 
-def test_a_bug_outside_the_story_buries_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left in hand it would come back for ever."""
+def test_a_bug_in_the_parser_dead_letters_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is neither replaced nor acknowledged would be redelivered for ever."""
 
     def decode(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
@@ -117,7 +117,7 @@ class _BuggyBroker(MemoryBroker):
 
 
 def test_the_last_resort_dead_letters_the_raw_body() -> None:
-    """Its headers are the reason alone, since those of the message may be what is wrong."""
+    """The dead letter has only the reason as headers, since the message's own headers may be the cause."""
     world = World()
     world.broker = _BuggyBroker(world.steady, MESSAGE_SETTINGS.limits.delays)
     world.start()
@@ -133,7 +133,7 @@ def test_the_last_resort_dead_letters_the_raw_body() -> None:
 
 
 def test_a_message_that_cannot_be_delayed_ends_as_failed() -> None:
-    """An event that ends in the dead letters has an outcome, however it got there."""
+    """Every event that is dead-lettered has an outcome, also after a bug in the delay."""
 
     class Buggy(MemoryBroker):
         async def delay(self, body: bytes, *, seconds: float) -> None:
@@ -149,7 +149,7 @@ def test_a_message_that_cannot_be_delayed_ends_as_failed() -> None:
 
 
 def test_a_message_is_handled_once_though_a_hook_raises() -> None:
-    """Its outcome is published and its acknowledgement follows; metrics are not worth a dead letter."""
+    """An error in the metrics hook does not dead-letter a message whose outcome is published."""
     world = World()
 
     def notify(_: object) -> None:
@@ -167,8 +167,8 @@ def test_a_message_is_handled_once_though_a_hook_raises() -> None:
 
 
 @pytest.mark.parametrize("field", ["attempts", "waits", "crashes", "lookups"])
-def test_a_count_that_is_full_is_handled(field: str) -> None:
-    """One more is still one that a waiting message can carry."""
+def test_a_message_with_a_count_at_its_maximum_is_handled(field: str) -> None:
+    """A count at its maximum still fits into a waiting message after one more delay."""
     world = World(settings=MESSAGE_SETTINGS._replace(crash_limit=10_000_000))
     world.api.fail("create", ApiError(Category.UNAVAILABLE, "down", status=503))
     full: dict[str, Any] = {field: 1_000_000}
@@ -176,8 +176,8 @@ def test_a_count_that_is_full_is_handled(field: str) -> None:
     assert MADE == handle(world, Message(wrap(message(1), state, event_id="e", keys=world.keys)))
 
 
-def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
-    """The broker's own delivery limit would end it without an outcome."""
+def test_a_poison_message_is_published_before_the_broker_dead_letters_it() -> None:
+    """At the broker's own delivery limit the message would be dead-lettered without an outcome."""
     deadly = message(1)._replace(headers={"x-delivery-count": MESSAGE_SETTINGS.crash_limit})
     world = World()
 
@@ -187,8 +187,8 @@ def test_a_deadly_message_is_told_before_the_broker_buries_it() -> None:
     assert 1 == len(world.broker.dead)
 
 
-def test_the_last_word_on_a_made_backup_is_the_truth() -> None:
-    """Connections that are lost before it can be told count like deaths, and the backup is there."""
+def test_the_final_delivery_publishes_a_recorded_backup() -> None:
+    """After twenty lost connections the final delivery publishes the recorded backup and its end."""
 
     async def body() -> None:
         world = World()
@@ -201,8 +201,8 @@ def test_the_last_word_on_a_made_backup_is_the_truth() -> None:
     run(body)
 
 
-def test_the_last_word_on_an_end_is_that_end() -> None:
-    """A refusal that could not be told for so long is told as what it is."""
+def test_the_final_delivery_publishes_a_recorded_end() -> None:
+    """The final delivery publishes the recorded refusal, and not ``poison``."""
 
     async def body() -> None:
         world = World()
@@ -215,8 +215,8 @@ def test_the_last_word_on_an_end_is_that_end() -> None:
     run(body)
 
 
-def test_a_replay_that_kills_is_not_told_the_error_before_it() -> None:
-    """That its backup had ended in error is why it was sent back, and not what is wrong now."""
+def test_a_replay_that_crashes_does_not_repeat_the_error_before_it() -> None:
+    """The earlier ``backup_error`` is why the event was replayed, and not why the replay fails."""
 
     async def body() -> None:
         world = World()
@@ -229,8 +229,8 @@ def test_a_replay_that_kills_is_not_told_the_error_before_it() -> None:
     run(body)
 
 
-def test_a_watch_that_kills_is_given_up() -> None:
-    """Its backup was told before; to ask once more how it is could be the death that nobody tells of."""
+def test_tracking_that_crashes_is_given_up() -> None:
+    """A tracked backup is not looked up at the final delivery, since that lookup could crash again."""
 
     async def body() -> None:
         world = World(steps=Steps(deadly="before show"))
@@ -240,8 +240,8 @@ def test_a_watch_that_kills_is_given_up() -> None:
     run(body)
 
 
-def test_a_copy_of_what_was_given_up_tells_the_same() -> None:
-    """One event has one end, though this copy might do better."""
+def test_a_copy_of_a_given_up_event_publishes_the_same_outcome() -> None:
+    """One event has one end, although the copy could succeed."""
 
     async def body() -> None:
         world = World()
@@ -254,8 +254,8 @@ def test_a_copy_of_what_was_given_up_tells_the_same() -> None:
     run(body)
 
 
-def test_the_broker_buries_what_came_back_too_often() -> None:
-    """The twin does as a quorum queue does: no outcome, and no headers of ours."""
+def test_the_broker_dead_letters_a_message_that_came_back_too_often() -> None:
+    """Like a quorum queue, the twin dead-letters without an outcome and without ``dl-`` headers."""
 
     async def body() -> None:
         world = World()
@@ -268,15 +268,15 @@ def test_the_broker_buries_what_came_back_too_often() -> None:
 
 
 async def _lose(world: World, *, times: int) -> None:
-    """Let the message come in so often over a connection that is gone when something is to be told."""
+    """Deliver the message so many times over a connection that is lost before anything is published."""
     for _ in range(times):
         world.broker.lost = True
         await world.deliver()
 
 
 @pytest.mark.parametrize("step", ["before claim", "after claim", "before create", "before created"])
-def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
-    """Between two deaths it waits for the dead one's claim to end, which must not begin the count anew."""
+def test_a_poison_message_ends_wherever_it_crashes(step: str) -> None:
+    """After each crash the message waits for the old claim to end, and its crash count must not restart."""
 
     async def body() -> None:
         world = World(steps=Steps(deadly=step))
@@ -290,14 +290,14 @@ def test_a_deadly_message_ends_wherever_it_kills(step: str) -> None:
 
 
 def test_a_message_that_came_back_less_often_is_handled() -> None:
-    """Innocents come back too, when the process ends for another reason."""
+    """A message may also be redelivered because the process ended for another reason."""
     returned = message(1)._replace(headers={"x-delivery-count": MESSAGE_SETTINGS.crash_limit - 1})
 
     assert MADE == handle(World(), returned)
 
 
 def test_a_cancelled_message_keeps_its_doubt() -> None:
-    """A drain that ran out of time: who comes next looks first."""
+    """If a drain runs out of time, the next worker looks the backup up before it sends a request."""
 
     async def body() -> None:
         world = World()
@@ -325,7 +325,7 @@ def test_a_cancelled_message_keeps_its_doubt() -> None:
 
 
 def test_the_twin_shows_backups_as_the_port_says() -> None:
-    """What the tests above see is a ``Backup`` of the port."""
+    """The twin returns a ``Backup`` of the port, as the tests above expect."""
 
     async def body() -> None:
         world = World()

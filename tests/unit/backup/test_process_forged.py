@@ -1,4 +1,4 @@
-"""What a producer writes into a waiting message is not believed, and what it names is checked."""
+"""Forged waiting messages: their state is not believed, and a backup that they name is checked."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ FORGED: Sequence[State] = (
 
 
 def wait(number: int, state: State, keys: StateKeys | None) -> Message:
-    """A waiting message for the snapshot of an honest event."""
-    # What wrap itself would refuse is written past it.
+    """Return a forged waiting message for the snapshot of event ``number``."""
+    # wrap refuses these backup ids, so they are inserted into its body.
     body = wrap(message(number), state._replace(backup_id=None), event_id="e", keys=None)
     if state.backup_id:
         body = body.replace(b'"waitreason"', f'"backupid":"{state.backup_id}","waitreason"'.encode())
@@ -42,7 +42,7 @@ def wait(number: int, state: State, keys: StateKeys | None) -> Message:
 def test_a_forged_wait_makes_one_backup_and_both_outcomes(
     state: State, keys: StateKeys | None, first: bool
 ) -> None:
-    """It is one more delivery of the event: the backup is made, and published as accepted and completed."""
+    """A forged waiting message counts as one more delivery: one backup is made, accepted and completed."""
     world = World()
     forged = wait(1, state, keys)
     handle(world, *([forged, message(1)] if first else [message(1), forged]))
@@ -74,7 +74,7 @@ def test_a_forged_wait_without_keys_never_completes_what_was_not_made(state: Sta
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["by its id", "by its name"])
 def test_a_tracked_backup_of_another_snapshot_is_not_published(hidden: bool) -> None:
-    """Even in a signed state: the API is asked for ours, and it is made since there is none."""
+    """Even a signed state proves no backup: the snapshot's own backup is looked up, and then made."""
     world = World(settings=MESSAGE_SETTINGS)
     world.api.hide_snapshot_ids = hidden
     handle(world, message(2))
@@ -86,7 +86,7 @@ def test_a_tracked_backup_of_another_snapshot_is_not_published(hidden: bool) -> 
 
 
 class _Misleading(MemoryApi):
-    """Answers a create call with the id of the first backup that was made."""
+    """An API that answers each ``create`` with the id of its first backup."""
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
         made = await super().create(project_id, request)
@@ -94,7 +94,7 @@ class _Misleading(MemoryApi):
 
 
 def test_a_recorded_backup_that_the_api_shows_as_anothers_fails() -> None:
-    """An answer was falsified on its way: "completed" would name a backup of another snapshot."""
+    """After a falsified answer, ``backup.completed`` would name a backup of another snapshot."""
     world = World()
     world.api = _Misleading(world.steady)
     world.start()
@@ -117,7 +117,7 @@ def test_a_recorded_backup_that_the_api_shows_as_anothers_fails() -> None:
     ids=lambda error: str(error.category),
 )
 def test_tracking_ends_by_its_deadline_whatever_the_error(error: ApiError) -> None:
-    """Each lookup fails: the event expires, and its backup stays recorded as made."""
+    """If every lookup fails, the event expires at TRACK_DEADLINE after fewer than 100 lookups."""
     world = World(settings=MESSAGE_SETTINGS._replace(track_deadline=100.0))
     world.api.fail("show", *[error] * 1000)
 
@@ -127,7 +127,7 @@ def test_tracking_ends_by_its_deadline_whatever_the_error(error: ApiError) -> No
 
 
 def test_a_dropped_state_and_a_lost_ledger_make_no_second_backup() -> None:
-    """The message has waited, so a request may have left: the API is asked before one leaves."""
+    """A request may have left before the message waited, so the backup is looked up first."""
     world = World(kind="none", keys=None)
     world.api.settle = 50.0
 
@@ -144,7 +144,7 @@ def test_a_dropped_state_and_a_lost_ledger_make_no_second_backup() -> None:
 
 
 def test_an_upgrade_loses_no_event_and_makes_no_second_backup() -> None:
-    """Messages that wait unsigned are handled as new events; the ledger knows what was made."""
+    """Unsigned waiting messages are handled as new events, and the ledger knows the backup."""
     world = World(keys=None)
     world.api.settle = 50.0
 
