@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class FakeContext:
-    """A call's context.
+    """The context of one call.
 
     ``remaining`` is in milliseconds, and negative by default, as some runtimes report it; an exception is
     raised. ``keys`` and ``token`` are those of an agency; without it their methods return None.

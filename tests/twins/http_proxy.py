@@ -13,7 +13,7 @@ CHUNK = 65_536
 
 @dataclass
 class HttpProxy:
-    """Its port, and each request to it: method, target, and login as it was sent."""
+    """The proxy's port, and the method, target and login of each request as they were sent."""
 
     port: int = 0
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -21,7 +21,7 @@ class HttpProxy:
 
 @contextmanager
 def http_proxy(*, answer: bytes = b"{}", tunnel_to: int = 0, status: int = 200) -> Iterator[HttpProxy]:
-    """Listen on a free loopback port. ``status`` is its answer to each request; 200 lets tunnels through."""
+    """Listen on a free loopback port. ``status`` answers each request; 200 opens tunnels."""
     proxy = HttpProxy()
 
     class Handler(BaseHTTPRequestHandler):
@@ -49,7 +49,7 @@ def http_proxy(*, answer: bytes = b"{}", tunnel_to: int = 0, status: int = 200) 
             proxy.asked.append((self.command, self.path, self.headers["Proxy-Authorization"]))
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         proxy.port = server.server_port

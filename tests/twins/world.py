@@ -41,7 +41,7 @@ MESSAGE_SETTINGS = MessageSettings(
     crash_limit=20,
 )
 ROUNDS = 2_000
-"""Far more than a run of a few messages takes; a run that is not finished by then never ends."""
+"""A run of a few messages takes far fewer rounds; a run with more never ends."""
 
 
 @dataclass
@@ -164,7 +164,7 @@ class World:
         raise AssertionError(f"not quiet after {ROUNDS} rounds: {self.broker.waiting[:3]}")
 
     async def run(self, *messages: Message) -> Sequence[str]:
-        """Publish, run until quiet, and return the types of the published outcomes."""
+        """Publish and handle messages until none is left; return the types of the published outcomes."""
         for message in messages:
             self.broker.publish(message)
         await self.until_quiet()
@@ -194,7 +194,7 @@ class World:
 
 
 async def _all(tasks: Sequence[Coroutine[Any, Any, object]]) -> None:
-    """Run together; a crash of one cancels all."""
+    """Run all tasks concurrently; a crash of one cancels the others."""
     running = [asyncio.ensure_future(task) for task in tasks]
     try:
         await asyncio.gather(*running)

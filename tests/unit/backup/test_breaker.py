@@ -14,23 +14,23 @@ DOUBT = ScopedFailure("doubt", "no answer")
 
 @pytest.fixture
 def clock() -> Clock:
-    """Time in the test's hands."""
+    """Return a clock that the test advances."""
     return Clock()
 
 
 @pytest.fixture
 def breaker(clock: Clock) -> CircuitBreaker:
-    """A circuit breaker for eight messages at once."""
+    """Return a circuit breaker for eight messages in flight."""
     return CircuitBreaker(FULL, clock, doubt_pause=DOUBT_PAUSE)
 
 
 def test_a_circuit_breaker_is_closed_at_first(breaker: CircuitBreaker) -> None:
-    """Nothing has happened: all may come in."""
+    """A new circuit breaker has its full limit, no pause and no reason."""
     assert (FULL, "closed", 0.0, None) == (breaker.limit, breaker.state, breaker.pause_left(), breaker.reason)
 
 
-def test_an_outage_stops_it(breaker: CircuitBreaker) -> None:
-    """Nothing comes in, and the reason is told."""
+def test_an_outage_opens_the_circuit_breaker(breaker: CircuitBreaker) -> None:
+    """The limit becomes zero, and the failure's text is the reason."""
     breaker.record_failure(OUTAGE)
     assert (0, "open", FIRST_PAUSE, "503 down") == (
         breaker.limit,
@@ -41,7 +41,7 @@ def test_an_outage_stops_it(breaker: CircuitBreaker) -> None:
 
 
 def test_one_message_probes_after_the_pause(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Not all at once."""
+    """After the pause one message at a time may be in flight."""
     breaker.record_failure(OUTAGE)
     clock.advance(FIRST_PAUSE)
     assert (1, "half_open") == (breaker.limit, breaker.state)
@@ -58,7 +58,7 @@ def test_pauses_double_up_to_a_minute(breaker: CircuitBreaker, clock: Clock) -> 
 
 
 def test_failures_of_those_in_flight_do_not_lengthen_a_pause(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Thirty-two that fail together are one outage."""
+    """Thirty-two messages that fail together count as one failure."""
     for _ in range(32):
         breaker.record_failure(OUTAGE)
     clock.advance(FIRST_PAUSE)
@@ -67,13 +67,13 @@ def test_failures_of_those_in_flight_do_not_lengthen_a_pause(breaker: CircuitBre
 
 
 def test_a_pause_is_as_long_as_the_api_asks(breaker: CircuitBreaker) -> None:
-    """Retry-After of an outage counts."""
+    """A ``Retry-After`` that is longer than the first pause replaces it."""
     breaker.record_failure(ScopedFailure("service", "503", seconds=17.0))
     assert 17.0 == breaker.pause_left()
 
 
-def test_it_doubles_with_each_round_that_goes_well(breaker: CircuitBreaker, clock: Clock) -> None:
-    """One, two, four, eight; each when as many have gone well."""
+def test_the_limit_doubles_with_each_successful_round(breaker: CircuitBreaker, clock: Clock) -> None:
+    """The limit doubles after as many successes as it allows: one, two, four."""
     breaker.record_failure(OUTAGE)
     clock.advance(FIRST_PAUSE)
     limits = []
@@ -85,7 +85,7 @@ def test_it_doubles_with_each_round_that_goes_well(breaker: CircuitBreaker, cloc
 
 
 def test_a_full_recovery_begins_the_next_pauses_anew(breaker: CircuitBreaker, clock: Clock) -> None:
-    """The second outage is a new one."""
+    """After a success the next outage begins with the first pause again."""
     breaker.record_failure(OUTAGE)
     clock.advance(1)
     breaker.record_failure(OUTAGE)
@@ -96,14 +96,14 @@ def test_a_full_recovery_begins_the_next_pauses_anew(breaker: CircuitBreaker, cl
 
 
 def test_an_answer_to_a_straggler_does_not_end_a_pause(breaker: CircuitBreaker) -> None:
-    """One that was in flight before says nothing about now."""
+    """A message that was in flight before the pause does not prove that the service works now."""
     breaker.record_failure(OUTAGE)
     breaker.record_success()
     assert 0 == breaker.limit
 
 
 def test_a_throttled_project_is_parked_alone(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Others go on; it goes on when its time has come."""
+    """Other projects are not parked; the throttled one is parked until its time is over."""
     breaker.record_failure(ScopedFailure("project", "429", "slow", 30.0))
     assert (30.0, 0.0, FULL) == (breaker.park("slow"), breaker.park("other"), breaker.limit)
     clock.advance(30)
@@ -111,7 +111,7 @@ def test_a_throttled_project_is_parked_alone(breaker: CircuitBreaker, clock: Clo
 
 
 def test_where_only_parked_messages_come_in_the_circuit_breaker_opens(breaker: CircuitBreaker) -> None:
-    """Moving them round would only keep the broker busy."""
+    """To delay such messages again and again would only keep the broker busy."""
     breaker.record_failure(ScopedFailure("project", "429", "slow", 30.0))
     for _ in range(FULL):
         breaker.park("slow")
@@ -121,7 +121,7 @@ def test_where_only_parked_messages_come_in_the_circuit_breaker_opens(breaker: C
 
 
 def test_another_project_between_ends_the_row(breaker: CircuitBreaker) -> None:
-    """As long as others come in there is something to do."""
+    """While another project's messages come in, the circuit breaker stays closed."""
     breaker.record_failure(ScopedFailure("project", "429", "slow", 30.0))
     for _ in range(3 * FULL):
         breaker.park("slow")
@@ -130,7 +130,7 @@ def test_another_project_between_ends_the_row(breaker: CircuitBreaker) -> None:
 
 
 def test_doubts_in_a_row_open_the_circuit_breaker(breaker: CircuitBreaker) -> None:
-    """As many calls without an answer are an outage that nobody has called one."""
+    """``DOUBTS_IN_A_ROW`` calls without an answer count as an outage."""
     for _ in range(DOUBTS_IN_A_ROW - 1):
         breaker.record_failure(DOUBT)
     assert FULL == breaker.limit
@@ -139,7 +139,7 @@ def test_doubts_in_a_row_open_the_circuit_breaker(breaker: CircuitBreaker) -> No
 
 
 def test_an_answer_between_ends_a_row_of_doubts(breaker: CircuitBreaker) -> None:
-    """An API that answers others is not down."""
+    """An API that answers other calls is not down."""
     for _ in range(DOUBTS_IN_A_ROW - 1):
         breaker.record_failure(DOUBT)
     breaker.record_success()
@@ -147,8 +147,8 @@ def test_an_answer_between_ends_a_row_of_doubts(breaker: CircuitBreaker) -> None
     assert FULL == breaker.limit
 
 
-def test_it_remembers_when_the_api_last_answered(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Within the time asked for, and not before the first answer."""
+def test_the_last_answer_of_the_api_is_remembered(breaker: CircuitBreaker, clock: Clock) -> None:
+    """``answered_within`` is true for so many seconds after an answer, and false before the first."""
     assert not breaker.answered_within(60)
     breaker.record_success()
     clock.advance(60)
@@ -158,14 +158,14 @@ def test_it_remembers_when_the_api_last_answered(breaker: CircuitBreaker, clock:
 
 
 def test_a_clock_set_back_makes_no_negative_pause(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Pauses are never negative, whatever the clock does."""
+    """The rest of a pause is zero, and not negative, long after the pause."""
     breaker.record_failure(OUTAGE)
     clock.advance(3600)
     assert 0.0 == breaker.pause_left()
 
 
-def test_who_listens_hears_of_each_change(clock: Clock) -> None:
-    """Paused, the first good answer, and all again; each once, with the reason and how long it was."""
+def test_the_hook_is_called_for_each_change(clock: Clock) -> None:
+    """The hook gets each state once, with the category, the reason and the seconds."""
     published: list[BreakerChange] = []
     breaker = CircuitBreaker(4, clock, doubt_pause=DOUBT_PAUSE, notify=published.append)
     breaker.record_failure(OUTAGE)
@@ -181,7 +181,7 @@ def test_who_listens_hears_of_each_change(clock: Clock) -> None:
 
 
 def test_a_circuit_breaker_for_one_closes_too(clock: Clock) -> None:
-    """Its next trouble begins with a short pause again."""
+    """After one success the next outage begins with the first pause again."""
     breaker = CircuitBreaker(1, clock, doubt_pause=DOUBT_PAUSE)
     for _ in range(3):
         breaker.record_failure(OUTAGE)

@@ -1,4 +1,4 @@
-"""``incremental = "auto"``: what the request says follows from the backups that the volume has."""
+"""``incremental = "auto"``: the request depends on the backups that the volume has."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ UNAVAILABLE = ApiError(Category.UNAVAILABLE, "down", status=503)
 
 
 def world() -> World:
-    """A world whose rules leave it to the backups that there are."""
+    """Return a world with one rule, which sets ``incremental = "auto"``."""
     rule = Rule.model_validate({"set": {"incremental": "auto"}})
     return World(selection=Selection((), (), [rule]))
 
@@ -33,12 +33,12 @@ def handle(world: World, *numbers: int) -> None:
 
 
 def asked_for(world: World) -> list[bool | None]:
-    """What each create said of ``incremental``, in order."""
+    """Return the ``incremental`` of each request, in order."""
     return [made.request.incremental for made in world.api.backups]
 
 
 def test_the_first_backup_of_a_volume_is_full_and_the_next_incremental() -> None:
-    """The first has nothing to build on."""
+    """Only the first backup has no full backup to build on."""
     auto = world()
 
     handle(auto, 1, 2, 3)
@@ -46,8 +46,8 @@ def test_the_first_backup_of_a_volume_is_full_and_the_next_incremental() -> None
     assert [False, True, True] == asked_for(auto)
 
 
-def test_a_full_backup_that_ended_in_error_is_built_on_by_none() -> None:
-    """The next one is full again."""
+def test_no_backup_builds_on_a_full_backup_that_ended_in_error() -> None:
+    """The backup after one that ended in error is full again."""
     auto = world()
     auto.api.end_in_error("no space")
 
@@ -56,8 +56,8 @@ def test_a_full_backup_that_ended_in_error_is_built_on_by_none() -> None:
     assert [False, False] == asked_for(auto)
 
 
-def test_without_a_rule_nobody_asks() -> None:
-    """The question costs a call, so only ``auto`` asks it."""
+def test_without_a_rule_the_api_is_not_asked() -> None:
+    """Without ``auto`` no lookup is made, and the request leaves ``incremental`` out."""
     plain = World()
 
     handle(plain, 1)
@@ -66,8 +66,8 @@ def test_without_a_rule_nobody_asks() -> None:
 
 
 @pytest.mark.parametrize("trouble", [UNAVAILABLE, CutBefore()])
-def test_while_the_answer_is_not_known_nothing_is_sent(trouble: ApiError | CutBefore) -> None:
-    """The message waits, nothing is counted, and it is asked again."""
+def test_no_request_is_sent_while_the_lookup_fails(trouble: ApiError | CutBefore) -> None:
+    """If the lookup fails, the message waits without a counted attempt, and the lookup is repeated."""
     auto = world()
     auto.api.fail("find", trouble)
 

@@ -1,4 +1,4 @@
-"""What a failure means: the table of the policy, one line each."""
+"""The policy: the decision about each category of a failed call."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def _decide(
 
 @pytest.mark.parametrize("category", [C.INVALID, C.REFUSED, C.QUOTA])
 def test_a_refusal_for_good_fails_at_once(category: Category) -> None:
-    """No wait makes it better."""
+    """Waiting does not change these answers of the API."""
     assert Decision("fail", category, "message", counted=True) == _decide(category)
 
 
@@ -43,7 +43,7 @@ def test_a_refusal_for_good_fails_at_once(category: Category) -> None:
     [(0, 99.0, "wait"), (1, 99.0, "wait"), (2, LIMITS.settle_time, "fail"), (2, 0.0, "wait")],
 )
 def test_not_found_fails_once_it_is_certain(attempts: int, age: float, action: str) -> None:
-    """Several answers over some time: one may come from a node of the API that lags behind."""
+    """Several answers over some time are needed, since one node of the API may lag behind."""
     error = ApiError(C.NOT_FOUND, "text", status=404)
     limits = LIMITS._replace(max_attempts=99)
     decision = decide(error, attempts=attempts, waits=0, age=age, limits=limits, others_fine=True)
@@ -51,25 +51,25 @@ def test_not_found_fails_once_it_is_certain(attempts: int, age: float, action: s
 
 
 def test_missing_rights_fail_at_once() -> None:
-    """A 403 is about this message's project; rights do not come by waiting."""
+    """A 403 concerns this message's project, and waiting does not bring rights."""
     assert Decision("fail", C.DENIED, "message", counted=True) == _decide(C.DENIED, status=403)
 
 
 @pytest.mark.parametrize("status", [401, 402, None])
-def test_a_refused_sign_in_is_everybody_s_trouble(status: int | None) -> None:
-    """Nothing is counted: it is not this message's fault."""
+def test_a_refused_sign_in_concerns_the_service(status: int | None) -> None:
+    """A failed sign-in stops all messages, so no attempt of this message is counted."""
     assert Decision("wait", C.DENIED, "service", 5.0) == _decide(C.DENIED, status=status)
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(0, 5.0), (1, 30.0)], ids=["first try", "second try"])
 def test_a_conflict_waits_longer_with_each_try(attempts: int, seconds: float) -> None:
-    """Each try is counted and climbs the ladder."""
+    """Each try is counted, and its delay is longer than the one before."""
     expected = Decision("wait", C.CONFLICT, "message", seconds, counted=True)
     assert expected == _decide(C.CONFLICT, attempts=attempts)
 
 
-def test_a_busy_snapshot_is_looked_at_first() -> None:
-    """Somebody is at it, perhaps a call of ours that was lost."""
+def test_for_a_busy_snapshot_a_backup_is_looked_up_first() -> None:
+    """Another call uses the snapshot, perhaps one of ours whose answer was lost."""
     assert Decision("look_up", C.CONFLICT, "message", 5.0, counted=True) == _decide(C.CONFLICT, busy=True)
 
 
@@ -83,19 +83,19 @@ def test_counted_tries_run_out(category: Category) -> None:
 @pytest.mark.parametrize("category", [C.UNAVAILABLE, C.THROTTLED])
 @pytest.mark.parametrize("attempts", [0, 2, 50])
 def test_an_outage_burns_no_attempts(category: Category, attempts: int) -> None:
-    """However many tries were counted before, everybody's trouble ends none of them."""
+    """A failure of the service or project counts no attempt, however many were counted before."""
     decision = _decide(category, attempts=attempts)
     assert ("wait", False) == (decision.action, decision.counted)
 
 
 def test_a_call_in_doubt_is_counted_only_where_others_are_fine() -> None:
-    """While nobody gets an answer the doubt is an outage, not this message's own."""
+    """If the API answers no other calls, a call in doubt belongs to an outage."""
     assert _decide(C.IN_DOUBT).counted
     assert not _decide(C.IN_DOUBT, attempts=50, others_fine=False).counted
 
 
 def test_throttling_concerns_the_project_alone() -> None:
-    """Limits are per project."""
+    """The API limits the calls of each project separately."""
     assert Decision("wait", C.THROTTLED, "project", 5.0) == _decide(C.THROTTLED)
 
 
@@ -104,25 +104,25 @@ def test_throttling_concerns_the_project_alone() -> None:
 def test_retry_after_is_obeyed_where_it_is_longer(
     category: Category, asked: float | None, seconds: float
 ) -> None:
-    """What the API asks for is the least; a zero is no invitation to hammer."""
+    """The delay is the larger of ``retry_after`` and the policy's own delay."""
     assert seconds == _decide(category, retry_after=asked).seconds
 
 
 @pytest.mark.parametrize(("waits", "seconds"), [(0, 5.0), (1, 30.0), (2, 120.0), (9, 120.0)])
 def test_waits_in_an_outage_stay_short_enough_to_notice_its_end(waits: int, seconds: float) -> None:
-    """They stop growing at the third rung."""
+    """The delay stops growing at the third entry of WAIT_LADDER."""
     assert seconds == _decide(C.UNAVAILABLE, waits=waits).seconds
 
 
 @pytest.mark.parametrize("category", [C.UNAVAILABLE, C.THROTTLED, C.CONFLICT, C.DENIED])
 def test_max_age_ends_every_wait(category: Category) -> None:
-    """Then the event has expired."""
+    """A message that is older than MAX_AGE fails as expired."""
     decision = _decide(category, age=LIMITS.max_age)
     assert ("fail", C.EXPIRED) == (decision.action, decision.category)
 
 
 def test_a_doubt_that_is_too_old_stays_a_doubt() -> None:
-    """A backup may exist: that is what an operator must know."""
+    """The category stays ``in_doubt``, so that the operator knows that a backup may exist."""
     assert C.IN_DOUBT == _decide(C.IN_DOUBT, age=LIMITS.max_age, others_fine=False).category
 
 
@@ -135,13 +135,13 @@ def test_a_doubt_that_is_too_old_stays_a_doubt() -> None:
     ],
     ids=["enough of both", "too few lookups", "too soon"],
 )
-def test_sending_again_wants_several_lookups_and_time(lookups: int, seconds: float, expected: bool) -> None:
-    """A slow server may commit late."""
+def test_sending_again_needs_several_lookups_and_time(lookups: int, seconds: float, expected: bool) -> None:
+    """A slow server may commit late, so neither many lookups nor time alone suffice."""
     assert expected is absence_is_certain(lookups=lookups, seconds=seconds, limits=LIMITS)
 
 
-def test_the_last_rung_serves_all_waits_beyond() -> None:
-    """The ladder has no end to fall off."""
+def test_the_last_delay_serves_all_later_waits() -> None:
+    """A wait beyond the end of WAIT_LADDER takes its last delay."""
     assert [5, 600, 600] == [LIMITS.delay(step) for step in (-1, 3, 99)]
 
 
@@ -149,11 +149,11 @@ def test_the_last_rung_serves_all_waits_beyond() -> None:
     ("age", "size_gb", "seconds"),
     [(0.0, None, 5.0), (0.0, 1, 5.0), (0.0, 100, 203.0), (4000.0, 100, 1000.0), (0.0, 0, 5.0)],
 )
-def test_watching_adapts_to_the_size(age: float, size_gb: int | None, seconds: float) -> None:
-    """The first look after a tenth of 30 s + 20 s per GB, later ones at most a quarter late."""
+def test_tracking_adapts_to_the_size(age: float, size_gb: int | None, seconds: float) -> None:
+    """The first lookup follows a tenth of 30 s + 20 s per GB, later ones a quarter of the age."""
     assert seconds == tracking_delay(age=age, size_gb=size_gb)
 
 
-def test_one_rung_is_a_ladder() -> None:
-    """A ladder may be as short as one."""
+def test_a_single_delay_serves_all_waits() -> None:
+    """WAIT_LADDER may have one entry, which all waits take."""
     assert 7 == LIMITS._replace(delays=(7,)).delay(5)

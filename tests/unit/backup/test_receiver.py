@@ -1,4 +1,4 @@
-"""Waiting messages that are not ours: counted, and reported once a minute."""
+"""Waiting messages without a valid signature: they are counted and reported once a minute."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The request that is made of a snapshot, by the API page's rules and ours."""
+"""The request for a snapshot's backup, by the rules of the API page and our own."""
 
 import json
 import re
@@ -24,7 +24,7 @@ NAMES = st.one_of(
 
 
 def snapshot(name: str | None = None, backup: dict[str, object] | None = None) -> SnapshotCompleted:
-    """Return a snapshot of that name, with what is asked of its backup."""
+    """Return a snapshot with this name and these options of its backup."""
     options = BackupOptions.model_validate(backup) if backup else None
     return SnapshotCompleted(volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name=name, backup=options)
 
@@ -32,7 +32,7 @@ def snapshot(name: str | None = None, backup: dict[str, object] | None = None) -
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(name=NAMES, snapshot_id=st.uuids().map(str))
 def test_whatever_a_snapshot_is_called_its_backups_name_is_valid(name: str | None, snapshot_id: str) -> None:
-    """At most 64 characters of the page's alphabet, never starting with auto, and the id whole at the end."""
+    """The name has at most 64 valid characters, does not start with auto, and ends with the whole id."""
     published = SnapshotCompleted(volume_id=VOLUME, snapshot_id=snapshot_id, snapshot_name=name)
 
     request = backup_request(published)
@@ -57,12 +57,12 @@ def test_whatever_a_snapshot_is_called_its_backups_name_is_valid(name: str | Non
     ],
 )
 def test_the_name_is_made_of_the_snapshots(name: str | None, expected: str) -> None:
-    """A slug and the id."""
+    """The name is a slug of the snapshot's name, followed by the snapshot's id."""
     assert expected == derived_name(name, SNAPSHOT)
 
 
 def test_only_what_is_set_is_sent() -> None:
-    """Cinder refuses unknown keys, nulls' cousins such as empty texts, and the body's project_id."""
+    """Empty and unset options are left out, since Cinder refuses unknown keys and empty strings."""
     request = backup_request(
         snapshot("nightly", {"description": "", "container": "", "force": None, "incremental": False})
     )
@@ -77,7 +77,7 @@ def test_only_what_is_set_is_sent() -> None:
 
 
 def test_what_the_event_asks_for_is_sent_as_it_is() -> None:
-    """All six options of the page."""
+    """All six options of the API page are sent unchanged."""
     options: dict[str, object] = {
         "name": "mine",
         "description": "d" * 255,
@@ -94,6 +94,6 @@ def test_what_the_event_asks_for_is_sent_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["", "auto", "autonomous", "n" * 65, "a b", "n\n", "ü"])
 def test_a_name_against_the_pages_rules_is_refused(name: str) -> None:
-    """1 to 64 digits, letters, _ and -, not starting with auto."""
+    """A name has 1 to 64 digits, letters, _ and -, and does not start with auto."""
     with pytest.raises(ValidationError):
         BackupRequest(volume_id=VOLUME, snapshot_id=SNAPSHOT, name=name)

@@ -1,4 +1,4 @@
-"""RULES_FILE: what the operator's rules choose, and how a wrong file is told."""
+"""``RULES_FILE``: what the operator's rules select, and the errors for a wrong file."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
 
 
 def event(*, name: str = "nightly-db01", size: int | None = 40, **metadata: str) -> SnapshotEvent:
-    """A completed snapshot that rules may look at."""
+    """Return the event of a completed snapshot for the rules to match."""
     snapshot = SnapshotCompleted(
         project_id=PROJECT, volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name=name, size_gb=size
     )
@@ -24,7 +24,7 @@ def event(*, name: str = "nightly-db01", size: int | None = 40, **metadata: str)
 
 
 def selection(*rules: dict[str, object]) -> Selection:
-    """A chooser with these rules, as they would stand in the file."""
+    """Return a selection with these rules, written as in the file."""
     return Selection(("autobk_snapshot_*",), (), [Rule.model_validate(rule) for rule in rules])
 
 
@@ -46,28 +46,28 @@ def selection(*rules: dict[str, object]) -> Selection:
     ],
 )
 def test_a_rule_matches_by_all_that_it_names(match: dict[str, object], fits: bool) -> None:
-    """A rule applies where everything that it names is so."""
+    """A rule applies only if each of its conditions matches the snapshot."""
     choice = selection({"match": match, "skip": "chosen"}).select(event(policy="gold"), PROJECT)
 
     assert ("chosen" if fits else None) == choice.skip
 
 
 def test_an_unknown_size_fits_no_limit() -> None:
-    """A snapshot whose size is not known is left to other rules."""
+    """A rule with a size limit does not apply to a snapshot of unknown size."""
     choice = selection({"match": {"min_size_gb": 0}, "skip": "big"}).select(event(size=None), PROJECT)
 
     assert choice.skip is None
 
 
 def test_the_first_match_decides() -> None:
-    """Rules are asked from top to bottom, and only one of them counts."""
+    """Rules are checked from top to bottom, and only the first match applies."""
     choice = selection({"skip": "first"}, {"skip": "second"}).select(event(), PROJECT)
 
     assert "first" == choice.skip
 
 
 def test_a_rule_goes_before_the_event() -> None:
-    """What the operator sets replaces what the producer asked for, and the rest stays."""
+    """The request has what the rule sets; the other fields stay as without a rule."""
     choice = selection({"set": {"description": "a year", "force": True}}).select(event(), PROJECT)
     snapshot = event().snapshot.model_copy(update={"backup": None})
 
@@ -78,7 +78,7 @@ def test_a_rule_goes_before_the_event() -> None:
 
 
 def test_a_name_is_filled_in_and_fits() -> None:
-    """Placeholders are filled in, and the snapshot's name gives way where it is too long."""
+    """Placeholders are filled in, and the snapshot's name is truncated where the result is too long."""
     choice = selection({"set": {"name": "gold-{snapshot_name}-{snapshot_id}"}}).select(
         event(name="ä b" * 99), PROJECT
     )
@@ -90,8 +90,8 @@ def test_a_name_is_filled_in_and_fits() -> None:
     assert name.endswith(SNAPSHOT)
 
 
-def test_auto_is_left_to_the_backups_that_there_are() -> None:
-    """``incremental = "auto"`` is no field of the request but a question to the API."""
+def test_auto_depends_on_the_backups_of_the_volume() -> None:
+    """``incremental = "auto"`` sets no field of the request; a lookup at the API decides."""
     choice = selection({"set": {"incremental": "auto"}}).select(event(), PROJECT)
 
     assert choice.incremental_if_possible
@@ -99,7 +99,7 @@ def test_auto_is_left_to_the_backups_that_there_are() -> None:
 
 
 def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() -> None:
-    """No rule may let the service's own snapshots through: each backup would make another."""
+    """No rule can select the service's own snapshots, since each backup would make another."""
     rules = selection({"set": {"force": True}})
 
     assert "SKIP_SNAPSHOTS" in str(rules.select(event(name="autobk_snapshot_7"), PROJECT).skip)
@@ -119,8 +119,8 @@ def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() ->
         ("[[rule]]\nset = { description = '<b>' }\n", "rule at line 1: set"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, published: str) -> None:
-    """What is wrong with the rules is said at start, with the place."""
+def test_the_error_for_a_wrong_file_names_the_place(tmp_path: Path, text: str, published: str) -> None:
+    """The error names RULES_FILE and the place of what is wrong."""
     file = tmp_path / "rules.toml"
     file.write_text(text)
 
@@ -130,7 +130,7 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, published
     assert published in str(raised.value)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    """A file that is not there is no empty one."""
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    """A missing file is an error, and does not count as a file without rules."""
     with pytest.raises(SettingsError, match=r"RULES_FILE.*No such file"):
         load_rules(tmp_path / "absent.toml")
