@@ -84,7 +84,7 @@ def test_the_limit_doubles_with_each_successful_round(breaker: CircuitBreaker, c
     assert ("closed", None) == (breaker.state, breaker.reason)
 
 
-def test_a_full_recovery_begins_the_next_pauses_anew(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_the_first_success_resets_the_length_of_pauses(breaker: CircuitBreaker, clock: Clock) -> None:
     """After a success the next outage begins with the first pause again."""
     breaker.record_failure(OUTAGE)
     clock.advance(1)
@@ -157,8 +157,8 @@ def test_the_last_answer_of_the_api_is_remembered(breaker: CircuitBreaker, clock
     assert not breaker.answered_within(60)
 
 
-def test_a_clock_set_back_makes_no_negative_pause(breaker: CircuitBreaker, clock: Clock) -> None:
-    """The rest of a pause is zero, and not negative, long after the pause."""
+def test_long_after_a_pause_no_seconds_of_it_are_left(breaker: CircuitBreaker, clock: Clock) -> None:
+    """``pause_left`` is zero, never negative."""
     breaker.record_failure(OUTAGE)
     clock.advance(3600)
     assert 0.0 == breaker.pause_left()
@@ -181,11 +181,12 @@ def test_the_hook_is_called_for_each_change(clock: Clock) -> None:
 
 
 def test_a_circuit_breaker_for_one_closes_too(clock: Clock) -> None:
-    """After one success the next outage begins with the first pause again."""
+    """With a limit of one, the first success closes it, and the next outage begins with the first pause."""
     breaker = CircuitBreaker(1, clock, doubt_pause=DOUBT_PAUSE)
     for _ in range(3):
         breaker.record_failure(OUTAGE)
         clock.advance(breaker.pause_left())
     breaker.record_success()
+    assert ("closed", 1) == (breaker.state, breaker.limit)
     breaker.record_failure(OUTAGE)
     assert FIRST_PAUSE == breaker.pause_left()

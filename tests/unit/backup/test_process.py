@@ -317,8 +317,17 @@ class LockedWorld(World):
 def test_a_ledger_that_is_locked_opens_the_circuit_breaker() -> None:
     """While the ledger fails no request is sent; later the message is handled without a restart."""
     world = LockedWorld()
-    assert MADE == handle(world, message(1))
-    assert 4 <= len(world.handled)
+
+    async def body() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        assert ("open", "ledger") == (world.breaker.state, world.breaker.why)
+        assert 0 == world.api.calls["create"]
+        await world.until_quiet()
+
+    run(body)
+    assert {"pause"} == set(waits(world)) - {"track"}
+    assert MADE == list(world.published())
     assert 1 == world.api.calls["create"]
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from events.message import Message
 from events.outcome import BackupAccepted, Category
+from handler.backup.ports import Backup
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError, ConnectionLost
-from tests.twins.api import Absent, CutAfter, CutBefore, DoneThen, LateCommit
+from tests.twins.api import Absent, CutAfter, CutBefore, DoneThen, LateCommit, MemoryApi
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, made_up_id, message
 from tests.twins.world import MESSAGE_SETTINGS, LedgerKind, World, with_limits
@@ -203,6 +204,26 @@ def test_lookups_that_fail_in_between_are_no_absences() -> None:
     world.api.settle = 60.0
     world.api.fail("show", Absent(), UNAVAILABLE, Absent())
     assert MADE == handle(world, message(1))
+
+
+class _Flickering(MemoryApi):
+    """An API of two nodes that answer by turns; the first does not know the backup before it is completed."""
+
+    async def show(self, project_id: str, backup_id: str) -> Backup | None:
+        backup = await super().show(project_id, backup_id)
+        return backup if backup is None or backup.status == "available" or self._is_second() else None
+
+    def _is_second(self) -> bool:
+        return not self.calls["show"] % 2
+
+
+def test_a_lookup_that_finds_the_backup_resets_the_absences() -> None:
+    """More than three absences end nothing while a lookup between them finds the backup."""
+    world = World()
+    world.api = _Flickering(world.steady, settle=1_500.0)
+    world.start()
+    assert MADE == handle(world, message(1))
+    assert 8 <= world.api.calls["show"]
 
 
 def test_a_backup_that_is_gone_is_a_failure() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from events.snapshot import SnapshotCompleted, SnapshotEvent
+from events.snapshot import BackupOptions, SnapshotCompleted, SnapshotEvent
 from handler.backup.request import backup_request
 from handler.backup.rules import Rule, load_rules
 from handler.backup.selection import Selection
@@ -67,14 +67,20 @@ def test_the_first_match_decides() -> None:
 
 
 def test_a_rule_goes_before_the_event() -> None:
-    """The request has what the rule sets; the other fields stay as without a rule."""
+    """The request has what the rule sets; what only the event sets stays."""
     choice = selection({"set": {"description": "a year", "force": True}}).select(event(), PROJECT)
-    snapshot = event().snapshot.model_copy(update={"backup": None})
+    options = BackupOptions(name="monthly", description="a day", force=False)
 
-    request = backup_request(snapshot, choice.overrides)
+    request = backup_request(event().snapshot.model_copy(update={"backup": options}), choice.overrides)
 
-    assert ("a year", True) == (request.description, request.force)
-    assert f"nightly-db01-{SNAPSHOT}" == request.name
+    assert ("monthly", "a year", True) == (request.name, request.description, request.force)
+
+
+def test_a_rule_leaves_the_other_fields_as_they_are() -> None:
+    """Without a name in rule and event the name is derived."""
+    choice = selection({"set": {"description": "a year"}}).select(event(), PROJECT)
+
+    assert f"nightly-db01-{SNAPSHOT}" == backup_request(event().snapshot, choice.overrides).name
 
 
 def test_a_name_is_filled_in_and_fits() -> None:
