@@ -1,4 +1,4 @@
-"""A batch of the function's messages, of which one cannot be handled at all."""
+"""Tests of the function's batch of messages when one message cannot be handled at all."""
 
 import asyncio
 import time
@@ -15,14 +15,14 @@ from tests.twins.world import DELAYS, KEYS, LEASE, MESSAGE_SETTINGS, World
 
 
 class _NoDeadLetters(MemoryBroker):
-    """A broker whose client has a bug in the last resort."""
+    """A broker whose client fails to dead-letter because of a bug."""
 
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         raise RuntimeError("a bug")
 
 
-def test_a_message_that_cannot_be_handled_leaves_the_others_to_their_end() -> None:
-    """Nine of ten are accepted; the one is returned, so that the call fails and the platform repeats it."""
+def test_a_message_that_cannot_be_handled_does_not_stop_the_others() -> None:
+    """The batch accepts nine of ten messages and returns the bad one; the platform then repeats the call."""
     world = World(settings=MESSAGE_SETTINGS._replace(track_backups=False))
     world.broker = _NoDeadLetters(world.steady, MESSAGE_SETTINGS.limits.delays)
     world.start()

@@ -1,4 +1,4 @@
-"""The function's bundle: which modules and packages it holds, and how the file is written."""
+"""Tests of the function's bundle: its modules and packages, its bytecode, and how the ZIP is written."""
 
 import importlib.util
 import re
@@ -22,19 +22,19 @@ FILES = {"b/x.py": b"x = 1\n", "index.py": b"", "a.so": bytes(10_000)}
 
 
 def pins(path: Path) -> set[str]:
-    """Every ``name==version`` of a lock file."""
+    """Return every ``name==version`` of a lock file."""
     return set(re.findall(r"^[\w.-]+==\S+", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @pytest.mark.parametrize("extras", [BASE, POSTGRES], ids=["base", "postgres"])
 def test_the_versions_are_those_that_are_tested(extras: frozenset[str]) -> None:
-    """Both lock files are made from the checkout's."""
+    """Each version in a lock file of the bundle is also in the checkout's ``requirements.lock``."""
     assert set() == pins(lock_file(extras)) - pins(LOCK)
 
 
 @pytest.mark.parametrize("extras", [BASE, POSTGRES], ids=["base", "postgres"])
 def test_every_package_has_hashes_and_no_address(extras: frozenset[str]) -> None:
-    """pip refuses what differs, wherever it comes from."""
+    """Each locked package has hashes, so pip refuses a file that differs, and no URL is fixed."""
     text = lock_file(extras).read_text(encoding="utf-8")
 
     assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=\w)", text)[1:])
@@ -42,14 +42,14 @@ def test_every_package_has_hashes_and_no_address(extras: frozenset[str]) -> None
 
 
 def test_postgresql_is_there_only_on_request() -> None:
-    """Its driver is half of the bundle."""
+    """The extra adds only the driver psycopg, which makes up half of the bundle."""
     only = {pin.partition("==")[0] for pin in pins(lock_file(POSTGRES)) - pins(lock_file(BASE))}
 
     assert {"psycopg", "psycopg-binary"} == only
 
 
-def test_the_bundle_has_what_the_function_imports_late_too() -> None:
-    """The ledger in PostgreSQL is imported when the settings ask for it."""
+def test_the_bundle_has_the_modules_that_are_imported_late() -> None:
+    """The bundle has the PostgreSQL ledger, which the function imports only if the settings select it."""
     files = sources()
 
     assert {"index.py", "handler/function/entry.py", "handler/ledger/postgres.py"} <= set(files)
@@ -57,7 +57,7 @@ def test_the_bundle_has_what_the_function_imports_late_too() -> None:
 
 
 def test_the_bundle_has_no_command_line() -> None:
-    """Nor anything else that only the worker's machine needs."""
+    """The bundle has no commands, no bundler and no ``infra``: the function does not use them."""
     assert [] == [
         name
         for name in sources()
@@ -66,7 +66,7 @@ def test_the_bundle_has_no_command_line() -> None:
 
 
 def test_index_has_the_two_names_that_the_platform_is_given() -> None:
-    """Both must be in the same file, and that at the root."""
+    """``index.py``, at the bundle's root, has both ``handler`` and ``initializer``."""
     space: dict[str, object] = {}
     exec(sources()["index.py"], space)
 
@@ -75,12 +75,12 @@ def test_index_has_the_two_names_that_the_platform_is_given() -> None:
 
 
 def test_the_same_files_make_the_same_bytes() -> None:
-    """In whatever order they come."""
+    """The order of the files does not change the ZIP."""
     assert archive.pack(FILES) == archive.pack(dict(reversed(FILES.items())))
 
 
-def test_what_is_written_can_be_unpacked(tmp_path: Path) -> None:
-    """And the report tells its sizes."""
+def test_a_written_bundle_can_be_unpacked(tmp_path: Path) -> None:
+    """The ZIP contains the files, and the report has its sizes."""
     written = archive.write(tmp_path / "f.zip", FILES)
 
     with zipfile.ZipFile(tmp_path / "f.zip") as bundle:
@@ -91,10 +91,10 @@ def test_what_is_written_can_be_unpacked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["MAX_PACKED", "MAX_UNPACKED"])
-def test_what_the_platform_would_refuse_is_not_written(
+def test_a_bundle_over_the_platforms_limit_is_not_written(
     limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says how large it is and what is allowed."""
+    """A bundle over the platform's limit is an error with that limit, and no file remains."""
     monkeypatch.setattr(archive, limit, 100)
 
     with pytest.raises(archive.TooLarge, match="takes 100"):
@@ -111,7 +111,7 @@ def unpack(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def printed(folder: Path) -> str:
-    """What importing ``a.x`` prints."""
+    """Return what importing ``a.x`` prints."""
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); import a.x"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -120,17 +120,17 @@ MODULES = {"a/__init__.py": b"", "a/x.py": b"print('packed')", "a/data.json": b"
 
 
 def test_each_module_gets_its_bytecode() -> None:
-    """Where the import system looks for it; other files have none."""
+    """The bytecode of each module is where the import system looks for it; other files have none."""
     wanted = {importlib.util.cache_from_source(name) for name in MODULES if name.endswith(".py")}
 
     assert wanted == set(compiled(sys.executable, MODULES, editable=False))
 
 
 @pytest.mark.parametrize(("editable", "told"), [(True, "edited"), (False, "packed")])
-def test_what_is_edited_on_the_platform_counts_where_that_is_meant(
+def test_an_edit_on_the_platform_takes_effect_only_in_editable_modules(
     editable: bool, told: str, tmp_path: Path
 ) -> None:
-    """Its console has an editor for our modules; nobody edits other people's packages there."""
+    """An editable module that was changed is compiled again; for other packages the bytecode is used."""
     unpack({**MODULES, **compiled(sys.executable, MODULES, editable=editable)}, tmp_path)
     assert "packed" == printed(tmp_path)
     (tmp_path / "a" / "x.py").write_text("print('edited')")
@@ -139,7 +139,7 @@ def test_what_is_edited_on_the_platform_counts_where_that_is_meant(
 
 
 def test_the_same_modules_make_the_same_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sets among the constants too, whose order is another in each process; whatever the shell says."""
+    """Bytecode depends neither on the hash seed, which orders sets, nor on the shell's Python variables."""
     monkeypatch.setenv("PYTHONHASHSEED", "1")
     modules = {"x.py": b"def f(v):\n    return v in {'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'}\n"}
     one = compiled(sys.executable, modules, editable=True)
@@ -150,13 +150,13 @@ def test_the_same_modules_make_the_same_bytecode(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_module_that_cannot_be_compiled_is_named() -> None:
-    """Rather than left to be found out at the first call."""
+    """The error at packing time names the broken module, so it does not fail at the first call."""
     with pytest.raises(NotCompiled, match=r"broken\.py"):
         compiled(sys.executable, {"broken.py": b"def"}, editable=True)
 
 
 def test_no_other_python_than_the_runtimes_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever its name says; the runtime would read it in vain."""
+    """A ``python3.12`` of another version is not used: the runtime would ignore its bytecode."""
     monkeypatch.setenv("PATH", str(tmp_path))
     impostor = tmp_path / "python3.12"
     impostor.write_text("#!/bin/sh\necho cpython-313\n")

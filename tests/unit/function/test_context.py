@@ -1,4 +1,4 @@
-"""The settings that the function reads from its context."""
+"""Tests of the settings that the function reads from its context."""
 
 import pytest
 
@@ -10,14 +10,14 @@ ENDPOINT = {"VBS_ENDPOINT": "https://vbs.region.example.com"}
 
 
 def test_settings_come_from_the_functions_user_data() -> None:
-    """By the names that they have everywhere."""
+    """The function's user data has the same variable names as the environment."""
     settings = settings_of(FakeContext({**ENDPOINT, "WAIT_LADDER": "5,30", "CONCURRENCY": "7"}))
 
     assert ((5, 30), 7) == (settings.wait_ladder, settings.concurrency)
 
 
 def test_user_data_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set for this function is nearer than what the image brings."""
+    """A variable of the user data overrides the environment; other variables come from the environment."""
     monkeypatch.setenv("SNAPSHOT_QUEUE", "environment")
     monkeypatch.setenv("RESULT_EXCHANGE", "environment")
     settings = settings_of(FakeContext({"SNAPSHOT_QUEUE": "user-data"}))
@@ -26,7 +26,7 @@ def test_user_data_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_variable_that_is_there_and_empty_is_not_set() -> None:
-    """As it is in the environment."""
+    """An empty variable counts as unset, as in the environment."""
     assert settings_of(FakeContext({"VBS_PROJECT_ID": ""})).vbs_project_id is None
 
 
@@ -37,19 +37,19 @@ def test_a_variable_that_is_there_and_empty_is_not_set() -> None:
 def test_without_a_ledger_url_the_api_is_asked_before_each_create(
     user_data: dict[str, str], url: str
 ) -> None:
-    """A file on one instance's own disk would say nothing of what the others have made."""
+    """Without LEDGER_URL there is no ledger: a file would lack the backups that other instances created."""
     assert url == settings_of(FakeContext(user_data)).ledger_url.get_secret_value()
 
 
 def test_a_ledger_url_of_the_environment_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sets it knows best, even a file."""
+    """A LEDGER_URL of the environment is used, even if it names a file."""
     monkeypatch.setenv("LEDGER_URL", "sqlite:///x.db")
 
     assert settings_of(FakeContext()).ledger_url.get_secret_value() == "sqlite:///x.db"
 
 
 def test_a_bad_setting_is_named_and_a_secret_is_not_shown() -> None:
-    """The platform shows the text to whoever may see the function's log."""
+    """The error names the variable without its value: all readers of the function's log see the text."""
     with pytest.raises(SettingsError, match="AMQP_URL") as raised:
         settings_of(FakeContext({"AMQP_URL": "http://user:hunter2@host/"}))
 

@@ -1,11 +1,11 @@
-"""What a cold start of the function imports; ``tests.bench.cold_start`` measures what it costs."""
+"""Tests of what a cold start of the function imports; ``tests.bench.cold_start`` measures the cost."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-NOT_IN_THE_BUNDLE = ("aiohappyeyeballs", "httptools", "rich", "uvloop")  # httpx imports the last where it is
+NOT_IN_THE_BUNDLE = ("aiohappyeyeballs", "httptools", "rich", "uvloop")  # httpx imports rich if it can
 NOT_FOR_A_FUNCTION = (
     "handler.cli", "handler.commands", "handler.ledger.sqlite", "handler.backup.rules",
     "handler.worker.session", "handler.vbs.auth.agency", "handler.vbs.auth.aksk",
@@ -17,14 +17,14 @@ ALL = "import handler.function.instance"
 
 
 def python(code: str) -> str:
-    """Run code in a process of its own, in which what the bundle leaves out is missing; give its output."""
+    """Run code in a new process without the packages that the bundle leaves out; return its output."""
     blocked = f"import sys; sys.modules.update(dict.fromkeys({NOT_IN_THE_BUNDLE!r}))\n"
     command = [sys.executable, "-c", blocked + code]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def test_the_function_imports_only_what_it_works_with() -> None:
-    """Command line, worker, metrics, and what settings must ask for, would make each cold start longer."""
+    """The function imports no command line, worker, metrics or optional module: each slows a cold start."""
     modules = python(f"{ALL}\nprint(*[name for name in sys.modules if sys.modules[name]])").split()
 
     assert "handler.backup.process" in modules
@@ -32,14 +32,14 @@ def test_the_function_imports_only_what_it_works_with() -> None:
 
 
 def test_the_entry_alone_imports_no_dependency() -> None:
-    """What is wrong with one is told by the initializer, not by a module that cannot be loaded."""
+    """The entry imports no dependency, so the initializer can report one that cannot be imported."""
     modules = python(f"{ENTRY}\nprint(*[name for name in sys.modules if sys.modules[name]])").split()
 
     assert [] == [name for name in ("httpx", "pika", "pydantic") if name in modules]
 
 
-def test_the_collector_runs_again_after_an_instance_that_could_not_be_made() -> None:
-    """It rests during a cold start only; the platform goes on with the same process."""
+def test_garbage_collection_resumes_after_a_failed_initializer() -> None:
+    """A failed initializer enables garbage collection again: the platform reuses the process."""
     code = """
 import gc
 from handler.function import initializer
