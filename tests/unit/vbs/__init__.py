@@ -1,1 +1,1 @@
-"""The API client, its faults and its sign-in."""
+"""Tests of the API client, its faults and its sign-in."""

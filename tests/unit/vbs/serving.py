@@ -1,4 +1,4 @@
-"""A server of sockets whose connections behave as a function says."""
+"""A socket server for tests, with a function that decides how each connection behaves."""
 
 import asyncio
 import contextlib

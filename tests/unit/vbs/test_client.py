@@ -59,7 +59,7 @@ def test_the_client_implements_the_api_protocol() -> None:
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
 def test_a_create_request_is_exactly_as_on_the_page(version: str) -> None:
-    """Method, URL, content type and body are the page's."""
+    """Method, URL, content type and body equal those on the API's page."""
     server = always(202, ACCEPTED)
     asyncio.run(server.api(version=version).create(PROJECT, REQUEST))
     sent = server.requests[0]
@@ -68,7 +68,7 @@ def test_a_create_request_is_exactly_as_on_the_page(version: str) -> None:
 
 
 def test_the_answer_on_the_page_is_parsed() -> None:
-    """Id, name and links are returned unchanged."""
+    """The client returns id, name and links unchanged."""
     connection = {"href": "https://volume.example.com/v2/p/backups/b", "rel": "self"}
     server = always(202, {"backup": {"id": BACKUP, "name": "backup1", "links": [connection]}})
     expected = AcceptedBackup(id=BACKUP, name="backup1", links=(BackupLink(**connection),))
@@ -139,7 +139,7 @@ def test_a_success_without_a_backup_id_is_in_doubt(status: int, body: bytes) -> 
 def test_a_lost_answer_is_in_doubt_unless_the_request_never_left(
     raised: Callable[[str], Exception], category: Category
 ) -> None:
-    """The backup may exist if the first byte may have left."""
+    """A create call is in doubt if its first byte may have been sent; a lookup is only unavailable."""
 
     def answer(_request: httpx.Request) -> httpx.Response:
         raise raised("lost")
@@ -157,7 +157,7 @@ def test_a_redirect_is_an_error_and_not_followed() -> None:
 
 
 def test_a_refusal_is_classified() -> None:
-    """The client uses the tables of faults."""
+    """The client classifies a refusal with the tables of ``handler.vbs.faults``."""
     fault = {
         "badRequest": {"code": 400, "message": 'must be available, but the current status is "backing-up".'}
     }
@@ -175,7 +175,7 @@ def test_a_project_id_that_is_not_one_path_segment_is_not_sent(project: str) -> 
 
 @pytest.mark.parametrize("bad", ["", "..", f"{BACKUP}/x", f"{BACKUP}?", "detail", f"{BACKUP}\n"])
 def test_an_id_that_is_not_a_uuid_is_not_sent(bad: str) -> None:
-    """Ids come from answers and messages."""
+    """The client checks ids before it sends them, since they come from answers and messages."""
     server = always(200, {"backups": []})
     calls: list[Callable[[VbsClient], Any]] = [
         lambda api: api.show(PROJECT, bad),
@@ -186,7 +186,7 @@ def test_an_id_that_is_not_a_uuid_is_not_sent(bad: str) -> None:
 
 
 def test_each_project_has_its_own_path() -> None:
-    """URLs are cached by project."""
+    """Each call uses its project's URL, although the client caches URLs by project."""
     server = always(404, {"itemNotFound": {"code": 404, "message": "gone"}})
 
     async def show_in_both() -> None:
@@ -199,7 +199,7 @@ def test_each_project_has_its_own_path() -> None:
 
 
 def test_a_backup_has_its_times_in_utc() -> None:
-    """The API's times have no zone, and its statuses may have any case."""
+    """The client adds the zone to the API's times, drops unreadable ones, and lowers the status's case."""
     raw = {
         **RAW,
         "status": "Available",
@@ -288,26 +288,26 @@ def test_find_lists_the_backups_of_the_volume() -> None:
     ],
 )
 def test_a_backup_matches_by_snapshot_id_else_by_name(facts: Mapping[str, object], *, found: bool) -> None:
-    """The id is in the backup or in VBS's metadata; without both, our name contains it."""
+    """The snapshot id of the backup or of VBS's metadata decides; without both, the backup's name does."""
     server = always(200, {"backups": [{**RAW, **facts}]})
     assert ([BACKUP] if found else []) == _found(server)
 
 
 def test_a_name_without_the_snapshots_id_does_not_match() -> None:
-    """A producer may use the same name every night."""
+    """A name without the snapshot's id is no match: a producer may use the same name every night."""
     server = always(200, {"backups": [{**RAW, "snapshot_id": None, "name": "nightly"}]})
     assert [] == server.call(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, "nightly"))
 
 
 def test_the_oldest_backup_is_first() -> None:
-    """Times are compared whatever the list's order and the number of digits; an unknown time is last."""
+    """Backups are sorted by creation time, whatever its number of digits; one without a time is last."""
     times = {1: None, 2: "2026-03-04T02:15:12.5", 3: "2026-03-04T02:15:12", 4: "2025-03-04T02:15:12"}
     server = always(200, {"backups": [_raw(n, created_at=time) for n, time in times.items()]})
     assert [str(_raw(n)["id"]) for n in (4, 3, 2, 1)] == _found(server)
 
 
 def test_all_pages_are_read_from_the_configured_endpoint() -> None:
-    """Only marker and offset of a link are used, never its host."""
+    """The client uses only marker and offset of a link, never its host."""
     marker = str(_raw(1)["id"])
     first = {"backups": [_raw(1)], "backups_links": _next(f"limit=1&offset=1&marker={marker}&volume_id=x")}
     server = _pages(first, {"backups": [_raw(2)]})
@@ -320,7 +320,7 @@ def test_all_pages_are_read_from_the_configured_endpoint() -> None:
 
 
 def test_a_full_page_without_a_link_is_not_the_last() -> None:
-    """A backup that is missed would be made twice; one more call is cheap."""
+    """The client asks for one more page after a full one: a missed backup would be created twice."""
     server = _pages({"backups": [_raw(n) for n in range(PAGE_SIZE)]}, {"backups": [_raw(999)]})
     assert PAGE_SIZE + 1 == len(_found(server))
 
@@ -346,14 +346,14 @@ def test_an_unreadable_page_is_an_error(document: object) -> None:
 
 
 def test_a_list_that_repeats_a_page_ends_in_an_error() -> None:
-    """The server sends the same link again."""
+    """The client stops with an error if the server sends the same link again."""
     server = always(200, {"backups": [], "backups_links": _next(f"marker={BACKUP}")})
     error = server.failure(lambda api: api.find(PROJECT, VOLUME, SNAPSHOT, NAME))
     assert (C.UNAVAILABLE, 2) == (error.category, len(server.requests))
 
 
 def test_a_list_without_an_end_ends_in_an_error() -> None:
-    """The server sends a new link with each page."""
+    """The client stops with an error after 50 pages if each page links to a new one."""
     counter = iter(range(10**6))
     server = Server(
         lambda _request: httpx.Response(
@@ -365,7 +365,7 @@ def test_a_list_without_an_end_ends_in_an_error() -> None:
 
 
 def test_no_cookie_of_the_api_is_kept() -> None:
-    """A load balancer's cookie would bind the client to one server."""
+    """The client drops cookies: a load balancer's cookie would bind it to one server."""
     server = always(202, ACCEPTED, Set_Cookie="a=b; Path=/")
 
     async def twice() -> None:
@@ -378,7 +378,7 @@ def test_no_cookie_of_the_api_is_kept() -> None:
 
 
 def test_a_compressed_answer_is_in_doubt() -> None:
-    """A small body could decompress to any size."""
+    """A compressed answer is not read, since a small body could decompress to any size."""
     error = failure(
         lambda: always(202, ACCEPTED, Content_Encoding="x-odd").call(lambda api: api.create(PROJECT, REQUEST))
     )

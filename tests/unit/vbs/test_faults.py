@@ -61,7 +61,7 @@ def _bad_request(message: str) -> dict[str, object]:
 
 @pytest.mark.parametrize(("status", "categories"), PAGE.items())
 def test_a_status_has_its_category(status: int, categories: tuple[Category, Category]) -> None:
-    """In the API's own form it speaks for the API; a 404 without a fault means a wrong path."""
+    """An answer in the API's form has its status's category; a 404 without a fault means a wrong path."""
     assert categories[0] == _created(status, {"message": "no", "code": ""})
 
 
@@ -70,19 +70,19 @@ def test_a_status_has_its_category(status: int, categories: tuple[Category, Cate
 def test_a_status_of_a_proxy_fails_no_message(
     status: int, categories: tuple[Category, Category], body: bytes
 ) -> None:
-    """A proxy's refusal concerns all messages; its server errors may come after the work was done."""
+    """A proxy's answer fails no message: it may affect all of them, or come after the backup was created."""
     assert categories[1] == _created(status, body)
 
 
 @pytest.mark.parametrize("status", PAGE)
 def test_every_status_of_the_page_is_in_the_table(status: int) -> None:
-    """None of them is classified by the fallback for unknown statuses."""
+    """The table has each status of the page, so the fallback for unknown statuses classifies none."""
     assert status in STATUSES
 
 
 @pytest.mark.parametrize(("status", "name"), FAULTS.items())
 def test_a_named_fault_is_parsed(status: int, name: str) -> None:
-    """Cinder names the fault after the status; code and text are inside it."""
+    """The client finds code and text inside the fault that Cinder names after the status."""
     error = create_error(
         status, httpx.Headers(), json.dumps({name: {"code": status, "message": "m"}}).encode()
     )
@@ -91,7 +91,7 @@ def test_a_named_fault_is_parsed(status: int, name: str) -> None:
 
 @pytest.mark.parametrize(("code", "category"), CODES.items())
 def test_a_code_overrides_its_status(code: str, category: Category) -> None:
-    """VBS puts the code into ``error`` or a named fault, the gateway into ``error_code``."""
+    """The code decides the category, in ``error`` or a named fault of VBS or the gateway's ``error_code``."""
     answers = (
         {"error": {"code": code, "message": "m"}},
         {"badRequest": {"code": code, "message": "m"}},
@@ -102,7 +102,7 @@ def test_a_code_overrides_its_status(code: str, category: Category) -> None:
 
 @pytest.mark.parametrize("code", sorted(BUSY_CODES))
 def test_a_backup_in_progress_sets_busy(code: str) -> None:
-    """A lookup must precede the next create."""
+    """A busy conflict means that a lookup must precede the next create."""
     error = create_error(400, httpx.Headers(), json.dumps({"error": {"code": code, "message": ""}}).encode())
     assert (C.CONFLICT, True) == (error.category, error.busy)
 
@@ -121,7 +121,7 @@ def test_a_backup_in_progress_sets_busy(code: str) -> None:
 def test_the_snapshots_status_decides_whether_the_error_is_transient(
     state: str, category: Category, *, busy: bool
 ) -> None:
-    """Cinder uses one status, 400, for all of them."""
+    """The status in the text decides the category, since Cinder answers 400 for all of them."""
     text = (
         f'Invalid snapshot: Snapshot to be backed up must be available, but the current status is "{state}".'
     )
@@ -164,18 +164,18 @@ def test_text_and_fault_name_distinguish_errors_of_one_status(
 
 @pytest.mark.parametrize("status", [404, 302])
 def test_the_error_for_a_wrong_path_names_the_settings(status: int) -> None:
-    """The operator sees which settings to check."""
+    """The error for a wrong path names VBS_ENDPOINT, so that the operator knows which setting to check."""
     assert "VBS_ENDPOINT" in create_error(status, httpx.Headers(), b"").message
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 408])
 def test_a_failed_get_is_never_in_doubt(status: int) -> None:
-    """A GET changes nothing, so it can only have failed."""
+    """A failed GET is unavailable, never in doubt, since a GET changes nothing."""
     assert C.UNAVAILABLE == lookup_error(status, httpx.Headers(), b"").category
 
 
 def test_only_a_404_of_the_api_itself_proves_absence() -> None:
-    """A gateway's 404, an HTML page and truncated JSON say nothing about a backup."""
+    """A gateway's 404, an HTML page or truncated JSON proves nothing about a backup."""
     fault = b'{"itemNotFound": {"code": 404, "message": "gone"}}'
     others = (b"", b"<h1>Not Found</h1>", fault[:-3], b'{"error_code": "APIGW.0101", "error_msg": "x"}')
     assert [True, False, False, False, False] == [says_absent(404, body) for body in (fault, *others)]
@@ -185,7 +185,7 @@ def test_only_a_404_of_the_api_itself_proves_absence() -> None:
     "body", [b"", b"[]", b'"text"', b"[1, 2", b"null", b"\xff\xfe", b"[" * 100_000, b"{}", b'{"a": 1}']
 )
 def test_any_body_can_be_parsed(body: bytes) -> None:
-    """It is another server's answer, and the error has a text."""
+    """Any body that another server may send gives an error with a text, not an exception."""
     error = create_error(400, httpx.Headers(), body)
     assert (C.UNAVAILABLE, True) == (error.category, bool(error.message))
 
@@ -197,7 +197,7 @@ def test_html_is_reduced_to_its_text() -> None:
 
 
 def test_a_long_text_is_truncated_and_printable() -> None:
-    """It goes into headers: one printable line of at most 1,000 characters."""
+    """An error's text goes into headers, so it is one printable line of at most 1,000 characters."""
     message = create_error(
         400, httpx.Headers(), json.dumps(_bad_request("a\x00b\n \x1b " * 999)).encode()
     ).message
@@ -205,13 +205,13 @@ def test_a_long_text_is_truncated_and_printable() -> None:
 
 
 def test_a_quoted_token_is_removed() -> None:
-    """Some gateways quote the request in their errors."""
+    """The error has no token, although some gateways quote the request in their errors."""
     body = json.dumps({"error_code": "APIGW.0301", "error_msg": f"bad token {'MII' * 99}"}).encode()
     assert "bad token …" == create_error(401, httpx.Headers(), body).message
 
 
 def test_the_request_id_is_the_headers_else_the_bodys() -> None:
-    """The operators of the API find the call by this id."""
+    """The header's request id precedes the body's; the operators of the API find the call by it."""
     body = b'{"error_code": "APIGW.0301", "error_msg": "m", "request_id": "b"}'
     header = httpx.Headers({"X-Openstack-Request-Id": "req-1"})
     assert ["req-1", "b"] == [create_error(401, h, body).request_id for h in (header, httpx.Headers())]

@@ -23,12 +23,12 @@ from handler.vbs.retry_after import retry_after
     ],
 )
 def test_retry_after_is_from_zero_to_one_hour(value: str, seconds: float | None) -> None:
-    """No header makes us wait for longer than an hour or for a negative time."""
+    """No header causes a wait longer than an hour or a negative one."""
     assert seconds == retry_after({"retry-after": value}, None, "")
 
 
 def test_a_date_is_relative_to_the_answers_date_header() -> None:
-    """A server with a wrong clock means the same number of seconds."""
+    """A date counts from the answer's own date, so a server's wrong clock does not matter."""
     wrong_now = datetime(2001, 1, 1, tzinfo=UTC)
     headers = {
         "date": format_datetime(wrong_now, usegmt=True),
@@ -38,13 +38,13 @@ def test_a_date_is_relative_to_the_answers_date_header() -> None:
 
 
 def test_a_date_without_a_date_header_is_relative_to_our_clock() -> None:
-    """Our clock is the only other reference."""
+    """A date without a Date header counts from our clock, the only other reference."""
     then = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     assert 85 < (retry_after({"retry-after": then}, None, "") or 0) <= 90
 
 
 def test_the_header_precedes_the_body_and_the_body_precedes_the_text() -> None:
-    """A source counts if the one before it is not readable."""
+    """The body is used if the header is unreadable, and the text if both are."""
     text = "ratelimit,limit:200,time:5 minute"
     sources = [({"retry-after": "1"}, "2"), ({"retry-after": "x"}, "2"), ({}, None)]
     assert [1.0, 2.0, 30.0] == [retry_after(headers, body, text) for headers, body in sources]
@@ -62,5 +62,5 @@ def test_the_header_precedes_the_body_and_the_body_precedes_the_text() -> None:
     ],
 )
 def test_a_throttling_text_gives_a_tenth_of_its_window(text: str, seconds: float | None) -> None:
-    """The gateway sends no Retry-After; a locked account waits for its fixed time."""
+    """Without Retry-After the wait is a tenth of the throttling window, or a fixed time for known texts."""
     assert seconds == retry_after({}, None, text)

@@ -51,7 +51,7 @@ def _chosen(settings: dict[str, str], *, in_function: bool = False) -> httpx.Aut
     ],
 )
 def test_the_settings_select_the_sign_in(settings: dict[str, str], kind: type, *, in_function: bool) -> None:
-    """Complete methods precede partial ones; the order is password, keys, token, agency, none."""
+    """The first complete method of password, keys, token, agency, none is used unless VBS_AUTH names one."""
     assert kind is type(_chosen(settings, in_function=in_function))
 
 
@@ -77,10 +77,10 @@ def test_an_error_names_the_missing_or_wrong_variables(settings: dict[str, str],
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost"])
 def test_plain_http_to_loopback_is_allowed_with_credentials(host: str) -> None:
-    """The credentials do not leave the machine; the emulator is such an endpoint."""
+    """An HTTP endpoint on loopback, such as the emulator, is allowed: credentials stay on the machine."""
     assert TokenAuth is type(_chosen({**TOKEN, "vbs_endpoint": f"http://{host}:8776"}))
 
 
 def test_plain_http_to_any_host_is_allowed_without_credentials() -> None:
-    """A request without a sign-in carries no secret."""
+    """An HTTP endpoint on any host is allowed without a sign-in, since requests carry no secret."""
     assert _chosen({"vbs_endpoint": "http://vbs.example.com"}) is None

@@ -90,7 +90,7 @@ def test_the_signature_covers_what_the_server_receives() -> None:
 
 
 def test_refused_keys_are_not_used_during_a_growing_pause() -> None:
-    """More than five failures in a row lock the key pair for five minutes."""
+    """The pause doubles at each refusal: more than five failures in a row lock the keys for five minutes."""
     server = always(
         401, {"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"}
     )
@@ -106,7 +106,7 @@ def test_refused_keys_are_not_used_during_a_growing_pause() -> None:
 
 
 def test_concurrent_calls_try_wrong_keys_once() -> None:
-    """The first refusal counts for all waiting calls, so that a burst at start does not lock the key pair."""
+    """The first refusal fails all waiting calls, so that a burst at start does not lock the key pair."""
     server = always(401)
     api = server.api(auth=AkSkAuth(KEYS, Clock()))
 
@@ -132,7 +132,7 @@ def test_any_other_answer_ends_the_pause() -> None:
 
 
 def test_a_complete_temporary_key_signs_instead_of_the_token() -> None:
-    """The vendor recommends keys; access key, secret and security token belong together."""
+    """The agency's temporary keys sign the request as the vendor recommends, and no token is sent."""
     server = always(202, ACCEPTED)
     context = Context(("AK", "SK", "security+/="), "token")
     asyncio.run(server.api(auth=AgencyAuth(lambda: context)).create(PROJECT, REQUEST))
@@ -142,7 +142,7 @@ def test_a_complete_temporary_key_signs_instead_of_the_token() -> None:
 
 @pytest.mark.parametrize("absent", [None, "", "null", "None", "a\nb", 7])
 def test_without_a_complete_temporary_key_the_token_is_sent(absent: object) -> None:
-    """Runtimes represent a missing credential in several ways."""
+    """Without a usable security token the client sends the agency's IAM token; absence has several forms."""
     server = always(202, ACCEPTED)
     context = Context(("AK", "SK", absent), "t" * 32_000)
     asyncio.run(server.api(auth=AgencyAuth(lambda: context)).create(PROJECT, REQUEST))
@@ -151,7 +151,7 @@ def test_without_a_complete_temporary_key_the_token_is_sent(absent: object) -> N
 
 
 def test_each_request_uses_the_current_credentials() -> None:
-    """The platform renews credentials between calls; a warm instance must not keep old ones."""
+    """The platform renews credentials between calls, so a warm instance uses the current ones."""
     server = always(202, ACCEPTED)
     context = Context((None, None, None), "first")
     api = server.api(auth=AgencyAuth(lambda: context))
@@ -163,7 +163,7 @@ def test_each_request_uses_the_current_credentials() -> None:
 
 @pytest.mark.parametrize("context", [Context((None, None, None)), object(), None])
 def test_a_request_without_an_agency_is_not_sent(context: object) -> None:
-    """The error says that the agency is missing."""
+    """Without credentials the call is denied, and the error says that the agency is missing."""
     server = always(202, ACCEPTED)
     api = server.api(auth=AgencyAuth(lambda: context))
     error = failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
@@ -171,14 +171,14 @@ def test_a_request_without_an_agency_is_not_sent(context: object) -> None:
 
 
 def test_a_long_token_is_sent_completely() -> None:
-    """The gateway accepts tokens of 32 KB."""
+    """The client sends all 32,000 characters of a token, which the gateway accepts."""
     server = Server(lambda request: httpx.Response(202, content=json.dumps(ACCEPTED)))
     asyncio.run(server.api(auth=TokenAuth("t" * 32_000)).create(PROJECT, REQUEST))
     assert 32_000 == len(server.requests[0].headers["X-Auth-Token"])
 
 
 def test_a_repr_contains_no_secret() -> None:
-    """The first traceback would write the secret into the log."""
+    """The reprs hide keys and tokens, which a traceback would otherwise write into the log."""
     shown = repr((KEYS, AkSkAuth(KEYS), TokenAuth("hidden")))
     assert ("SK'" in shown, "security" in shown.replace("security_token", ""), "hidden" in shown) == (
         False,
@@ -188,7 +188,7 @@ def test_a_repr_contains_no_secret() -> None:
 
 
 def test_a_blocking_client_is_refused() -> None:
-    """httpx would otherwise send the request without a sign-in."""
+    """The sign-in refuses a blocking client: httpx would otherwise send the request without a sign-in."""
     client = httpx.Client(transport=httpx.MockTransport(always(200)), auth=AkSkAuth(KEYS))
     with client, pytest.raises(RuntimeError, match="AsyncClient"):
         client.get("http://127.0.0.1/")

@@ -1,4 +1,4 @@
-"""Tests of the sign-in by password: one token request under any load, and no loop."""
+"""Tests of the sign-in by password: many calls share one token request, and refusals cause no loop."""
 
 import asyncio
 import json
@@ -134,7 +134,7 @@ def test_64_calls_with_a_revoked_token_make_one_token_request() -> None:
 
 
 def test_a_wrong_password_is_tried_once_per_pause() -> None:
-    """64 concurrent calls, repeated before and after the pause, must not lock the account."""
+    """64 concurrent calls make at most one sign-in per pause, so that IAM does not lock the account."""
     cloud = Cloud(iam_status=401)
     counts = []
 
@@ -166,7 +166,7 @@ def test_a_refused_sign_in_is_denied_with_the_rest_of_the_pause() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_refusal_of_iam_concerns_the_account(status: int) -> None:
-    """A 403 of IAM becomes a 401: it affects all messages, unlike a 403 of the API."""
+    """A refusal of IAM becomes a 401, which affects all messages, unlike a 403 of the API."""
     errors = []
 
     async def use(session: Session) -> None:
@@ -177,7 +177,7 @@ def test_a_refusal_of_iam_concerns_the_account(status: int) -> None:
 
 
 def test_a_wrong_password_is_not_tried_for_each_project() -> None:
-    """All projects share one account."""
+    """20 projects cause one sign-in, since they share one account."""
     cloud = Cloud(iam_status=401)
 
     async def use(session: Session) -> None:
@@ -188,7 +188,7 @@ def test_a_wrong_password_is_not_tried_for_each_project() -> None:
 
 
 def test_a_locked_account_is_not_used_for_15_minutes() -> None:
-    """Each sign-in during the lock would extend it."""
+    """The client makes no sign-in during the lock, since each one would extend it."""
     cloud = Cloud(iam_status=401, iam_body={"error": {"code": 401, "message": "The account is locked."}})
 
     async def use(session: Session) -> None:
@@ -202,7 +202,7 @@ def test_a_locked_account_is_not_used_for_15_minutes() -> None:
 
 @pytest.mark.parametrize("status", [404, 429, 500, 503, 302])
 def test_a_failing_iam_is_unavailable_and_probed(status: int) -> None:
-    """Concurrent calls make one sign-in, and another follows after a second."""
+    """Concurrent calls share one failed sign-in, and the next call after one second signs in again."""
     cloud = Cloud(iam_status=status)
     errors = []
 
@@ -217,7 +217,7 @@ def test_a_failing_iam_is_unavailable_and_probed(status: int) -> None:
 
 
 def test_a_lost_answer_of_iam_does_not_put_the_backup_in_doubt() -> None:
-    """The create request has not left yet."""
+    """A failed sign-in is unavailable, since the create request was not sent."""
 
     async def cut() -> None:
         raise httpx.ReadError("cut")
@@ -249,7 +249,7 @@ def test_a_token_is_used_until_it_expires_while_iam_is_down() -> None:
 
 
 def test_a_short_lived_token_is_not_renewed_at_each_call() -> None:
-    """A margin of two minutes would renew a one-minute token at each call."""
+    """Ten calls use one token of one minute; a margin of two minutes would renew it at each call."""
     cloud = Cloud(lifetime=60)
 
     async def use(session: Session) -> None:
@@ -262,7 +262,7 @@ def test_a_short_lived_token_is_not_renewed_at_each_call() -> None:
 
 
 def test_a_token_that_the_api_always_refuses_causes_no_loop() -> None:
-    """After one renewal IAM is not called for half a minute."""
+    """After one renewal the client does not call IAM for half a minute."""
     cloud = Cloud()
     errors = []
 
@@ -296,7 +296,7 @@ def test_each_project_has_its_own_token() -> None:
 
 
 def test_a_project_without_rights_does_not_affect_other_projects() -> None:
-    """It gets a 403 while the account still signs in for its own project."""
+    """The refused project gets a 403, and the account's own project still creates backups."""
     cloud = Cloud(refused_projects={OTHER_PROJECT})
     errors = []
 
@@ -310,7 +310,7 @@ def test_a_project_without_rights_does_not_affect_other_projects() -> None:
 
 
 def test_a_project_configured_by_name_is_used_for_its_events() -> None:
-    """Its id is known after the first sign-in."""
+    """The first sign-in by name returns the project's id, so its events use that token."""
     cloud = Cloud(named={"demo": PROJECT})
 
     async def use(session: Session) -> None:
@@ -323,7 +323,7 @@ def test_a_project_configured_by_name_is_used_for_its_events() -> None:
 
 
 def test_a_cancelled_caller_does_not_end_the_sign_in() -> None:
-    """Other callers wait for the same token."""
+    """A second caller gets the token of a sign-in whose first caller was cancelled."""
     cloud = Cloud()
 
     async def use(session: Session) -> None:
@@ -356,18 +356,18 @@ def test_a_cancelled_caller_does_not_end_the_sign_in() -> None:
     ],
 )
 def test_the_auth_url_may_end_in_its_version(url: str) -> None:
-    """Both spellings are in common use."""
+    """The token URL is the same with and without ``/v3`` and a final slash."""
     assert "https://iam.example.com/v3/auth/tokens" == token_url(url)
 
 
 def test_a_repr_contains_no_secret() -> None:
-    """The first traceback would write the secret into the log."""
+    """The account's repr hides the password, which a traceback would otherwise write into the log."""
     account = Account(auth_url="u", username="n", password="hidden", domain="d")
     assert "hidden" not in repr(account)
 
 
 def test_made_up_projects_cost_few_sign_ins() -> None:
-    """A producer can name any project; 1,100 of them made 2,200 sign-ins."""
+    """Sign-ins for unknown projects are limited: without a limit, 1,100 of them made 2,200 sign-ins."""
     made_up = [f"{number:032x}" for number in range(1_100)]
     cloud = Cloud(refused_projects=set(made_up))
 
@@ -375,7 +375,7 @@ def test_made_up_projects_cost_few_sign_ins() -> None:
         await session.create()
         errors = [await session.failure(project) for project in made_up]
         assert {C.DENIED: 20, C.THROTTLED: 1_080} == Counter(error.category for error in errors)
-        assert 1 + 2 * 20 == len(cloud.scopes)  # each with one that tells the project from the account
+        assert 1 + 2 * 20 == len(cloud.scopes)  # a second sign-in each shows whether the account is valid
         cloud.clock.now += 1
         await session.failure(made_up[-1])
         assert 1 + 2 * 21 == len(cloud.scopes)
@@ -384,7 +384,7 @@ def test_made_up_projects_cost_few_sign_ins() -> None:
 
 
 def test_made_up_projects_do_not_displace_tokens_in_use() -> None:
-    """The honest project's token is still there after more made-up ones than are remembered."""
+    """A valid project keeps its token after more made-up projects than the client remembers."""
     made_up = [f"{number:032x}" for number in range(1_100)]
     cloud = Cloud(refused_projects=set(made_up))
 
@@ -401,7 +401,7 @@ def test_made_up_projects_do_not_displace_tokens_in_use() -> None:
 
 
 def test_a_refused_project_is_remembered_while_others_come() -> None:
-    """It is refused again without a question to IAM."""
+    """The client refuses a remembered project again without a call to IAM."""
     made_up = [f"{number:032x}" for number in range(100)]
     cloud = Cloud(refused_projects=set(made_up))
 
@@ -417,7 +417,7 @@ def test_a_refused_project_is_remembered_while_others_come() -> None:
 
 
 def test_a_project_that_had_a_token_is_not_a_new_one() -> None:
-    """Its renewals are not delayed by a flood."""
+    """A flood of made-up projects does not delay the token renewal of a known project."""
     made_up = [f"{number:032x}" for number in range(100)]
     cloud = Cloud(refused_projects=set(made_up))
 

@@ -34,7 +34,7 @@ def _pairs(query: list[tuple[str, Any]]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_each_vector_is_reproduced(vector: dict[str, Any]) -> None:
-    """Canonical request, string to sign, signature and the query that is sent are equal."""
+    """Canonical request, string to sign, signature and sent query equal those of the vector."""
     added = {name: value for name, value in vector["extra_headers"].items() if name != "Authorization"}
     query = _pairs(vector["query"])
     signature = sign(
@@ -131,6 +131,6 @@ def test_the_signer_agrees_with_recorded_signatures_of_the_vendors_program() -> 
 
 
 def test_a_request_without_its_date_cannot_be_signed() -> None:
-    """The date is part of the signed text."""
+    """A request without ``X-Sdk-Date`` raises ``KeyError``, since the date is part of the signed text."""
     with pytest.raises(KeyError):
         sign("ak", "sk", method="GET", path="/", query=[], headers={"Host": "h"}, body=b"")

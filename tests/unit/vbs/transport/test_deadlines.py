@@ -1,4 +1,4 @@
-"""Tests of one timer for the time limits of many calls: each call has its whole limit."""
+"""Tests of the one timer for the time limits of many calls: each call has its whole limit."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,7 +15,7 @@ LIMIT = 0.1
 
 
 async def _call(deadlines: Deadlines, work: Coroutine[Any, Any, object]) -> float:
-    """Do a call's work; return after how many seconds its limit ended it, or 0."""
+    """Run a call's work; return after how many seconds its limit ended it, or 0."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     running = deadlines.begin()
@@ -46,7 +46,7 @@ def test_each_call_has_its_whole_time_limit() -> None:
 
 
 def test_a_finished_call_does_not_remove_the_limit_of_others() -> None:
-    """The timer was set for the first call, which has ended by then."""
+    """A hanging call ends at its limit although the timer was set for a call that has ended."""
 
     async def run() -> list[float]:
         deadlines = Deadlines(LIMIT)
@@ -59,7 +59,7 @@ def test_a_finished_call_does_not_remove_the_limit_of_others() -> None:
 
 
 def test_a_limit_holds_on_another_event_loop() -> None:
-    """A function may run each call on a loop of its own."""
+    """A limit works after the event loop changed: a function may run each call on its own loop."""
     deadlines = Deadlines(LIMIT)
     event_loop.run(_call(deadlines, asyncio.sleep(0)))
     assert event_loop.run(_call(deadlines, asyncio.sleep(60))) > 0.0

@@ -40,7 +40,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """Listen on a free port."""
+        """Listen on a free port; yield the URL."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         async with server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
@@ -122,7 +122,7 @@ def test_a_connection_is_reused() -> None:
     ids=["asked to close", "HTTP/1.0", "an answer without a request"],
 )
 def test_a_connection_that_the_server_may_close_is_not_reused(last: bytes) -> None:
-    """A surplus answer would be taken for the answer to the next request."""
+    """The server may close the connection; a surplus answer would be read as the next request's answer."""
     server = sends(last)
     assert [b"{}"] * 3 == with_pool(server, _three)
     assert 3 == server.connections
@@ -154,8 +154,8 @@ def test_a_connection_that_the_server_closed_is_not_reused() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_an_answer_that_came_while_the_loop_was_busy_is_not_the_next_one(tls: bool, tmp_path: Path) -> None:
-    """Nobody asked for it: a call would be told the id of another's backup."""
+def test_an_unrequested_answer_is_not_taken_for_the_next_one(tls: bool, tmp_path: Path) -> None:
+    """The pool does not read an unrequested answer as the next one: a call would get another backup's id."""
     certificate = make_certificate(tmp_path, "IP:127.0.0.1") if tls else None
     server = Impostor(certificate)
 
@@ -167,7 +167,7 @@ def test_an_answer_that_came_while_the_loop_was_busy_is_not_the_next_one(tls: bo
         )
         first = await ask(pool, server.url)
         server.send_unasked.set()
-        assert server.sent_unasked.wait(10)  # and the loop has no turn meanwhile
+        assert server.sent_unasked.wait(10)  # this blocks the event loop meanwhile
         try:
             return [first, await ask(pool, server.url)]
         finally:
@@ -178,7 +178,7 @@ def test_an_answer_that_came_while_the_loop_was_busy_is_not_the_next_one(tls: bo
 
 
 class Impostor:
-    """A server in a thread of its own. Told to, it sends an answer that nobody asked for."""
+    """A server in its own thread that sends an unrequested answer once ``send_unasked`` is set."""
 
     def __init__(self, certificate: Certificate | None) -> None:
         self.send_unasked = threading.Event()
@@ -204,7 +204,7 @@ class Impostor:
 
     def _serve(self) -> None:
         for impostor in (True, False):
-            with contextlib.suppress(OSError):  # the client resets a connection that it gives up
+            with contextlib.suppress(OSError):  # the client resets a connection that it abandons
                 self._answer(impostor=impostor)
 
     def _answer(self, *, impostor: bool) -> None:
@@ -218,13 +218,13 @@ class Impostor:
             if impostor:
                 assert self.send_unasked.wait(10)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
-                time.sleep(0.05)  # until it is in the other socket
+                time.sleep(0.05)  # until the client's socket has received it
                 self.sent_unasked.set()
             connection.recv(65_536)
 
 
 def test_each_request_has_its_own_timeout() -> None:
-    """A short timeout follows a long one on the same connection."""
+    """A request with a short timeout fails in time after one with a long timeout on the same connection."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         if number == 0:
@@ -244,7 +244,7 @@ def test_each_request_has_its_own_timeout() -> None:
 
 
 def test_a_short_timeout_does_not_end_the_next_request() -> None:
-    """The second request has a longer timeout on the same connection."""
+    """The first request's short timeout does not apply to the second request on the same connection."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         if number == 1:
@@ -277,7 +277,7 @@ def test_the_next_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_reading_resumes_after_a_large_complete_answer() -> None:
-    """An answer larger than the buffer pauses reading before its body is taken."""
+    """An answer larger than the buffer pauses reading; reading resumes once its body is complete."""
 
     class Socket(asyncio.Transport):
         reading = True
@@ -317,7 +317,7 @@ def test_an_abandoned_answer_closes_its_connection() -> None:
 
 
 def test_a_cancelled_call_closes_its_connection_and_frees_its_slot() -> None:
-    """Its answer may still arrive, and must not be read by the next request."""
+    """The answer to a cancelled call may still arrive; the next request must not read it."""
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         if len(server.requests) > 1:
@@ -345,7 +345,7 @@ def test_a_cancelled_call_closes_its_connection_and_frees_its_slot() -> None:
     ids=["an interim answer first", "in chunks"],
 )
 def test_interim_and_chunked_answers_are_read(answer: bytes) -> None:
-    """The connection is reused afterwards."""
+    """The pool reuses a connection after an interim or chunked answer."""
     server = sends(answer)
     assert [b"{}"] * 3 == with_pool(server, _three)
     assert 1 == server.connections
@@ -440,8 +440,8 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
     [(b"0\r\n", b"X-Trailer: xxxxxxxx\r\n"), (b"0\r\nX-Long: ", b"x"), (b"1;", b"extension=x;")],
     ids=["trailers", "one trailer", "chunk extensions"],
 )
-def test_what_follows_a_body_without_end_is_cut(first: bytes, again: bytes) -> None:
-    """Trailers grew the memory by 366 MB in 4 s."""
+def test_endless_data_after_a_body_is_an_error(first: bytes, again: bytes) -> None:
+    """Endless trailers or chunk extensions are an error; without a limit, trailers took 366 MB in 4 s."""
 
     async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + first)
@@ -458,7 +458,7 @@ def test_what_follows_a_body_without_end_is_cut(first: bytes, again: bytes) -> N
 
 
 def test_a_trailer_is_no_header() -> None:
-    """What is sent after a body must not stand for what the head lacks, such as a token."""
+    """A trailer after the body does not become a header such as the token."""
 
     async def use(pool: Pool, url: str) -> bool:
         response = await pool.handle_async_request(httpx.Request("GET", url))
@@ -468,8 +468,8 @@ def test_a_trailer_is_no_header() -> None:
     assert not with_pool(sends(CHUNKED + b"0\r\nX-Subject-Token: t\r\n\r\n"), use)
 
 
-def test_a_body_in_small_chunks_comes_whole() -> None:
-    """The sizes of its chunks are more bytes than the body, and than a head may have."""
+def test_a_body_in_small_chunks_is_read_completely() -> None:
+    """The limit of the head does not count chunk sizes, even if they take more bytes than the body."""
     size = 2 * HEADER_LIMIT
     body = b"1\r\nx\r\n" * size + b"0\r\n\r\n"
     server = sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
@@ -481,7 +481,7 @@ def test_a_body_in_small_chunks_comes_whole() -> None:
 
 
 def test_the_limit_of_concurrent_requests_is_kept() -> None:
-    """The surplus request waits, and its error says that it never left."""
+    """A request over the limit waits, and its error says that it was not sent."""
 
     async def never(_number: int, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()

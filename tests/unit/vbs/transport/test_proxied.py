@@ -1,4 +1,4 @@
-"""Requests through a proxy and past it, over real sockets, with our transport and with httpx's own."""
+"""Tests of requests with and without a proxy, over real sockets, with our transport and httpx's own."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @pytest.fixture(params=["pool", "httpx"], autouse=True)
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The transport of requests without a proxy."""
+    """Select the transport of requests without a proxy."""
     if request.param == "pool":
         pytest.importorskip("httptools", reason="the extra `fast` is not installed")
     monkeypatch.setattr(http, "_fast", request.param == "pool")
@@ -44,7 +44,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy from the shell that the tests are started from."""
+    """Remove the proxy variables of the shell that started the tests."""
     for name in ("http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)
         monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
@@ -52,13 +52,13 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[HttpProxy]:
-    """A proxy that answers as an API without backups."""
+    """Run a proxy that answers as an API without backups."""
     with http_proxy(answer=LIST) as proxy:
         yield proxy
 
 
 def client(endpoint: str, **settings: Any) -> httpx.AsyncClient:
-    """The client that the settings make."""
+    """Return the HTTP client for these settings."""
     return http_client(Settings(_env_file=None, vbs_endpoint=endpoint, **settings))
 
 
@@ -76,24 +76,24 @@ def use(endpoint: str, call: Callable[[VbsClient], Coroutine[Any, Any, T]], **se
 
 
 def listed(endpoint: str, **settings: Any) -> list[object]:
-    """The backups that the API, or what answers for it, lists."""
+    """Return the backups that are listed by the API, or by the proxy that answers for it."""
     return list(use(endpoint, lambda api: api.find(PROJECT, *IDS), **settings))
 
 
 def failure(endpoint: str) -> ApiError:
-    """How a create call fails."""
+    """Make a create call that must fail, and return its error."""
     with pytest.raises(ApiError) as raised:
         use(endpoint, lambda api: api.create(PROJECT, REQUEST))
     return raised.value
 
 
 def url_of(proxy: HttpProxy) -> str:
-    """Where the proxy is, with a login."""
+    """Return the URL of the proxy, with a login."""
     return f"http://u:{PASSWORD}@127.0.0.1:{proxy.port}"
 
 
 def test_a_request_goes_through_the_proxy(proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxy gets the whole URL and the login; the name need not be known here."""
+    """The proxy gets the whole URL and the login; the client does not resolve the API's name."""
     monkeypatch.setenv("HTTP_PROXY", url_of(proxy))
 
     assert [] == listed("http://vbs.invalid")
@@ -101,7 +101,7 @@ def test_a_request_goes_through_the_proxy(proxy: HttpProxy, monkeypatch: pytest.
 
 
 def test_an_encrypted_request_goes_through_a_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The certificate is the API's, so the proxy sees a host and a port only."""
+    """The client verifies the API's certificate in the tunnel; the proxy gets only host, port and login."""
     certificate = make_certificate(tmp_path, "DNS:vbs.invalid")
     with (
         stranger({}, Answer(200, LIST)) as api,
@@ -117,7 +117,7 @@ def test_an_encrypted_request_goes_through_a_tunnel(tmp_path: Path, monkeypatch:
 def test_a_proxy_is_reached_over_tls(
     proxy: HttpProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With ``https`` in its URL, and the same authorities as for the API."""
+    """A proxy with an ``https`` URL is verified with the same certificate authorities as the API."""
     certificate = make_certificate(tmp_path, "IP:127.0.0.1")
     with tls_front(proxy.port, certificate) as front:
         monkeypatch.setenv("ALL_PROXY", f"https://u:{PASSWORD}@127.0.0.1:{front}")
@@ -129,17 +129,17 @@ def test_a_proxy_is_reached_over_tls(
 def test_a_request_to_loopback_never_goes_through_a_proxy(
     proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The emulator is on this machine, whatever the shell's variables are for."""
+    """A call to the emulator on this machine ignores the shell's proxy variables."""
     monkeypatch.setenv("ALL_PROXY", url_of(proxy))
     with stranger({}, Answer(200, LIST)) as api:
         assert [] == listed(api)
     assert [] == proxy.asked
 
 
-def test_a_request_that_no_proxy_names_goes_directly(
+def test_a_request_to_a_host_of_no_proxy_goes_directly(
     proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One client sends each request its own way."""
+    """One client sends a host of NO_PROXY directly and every other host through the proxy."""
     monkeypatch.setenv("HTTP_PROXY", url_of(proxy))
     monkeypatch.setenv("NO_PROXY", "fd00::/8,direct.invalid")
 
@@ -154,7 +154,7 @@ def test_a_request_that_no_proxy_names_goes_directly(
 def test_no_proxy_alone_changes_nothing(
     transport: str, no_proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it holds: requests go directly, over the same transport as without it."""
+    """NO_PROXY without a proxy has no effect, whatever its value: the client uses the usual transport."""
     monkeypatch.setenv("NO_PROXY", no_proxy)
     made = client("https://vbs.example.com")
 
@@ -166,7 +166,7 @@ def test_no_proxy_alone_changes_nothing(
 def test_a_url_without_a_proxy_keeps_its_transport(
     transport: str, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy for other URLs does not make the API's calls slower."""
+    """The API's URL keeps the direct transport if the proxy is for other URLs, so calls stay fast."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid")
     monkeypatch.setenv(variable, value)
     made = client("https://vbs.example.com")
@@ -189,7 +189,7 @@ def test_a_url_without_a_proxy_keeps_its_transport(
 def test_a_variable_that_cannot_be_used_is_refused_at_the_start(
     variable: str, value: str, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the variable, for the API and for the sign-in, and never shows the password."""
+    """The error names the variable, for the API and for the sign-in, without the password."""
     if variable == "no_proxy":
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
     monkeypatch.setenv(variable, value)
@@ -202,10 +202,10 @@ def test_a_variable_that_cannot_be_used_is_refused_at_the_start(
     assert PASSWORD not in str(raised.value)
 
 
-def test_a_variable_that_cannot_be_used_fails_a_later_url_as_never_sent(
+def test_an_unusable_variable_fails_a_later_url_as_unavailable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A host that the settings do not name may need another variable."""
+    """A bad variable for a URL outside the settings fails the call as unavailable, since nothing was sent."""
     monkeypatch.setenv("HTTP_PROXY", f"ftp://u:{PASSWORD}@proxy")
 
     async def run() -> None:
@@ -220,7 +220,7 @@ def test_a_variable_that_cannot_be_used_fails_a_later_url_as_never_sent(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_is_down_is_named_by_its_variable(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has left, and the API is not to blame."""
+    """The error is unavailable and names the proxy variable: no request was sent to the API."""
     monkeypatch.setenv("ALL_PROXY", f"http://u:{PASSWORD}@127.0.0.1:{free_ports(1)[0]}")
     error = failure(f"{scheme}://vbs.invalid")
 
@@ -229,7 +229,7 @@ def test_a_proxy_that_is_down_is_named_by_its_variable(scheme: str, monkeypatch:
 
 
 def test_a_proxy_that_wants_another_login_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It let no byte of the request through."""
+    """A 407 of the proxy is unavailable, not in doubt: the proxy forwarded nothing."""
     with http_proxy(status=407) as proxy:
         monkeypatch.setenv("ALL_PROXY", url_of(proxy))
         error = failure("https://vbs.invalid")
@@ -243,7 +243,7 @@ def test_a_proxy_that_wants_another_login_is_named_by_its_variable(monkeypatch: 
 def test_no_log_line_shows_the_login_of_a_proxy(
     proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The HTTP libraries log each step at DEBUG; our own set-up of the log raises their levels."""
+    """The log has no password of a proxy, even if the HTTP libraries log each step at DEBUG."""
     for name in (None, "httpcore", "httpcore.connection", "httpx"):
         caplog.set_level(logging.DEBUG, name)
     monkeypatch.setenv("HTTP_PROXY", url_of(proxy))

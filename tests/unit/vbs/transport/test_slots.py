@@ -1,4 +1,4 @@
-"""A pool of one connection: whatever becomes of a call, the next one has a connection."""
+"""Tests of a pool of one connection: however a call ends, the next call gets a connection."""
 
 import asyncio
 import contextlib
@@ -57,8 +57,8 @@ async def _slow(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("refuse", [_compressed, _cut, _endless, _silent, _slow])
-def test_a_refusal_that_cannot_be_read_gives_its_connection_back(refuse: Send) -> None:
-    """The sign-in reads a 401 before it renews the token; what that raises must cost no connection."""
+def test_an_unreadable_refusal_gives_its_connection_back(refuse: Send) -> None:
+    """The sign-in reads a 401 before it renews the token; a read error must not leak the connection."""
     refused = 3
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,8 +95,8 @@ def test_a_refusal_that_cannot_be_read_gives_its_connection_back(refuse: Send) -
     assert BACKUP == event_loop.run(run())
 
 
-def test_an_answer_that_nobody_closes_gives_its_connection_back() -> None:
-    """A caller that forgets it, or is forgotten itself, must cost no connection."""
+def test_an_unclosed_answer_gives_its_connection_back() -> None:
+    """A caller that never closes an answer must not leak its connection: garbage collection frees it."""
     pytest.importorskip("httptools", reason="httpx's own transport, which is used without `fast`, does not")
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

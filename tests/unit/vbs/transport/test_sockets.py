@@ -1,4 +1,4 @@
-"""Tests over real sockets: cut, silent, refused and endless connections, with both transports."""
+"""Tests over real sockets: closed, silent, refused and endless connections, with both transports."""
 
 import asyncio
 import socket
@@ -76,7 +76,7 @@ async def _no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @pytest.fixture(params=["pool", "httpx"])
 def transport(request: pytest.FixtureRequest) -> Callable[[], httpx.AsyncClient]:
-    """Both transports; they raise different errors for the same failure."""
+    """Select one of both transports, which raise different errors for the same failure."""
     if request.param == "pool":
         return lambda: http_client(Settings(_env_file=None))
     return lambda: httpx.AsyncClient(trust_env=False)
@@ -102,7 +102,7 @@ def _against(behave: Behaviour, transport: Callable[[], httpx.AsyncClient], time
 
 @pytest.mark.parametrize("behave", [_cut_at_once, _cut_after_request, _cut_in_body, _endless, _no_http])
 def test_a_lost_answer_is_in_doubt(behave: Behaviour, transport: Callable[[], httpx.AsyncClient]) -> None:
-    """The request may have arrived; an endless body is cut at the limit."""
+    """The request may have arrived; the client stops reading an endless body at its limit."""
     assert C.IN_DOUBT == _against(behave, transport).category
 
 
@@ -120,18 +120,18 @@ def test_a_silent_server_is_in_doubt_within_twice_the_timeout(
     """The limit also holds if single bytes keep each read alive."""
     began = time.monotonic()
     assert C.IN_DOUBT == _against(behave, transport, timeout=0.2).category
-    assert time.monotonic() - began < 10 * 0.2  # machines are slow, but a limit of another size shows
+    assert time.monotonic() - began < 10 * 0.2  # loose for slow machines, strict enough to show a wrong limit
 
 
 def test_a_refused_connection_is_not_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """No server listens there, so no backup was made."""
+    """No server listens on this port, so no backup was created."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert C.UNAVAILABLE == event_loop.run(_failure(transport(), f"http://127.0.0.1:{port}")).category
 
 
 def test_an_unresolvable_name_is_not_in_doubt(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """``.invalid`` never resolves."""
+    """A host name under ``.invalid`` never resolves, so no request was sent."""
     assert C.UNAVAILABLE == event_loop.run(_failure(transport(), "http://vbs.invalid")).category
 
 
@@ -146,7 +146,7 @@ def test_a_failed_tls_handshake_is_not_in_doubt(transport: Callable[[], httpx.As
 
 
 def test_a_request_that_waits_for_the_pool_is_not_in_doubt() -> None:
-    """A request that waits for a connection has not left."""
+    """A request that times out while it waits for a connection was not sent."""
 
     async def run() -> list[Category]:
         async with serving(_silent) as url:
@@ -161,7 +161,7 @@ def test_a_request_that_waits_for_the_pool_is_not_in_doubt() -> None:
 
 
 def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], httpx.AsyncClient]) -> None:
-    """IAM's tokens may be as long."""
+    """The client reads a token of 16,384 characters, a length that IAM may use."""
     token = "t" * 16_384
 
     async def grant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
