@@ -1,4 +1,4 @@
-"""The way of the traces to their collector: directly, or through the proxy that the environment names."""
+"""Tests of the HTTP session for the trace collector, with and without a proxy of the environment."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -16,30 +16,30 @@ PROXY = f"http://u:{PASSWORD}@127.0.0.1:1"
 
 
 def made_of(environment: Mapping[str, str]) -> requests.Session:
-    """The session that an environment leads to."""
+    """Return the session for an environment that names a proxy."""
     made = session(environment)
     assert made is not None
     return made
 
 
 def proxies(environment: Mapping[str, str]) -> object:
-    """The proxies of a request, as requests is told."""
+    """Return the proxies that the session passes to requests."""
     return made_of(environment).merge_environment_settings("http://any", {}, None, None, None)["proxies"]
 
 
 def test_without_a_proxy_the_exporter_has_its_own_session() -> None:
-    """``NO_PROXY`` alone changes nothing, whatever it holds."""
+    """``NO_PROXY`` without a proxy has no effect, whatever its value."""
     assert session({"NO_PROXY": "fd00::/999"}) is None
 
 
 @pytest.mark.parametrize("endpoint", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[::1]:4318"}], ids=repr)
 def test_a_collector_on_loopback_has_no_proxy(endpoint: Mapping[str, str]) -> None:
-    """OpenTelemetry's default is on loopback; requests would take the proxy."""
+    """A collector on loopback, OpenTelemetry's default, is reached directly; requests would use the proxy."""
     assert {"http": None, "https": None} == proxies({"ALL_PROXY": PROXY, "HTTP_PROXY": PROXY, **endpoint})
 
 
 def test_a_collector_elsewhere_has_the_proxy_of_its_scheme() -> None:
-    """The traces' own endpoint goes before the general one."""
+    """The traces' own endpoint precedes the general one and decides the proxy."""
     endpoints = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://otel.example.com/v1/traces",
@@ -52,7 +52,7 @@ def test_a_collector_elsewhere_has_the_proxy_of_its_scheme() -> None:
 
 
 def test_traces_go_through_the_proxy_with_its_login() -> None:
-    """The proxy gets the whole URL; the collector's name need not be known here."""
+    """The proxy gets the whole URL and the login; the session does not resolve the collector's name."""
     with http_proxy() as proxy:
         environment = {
             "HTTP_PROXY": f"http://u:{PASSWORD}@127.0.0.1:{proxy.port}",
@@ -78,7 +78,7 @@ def test_traces_go_through_the_proxy_with_its_login() -> None:
 def test_a_variable_that_cannot_be_used_is_refused_at_the_start(
     environment: dict[str, str], named: str
 ) -> None:
-    """The exporter would show the password at each export."""
+    """The error names the variable without the password, which the exporter would log at each export."""
     elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel.example.com:4318", **environment}
     with pytest.raises(SettingsError, match=f"^{named}") as raised:
         session(elsewhere)
@@ -87,7 +87,7 @@ def test_a_variable_that_cannot_be_used_is_refused_at_the_start(
 
 
 def test_a_socks_proxy_without_its_package_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else no trace would arrive."""
+    """A SOCKS proxy needs the package PySocks; without the error no trace would arrive."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     environment = {"ALL_PROXY": "socks5://h", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel.example.com"}
 

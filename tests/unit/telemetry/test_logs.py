@@ -1,4 +1,4 @@
-"""The log: fixed actions, the ids of the message in hand, and a bounded number of lines."""
+"""Tests of the log: fixed actions, the ids of the message in hand, and a bounded number of lines."""
 
 import ast
 import json
@@ -45,7 +45,7 @@ def _log_calls() -> Iterator[tuple[str, ast.Call, ast.Module]]:
 
 
 def _dicts(call: ast.Call, tree: ast.Module) -> Iterator[ast.Dict]:
-    """The ``extra`` of a call: a literal, or the literals of that name in its module."""
+    """Yield the ``extra`` of a call: a literal, or the literals of that name in its module."""
     for keyword in call.keywords:
         if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
             yield keyword.value
@@ -64,7 +64,7 @@ def _assigned(name: str, tree: ast.Module) -> Iterator[ast.Dict]:
 
 
 def _actions(call: ast.Call, tree: ast.Module) -> set[str]:
-    """The actions that a call may log."""
+    """Return the actions that a call may log."""
     found: set[str] = set()
     for extra in _dicts(call, tree):
         for key, value in zip(extra.keys, extra.values, strict=True):
@@ -99,7 +99,7 @@ def test_every_action_of_the_table_is_written_somewhere() -> None:
 
 @pytest.fixture
 def record() -> logging.LogRecord:
-    """A record that was logged while a message was in hand."""
+    """Return a log record of one warning."""
     record = logging.LogRecord("name", logging.WARNING, "file", 1, "what %s", ("happened",), None)
     record.action = "publish.refused"
     return record
@@ -107,7 +107,7 @@ def record() -> logging.LogRecord:
 
 @pytest.fixture
 def in_hand() -> Iterator[None]:
-    """The ids of a message in hand."""
+    """Set the ids of a message in hand."""
     token = ABOUT.set((IDS, TRACE))
     yield
     ABOUT.reset(token)
@@ -131,26 +131,26 @@ def test_a_json_line_names_the_message_in_hand(record: logging.LogRecord) -> Non
 
 @pytest.mark.usefixtures("in_hand")
 def test_a_text_line_is_a_sentence_with_ids(record: logging.LogRecord) -> None:
-    """It has time, level unless it is INFO, sentence, event and snapshot."""
+    """A text line has time, level unless it is INFO, sentence, event and snapshot."""
     line = TextFormatter().format(record)
     assert "warning: what happened  event_id=event-1 snapshot_id=snapshot-1" == line[9:]
 
 
 def test_a_text_line_cannot_be_broken_from_outside(record: logging.LogRecord) -> None:
-    """Neither a line feed nor an escape sequence of an event's text reaches the terminal."""
+    """A text line contains no line feed and no escape sequence of an event's text."""
     record.args = ("\n2026 forged\x1b[2J\u2028",)
     assert not {"\n", "\x1b", "\u2028"} & set(TextFormatter().format(record))
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that the test sets."""
+    """Return a clock that the test sets."""
     return Clock()
 
 
 @pytest.fixture
 def outcome_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> OutcomeLog:
-    """An outcome log at level INFO."""
+    """Return an outcome log at level INFO."""
     caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
     return OutcomeLog(Counters(), clock)
 
@@ -162,7 +162,7 @@ def _written(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_below_the_limit_each_outcome_is_a_line(
     outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A delayed or ignored message has no line."""
+    """Below the limit each outcome has a line; a delayed or ignored message has none."""
     for kind in ("accepted", "waiting", "ignored", "completed"):
         outcome_log.handled(_handled(kind))
     assert ["message.accepted", "message.completed"] == _written(caplog)
@@ -171,7 +171,7 @@ def test_below_the_limit_each_outcome_is_a_line(
 def test_above_the_limit_lines_are_left_out(
     outcome_log: OutcomeLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At most ``LINES_A_SECOND`` are logged, and the next second starts anew."""
+    """The log has at most ``LINES_A_SECOND`` lines of successes a second."""
     for _ in range(5 * LINES_A_SECOND):
         outcome_log.handled(_handled())
     busy = len(caplog.records)
@@ -183,7 +183,7 @@ def test_above_the_limit_lines_are_left_out(
 def test_a_failure_is_not_hidden_by_successes(
     outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Failures have a limit of their own, and are warnings."""
+    """Failures have their own limit, and are logged as warnings."""
     for kind in ("accepted",) * 3 * LINES_A_SECOND + ("failed",):
         outcome_log.handled(_handled(kind))  # type: ignore[arg-type] # the literals of a product of tuples
     last = caplog.records[-1]
@@ -191,7 +191,7 @@ def test_a_failure_is_not_hidden_by_successes(
 
 
 def test_at_debug_every_message_is_a_line(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
-    """At DEBUG there is no limit."""
+    """At DEBUG each message has a line, also a delayed one, without a limit."""
     caplog.set_level(logging.DEBUG, "handler.telemetry.outcome_log")
     for _ in range(3 * LINES_A_SECOND):
         outcome_log.handled(_handled("waiting"))
@@ -200,7 +200,7 @@ def test_at_debug_every_message_is_a_line(outcome_log: OutcomeLog, caplog: pytes
 
 
 def test_the_summary_counts_since_the_last_one(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """It has events, outcomes by type and category, their rate, and how many lines were left out."""
+    """The summary counts events, outcomes by type and category, their rate, and the lines left out."""
     caplog.set_level(logging.INFO, "handler.telemetry.outcome_log")
     counters = Counters()
     outcome_log = OutcomeLog(counters, clock)
@@ -223,7 +223,7 @@ def test_an_idle_worker_logs_no_summary(outcome_log: OutcomeLog, caplog: pytest.
 def test_an_open_circuit_breaker_is_logged_with_its_reason(
     outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The line says for how long consuming stops, and why."""
+    """The line of an open circuit breaker says for how long consuming stops, and why."""
     outcome_log.breaker_changed(BreakerChange("open", "denied", "401 no", 120.0))
     last = caplog.records[-1]
     assert ("breaker.open", "denied", "consuming stops for 120 s: 401 no") == (

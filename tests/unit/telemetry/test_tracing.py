@@ -1,4 +1,4 @@
-"""Traces: one for all handling of a message, by OpenTelemetry's conventions."""
+"""Tests of traces: one for all handling of a message, by OpenTelemetry's conventions."""
 
 import asyncio
 import json
@@ -55,13 +55,13 @@ class Traced:
         return list(self.exporter.get_finished_spans())
 
     def traceparents(self) -> list[str]:
-        """The ``traceparent`` of each outcome."""
+        """Return the ``traceparent`` of each outcome."""
         return [json.loads(outcome.body)["traceparent"] for outcome in self.world.outcomes]
 
 
 @pytest.fixture
 def traced() -> Iterator[Traced]:
-    """See ``Traced``."""
+    """Return a traced world, and close its telemetry after the test."""
     traced = Traced()
     yield traced
     traced.telemetry.close()
@@ -78,7 +78,7 @@ def _own(span: ReadableSpan) -> str:
 
 
 def test_one_trace_shows_all_handling_of_a_message(traced: Traced) -> None:
-    """Each handling's span is a child of the one before, across waits; the first is the producer's child."""
+    """Each handling's span is a child of the one before, across delays; the first is the producer's child."""
     traced.world.api.fail("create", ApiError(Category.CONFLICT, "busy", status=409))
     spans = traced.run(traceparent=SAMPLED)
     chain = [PRODUCER, *map(_own, spans)]
@@ -88,20 +88,20 @@ def test_one_trace_shows_all_handling_of_a_message(traced: Traced) -> None:
     ]
 
 
-def test_without_a_producer_s_trace_it_is_one_trace_too(traced: Traced) -> None:
-    """The waiting message carries a trace context that the event did not have."""
+def test_a_message_without_a_producer_s_trace_has_one_trace(traced: Traced) -> None:
+    """A delayed message carries a new trace context if the event had none, so both spans share one trace."""
     spans = traced.run()
     assert (2, 1) == (len(spans), len({_ids(span)[0] for span in spans}))
 
 
 def test_outcomes_carry_the_trace(traced: Traced) -> None:
-    """The span that published an outcome is the parent of what follows."""
+    """Each outcome's ``traceparent`` names the span that published it."""
     spans = traced.run(traceparent=SAMPLED)
     assert [f"00-{TRACE_ID}-{_own(span)}-01" for span in spans] == traced.traceparents()
 
 
 def test_the_span_is_named_and_described_by_the_conventions(traced: Traced) -> None:
-    """Kind, name and attributes are those of the messaging conventions."""
+    """The span's kind, name and attributes are those of the messaging conventions."""
     span = traced.run(traceparent=SAMPLED)[0]
     assert (SpanKind.CONSUMER, "process q") == (span.kind, span.name)
     expected = {
@@ -115,7 +115,7 @@ def test_the_span_is_named_and_described_by_the_conventions(traced: Traced) -> N
 
 
 def test_calls_and_publishes_are_children(traced: Traced) -> None:
-    """They are made after the fact, with the times of the calls."""
+    """The spans of calls and publishes are children of the handling's span, with the measured times."""
     with traced.telemetry.follow(EventIds(), SAMPLED):
         traced.telemetry.called(Call("create", "POST", "api", 202, 0.5, 1000.0))
         traced.telemetry.published(Published("outcome", "backups", "backup.accepted", "m", 9, 0.25, 1001.0))
@@ -128,7 +128,7 @@ def test_calls_and_publishes_are_children(traced: Traced) -> None:
 
 
 def test_an_error_that_leaves_is_on_the_span(traced: Traced) -> None:
-    """The span has the error that left the handling, such as a lost connection."""
+    """The span has the type of an error that ends the handling, such as a lost connection."""
     with pytest.raises(ConnectionError), traced.telemetry.follow(EventIds(), None):
         raise ConnectionError("gone")
     span = traced.exporter.get_finished_spans()[0]
@@ -145,7 +145,7 @@ def test_the_producer_s_sampling_decision_is_kept(flags: str) -> None:
 
 
 def test_a_limited_number_of_traces_a_second_is_sampled() -> None:
-    """The sampler drops what exceeds the limit, and the next second starts anew."""
+    """The sampler drops the traces over the limit, and samples again in the next second."""
     clock = Clock()
     sampler = FewASecond(TRACES_A_SECOND, clock)
     burst = [sampler.should_sample(None, n, "n").decision for n in range(500)]
@@ -157,8 +157,8 @@ def test_a_limited_number_of_traces_a_second_is_sampled() -> None:
     )
 
 
-def test_a_waiting_message_carries_its_trace() -> None:
-    """The trace context is the CloudEvents attribute ``traceparent``."""
+def test_a_delayed_message_carries_its_trace() -> None:
+    """A delayed message carries its trace context in the CloudEvents attribute ``traceparent``."""
     body = json.loads(wrap(Message(b"{}"), State(first_seen=1.0, traceparent=SAMPLED), event_id="e"))
     assert (SAMPLED, SAMPLED) == (body["traceparent"], unwrap_state(body).traceparent)
 
@@ -186,6 +186,6 @@ def test_the_environment_decides_on_traces(environment: dict[str, str], *, wante
     ],
 )
 def test_a_bad_exporter_is_an_error(environment: dict[str, str]) -> None:
-    """The error names the variable."""
+    """The error for an unsupported exporter or protocol names the variable."""
     with pytest.raises(SettingsError, match=r"^OTEL_"):
         open_telemetry("q", environment)
