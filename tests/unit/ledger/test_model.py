@@ -1,7 +1,7 @@
-"""The ledger under any order of claims, answers and time, checked against its invariants.
+"""A stateful test of the ledger: any order of claims, results and time keeps its invariants.
 
-Dangers: two claims that hold at once, a claim beside a live backup, a call in doubt that is forgotten, an
-event with two outcomes.
+Dangers: two claims hold at once, a claim is granted beside a live backup, the ledger loses a doubt, or an
+event has two outcomes.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ BACKUPS = st.sampled_from(["b1", "b2", "b3"])
 
 
 class LedgerModel(RuleBasedStateMachine):
-    """One snapshot and two workers; the model beside them keeps a handful of facts."""
+    """A model of one snapshot and two workers; it keeps the few facts that the ledger must agree with."""
 
     claims: "Bundle[Granted]" = Bundle("claims")
 
@@ -44,7 +44,7 @@ class LedgerModel(RuleBasedStateMachine):
         self.failed_backups: set[str] = set()
         self.completed: Finished | None = None
         self.open: Granted | None = None
-        """The claim that has not ended yet, whether its lease holds or not."""
+        """The claim that has not ended yet, even if its lease has."""
         self.doubted = False
 
     def teardown(self) -> None:

@@ -1,6 +1,6 @@
-"""``ledger prune``: the one command that can delete a promise from the ledger.
+"""Tests of ``ledger prune``, the one command that can delete a promise from the ledger.
 
-Danger: a snapshot's row is deleted while a message about it can still come, which makes a second backup.
+Danger: it deletes a snapshot's row while a message about it can still come, which creates a second backup.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ def test_the_least_age_that_is_named_is_allowed(url: str) -> None:
 
 
 def test_the_least_age_follows_the_settings(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Longer settings need an older age."""
+    """Longer settings raise the least allowed age."""
     monkeypatch.setenv("MAX_AGE", str(20 * DAY))
     monkeypatch.setenv("TRACK_DEADLINE", str(10 * DAY))
     monkeypatch.setenv("WAIT_LADDER", f"5,{int(DAY)}")
@@ -112,7 +112,7 @@ def test_without_a_terminal_the_command_deletes_nothing(url: str) -> None:
 
 
 def test_the_operator_is_asked_on_a_terminal(url: str) -> None:
-    """A no leaves the ledger as it is, exit 1; a yes deletes as many rows as were shown."""
+    """After a no, the command exits 1 and deletes nothing; after a yes, it deletes the rows it counted."""
     no, yes = answered("n"), answered("y")
 
     assert (1, 0) == (no[0], yes[0])
@@ -158,8 +158,8 @@ def test_a_dry_run_shows_and_changes_nothing(url: str) -> None:
     assert [*AGES] == known(url)
 
 
-def test_what_is_pruned_without_being_told_is_what_is_older_than_the_retention(url: str) -> None:
-    """The default is LEDGER_RETENTION; where nothing is that old nobody is asked."""
+def test_the_default_age_is_the_retention(url: str) -> None:
+    """The default age is LEDGER_RETENTION; if no row is that old, the command asks no question."""
     assert "deleted the entries of 1 snapshot\n" == prune("--yes").stdout
     assert (0, "deleted the entries of 0 snapshots\n") == ((done := prune()).exit_code, done.stdout)
 

@@ -1,4 +1,4 @@
-"""The rules of the ledger, one claim each, over bare rows."""
+"""Tests of the ledger's rules on single rows, without a store."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ REFUSED = Row(failures={"first": FAILED})
 
 
 def granted(doubt: Doubt | None = None, *failed_backups: str, ask_first: bool = False) -> Granted:
-    """The answer to a claim that is granted."""
+    """Return the answer ``granted`` to a claim."""
     return Granted(KEY, "mine", doubt=doubt, ask_first=ask_first, failed_backups=frozenset(failed_backups))
 
 
@@ -95,12 +95,12 @@ def test_claim_answers(row: Row | None, cause: str, replay: bool, expected: Clai
 
 @pytest.mark.parametrize("row", [CLAIMED, CREATED, COMPLETED, ERROR, REFUSED])
 def test_claim_writes_nothing_unless_granted(row: Row) -> None:
-    """An answer that grants nothing changes nothing."""
+    """A claim that is not granted changes no row."""
     assert claim(row)[1] is None
 
 
 def test_claim_writes_lease_and_doubt() -> None:
-    """A claim that begins in doubt leaves the doubt in the row, so that a release does not lose it."""
+    """A claim that starts in doubt writes the doubt into the row, so that a release keeps it."""
     assert Row(token="mine", lease_until=NOW + LEASE, doubt=FRESH_DOUBT, updated_at=NOW) == claim(LAPSED)[1]
 
 
@@ -116,20 +116,20 @@ def test_released_claim_is_granted_again() -> None:
 
 
 def test_release_keeps_an_older_doubt() -> None:
-    """A release says nothing about an earlier call."""
+    """A release keeps the doubt about an earlier call."""
     row = claim(Row(doubt=DOUBT))[1]
     assert granted(DOUBT) == claim(rules.release(row, "mine", now=NOW)[1])[0]
 
 
 def test_released_replay_is_in_error_again() -> None:
-    """A replay that releases its claim leaves the end of the earlier backup in place."""
+    """A replay that releases its claim keeps the error of the earlier backup."""
     row = rules.release(claim(ERROR, "second", replay=True)[1], "mine", now=NOW)[1]
     assert BROKEN == claim(row, "third")[0]
 
 
 @pytest.mark.parametrize("row", [None, CLAIMED, CREATED, COMPLETED, ERROR])
 def test_stale_token_changes_nothing(row: Row | None) -> None:
-    """A worker that has lost its claim cannot release it, doubt it or renew it."""
+    """A worker that has lost its claim cannot release it, record a doubt or renew it."""
     changed = (
         rules.release(row, "mine", now=NOW)[1],
         rules.doubt(row, "mine", DOUBT, now=NOW)[1],
@@ -274,7 +274,7 @@ def test_expired_tracking_keeps_the_backup(row: Row | None) -> None:
     ],
 )
 def test_each_state_has_its_label(row: Row, settled: bool, label: str) -> None:
-    """Only a row with an end is settled, and each state has its label."""
+    """Each state has its label; a row is settled without an open claim, doubt or unfinished backup."""
     assert (settled, label) == (row.settled, row.label)
 
 

@@ -1,4 +1,4 @@
-"""The metrics page: what Prometheus reads from the counters."""
+"""Tests of the metrics page: what Prometheus reads from the counters."""
 
 import asyncio
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Measured:
         self.counters.handled(result, now=self.clock())
 
     def values(self, name: str) -> dict[tuple[str, ...], float]:
-        """The samples of a name, by the values of their labels; zeros left out."""
+        """Return the samples of a name that are not zero, by the values of their labels."""
         families = text_string_to_metric_families(self.page().body.decode())
         return {
             tuple(sample.labels.values()): sample.value
@@ -62,7 +62,7 @@ class Measured:
 
 @pytest.fixture
 def measured() -> Measured:
-    """See ``Measured``."""
+    """Return counters with their metrics page."""
     return Measured()
 
 
@@ -82,7 +82,7 @@ def test_every_metric_is_there_from_the_start(measured: Measured) -> None:
 
 
 def test_an_event_is_counted_once_however_often_it_returns(measured: Measured) -> None:
-    """An event is counted by its form once, and its returns are counted apart."""
+    """The first delivery of an event counts by its form; each return counts in ``returned_total``."""
     measured.handled("waiting", State(first_seen=measured.clock()), delay=_waits(measured))
     measured.handled("waiting", State(first_seen=measured.clock(), waits=1), delay=_waits(measured))
     assert ({("data",): 1.0}, {(): 1.0}) == (
@@ -102,13 +102,13 @@ def test_failures_are_counted_by_category(measured: Measured) -> None:
 
 
 def test_an_ignored_notification_is_no_outcome(measured: Measured) -> None:
-    """It is counted as ignored."""
+    """An ignored notification counts in ``ignored_total`` only."""
     measured.handled("ignored", State(first_seen=measured.clock()))
     assert ({(): 1.0}, {}) == (measured.values("ignored_total"), measured.values("outcomes_total"))
 
 
 def test_the_time_of_an_event_ends_with_its_terminal_outcome(measured: Measured) -> None:
-    """An accepted backup that is tracked is not the end."""
+    """The time of an event runs until its completed backup, not until the accepted one."""
     born = measured.clock()
     measured.handled("accepted", State(first_seen=born), delay=_waits(measured, accepted_at=born))
     measured.clock.advance(250.0)
@@ -148,7 +148,7 @@ def test_delays_are_counted_by_wait_queue(measured: Measured) -> None:
 def test_a_publish_is_outstanding_until_its_end(
     measured: Measured, end: Published | Unpublished, unroutable: dict[tuple[str, ...], float]
 ) -> None:
-    """However it ends; and only an outcome that no queue was bound for is unroutable."""
+    """A publish is outstanding until it ends, however it ends; only a returned outcome is unroutable."""
     measured.counters.published(Publishing(end.kind))
     outstanding = measured.values("confirms_outstanding")
     measured.counters.published(end)
@@ -174,13 +174,13 @@ def test_calls_are_counted_by_route_and_status(measured: Measured) -> None:
     ("status", "result"), [(201, "granted"), (401, "refused"), (503, "unavailable"), (None, "unavailable")]
 )
 def test_sign_ins_are_counted_by_result(measured: Measured, status: int | None, result: str) -> None:
-    """Each call for a token is one sign-in."""
+    """Each call for a token counts as one sign-in, with the result of its status."""
     measured.counters.called(Call("token", "POST", "iam", status, 0.02, 1.0))
     assert {(result,): 1.0} == measured.values("sign_ins_total")
 
 
 def test_an_open_circuit_breaker_shows_its_reason(measured: Measured) -> None:
-    """State and reason are gauges; the concurrency is 0."""
+    """An open circuit breaker has gauges for its state and its reason, and a concurrency of 0."""
     measured.breaker.record_failure(ScopedFailure("service", "401", why="denied"))
     assert ({("open",): 1.0}, {("denied",): 1.0}, {}) == (
         measured.values("circuit_breaker_state"),
@@ -190,7 +190,7 @@ def test_an_open_circuit_breaker_shows_its_reason(measured: Measured) -> None:
 
 
 def test_the_ledger_s_groups_are_counted_by_size(measured: Measured) -> None:
-    """Each bucket holds the groups that are no larger."""
+    """Each bucket counts the groups up to its size."""
     for size in (1, 2, 3, 256, 300):
         measured.counters.ledger.count(LedgerCommit(size))
     buckets = measured.values("ledger_group_size_bucket")
@@ -199,7 +199,7 @@ def test_the_ledger_s_groups_are_counted_by_size(measured: Measured) -> None:
 
 
 def test_a_ledger_that_fails_is_unreachable(measured: Measured) -> None:
-    """It is unreachable until its next use succeeds."""
+    """A ledger that failed is unreachable until its next use succeeds."""
     measured.counters.ledger.count(LedgerCommit(1, failed=True))
     failed = measured.values("ledger_failures_total"), measured.values("ledger_reachable")
 

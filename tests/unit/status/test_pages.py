@@ -1,4 +1,4 @@
-"""The HTTP pages: bounded requests, and which part is not ready."""
+"""Tests of the HTTP pages: bounded requests, and which part is not ready."""
 
 import asyncio
 import json
@@ -113,18 +113,18 @@ class ReadyWorker:
         self.ledger = MemoryLedger(self.clock, notify=self.counters.count)
 
     def readiness(self) -> Readiness:
-        """What answers /readyz."""
+        """Return the page of /readyz."""
         return Readiness(cast("Worker", self.worker), self.breaker, self.ledger, self.counters)
 
     def ask(self) -> tuple[int, dict[str, Any]]:
-        """Ask /readyz."""
+        """Return the status and the document of /readyz."""
         answer = self.readiness().page()
         return answer.status.value, json.loads(answer.body)
 
 
 @pytest.fixture
 def ready_worker() -> ReadyWorker:
-    """See ``ReadyWorker``."""
+    """Return a ready worker."""
     return ReadyWorker()
 
 
@@ -132,24 +132,24 @@ READY = {"ready": True, "broker": "ok", "ledger": "ok", "sign_in": "ok", "circui
 
 
 def test_a_worker_that_consumes_is_ready(ready_worker: ReadyWorker) -> None:
-    """All its parts are ready."""
+    """A consuming worker answers 200, with each of its parts ready."""
     assert (200, READY) == ready_worker.ask()
 
 
 def test_a_worker_without_a_connection_is_not_ready(ready_worker: ReadyWorker) -> None:
-    """The page says that it is not connected."""
+    """A worker without a connection answers 503 and says that it is not connected."""
     ready_worker.worker.session = None
     assert (503, READY | {"ready": False, "broker": "not connected"}) == ready_worker.ask()
 
 
 def test_a_worker_without_a_consumer_is_not_ready(ready_worker: ReadyWorker) -> None:
-    """The broker may have cancelled the consumer."""
+    """A worker whose consumer the broker has cancelled answers 503."""
     ready_worker.worker.session = _Session(consuming=False)
     assert (503, READY | {"ready": False, "broker": "not consuming"}) == ready_worker.ask()
 
 
 def test_a_worker_whose_circuit_breaker_is_open_is_ready(ready_worker: ReadyWorker) -> None:
-    """Consuming stops on purpose, and a restart would not help."""
+    """An open circuit breaker stops consuming on purpose, and a restart would not help."""
     ready_worker.worker.session = _Session(consuming=False)
     ready_worker.breaker.record_failure(ScopedFailure("service", "503", why="unavailable"))
     assert (200, READY | {"circuit_breaker": "open (unavailable)"}) == ready_worker.ask()
@@ -165,13 +165,13 @@ def test_a_worker_with_a_refused_sign_in_is_not_ready(ready_worker: ReadyWorker)
 
 
 def test_a_worker_with_an_unavailable_ledger_is_not_ready(ready_worker: ReadyWorker) -> None:
-    """The page goes by the ledger's latest use, without a call."""
+    """The page reports the result of the ledger's latest use, without a new call."""
     ready_worker.counters.count(LedgerCommit(1, failed=True))
     assert (503, READY | {"ready": False, "ledger": "out of reach"}) == ready_worker.ask()
 
 
 def test_an_unused_ledger_is_checked(ready_worker: ReadyWorker) -> None:
-    """Without messages, no other code would use it."""
+    """The worker checks a ledger that no message has used yet."""
     ready_worker.counters.reachable = None
 
     async def run() -> None:
