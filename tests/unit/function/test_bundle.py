@@ -34,7 +34,7 @@ def test_the_versions_are_those_that_are_tested(extras: frozenset[str]) -> None:
 
 @pytest.mark.parametrize("extras", [BASE, POSTGRES], ids=["base", "postgres"])
 def test_every_package_has_hashes_and_no_address(extras: frozenset[str]) -> None:
-    """Each locked package has hashes, so pip refuses a file that differs, and no URL is fixed."""
+    """Each package has hashes, with which pip refuses other files, and the lock file has no URL."""
     text = lock_file(extras).read_text(encoding="utf-8")
 
     assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=\w)", text)[1:])

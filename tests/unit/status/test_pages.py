@@ -113,7 +113,7 @@ class ReadyWorker:
         self.ledger = MemoryLedger(self.clock, notify=self.counters.count)
 
     def readiness(self) -> Readiness:
-        """Return the page of /readyz."""
+        """Return the ``Readiness`` of this worker."""
         return Readiness(cast("Worker", self.worker), self.breaker, self.ledger, self.counters)
 
     def ask(self) -> tuple[int, dict[str, Any]]:

@@ -50,7 +50,7 @@ def _next(query: str) -> list[dict[str, str]]:
 
 
 def test_the_client_implements_the_api_protocol() -> None:
-    """mypy checks the assignment; creating a client sends nothing."""
+    """mypy checks that the client has the protocol's type; creating a client sends nothing."""
     server = always(500)
     api: Api = server.api()
     asyncio.run(api.aclose())
@@ -115,7 +115,7 @@ def test_a_name_with_a_lone_surrogate_can_be_published() -> None:
     ],
 )
 def test_a_success_without_a_backup_id_is_in_doubt(status: int, body: bytes) -> None:
-    """A backup may exist, and its id is unknown."""
+    """A success without a backup id is in doubt: a backup may exist with an unknown id."""
     error = always(status, body).failure(lambda api: api.create(PROJECT, REQUEST))
     assert (C.IN_DOUBT, status) == (error.category, error.status)
 
@@ -240,7 +240,7 @@ def test_an_unknown_status_is_returned_unchanged() -> None:
 
 
 def test_a_snapshot_is_parsed() -> None:
-    """Its volume and metadata decide whether it is backed up."""
+    """The client parses a snapshot's volume and metadata, which decide whether it is backed up."""
     raw = {"id": SNAPSHOT, "volume_id": VOLUME, "status": "AVAILABLE", "size": 1, "metadata": {"team": "rig"}}
     snapshot = always(200, {"snapshot": raw}).call(lambda api: api.show_snapshot(PROJECT, SNAPSHOT))
     assert snapshot is not None

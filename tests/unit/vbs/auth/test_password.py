@@ -118,7 +118,7 @@ def test_64_calls_at_expiry_make_one_token_request() -> None:
 
 
 def test_64_calls_with_a_revoked_token_make_one_token_request() -> None:
-    """Each call gets a 401 and is not repeated by itself; all of them share the new token."""
+    """64 calls fail with a 401 and are not sent again; the next 64 calls share one new token."""
     cloud = Cloud()
 
     async def use(session: Session) -> None:

@@ -120,13 +120,13 @@ def _digest(signatures: Iterable[str]) -> str:
 
 
 def test_the_signer_agrees_with_the_vendors_program(rng: random.Random) -> None:
-    """10,000 random requests have equal signatures; the seed is in pytest's header."""
+    """10,000 random requests have the vendor's signatures; the seed is in pytest's header."""
     for asked in _requests(rng):
         assert _vendors(asked) == asked.signed(), asked
 
 
 def test_the_signer_agrees_with_recorded_signatures_of_the_vendors_program() -> None:
-    """10,000 fixed requests are compared, for machines without that program."""
+    """The signatures of 10,000 fixed requests equal recorded ones, for machines without that program."""
     assert VENDORS_DIGEST == _digest(asked.signed() for asked in _requests(random.Random(VENDORS_SEED)))
 
 
