@@ -129,7 +129,7 @@ def test_a_connection_that_the_server_may_close_is_not_reused(last: bytes) -> No
 
 
 def test_a_connection_that_was_idle_for_long_is_not_reused() -> None:
-    """The server may be closing it, which would put the next request in doubt."""
+    """The server may be closing an idle connection, which would put the next request in doubt."""
     server = sends(OK)
     with_pool(server, _three, keep=-1.0)
     assert 3 == server.connections
@@ -304,7 +304,7 @@ def test_reading_resumes_after_a_large_complete_answer() -> None:
 
 
 def test_an_abandoned_answer_closes_its_connection() -> None:
-    """The rest of the answer would be read as the next answer."""
+    """The pool closes the connection: the rest of the answer would be read as the next answer."""
     server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nx")
 
     async def use(pool: Pool, url: str) -> None:

@@ -139,7 +139,7 @@ def test_a_request_to_loopback_never_goes_through_a_proxy(
 def test_a_request_to_a_host_of_no_proxy_goes_directly(
     proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One client sends a host of NO_PROXY directly and every other host through the proxy."""
+    """One client reaches a host of NO_PROXY directly and every other host through the proxy."""
     monkeypatch.setenv("HTTP_PROXY", url_of(proxy))
     monkeypatch.setenv("NO_PROXY", "fd00::/8,direct.invalid")
 
