@@ -34,9 +34,7 @@ def test_a_variable_that_is_there_and_empty_is_not_set() -> None:
     ("user_data", "url"),
     [({}, "none"), ({"LEDGER_URL": "postgresql://db/ledger"}, "postgresql://db/ledger")],
 )
-def test_without_a_ledger_url_the_api_is_asked_before_each_create(
-    user_data: dict[str, str], url: str
-) -> None:
+def test_the_ledger_is_none_unless_a_url_is_set(user_data: dict[str, str], url: str) -> None:
     """Without LEDGER_URL the ledger is ``none``: a file would lack the backups of other instances."""
     assert url == settings_of(FakeContext(user_data)).ledger_url.get_secret_value()
 

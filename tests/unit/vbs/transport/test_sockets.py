@@ -114,7 +114,7 @@ def test_a_compressed_answer_is_in_doubt(transport: Callable[[], httpx.AsyncClie
 
 
 @pytest.mark.parametrize("behave", [_silent, _dripping])
-def test_a_silent_server_is_in_doubt_within_twice_the_timeout(
+def test_a_silent_server_is_in_doubt_soon_after_the_timeout(
     behave: Behaviour, transport: Callable[[], httpx.AsyncClient]
 ) -> None:
     """The limit also holds if single bytes keep each read alive."""
