@@ -1,4 +1,4 @@
-"""AMQP content headers as bytes, also those that no encoder of ours would write."""
+"""AMQP content headers as bytes, including invalid ones that our encoder would not write."""
 
 import struct
 
@@ -7,7 +7,7 @@ import pika.frame
 from pika.frame import Header
 
 HEADERS = 1 << 13
-"""The flag of the table of headers."""
+"""The flag that announces the headers table."""
 
 
 def short(text: bytes) -> bytes:
@@ -48,7 +48,7 @@ def decoded(data: bytes) -> pika.BasicProperties:
 
 
 class RawProperties(pika.BasicProperties):
-    """Properties whose headers are sent as the bytes that they are given as."""
+    """Properties whose headers are given, and sent, as encoded bytes."""
 
     def __init__(self, headers: bytes) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

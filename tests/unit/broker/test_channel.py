@@ -1,4 +1,4 @@
-"""A channel's calls: what they raise, and that they can always be cancelled."""
+"""Unit tests of a channel's calls: a call can be cancelled even when its answer has arrived."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from handler.broker.connection import Channel
 
 
 def test_a_call_that_is_answered_and_cancelled_at_once_is_cancelled() -> None:
-    """Otherwise a worker that is stopped in that instant would go on for ever (2 of 33 did)."""
+    """A call raises CancelledError even when its answer has arrived; otherwise a worker would not stop."""
 
     async def run() -> None:
         channel = Channel(SimpleNamespace(add_on_close_callback=lambda _: None))

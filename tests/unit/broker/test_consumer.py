@@ -1,4 +1,4 @@
-"""The message that a delivery becomes."""
+"""Unit tests of ``Consumer``: which message it makes of a delivery."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +10,7 @@ from handler.broker.consumer import Consumer, Delivery
 
 
 def test_short_strings_that_are_no_text_become_text() -> None:
-    """Pika returns them as bytes; a header's name or a content type of bytes would fail later."""
+    """A content type or header name that is not UTF-8 becomes text, since bytes would fail later."""
     raw = SimpleNamespace(add_on_cancel_callback=lambda _: None)
     seen: list[Delivery] = []
     consumer = Consumer(cast("Channel", SimpleNamespace(raw=raw)), "q", seen.append, lambda: None)

@@ -1,4 +1,4 @@
-"""The decoder of content headers: what a producer sends can be read, or is named, and raises nothing."""
+"""Unit tests of the content header decoder: it names headers that it cannot read, and never raises."""
 
 import math
 import struct
@@ -32,7 +32,7 @@ UNREADABLE = {
 
 
 def test_pika_decodes_content_headers_by_our_class() -> None:
-    """``pika.spec.props`` is where pika looks the class up; if that is gone, deep headers cut connections."""
+    """pika finds our decoder in ``pika.spec.props``; its own would end the connection on deep headers."""
     assert isinstance(decoded(frame(table())), ReceivedProperties), (
         "pika no longer looks up content headers in pika.spec.props: "
         "find another way to hand it handler.broker.content_header.ReceivedProperties"
@@ -41,14 +41,14 @@ def test_pika_decodes_content_headers_by_our_class() -> None:
 
 @pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
 def test_an_unreadable_header_is_named_and_those_before_it_are_kept(value: bytes) -> None:
-    """It makes a message malformed instead of ending the connection."""
+    """The message names its unreadable header and keeps the headers before it."""
     message = received(decoded(frame(table(before=b"t\1", odd=value))), b"", redelivered=False)
     assert (("odd",), {"before": True}) == (message.bad_headers, message.headers)
 
 
 @pytest.mark.parametrize("name", ["tables in tables", "arrays in arrays", "year 10000"])
 def test_what_follows_an_unreadable_header_of_known_size_is_kept(name: str) -> None:
-    """The headers after it, and the other properties."""
+    """Headers and properties after an unreadable header are kept if the header's size is known."""
     headers = table(odd=UNREADABLE[name], after=b"S" + long(b"kept"))
     found = decoded(frame(headers + short(b"m"), flags=1 << 13 | 1 << 7))
     assert ({"after": "kept"}, "m") == (found.headers, found.message_id)
@@ -58,20 +58,20 @@ def test_what_follows_an_unreadable_header_of_known_size_is_kept(name: str) -> N
     ("form", "value"), [("d", 2.5), ("f", 0.5), ("d", math.inf), ("d", -math.inf), ("d", math.nan)]
 )
 def test_a_double_keeps_its_value(form: str, value: float) -> None:
-    """pika makes an integer of it, and raises where there is none."""
+    """A double is decoded to a float of the same value; pika would decode an integer or raise."""
     found = decoded(frame(table(own=form.encode() + struct.pack(f">{form}", value)))).headers["own"]
     assert (repr(value), float) == (repr(found), type(found))
 
 
 def test_headers_that_have_no_end_are_named_as_a_whole() -> None:
-    """Neither they nor the properties after them can be read."""
+    """Headers that exceed the frame are named as a whole, and the properties after them are not read."""
     found = decoded(frame(struct.pack(">I", 1_000) + b"short", flags=1 << 13 | 1 << 7))
     assert isinstance(found, ReceivedProperties)
     assert ((UNNAMED,), None, None) == (found.bad_headers, found.headers, found.message_id)
 
 
 def test_flags_without_end_are_no_endless_loop() -> None:
-    """Each word of flags may announce another."""
+    """Decoding ends although each word of flags announces another; the headers are named as unreadable."""
     found = decoded(frame(b"\xff" * 1_000, flags=0xFFFF))
     assert isinstance(found, ReceivedProperties)
     assert (UNNAMED,) == found.bad_headers
@@ -98,7 +98,7 @@ VALUES = st.recursive(
 def test_what_pika_can_read_is_read_as_pika_reads_it(
     headers: dict[str, Any], text: str, timestamp: int
 ) -> None:
-    """The twin is pika's own decoder."""
+    """Our decoder returns the same properties as pika's own decoder, and names no header as unreadable."""
     sent = pika.BasicProperties(
         content_type=text, headers=headers, timestamp=timestamp, cluster_id=text, priority=7
     )

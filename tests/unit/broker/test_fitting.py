@@ -1,4 +1,4 @@
-"""The headers of a dead letter: each that arrived is published again, as far as one frame holds them."""
+"""Unit tests of ``fitting``: it changes a dead letter's headers so that they can be sent in one frame."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ def _size(headers: dict[str, Any]) -> int:
     ids=repr,
 )
 def test_a_header_that_pika_can_send_is_unchanged(value: object) -> None:
-    """No header is changed without need."""
+    """``fitting`` does not change a header that pika can send."""
     assert {"own": value} == fitting({"own": value})
 
 
@@ -33,7 +33,7 @@ def test_a_header_that_pika_can_send_is_unchanged(value: object) -> None:
     ids=["double", "unsigned", "decimal", "nan"],
 )
 def test_a_value_that_pika_can_only_receive_becomes_text(value: object, text: str) -> None:
-    """Nested values too: otherwise the message could never be dead-lettered."""
+    """Values that pika cannot send become text, also in tables and lists, so that pika can send the table."""
     headers = {"own": value, "deep": {"list": [value]}}
     sent = fitting(headers)
     assert {"own": text, "deep": {"list": [text]}} == sent
@@ -62,7 +62,7 @@ def _nested(levels: int) -> object:
     ids=lambda headers: next(iter(headers))[:10],
 )
 def test_no_header_can_keep_a_message_from_being_dead_lettered(headers: dict[str, Any]) -> None:
-    """A bad header becomes text or is left out; the reason is always there."""
+    """A bad header becomes text or is left out, and the dead letter keeps its category."""
     sent = fitting({**headers, "dl-category": "invalid"})
     assert "invalid" == sent["dl-category"]
     assert 0 < _size(sent) < FRAME
@@ -74,13 +74,13 @@ def test_a_header_that_is_left_out_is_named() -> None:
 
 
 def test_a_table_of_kept_headers_is_left_out_before_the_reason() -> None:
-    """A producer may fill the frame with headers that make a broker act; these go first."""
+    """Original headers that a producer filled the frame with are left out and named; the category is kept."""
     sent = fitting({"dl-original-headers": {"CC": ["x" * 200_000]}, "dl-category": "quota"})
     assert {"dl-category": "quota", "dl-dropped-headers": "dl-original-headers"} == sent
 
 
 def test_headers_fit_one_frame() -> None:
-    """The error's text is truncated first, then the largest other headers are left out and named."""
+    """The largest headers are left out and named until the others fit one frame; the category is kept."""
     own = {f"own-{number}": "x" * 30_000 for number in range(6)}
     sent = fitting({**own, "small": 1, "dl-category": "refused", "dl-message": "y" * 1024})
     assert _size(sent) < FRAME

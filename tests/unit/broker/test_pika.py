@@ -1,4 +1,4 @@
-"""pika has no public interface for three things that we use; its version is pinned to the minor for them."""
+"""Unit tests of three private parts of pika that we use, for which its minor version is pinned."""
 
 from pika.adapters import asyncio_connection
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -20,6 +20,6 @@ def test_pika_can_drop_a_connection() -> None:
 
 
 def test_pika_remembers_cancelled_consumers_in_a_set() -> None:
-    """``Consumer`` removes a tag from it, so that late deliveries are not rejected."""
+    """``Consumer`` removes its tag from ``Channel._cancelled``, so that pika rejects no late delivery."""
     missing = EXPLANATION.format("Channel._cancelled", "Consumer._cancel in handler/broker/consumer.py")
     assert "_cancelled" in Channel.__init__.__code__.co_names, missing

@@ -1,4 +1,4 @@
-"""The properties that are read from a delivery."""
+"""Unit tests of the properties that are read from a delivery and published again."""
 
 from typing import Any
 
@@ -20,20 +20,20 @@ def _nested(levels: int) -> Any:
 
 @pytest.mark.parametrize(("redelivered", "count"), [(True, 7), (False, 0)])
 def test_a_delivery_count_is_kept_on_a_redelivery_only(redelivered: bool, count: int) -> None:
-    """On a first delivery the producer wrote it, and the message would seem to be a poison message."""
+    """A first delivery's count is ignored: the producer wrote it, and it could suggest a poison message."""
     properties = pika.BasicProperties(headers={"x-delivery-count": 7})
     assert count == received(properties, b"", redelivered=redelivered).delivery_count
 
 
 def test_a_header_that_is_nested_too_deeply_is_named_and_left_out() -> None:
-    """Code that reads it later would recurse as deeply."""
+    """A header that is nested too deeply is left out, since later code would recurse as deeply."""
     headers = {"deep": _nested(MAX_DEPTH + 1), "flat": _nested(MAX_DEPTH)}
     message = received(pika.BasicProperties(headers=headers), b"", redelivered=False)
     assert (("deep",), ["flat"]) == (message.bad_headers, list(message.headers))
 
 
 def test_every_property_is_read() -> None:
-    """Every property of a delivery is kept, but for the delivery mode that we always set."""
+    """Every property of a delivery is kept except the delivery mode, which we always set."""
     given: dict[str, Any] = {
         "content_encoding": "gzip",
         "correlation_id": "c",
@@ -52,7 +52,7 @@ def test_every_property_is_read() -> None:
 
 
 def test_a_property_that_is_not_utf_8_can_be_published_again() -> None:
-    """What replaces its bytes is longer, and a short string has at most 255 bytes."""
+    """A message id of 255 invalid bytes can be encoded again, although its replacement text is longer."""
     properties = pika.BasicProperties()
     properties.message_id = b"\xff" * 255
     message = received(properties, b"", redelivered=False)
@@ -61,7 +61,7 @@ def test_a_property_that_is_not_utf_8_can_be_published_again() -> None:
 
 @pytest.mark.parametrize(("count", "bounded"), [(-(2**31), 0), (2**62, 1_000_000)])
 def test_a_delivery_count_is_bounded(count: int, bounded: int) -> None:
-    """On a classic queue the header is the producer's; a negative one could not be delayed."""
+    """A delivery count is bounded, since on a classic queue the producer can set the header."""
     message = received(pika.BasicProperties(headers={"x-delivery-count": count}), b"", redelivered=True)
     assert bounded == message.delivery_count
     assert Received(message, State(1.0), message.delivery_count).parked(None)

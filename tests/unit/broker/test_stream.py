@@ -1,4 +1,4 @@
-"""The stream under pika's connection: when it sends bytes, and what it hands to pika."""
+"""Unit tests of ``Stream``, between pika and the socket: it joins writes and splits received bytes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,7 +10,7 @@ from handler.broker.stream import Stream
 
 
 class Socket(asyncio.Transport):
-    """A transport that keeps what is written, and can be slow to send it."""
+    """A transport that records writes and reports a given number of unsent bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Socket(asyncio.Transport):
 
 
 class Pika:
-    """pika's protocol: keeps what it is called with."""
+    """A protocol in place of pika's that records its calls."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -57,7 +57,7 @@ def run(body: Callable[[Stream, Socket, Pika], Coroutine[Any, Any, None]]) -> No
 
     async def connected() -> None:
         pika, sock = Pika(), Socket()
-        stream = Stream(pika)  # type: ignore[arg-type] # it has what is called, and no base class
+        stream = Stream(pika)  # type: ignore[arg-type] # it only has the methods that Stream calls
         stream.connection_made(sock)
         await body(stream, sock, pika)
 
@@ -78,7 +78,7 @@ def test_writes_of_one_iteration_are_sent_together() -> None:
 
 
 def test_the_next_iteration_starts_empty() -> None:
-    """Nothing is sent twice."""
+    """Bytes that were sent in one iteration are not sent again in the next."""
 
     async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
         stream.write(b"one")
@@ -91,7 +91,7 @@ def test_the_next_iteration_starts_empty() -> None:
 
 
 def test_an_abort_sends_what_was_written() -> None:
-    """pika's close writes its last frame right before it aborts."""
+    """``abort`` sends the bytes written before it, since pika aborts right after its last frame."""
 
     async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
         stream.write(b"close-ok")
@@ -103,7 +103,7 @@ def test_an_abort_sends_what_was_written() -> None:
 
 
 def test_nothing_is_written_to_a_closed_socket() -> None:
-    """asyncio would log a warning for each write."""
+    """Unsent bytes are dropped when the connection is lost; asyncio would log a warning for each write."""
 
     async def body(stream: Stream, sock: Socket, pika: Pika) -> None:
         stream.write(b"late")
@@ -117,7 +117,7 @@ def test_nothing_is_written_to_a_closed_socket() -> None:
 
 
 def test_unsent_bytes_are_counted() -> None:
-    """The size is that of our buffer and of the transport's."""
+    """The write buffer's size is the sum of our buffer and the transport's."""
 
     async def body(stream: Stream, sock: Socket, _pika: Pika) -> None:
         stream.write(b"12345")
@@ -129,7 +129,7 @@ def test_unsent_bytes_are_counted() -> None:
 
 @pytest.mark.parametrize("size", [1, 16 * 1024, 100_001])
 def test_received_bytes_are_handed_to_pika_in_parts(size: int) -> None:
-    """Every byte is handed on, in order, and not too many at once."""
+    """pika receives every byte in order, in parts of at most 16 KiB."""
     data = bytes(number % 251 for number in range(size))
 
     async def body(stream: Stream, _sock: Socket, pika: Pika) -> None:
@@ -141,7 +141,7 @@ def test_received_bytes_are_handed_to_pika_in_parts(size: int) -> None:
 
 
 def test_the_end_of_the_stream_is_handed_to_pika() -> None:
-    """asyncio then closes the socket, since pika returns False."""
+    """``eof_received`` calls pika and returns False, so that asyncio closes the socket."""
 
     async def body(stream: Stream, _sock: Socket, pika: Pika) -> None:
         assert stream.eof_received() is False

@@ -1,4 +1,4 @@
-"""Findings of the doctor for versions, disks and error texts that no test server produces."""
+"""Unit tests of the doctor's findings for versions, disks and errors that no test server produces."""
 
 import asyncio
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_folder_s_file_system_is_that_of_its_innermost_mount(folder: str, kind
 
 @pytest.mark.parametrize(("kind", "state"), [("nfs4", "bad"), ("cifs", "bad"), ("tmpfs", "warning")])
 def test_an_unsafe_file_system_of_the_ledger_is_reported(kind: str, state: str) -> None:
-    """A network file system is bad, a file system in memory is a warning."""
+    """A ledger on a network file system is bad, one in memory a warning; the remedy names LEDGER_URL."""
     found = list(disk_findings(Disk(Path("/x"), exists=True, writable=True, kind=kind, free=2**40)))
 
     assert [state, "ok"] == [each.state for each in found]
@@ -64,7 +64,7 @@ def test_an_ordinary_disk_with_free_space_is_ok() -> None:
 
 
 def test_a_truncated_error_of_the_broker_is_understood() -> None:
-    """The broker truncates its error at 255 bytes; argument and queue come first."""
+    """Queue and argument are read from a truncated error; another error gives no difference."""
     text = "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' in vhost '/': received the va"
 
     assert Difference("queue", "q", "x-overflow", "as wanted", "otherwise") == difference(text)
@@ -98,7 +98,7 @@ def test_the_exit_code_depends_on_the_bad_findings(area: str, state: str, code: 
 
 @pytest.mark.parametrize(("keys", "states"), [("", ["warning"]), ("a-key-of-many-letters", [])])
 def test_waiting_messages_without_a_key_are_a_warning(keys: str, states: list[str]) -> None:
-    """The finding says what to set."""
+    """The doctor warns if STATE_KEYS is empty, and reports nothing if it has a key."""
     settings = load_settings(_env_file=None, ledger_url="none", state_keys=keys, vbs_auth="none")
     found = asyncio.run(_findings(settings))
 
