@@ -1,4 +1,4 @@
-"""The samples in ``tests/data/events``: one file for each form, its content the message's body."""
+"""Helpers that read the samples in ``tests/data/events``: each file is the message body of one form."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def load(name: str) -> Any:
 
 
 def notifications() -> dict[str, dict[str, Any]]:
-    """Return what was captured from Cinder, by case."""
+    """Return the notifications captured from Cinder, by case."""
     found: dict[str, dict[str, Any]] = json.loads(
         (DATA / "cinder" / "notifications.json").read_text(encoding="utf-8")
     )

@@ -163,7 +163,7 @@ def test_metadata_is_read_from_its_repr(text: object, expected: dict[str, str]) 
     ],
 )
 def test_the_words_of_unreadable_metadata_become_keys(text: str) -> None:
-    """Only a flat dictionary is evaluated; of other texts a service's own snapshot is still recognised."""
+    """Metadata that is not evaluated becomes keys, so that a service's own snapshot is still recognised."""
     assert "__system__enableActive" in read_snapshot(notification(metadata=text)).metadata
 
 

@@ -33,7 +33,7 @@ def test_the_function_reads_a_call_as_the_worker_reads_a_message(name: str) -> N
 
     fields = ["id", "snapshot", "proves", "form", "type"]
     here, there = decode(message, max_bytes=LIMIT), read(load(name))
-    if name == "data":  # its id is that of the bytes, and the function never sees the bytes
+    if name == "data":  # its id is derived from the bytes, which the function does not receive
         fields = fields[1:]
     assert [getattr(there, field) for field in fields] == [getattr(here, field) for field in fields]
 
@@ -75,7 +75,7 @@ def circular() -> list[Any]:
     ids=lambda odd: type(odd).__name__,
 )
 def test_a_value_that_json_cannot_represent_does_not_affect_other_messages(odd: object) -> None:
-    """Such a value in a call, which the platform parses, becomes one refused message."""
+    """A value that JSON cannot represent becomes one refused message; the other message is decoded."""
     good, bad = unpack(trigger("text", odd))
 
     assert Message(b"text") == good
@@ -84,7 +84,7 @@ def test_a_value_that_json_cannot_represent_does_not_affect_other_messages(odd: 
 
 
 def test_several_records_of_smn_keep_their_ids() -> None:
-    """A notification without an id has that of its record, in the function and in the worker."""
+    """A notification without an id gets the id of its record."""
     data = json.dumps(load("data"))
 
     events = [decode(message, max_bytes=LIMIT) for message in unpack(smn(data, data))]
@@ -120,7 +120,7 @@ def test_a_queues_message_with_several_events_is_refused(value: dict[str, Any]) 
 def test_an_envelope_with_nothing_inside_is_refused_in_a_queue_and_nothing_in_a_call(
     value: dict[str, Any],
 ) -> None:
-    """An empty envelope is an error as a queue's message, and no message at all as a call."""
+    """A queue's message that is an empty envelope is refused; a call that is one has no messages."""
     assert ("no_event", []) == (refusal_of(value).code, unpack(value))
 
 

@@ -37,7 +37,7 @@ def test_every_form_of_a_completed_snapshot_is_the_same_snapshot(name: str) -> N
 
 @pytest.mark.parametrize("name", REQUESTED)
 def test_a_trace_proves_only_a_request(name: str) -> None:
-    """A trace names the snapshot but no project and no size, and the API must be asked."""
+    """A trace has no project and no size, and proves only that the snapshot was requested."""
     event = read_snapshot(load(name))
 
     expected = SnapshotCompleted(volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name="nightly-db01")

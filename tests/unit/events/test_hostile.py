@@ -87,7 +87,7 @@ def test_a_malformed_body_has_its_code(body: bytes, code: str) -> None:
 
 
 def test_a_body_of_16_mib_is_refused_before_it_is_parsed() -> None:
-    """The limit is checked first: this body, which is not JSON either, is refused as too large."""
+    """A body above the limit that is not JSON either is refused as too large, not as malformed JSON."""
     assert "too_large" == refusal(b"x" * 16 * 1024 * 1024).code
 
 
@@ -199,7 +199,7 @@ def test_every_code_is_documented() -> None:
 
 
 def _codes_raised() -> Iterator[str]:
-    """Find the short words that errors are made with, and those that a local ``code`` may be."""
+    """Yield the codes that errors are created with, and those that a variable ``code`` is set to."""
     for path in Path(events.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {
@@ -216,7 +216,7 @@ def _texts(node: ast.expr) -> list[str]:
     return [each.value for each in branches if isinstance(each, ast.Constant) and isinstance(each.value, str)]
 
 
-# Values that a field may suddenly have.
+# Values that replace the value of a field.
 ODD = st.one_of(
     st.none(),
     st.booleans(),
@@ -284,7 +284,7 @@ def test_a_changed_event_is_read_or_refused(name: str, data: st.DataObject) -> N
 
 
 def test_a_hundred_thousand_damaged_bodies_are_read_or_refused() -> None:
-    """Random bytes, and samples with bytes replaced, removed, doubled or cut off, are decoded or refused."""
+    """Random bytes, and samples with bytes replaced, removed, doubled or truncated, are read or refused."""
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     samples = [json.dumps(load(name)).encode() for name in COMPLETED + REQUESTED]

@@ -75,7 +75,7 @@ def test_restored_reverses_inert(message: Message) -> None:
 
 @given(MESSAGES)
 def test_an_inert_message_has_nothing_that_a_broker_acts_on(message: Message) -> None:
-    """No such header or property is left, in any combination."""
+    """``inert`` leaves no header or property that a broker acts on, in any combination."""
     found = inert(message)
     assert set() == {key for key in found.headers if re.match(r"b?cc$|x-(?!own)", key, re.IGNORECASE)}
     assert set() == found.properties.keys() & ACTING_PROPERTIES.keys()

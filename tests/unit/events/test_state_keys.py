@@ -1,4 +1,4 @@
-"""A waiting message is believed only where one of our keys has signed it, whole, for this queue."""
+"""Unit tests of ``StateKeys``: a waiting message's state is accepted only with an HMAC for its queue."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ TRACKED = State(NOW, reason="track", backup_id="b", attempts=3, replay="r", cras
 
 
 def opened(body: bytes, keys: StateKeys = KEYS) -> Opened:
-    """Open a body with the keys of a queue."""
+    """Parse a body with the keys of a queue."""
     return open_message(Message(body), now=NOW, keys=keys)
 
 
@@ -30,14 +30,14 @@ DROPPED = Opened(ORIGINAL, State(NOW), believed=False)
 
 @pytest.mark.parametrize("key", [NEW, OLD], ids=["the newest", "the one before"])
 def test_each_key_verifies(key: bytes) -> None:
-    """While a key is rotated, messages signed with the old one still wait."""
+    """Each key verifies messages, since those signed with the old key wait during a rotation."""
     body = wrap(ORIGINAL, TRACKED, event_id="e", keys=StateKeys("q", (key,)))
 
     assert Opened(ORIGINAL, TRACKED) == opened(body)
 
 
 def test_the_first_key_signs() -> None:
-    """A worker that has only the old key does not verify what the new one signs."""
+    """Messages are signed with the first key, so a worker with only the second key drops their state."""
     body = wrap(ORIGINAL, TRACKED, event_id="e", keys=KEYS)
 
     assert Opened(ORIGINAL, TRACKED) == opened(body, StateKeys("q", (NEW,)))
@@ -49,8 +49,8 @@ def test_the_first_key_signs() -> None:
     [None, StateKeys("q", (OTHER,)), StateKeys("other", (NEW, OLD))],
     ids=["unsigned", "another key", "another queue"],
 )
-def test_of_a_message_that_is_not_ours_only_the_original_is_read(keys: StateKeys | None) -> None:
-    """The event is handled as new; its state is dropped."""
+def test_only_the_original_is_read_from_a_message_without_a_valid_hmac(keys: StateKeys | None) -> None:
+    """A message without a valid HMAC is handled as a new event; its state is dropped."""
     assert DROPPED == opened(wrap(ORIGINAL, TRACKED, event_id="e", keys=keys))
 
 
@@ -67,7 +67,7 @@ def test_of_a_message_that_is_not_ours_only_the_original_is_read(keys: StateKeys
     ],
 )
 def test_an_odd_mac_does_not_verify(end: bytes) -> None:
-    """Nothing raises, whatever stands in its place."""
+    """A missing or invalid HMAC does not verify and raises no error; the state is dropped."""
     body = OURS.rpartition(b',"statemac"')[0] + end
 
     assert not KEYS.verify(body)
@@ -76,14 +76,14 @@ def test_an_odd_mac_does_not_verify(end: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"}", OURS[1:], OURS + b" ", OURS + b"\n", OURS * 2])
 def test_no_other_body_verifies(body: bytes) -> None:
-    """All bytes before the HMAC are signed, and none may follow it."""
+    """A body verifies only if the HMAC covers all bytes before it and none follow."""
     assert not KEYS.verify(body)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(original=MESSAGES, state=STATES, data=st.data())
 def test_no_flipped_bit_is_believed(original: Message, state: State, data: st.DataObject) -> None:
-    """One flipped bit anywhere: no other state is read, and no state with another original."""
+    """After one flipped bit, original and state are unchanged, or the state is dropped."""
     body = wrap(original, state, event_id="e", keys=KEYS)
     bit = data.draw(st.integers(0, 8 * len(body) - 1))
     flipped = bytearray(body)
@@ -96,7 +96,7 @@ def test_no_flipped_bit_is_believed(original: Message, state: State, data: st.Da
 
 @pytest.mark.parametrize("name", sorted(set(json.loads(OURS)) - {MAC}))
 def test_every_member_is_signed(name: str) -> None:
-    """A member that is changed, left out, added or given twice makes the state be dropped."""
+    """A body in which a member is changed, removed, added or repeated does not verify."""
     value: dict[str, Any] = json.loads(OURS)
     mac = value.pop(MAC)
     rest = {key: each for key, each in value.items() if key != name}
@@ -107,12 +107,12 @@ def test_every_member_is_signed(name: str) -> None:
 
 
 def test_a_member_after_the_mac_is_not_believed() -> None:
-    """The last of two members of one name would count, so nothing may follow the HMAC."""
+    """The state is dropped if a member follows the HMAC, since its value would replace the signed one."""
     assert DROPPED == opened(OURS[:-1] + b',"attempts":0}')
 
 
 def test_a_signature_holds_for_one_text_only() -> None:
-    """A text that means the same does not verify: no body is ever written anew on its way."""
+    """Equal JSON with other spaces does not verify, since the HMAC covers the bytes."""
     value = json.loads(OURS)
 
     assert json.dumps(value, separators=(",", ":")).encode() == OURS
@@ -120,13 +120,13 @@ def test_a_signature_holds_for_one_text_only() -> None:
 
 
 def test_the_queue_name_does_not_run_into_the_body() -> None:
-    """Purpose, queue and body are told apart by NUL, which no queue's name holds."""
+    """NUL separates purpose, queue and body in the signed bytes; no queue's name contains it."""
     assert StateKeys("q{", (NEW,)).sign(b"}") != StateKeys("q", (NEW,)).sign(b"{}")
     assert not StateKeys("q{", (NEW,)).verify(StateKeys("q", (NEW,)).sign(b"{}")[1:])
 
 
-def test_without_keys_crashes_alone_make_no_poison() -> None:
-    """The message is handled isolated; only the broker's own count can end it."""
+def test_without_keys_a_crash_count_makes_no_poison_message() -> None:
+    """Without keys, the crash count is at most one, since a producer may have forged it."""
     body = wrap(ORIGINAL, TRACKED._replace(crashes=1_000_000), event_id="e")
 
     assert TRACKED._replace(crashes=1) == open_message(Message(body), now=NOW).state

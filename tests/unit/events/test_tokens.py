@@ -81,7 +81,7 @@ def test_a_waiting_message_has_no_token() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_derived_id_is_the_same_without_the_token(place: str) -> None:
-    """The derived id does not depend on the token, so a message that waited is still the same event."""
+    """The derived id does not depend on the token, so a delayed message is still the same event."""
     message = Message(PLACES[place].encode())
 
     assert message.derived_id == message.blanked().derived_id

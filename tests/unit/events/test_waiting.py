@@ -21,7 +21,7 @@ NOW = 1_772_590_507.25
 KEYS = StateKeys("q", (b"a key of some length",))
 COUNTS = ("x-delivery-count", "x-acquired-count")
 
-# What an AMQP table can hold; texts are UTF-8.
+# Values that an AMQP table can hold; texts are UTF-8.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SCALARS = st.one_of(
     st.none(),
@@ -77,8 +77,8 @@ def test_a_waiting_message_keeps_original_and_state(
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(original=MESSAGES, first=STATES, second=STATES)
-def test_a_second_wait_does_not_wrap_twice(original: Message, first: State, second: State) -> None:
-    """A message that waits again contains the original, not the former waiting message."""
+def test_a_second_delay_does_not_wrap_twice(original: Message, first: State, second: State) -> None:
+    """A message that is delayed again contains the original, not the former waiting message."""
     once = wrap(original, first, event_id="e")
     again, *_ = open_message(Message(once), now=NOW)
 
@@ -86,7 +86,7 @@ def test_a_second_wait_does_not_wrap_twice(original: Message, first: State, seco
 
 
 def test_a_nan_header_is_kept() -> None:
-    """A header with NaN, which JSON cannot represent, is the same after a wait."""
+    """A header with NaN, which JSON cannot represent, is still NaN after a delay."""
     waiting = Message(wrap(Message(b"", None, {"f": float("nan")}), State(NOW), event_id="e"))
 
     assert "nan" == str(open_message(waiting, now=NOW)[0].headers["f"])
@@ -94,7 +94,7 @@ def test_a_nan_header_is_kept() -> None:
 
 def test_a_time_without_a_zone_is_utc() -> None:
     """A time without a zone is read as UTC: AMQP times are seconds since the epoch."""
-    when = datetime(2026, 3, 4, 2, 15)  # noqa: DTZ001 - that is the point
+    when = datetime(2026, 3, 4, 2, 15)  # noqa: DTZ001 - the test needs no zone
     waiting = Message(wrap(Message(b"", None, {"t": when}), State(NOW), event_id="e"))
 
     assert when.replace(tzinfo=UTC) == open_message(waiting, now=NOW)[0].headers["t"]
@@ -124,7 +124,7 @@ def test_a_text_with_the_waiting_type_is_not_a_waiting_message() -> None:
 
 
 def test_an_original_of_any_size_is_unwrapped() -> None:
-    """A message that was delayed before the renaming is still read: upgrades happen while it waits."""
+    """``open_message`` returns an original that is larger than the limit of a body."""
     large = Message(b"x" * (2 * LIMIT))
 
     assert large == open_message(Message(wrap(large, State(NOW), event_id="e")), now=NOW)[0]
@@ -152,7 +152,7 @@ def _envelope(**changes: object) -> dict[str, Any]:
 def test_a_waiting_message_without_an_original_is_returned_unchanged_and_refused(
     value: dict[str, Any],
 ) -> None:
-    """The message becomes a dead letter as it is."""
+    """``open_message`` returns the damaged message unchanged, and ``decode`` refuses it."""
     damaged = message(value)
 
     original, *_ = open_message(damaged, now=NOW)
@@ -185,7 +185,7 @@ def test_a_waiting_message_without_an_original_is_returned_unchanged_and_refused
 def test_a_state_that_makes_no_sense_is_dropped_and_the_original_is_kept(
     attributes: dict[str, Any], keys: StateKeys | None
 ) -> None:
-    """A newer release, too, may have written what this one does not know; no event is lost for it."""
+    """An invalid state is dropped and the event is kept, since a newer release may have written the state."""
     signed = Message(KEYS.sign(json.dumps(_envelope(**attributes)).encode()))
 
     assert (message(load("data")), State(NOW), False) == open_message(signed, now=NOW, keys=keys)
@@ -224,7 +224,7 @@ def test_a_waiting_message_inside_another_is_refused() -> None:
 
 
 def test_a_decimal_header_is_kept() -> None:
-    """A decimal, which AMQP tables have and JSON has not, is the same after a wait."""
+    """A decimal, which AMQP tables have and JSON has not, is the same after a delay."""
     waiting = Message(wrap(Message(b"", None, {"d": Decimal("-1.50")}), State(NOW), event_id="e"))
 
     assert Decimal("-1.50") == open_message(waiting, now=NOW)[0].headers["d"]
