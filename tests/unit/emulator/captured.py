@@ -120,7 +120,7 @@ def _settings(exchange: Exchange) -> dict[str, Any]:
 
 
 def _as_named(world: World, exchange: Exchange) -> None:
-    """Store what the request names and the answer shows, and a backup of another volume."""
+    """Store the objects that the request names and the answer shows, and a backup of another volume."""
     _have_source(world, exchange)
     if exchange.status == 200 and "snapshots" in exchange.url:
         _have_shown_snapshot(world, exchange.answer["snapshot"])

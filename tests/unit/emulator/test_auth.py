@@ -37,7 +37,7 @@ def list_status(world: World, token: str, path: str = BACKUPS) -> int:
 
 
 def test_a_token_is_valid_for_its_project_until_it_expires() -> None:
-    """Afterwards the answer is a 401 in Keystone's shape."""
+    """A token is accepted for its project, and gets a 401 after it has expired."""
     world = World(Settings(auth="token", token_ttl=10))
     answer = sign_in(world)
     token = answer.headers["X-Subject-Token"]
@@ -48,7 +48,7 @@ def test_a_token_is_valid_for_its_project_until_it_expires() -> None:
 
 
 def test_the_token_has_its_expiry_in_utc() -> None:
-    """The time ends in Z."""
+    """The token's expiry is the current time plus its lifetime, and ends in Z."""
     world = World(Settings(token_ttl=10))
     text = sign_in(world).json()["token"]["expires_at"]
     assert (
@@ -58,26 +58,26 @@ def test_the_token_has_its_expiry_in_utc() -> None:
 
 
 def test_a_token_is_not_valid_for_another_project() -> None:
-    """The answer is 400 "Malformed request url", as in Cinder."""
+    """A call for another project than the token's gets a 400, as in Cinder."""
     world = World(Settings(auth="token"))
     token = sign_in(world).headers["X-Subject-Token"]
     assert 400 == list_status(world, token, "/v2/another/backups")
 
 
 def test_a_wrong_password_is_refused() -> None:
-    """The answer is 401, and the call is counted."""
+    """A wrong password gets a 401, and the call is counted."""
     world = World()
     assert 401 == sign_in(world, password="wrong").status_code
     assert {"token": {"401": 1}} == world.call("GET", "/_emulator/stats").json()
 
 
 def test_a_token_request_of_another_form_is_refused() -> None:
-    """The answer is 400; no missing field is guessed."""
+    """A token request without its fields gets a 400; the emulator guesses none of them."""
     assert 400 == World().call("POST", "/v3/auth/tokens", json={"auth": {}}).status_code
 
 
 def test_the_fixed_token_is_valid_for_every_project() -> None:
-    """A reset does not end it, unlike issued tokens."""
+    """The fixed token is valid for every project, also after a reset, which ends issued tokens."""
     world = World(Settings(auth="token", token="fixed"))
     other = sign_in(world).headers["X-Subject-Token"]
     world.call("POST", "/_emulator/reset")
@@ -99,7 +99,7 @@ def vector_request(vector: dict[str, Any]) -> SignedRequest:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_the_vendors_signatures_are_verified(vector: dict[str, Any]) -> None:
-    """Canonical request, string to sign and signature are as published."""
+    """Canonical request, string to sign and signature equal those that the vendor published."""
     request = vector_request(vector)
     signed = request.headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
     canonical = canonical_request(request, signed)
@@ -115,7 +115,7 @@ def seconds_of(date: str) -> float:
 
 @pytest.mark.parametrize("off", [-901, 901])
 def test_a_date_more_than_15_minutes_off_is_refused(off: float) -> None:
-    """The signature itself is correct."""
+    """A request with a correct signature is refused if its date is more than 15 minutes off."""
     vector = VECTORS[0]
     request = vector_request(vector)
     with pytest.raises(SignatureError, match="15 minutes"):
@@ -134,7 +134,7 @@ def signed_headers(world: World, query: str = "", **changes: str) -> dict[str, s
 
 
 def test_a_signed_call_is_accepted() -> None:
-    """The signature covers the query too."""
+    """A list call with a correct signature and a query is accepted."""
     world = World(Settings(auth="aksk"))
     query = urlencode({"name": "a b"}).replace("+", "%20")
     answer = world.call("GET", f"{BACKUPS}?{query}", headers=signed_headers(world, query))
@@ -153,14 +153,14 @@ def test_a_signed_call_is_accepted() -> None:
     ],
 )
 def test_a_call_that_is_changed_after_signing_is_refused(changes: dict[str, str]) -> None:
-    """The answer is a 401 in the gateway's shape."""
+    """A call whose headers differ from the signed ones gets a 401 in the gateway's shape."""
     world = World(Settings(auth="aksk"))
     answer = world.call("GET", BACKUPS, headers=signed_headers(world, **changes))
     assert (401, "APIGW.0301") == (answer.status_code, answer.json()["error_code"])
 
 
 def test_a_temporary_key_needs_its_security_token() -> None:
-    """The answer is 401 without X-Security-Token and 200 with it."""
+    """A call with a temporary key gets a 401 without X-Security-Token and a 200 with it."""
     world = World(Settings(auth="aksk", security_token="temporary"))
     headers = signed_headers(world)
     assert 401 == world.call("GET", BACKUPS, headers=headers).status_code

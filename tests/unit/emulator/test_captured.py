@@ -68,37 +68,37 @@ def cases(rules: Rules, differences: Mapping[str, str], *, equal: bool) -> list[
 
 @pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, equal=True))
 def test_an_answer_by_cinders_rules_equals_the_captured_one(exchange: Exchange) -> None:
-    """Status and body are equal."""
+    """The emulator answers with the captured status and body by Cinder's rules."""
     assert (exchange.status, comparable(exchange.answer)) == answered(exchange, "cinder")
 
 
 @pytest.mark.parametrize("exchange", cases("page", PAGE_DIFFERENCES, equal=True))
 def test_an_answer_by_the_pages_rules_equals_the_captured_one(exchange: Exchange) -> None:
-    """Status and body are equal, except where the page has a rule of its own."""
+    """The emulator answers with the captured status and body, except where the page has its own rule."""
     assert (exchange.status, comparable(exchange.answer)) == answered(exchange, "page")
 
 
 @pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, equal=False))
 def test_each_listed_difference_from_cinder_exists(exchange: Exchange) -> None:
-    """No entry of the table is out of date."""
+    """Each listed exchange still gets another answer by Cinder's rules than the captured one."""
     assert (exchange.status, comparable(exchange.answer)) != answered(exchange, "cinder")
 
 
 @pytest.mark.parametrize("exchange", cases("page", PAGE_DIFFERENCES, equal=False))
 def test_each_listed_difference_by_the_page_exists(exchange: Exchange) -> None:
-    """No entry of the table is out of date."""
+    """Each listed exchange still gets another answer by the page's rules than the captured one."""
     assert (exchange.status, comparable(exchange.answer)) != answered(exchange, "page")
 
 
 def test_every_difference_names_a_captured_exchange() -> None:
-    """Each id in the tables is in the file."""
+    """Each id in the tables of differences is the id of a captured exchange."""
     known = {exchange.id for exchange in exchanges("cinder")}
     assert set() == set(PAGE_DIFFERENCES) - known
 
 
 @pytest.mark.parametrize("exchange", cases("cinder", DIFFERENCES, equal=True))
 def test_the_relevant_headers_equal_cinders(exchange: Exchange) -> None:
-    """Names and values are equal, except for request ids and Keystone's address."""
+    """Header names and values equal Cinder's, except request id, microversion and Keystone's address."""
     answer = world_of(exchange, "cinder").call(exchange.method, exchange.url, **request_of(exchange))
     expected = {name.lower(): value for name, value in exchange.answer_headers.items()}
     actual = {name: answer.headers.get(name) for name in expected}

@@ -10,7 +10,7 @@ WANTED = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT}
 
 
 def test_the_answer_has_id_name_and_links_and_no_status() -> None:
-    """It is a 202 in the page's form."""
+    """The create call gets a 202 in the form that the page documents."""
     answer = World().create(name="backup1", description="Backup_Demo")
     backup = answer.json()["backup"]
     tail = f"{PROJECT}/backups/{backup['id']}"
@@ -43,7 +43,7 @@ def test_the_answer_has_id_name_and_links_and_no_status() -> None:
 def test_a_request_that_violates_a_rule_of_the_page_is_refused(
     field: str, value: object, code: object
 ) -> None:
-    """The answer is a 400 badRequest, with the vendor's code if there is one."""
+    """Such a request gets a 400 badRequest, with the vendor's code if there is one."""
     answer = World().create(BACKUPS, **{field: value})
     assert (400, code) == (answer.status_code, answer.json()["badRequest"]["code"])
 
@@ -60,13 +60,13 @@ def test_a_request_that_violates_a_rule_of_the_page_is_refused(
     ],
 )
 def test_a_request_within_the_rules_of_the_page_is_accepted(fields: dict[str, object]) -> None:
-    """The limit of each rule is allowed."""
+    """A request with a value at the limit of a rule is accepted."""
     assert 202 == World().create(BACKUPS, **fields).status_code
 
 
 @pytest.mark.parametrize("missing", ["volume_id", "snapshot_id"])
 def test_both_ids_are_required(missing: str) -> None:
-    """The page requires volume_id and snapshot_id."""
+    """A request without volume_id or snapshot_id is refused, since the page requires both."""
     backup = {name: value for name, value in WANTED.items() if name != missing}
     answer = World().call("POST", BACKUPS, json={"backup": backup})
     assert answer.json()["badRequest"]["message"].endswith(f"'{missing}' is a required property")
@@ -89,7 +89,7 @@ def test_requests_are_not_deduplicated() -> None:
 
 
 def test_a_second_request_during_the_first_backup_is_refused() -> None:
-    """The check works if requests follow one another."""
+    """A request that follows another one is refused while the snapshot is backing-up."""
     world = World(Settings())
     world.create()
     message = world.create().json()["badRequest"]["message"]
@@ -97,14 +97,14 @@ def test_a_second_request_during_the_first_backup_is_refused() -> None:
 
 
 def test_eight_concurrent_requests_create_eight_backups() -> None:
-    """The check is not atomic, as measured with Cinder."""
+    """The status check is not atomic, as measured with Cinder, so all eight requests succeed."""
     world = World(Settings())
     answers = world.calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
     assert [202] * 8 == [answer.status_code for answer in answers]
 
 
 def test_without_the_race_one_of_eight_concurrent_requests_succeeds() -> None:
-    """`race=0` makes the check atomic."""
+    """`race=0` makes the status check atomic, so seven of eight requests are refused."""
     answers = World().calls([("POST", BACKUPS, {"json": {"backup": WANTED}})] * 8)
     assert [202] + [400] * 7 == sorted(answer.status_code for answer in answers)
 
@@ -117,7 +117,7 @@ def test_the_quota_holds_for_concurrent_requests() -> None:
 
 
 def test_a_deleted_backup_releases_its_quota() -> None:
-    """Both the number and the gigabytes are released."""
+    """Deleting a backup releases its share of both quotas: backups and gigabytes."""
     world = World(Settings(quota_backups=1, quota_gigabytes=1, race=0))
     made = world.create().json()["backup"]["id"]
     world.clock.now += 60
@@ -127,7 +127,7 @@ def test_a_deleted_backup_releases_its_quota() -> None:
 
 
 def test_a_backup_becomes_available() -> None:
-    """It is creating first, while its snapshot is backing-up."""
+    """A backup is creating, and its snapshot backing-up, until both become available."""
     world = World(Settings(settle=5, race=0))
     backup = f"{BACKUPS}/{world.create().json()['backup']['id']}"
     snapshot = f"/v2/{PROJECT}/snapshots/{SNAPSHOT}"
@@ -142,7 +142,7 @@ def test_a_backup_becomes_available() -> None:
 
 
 def test_by_the_page_later_backups_of_a_volume_are_incremental() -> None:
-    """The first is full, whatever the request says."""
+    """The first backup is full and the second incremental, whatever the requests say."""
     world = World()
     world.create(incremental=True)
     world.clock.now += 60
@@ -153,7 +153,7 @@ def test_by_the_page_later_backups_of_a_volume_are_incremental() -> None:
 
 
 def test_a_strict_emulator_knows_declared_snapshots_only() -> None:
-    """An undeclared volume is a 404 until one of its snapshots is declared."""
+    """A create call gets a 404 until the snapshot is declared."""
     world = World(Settings(strict=True))
     assert 404 == world.create().status_code
     declared = {"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}
@@ -162,7 +162,7 @@ def test_a_strict_emulator_knows_declared_snapshots_only() -> None:
 
 
 def test_a_snapshot_belongs_to_the_volume_of_its_first_request() -> None:
-    """A later request with another volume is refused."""
+    """A later request for the snapshot with another volume is refused."""
     world = World()
     world.create()
     world.clock.now += 60
@@ -179,12 +179,12 @@ def test_a_snapshot_of_another_project_is_not_found() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/p/backups", "/v2/p/backups/", "/", "/v2/p/restores"])
 def test_the_404_of_a_wrong_path_differs_from_a_missing_backup(path: str) -> None:
-    """It has the shape of Cinder's outer layers."""
+    """A wrong path gets a 404 in the shape of Cinder's outer layers."""
     answer = World().call("GET", path)
     assert (404, "404 Not Found") == (answer.status_code, answer.json()["code"])
 
 
 def test_a_wrong_method_is_refused() -> None:
-    """The answer is a 405 in Cinder's shape."""
+    """A call with a wrong method gets a 405 in Cinder's shape."""
     answer = World().call("PATCH", BACKUPS)
     assert (405, {"badMethod"}) == (answer.status_code, set(answer.json()))

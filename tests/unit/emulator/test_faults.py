@@ -47,7 +47,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_the_fault_status_answers_without_a_backup(emulator: Emulator) -> None:
-    """The answer has the given status, body and headers."""
+    """The call gets the given status, body and headers, and no backup is created."""
     emulator.set_faults([fault("status", status=429, body={"x": 1}, headers={"Retry-After": "7"})])
     answer = create(emulator)
     assert (429, {"x": 1}, "7") == (answer.status_code, answer.json(), answer.headers["Retry-After"])
@@ -58,13 +58,13 @@ def test_the_fault_status_answers_without_a_backup(emulator: Emulator) -> None:
 def test_the_fault_status_without_a_body_has_cinders_shape(
     emulator: Emulator, status: int, name: str
 ) -> None:
-    """The fault in the body is named after the status."""
+    """Without a given body, the answer has Cinder's error for the status."""
     emulator.set_faults([fault("status", status=status)])
     assert status == create(emulator).json()[name]["code"]
 
 
 def test_a_text_as_body_is_sent_unchanged(emulator: Emulator) -> None:
-    """A proxy's page is such a text."""
+    """A body that is text, such as a proxy's error page, is sent unchanged as HTML."""
     emulator.set_faults([fault("status", status=504, body="<html>late</html>")])
     answer = create(emulator)
     assert ("<html>late</html>", "text/html") == (
@@ -74,7 +74,7 @@ def test_a_text_as_body_is_sent_unchanged(emulator: Emulator) -> None:
 
 
 def test_the_fault_delay_answers_late(emulator: Emulator) -> None:
-    """The usual answer comes after the given seconds."""
+    """The call gets the usual answer after the given seconds."""
     emulator.set_faults([fault("delay", seconds=0.2)])
     started = time.monotonic()
     assert 202 == create(emulator).status_code
@@ -82,7 +82,7 @@ def test_the_fault_delay_answers_late(emulator: Emulator) -> None:
 
 
 def test_the_fault_delay_creates_the_backup_after_the_callers_timeout(emulator: Emulator) -> None:
-    """The work goes on although the caller has gone."""
+    """The emulator creates the backup although the caller's timeout has ended the call."""
     emulator.set_faults([fault("delay", seconds=0.3)])
     with pytest.raises(httpx.ReadTimeout):
         create(emulator, timeout=0.1)
@@ -93,7 +93,7 @@ def test_the_fault_delay_creates_the_backup_after_the_callers_timeout(emulator: 
 def test_the_drop_faults_close_the_connection_without_an_answer(
     emulator: Emulator, effect: str, made: int
 ) -> None:
-    """drop_after creates the backup, drop_before does not."""
+    """The fault drop_after creates the backup, drop_before does not."""
     emulator.set_faults([fault(effect)])
     with pytest.raises(httpx.TransportError):
         create(emulator)
@@ -111,7 +111,7 @@ def test_the_fault_hang_never_answers(emulator: Emulator) -> None:
 
 
 def test_the_fault_hang_with_seconds_closes_the_connection(emulator: Emulator) -> None:
-    """The emulator closes it after the given seconds."""
+    """The emulator closes the connection after the given seconds."""
     emulator.set_faults([fault("hang", seconds=0.1)])
     with pytest.raises(httpx.RemoteProtocolError):
         create(emulator)
@@ -127,7 +127,7 @@ def test_the_fault_garbage_truncates_the_answer_after_the_work(emulator: Emulato
 
 
 def test_a_backup_whose_answer_was_lost_is_counted(emulator: Emulator) -> None:
-    """The count is that of the list, whatever the client was answered."""
+    """A backup is counted and listed although the caller received no answer."""
     emulator.set_faults([fault("drop_after")])
     with pytest.raises(httpx.RemoteProtocolError):
         create(emulator)
@@ -135,7 +135,7 @@ def test_a_backup_whose_answer_was_lost_is_counted(emulator: Emulator) -> None:
 
 
 def test_the_fault_late_commit_creates_the_backup_after_closing_the_connection(emulator: Emulator) -> None:
-    """At first there is no backup, later there is one."""
+    """No backup exists when the connection closes; the emulator creates it later."""
     emulator.set_faults([fault("late_commit", seconds=0.5)])
     with pytest.raises(httpx.TransportError):
         create(emulator)
@@ -144,7 +144,7 @@ def test_the_fault_late_commit_creates_the_backup_after_closing_the_connection(e
 
 
 def test_the_fault_fail_later_ends_the_backup_in_error() -> None:
-    """Its reason has at most 255 characters, and the snapshot is available again."""
+    """The reason of the failed backup is truncated to 255 characters; its snapshot is available again."""
     world = World()
     world.call("PUT", "/_emulator/faults", json=[fault("fail_later", fail_reason="x" * 300, seconds=5)])
     path = f"/v2/{PROJECT}/backups/{world.create().json()['backup']['id']}"
@@ -160,13 +160,13 @@ def test_the_fault_fail_later_ends_the_backup_in_error() -> None:
 
 
 def test_times_limits_how_often_a_fault_occurs(emulator: Emulator) -> None:
-    """After two failed calls the third succeeds."""
+    """A fault with ``times=2`` fails two calls, and the third succeeds."""
     emulator.set_faults([fault("status", times=2)])
     assert [503, 503, 202] == [create(emulator).status_code for _ in range(3)]
 
 
 def test_a_fault_affects_only_its_route(emulator: Emulator) -> None:
-    """Without a route it affects every route."""
+    """A fault of the list call does not affect the create call; a fault without a route does."""
     emulator.set_faults([{"route": "list", "effect": "status"}])
     assert 202 == create(emulator).status_code
     emulator.set_faults([{"effect": "status", "status": 500}])
@@ -174,7 +174,7 @@ def test_a_fault_affects_only_its_route(emulator: Emulator) -> None:
 
 
 def test_clearing_removes_all_faults(emulator: Emulator) -> None:
-    """A fault never affects the control calls of tests."""
+    """After the faults are cleared a create call succeeds; faults never affect control calls."""
     emulator.set_faults([{"route": "*", "effect": "drop_before"}])
     emulator.clear_faults()
     assert 202 == create(emulator).status_code
@@ -184,13 +184,13 @@ def test_clearing_removes_all_faults(emulator: Emulator) -> None:
     "wrong", [{"effect": "explode"}, {"effect": "status", "colour": 1}, {"effect": "delay", "seconds": -1}]
 )
 def test_an_invalid_fault_is_refused(emulator: Emulator, wrong: dict[str, object]) -> None:
-    """Otherwise it would silently never occur."""
+    """An invalid fault is refused, since it would otherwise never occur, without an error."""
     with pytest.raises(ValueError, match="400"):
         emulator.set_faults([wrong])
 
 
 def test_the_same_seed_gives_the_same_faults() -> None:
-    """About as many calls are affected as the probability says."""
+    """Equal seeds draw the same faults, about as many as the probability says."""
 
     def draws(seed: int) -> list[bool]:
         plan = FaultPlan(seed)

@@ -1,4 +1,4 @@
-"""Tests of lists: filters, pages, order."""
+"""Tests of the emulator's list calls: filters, pages and order."""
 
 from urllib.parse import urlsplit
 
@@ -47,7 +47,7 @@ def test_following_the_links_gives_each_backup_once_newest_first(query: str, exp
 
 
 def test_a_page_that_is_not_full_has_no_link() -> None:
-    """There is no next page."""
+    """The last page, which is not full, has no link to a next page."""
     assert "backups_links" not in world_with(2).call("GET", f"{BACKUPS}?limit=3").json()
 
 
@@ -86,12 +86,12 @@ def test_a_query_filters_and_sorts(query: str, expected: list[str]) -> None:
     ],
 )
 def test_an_invalid_query_is_refused(query: str, status: int) -> None:
-    """The emulator guesses no value."""
+    """A query with an invalid value gets an error; the emulator replaces no value."""
     assert status == world_with(1).call("GET", f"{BACKUPS}?{query}").status_code
 
 
 def test_a_page_has_at_most_1000_backups() -> None:
-    """A greater limit is reduced (osapi_max_limit)."""
+    """A limit above 1000 is reduced to 1000, as by Cinder's osapi_max_limit."""
     assert 1000 == len(ids(world_with(1001), "limit=5000"))
 
 
@@ -109,6 +109,6 @@ def test_newer_microversions_refuse_unknown_filters_and_return_a_count() -> None
 
 
 def test_an_unknown_microversion_is_refused() -> None:
-    """The answer is a 406, as in Cinder."""
+    """A call with an unknown microversion gets a 406, as in Cinder."""
     headers = {"OpenStack-API-Version": "volume 3.999"}
     assert 406 == World().call("GET", BACKUPS, headers=headers).status_code

@@ -12,7 +12,7 @@ from tests.unit.emulator.world import PROJECT, SNAPSHOT, VOLUME, World
 
 
 def test_the_emulator_prints_its_url_and_stops_on_sigterm() -> None:
-    """It prints one line, nothing on standard error, and exits with 0."""
+    """The emulator prints one line, nothing on standard error, and exits with 0."""
     command = [sys.executable, "-m", "infra.emulator", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -24,7 +24,7 @@ def test_the_emulator_prints_its_url_and_stops_on_sigterm() -> None:
 
 
 def test_a_port_in_use_ends_the_emulator_with_an_error() -> None:
-    """The exit code is 1, and there is no traceback."""
+    """If its port is in use, the emulator prints one line of error and exits with 1."""
     with running_emulator() as emulator:
         port = emulator.url.rpartition(":")[2]
         command = [sys.executable, "-m", "infra.emulator", "--port", port]
@@ -36,7 +36,7 @@ def test_a_port_in_use_ends_the_emulator_with_an_error() -> None:
 
 
 def test_an_emulator_in_a_process_has_the_same_settings_as_in_a_thread() -> None:
-    """The settings reach the process as options."""
+    """``running_emulator`` passes its settings to the process as options."""
     with running_emulator(process=True, strict=True, quota_backups=0, seed=7) as emulator:
         emulator.declare_snapshots([{"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT}])
         backup = {"volume_id": VOLUME, "snapshot_id": SNAPSHOT}
@@ -45,7 +45,7 @@ def test_an_emulator_in_a_process_has_the_same_settings_as_in_a_thread() -> None
 
 
 def test_a_token_of_sixteen_thousand_characters_is_accepted() -> None:
-    """The vendor's tokens may be as long."""
+    """A long token is accepted, since the vendor's tokens may have 16384 characters."""
     token = "t" * 16_384
     with running_emulator(auth="token", token=token) as emulator:
         url = f"{emulator.url}/v2/{PROJECT}/backups"
@@ -54,7 +54,7 @@ def test_a_token_of_sixteen_thousand_characters_is_accepted() -> None:
 
 
 def test_each_backup_is_listed_with_its_request() -> None:
-    """Deleted backups are listed too."""
+    """Each backup is listed with its request, even after it was deleted."""
     world = World()
     made = world.create(name="n").json()["backup"]["id"]
     world.clock.now += 60
@@ -66,7 +66,7 @@ def test_each_backup_is_listed_with_its_request() -> None:
 
 
 def test_calls_are_counted_by_route_and_status() -> None:
-    """Control calls of tests are not counted."""
+    """API calls are counted by route and status; control calls of tests are not counted."""
     world = World()
     world.create()
     world.create()
@@ -95,7 +95,7 @@ def test_a_reset_of_a_strict_emulator_deletes_declared_volumes() -> None:
 
 
 def test_a_reset_deletes_everything() -> None:
-    """Backups, snapshots, faults and counts are empty."""
+    """After a reset there are no backups, snapshots, faults or counts."""
     world = World()
     world.create()
     world.call("PUT", "/_emulator/faults", json=[{"effect": "status", "times": 0}])

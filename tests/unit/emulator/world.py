@@ -60,7 +60,7 @@ class World:
 
 
 def no_connection(_scope: Scope) -> None:
-    """Raise: a direct call has no connection to cut."""
+    """Raise an error, since a direct call has no connection that could be closed."""
     raise ConnectionAbortedError("cut")
 
 
