@@ -19,7 +19,7 @@ def test_pika_can_drop_a_connection() -> None:
     assert callable(getattr(AsyncioConnection, "_terminate_stream", None)), missing
 
 
-def test_pika_remembers_cancelled_consumers_in_a_set() -> None:
+def test_pika_remembers_cancelled_consumers() -> None:
     """``Consumer`` removes its tag from ``Channel._cancelled``, so that pika rejects no late delivery."""
     missing = EXPLANATION.format("Channel._cancelled", "Consumer._cancel in handler/broker/consumer.py")
     assert "_cancelled" in Channel.__init__.__code__.co_names, missing

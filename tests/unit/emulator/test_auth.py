@@ -141,6 +141,13 @@ def test_a_signed_call_is_accepted() -> None:
     assert (200, "a b") == (answer.status_code, unquote(query).partition("=")[2])
 
 
+def test_a_query_that_was_not_signed_is_refused() -> None:
+    """The signature covers the query, so a call with another query gets a 401."""
+    world = World(Settings(auth="aksk"))
+    answer = world.call("GET", f"{BACKUPS}?name=b", headers=signed_headers(world, "name=a"))
+    assert 401 == answer.status_code
+
+
 @pytest.mark.parametrize(
     "changes",
     [

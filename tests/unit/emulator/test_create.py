@@ -179,9 +179,11 @@ def test_a_snapshot_of_another_project_is_not_found() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/p/backups", "/v2/p/backups/", "/", "/v2/p/restores"])
 def test_the_404_of_a_wrong_path_differs_from_a_missing_backup(path: str) -> None:
-    """A wrong path gets a 404 in the shape of Cinder's outer layers."""
-    answer = World().call("GET", path)
+    """A wrong path gets a 404 in the shape of Cinder's outer layers, a missing backup in the API's own."""
+    world = World()
+    answer, missing = world.call("GET", path), world.call("GET", f"{BACKUPS}/{SNAPSHOT}")
     assert (404, "404 Not Found") == (answer.status_code, answer.json()["code"])
+    assert (404, {"itemNotFound"}) == (missing.status_code, set(missing.json()))
 
 
 def test_a_wrong_method_is_refused() -> None:
