@@ -1,105 +1,12 @@
 """Tests of the sign-in by password: many calls share one token request, and refusals cause no loop."""
 
 import asyncio
-import json
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import pytest
 
-from events.outcome import AcceptedBackup, Category
-from handler.errors import ApiError
 from handler.vbs.auth.identity import Account, token_url
-from handler.vbs.auth.password import PasswordAuth
-from handler.vbs.client import VbsClient
-from tests.unit.vbs.world import ACCEPTED, ENDPOINT, OTHER_PROJECT, PROJECT, REQUEST, Clock
-
-C = Category
-REFUSED = {"error": {"code": 401, "message": "The request you have made requires authentication."}}
-AUTH_URL = "http://127.0.0.1:5000/v3"
-
-
-@dataclass
-class Cloud:
-    """An API that accepts only live tokens, and the IAM that issues them."""
-
-    lifetime: float = 3600.0
-    iam_status: int = 201
-    iam_body: dict[str, Any] = field(default_factory=lambda: REFUSED)
-    iam_headers: dict[str, str] = field(default_factory=dict)
-    refused_projects: set[str] = field(default_factory=set)
-    named: dict[str, str] = field(default_factory=dict)
-    scopes: list[dict[str, Any]] = field(default_factory=list)
-    live: dict[str, str] = field(default_factory=dict)
-    posts: int = 0
-    refused_together: asyncio.Barrier | None = None
-    before_grant: Callable[[], Awaitable[None]] | None = None
-    clock: Clock = field(default_factory=Clock)
-
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer as IAM or as the API."""
-        if request.url.path.endswith("/auth/tokens"):
-            return await self._grant(request)
-        self.posts += 1
-        project = request.url.path.split("/")[2]
-        if self.live.get(request.headers["X-Auth-Token"]) != project:
-            if self.refused_together:
-                await self.refused_together.wait()
-            return httpx.Response(401, json=REFUSED)
-        return httpx.Response(202, json=ACCEPTED)
-
-    async def _grant(self, request: httpx.Request) -> httpx.Response:
-        scope = json.loads(request.content)["auth"]["scope"]["project"]
-        self.scopes.append(scope)
-        if self.before_grant:
-            await self.before_grant()
-        project = scope.get("id") or self.named[scope["name"]]
-        if self.iam_status != 201 or project in self.refused_projects:
-            status = 401 if self.iam_status == 201 else self.iam_status
-            return httpx.Response(status, json=self.iam_body, headers=self.iam_headers)
-        token = f"token-{len(self.scopes)}"
-        self.live[token] = project
-        times = {"issued_at": "2026-03-04T02:00:00.000000Z", "expires_at": _later(self.lifetime)}
-        body = {"token": {**times, "project": {"id": project}}}
-        return httpx.Response(201, json=body, headers={"X-Subject-Token": token})
-
-    def run(self, use: "Callable[[Session], Awaitable[None]]", **account: str) -> None:
-        """Run ``use`` with a client that signs in by password."""
-
-        async def session() -> None:
-            scope = account or {"project_id": PROJECT}
-            async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
-                who = Account(auth_url=AUTH_URL, username="u", password="p", domain="Default", **scope)
-                auth = PasswordAuth(client, who, clock=self.clock)
-                await use(Session(VbsClient(client, ENDPOINT, auth=auth)))
-
-        asyncio.run(session())
-
-
-@dataclass
-class Session:
-    """A signed-in client, for short tests."""
-
-    api: VbsClient
-
-    async def create(self, project: str = PROJECT) -> AcceptedBackup:
-        """Make one create call."""
-        return await self.api.create(project, REQUEST)
-
-    async def failure(self, project: str = PROJECT) -> ApiError:
-        """Make one create call that must fail, and return its error."""
-        with pytest.raises(ApiError) as caught:
-            await self.create(project)
-        return caught.value
-
-
-def _later(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"2026-03-04T{2 + hours:02d}:{minutes:02d}:{rest:02d}.000000Z"
+from tests.unit.vbs.auth.cloud import C, Cloud, Session
 
 
 def test_64_calls_at_expiry_make_one_token_request() -> None:
@@ -261,6 +168,11 @@ def test_a_short_lived_token_is_not_renewed_at_each_call() -> None:
     assert 1 == len(cloud.scopes)
 
 
+class _Nothing(dict[str, str]):
+    def __setitem__(self, key: str, value: str) -> None:
+        """Drop the value."""
+
+
 def test_a_token_that_the_api_always_refuses_causes_no_loop() -> None:
     """After one renewal the client does not call IAM for half a minute."""
     cloud = Cloud()
@@ -276,50 +188,6 @@ def test_a_token_that_the_api_always_refuses_causes_no_loop() -> None:
     cloud.run(use)
     assert 2 == len(cloud.scopes)
     assert [C.CONFLICT, *[C.DENIED] * 9] == [error.category for error in errors]
-
-
-class _Nothing(dict[str, str]):
-    def __setitem__(self, key: str, value: str) -> None:
-        """Drop the value."""
-
-
-def test_each_project_has_its_own_token() -> None:
-    """A token is valid for one project; the API refuses it for another."""
-    cloud = Cloud()
-
-    async def use(session: Session) -> None:
-        for project in (PROJECT, OTHER_PROJECT, PROJECT, OTHER_PROJECT):
-            await session.create(project)
-
-    cloud.run(use)
-    assert ([{"id": PROJECT}, {"id": OTHER_PROJECT}], 4) == (cloud.scopes, cloud.posts)
-
-
-def test_a_project_without_rights_does_not_affect_other_projects() -> None:
-    """The refused project gets a 403, and the account's own project still creates backups."""
-    cloud = Cloud(refused_projects={OTHER_PROJECT})
-    errors = []
-
-    async def use(session: Session) -> None:
-        await session.create()
-        errors.append(await session.failure(OTHER_PROJECT))
-        await session.create()
-
-    cloud.run(use)
-    assert [(C.DENIED, 403)] == [(error.category, error.status) for error in errors]
-
-
-def test_a_project_configured_by_name_is_used_for_its_events() -> None:
-    """The first sign-in by name returns the project's id, so its events use that token."""
-    cloud = Cloud(named={"demo": PROJECT})
-
-    async def use(session: Session) -> None:
-        await session.create(PROJECT)
-        await session.create(OTHER_PROJECT)
-
-    cloud.run(use, project_name="demo")
-    by_name = {"name": "demo", "domain": {"name": "Default"}}
-    assert [by_name, {"id": OTHER_PROJECT}] == cloud.scopes
 
 
 def test_a_cancelled_caller_does_not_end_the_sign_in() -> None:
@@ -364,68 +232,3 @@ def test_a_repr_contains_no_secret() -> None:
     """The account's repr hides the password, which a traceback would otherwise write into the log."""
     account = Account(auth_url="u", username="n", password="hidden", domain="d")
     assert "hidden" not in repr(account)
-
-
-def test_made_up_projects_cost_few_sign_ins() -> None:
-    """Sign-ins for unknown projects are limited: without a limit, 1,100 of them made 2,200 sign-ins."""
-    made_up = [f"{number:032x}" for number in range(1_100)]
-    cloud = Cloud(refused_projects=set(made_up))
-
-    async def use(session: Session) -> None:
-        await session.create()
-        errors = [await session.failure(project) for project in made_up]
-        assert {C.DENIED: 20, C.THROTTLED: 1_080} == Counter(error.category for error in errors)
-        assert 1 + 2 * 20 == len(cloud.scopes)  # a second sign-in each shows whether the account is valid
-        cloud.clock.now += 1
-        await session.failure(made_up[-1])
-        assert 1 + 2 * 21 == len(cloud.scopes)
-
-    cloud.run(use)
-
-
-def test_made_up_projects_do_not_displace_tokens_in_use() -> None:
-    """A valid project keeps its token after more made-up projects than the client remembers."""
-    made_up = [f"{number:032x}" for number in range(1_100)]
-    cloud = Cloud(refused_projects=set(made_up))
-
-    async def use(session: Session) -> None:
-        await session.create(OTHER_PROJECT)
-        for project in made_up:
-            cloud.clock.now += 0.2
-            await session.failure(project)
-        before = len(cloud.scopes)
-        await session.create(OTHER_PROJECT)
-        assert before == len(cloud.scopes)
-
-    cloud.run(use)
-
-
-def test_a_refused_project_is_remembered_while_others_come() -> None:
-    """The client refuses a remembered project again without a call to IAM."""
-    made_up = [f"{number:032x}" for number in range(100)]
-    cloud = Cloud(refused_projects=set(made_up))
-
-    async def use(session: Session) -> None:
-        for project in made_up:
-            cloud.clock.now += 0.2
-            await session.failure(project)
-        before = len(cloud.scopes)
-        assert C.DENIED == (await session.failure(made_up[0])).category
-        assert before == len(cloud.scopes)
-
-    cloud.run(use)
-
-
-def test_a_project_that_had_a_token_is_not_a_new_one() -> None:
-    """A flood of made-up projects does not delay the token renewal of a known project."""
-    made_up = [f"{number:032x}" for number in range(100)]
-    cloud = Cloud(refused_projects=set(made_up))
-
-    async def use(session: Session) -> None:
-        await session.create(OTHER_PROJECT)
-        cloud.clock.now += cloud.lifetime
-        for project in made_up:
-            await session.failure(project)
-        await session.create(OTHER_PROJECT)
-
-    cloud.run(use)

@@ -6,9 +6,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,99 +16,19 @@ import pytest
 
 pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 
-from handler.vbs.transport.connection import HEADER_LIMIT, Connection
+from handler.vbs.transport.connection import Connection
 from handler.vbs.transport.pool import Pool, _Exchange, encoded
 from handler.worker import event_loop
 from tests.tls import Certificate, make_certificate, tls_front
+from tests.unit.vbs.transport.server import OK, Server, ask, ask_three, sends, with_pool
 
 pytestmark = pytest.mark.usefixtures("each_loop")
-
-T = TypeVar("T")
-TIMEOUTS: Mapping[str, float] = {"read": 5.0}
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Server:
-    """Answers each request by its number on the connection, and counts connections."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.connections = 0
-        self.requests: list[bytes] = []
-        self._answer = answer
-        self._serving: set[asyncio.Task[None]] = set()
-
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        """Listen on a free port; yield the URL."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        self.connections += 1
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            for number in range(100):
-                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
-                await self._answer(number, writer)
-        writer.transport.abort()
-
-
-def sends(*answers: bytes) -> Server:
-    """Return a server that sends the n-th answer to a connection's n-th request, then the last one."""
-
-    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
-        writer.write(answers[min(number, len(answers) - 1)])
-        await writer.drain()
-
-    return Server(answer)
-
-
-async def ask(pool: Pool, url: str, timeouts: Mapping[str, float] = TIMEOUTS) -> bytes:
-    """Send one request and read the whole answer."""
-    request = httpx.Request("GET", url, extensions={"timeout": timeouts})
-    response = await pool.handle_async_request(request)
-    try:
-        return await response.aread()
-    finally:
-        await response.aclose()
-
-
-def with_pool(
-    server: Server,
-    use: Callable[[Pool, str], Coroutine[Any, Any, T]],
-    *,
-    limit: int = 4,
-    keep: float = 5.0,
-    trusted: Path | None = None,
-) -> T:
-    """Run ``use`` with a pool and a server."""
-
-    async def run() -> T:
-        pool = Pool(ssl.create_default_context(cafile=trusted), limit=limit, keep_alive=keep)
-        async with server.serving() as url:
-            try:
-                return await use(pool, url)
-            finally:
-                await pool.aclose()
-
-    return event_loop.run(run())
-
-
-async def _three(pool: Pool, url: str) -> Sequence[bytes]:
-    return [await ask(pool, url) for _ in range(3)]
 
 
 def test_a_connection_is_reused() -> None:
     """Three requests use one connection."""
     server = sends(OK)
-    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert [b"{}"] * 3 == with_pool(server, ask_three)
     assert 1 == server.connections
 
 
@@ -124,14 +44,14 @@ def test_a_connection_is_reused() -> None:
 def test_a_connection_that_the_server_may_close_is_not_reused(last: bytes) -> None:
     """The server may close the connection; a surplus answer would be read as the next request's answer."""
     server = sends(last)
-    assert [b"{}"] * 3 == with_pool(server, _three)
+    assert [b"{}"] * 3 == with_pool(server, ask_three)
     assert 3 == server.connections
 
 
 def test_a_connection_that_was_idle_for_long_is_not_reused() -> None:
     """The server may be closing an idle connection, which would put the next request in doubt."""
     server = sends(OK)
-    with_pool(server, _three, keep=-1.0)
+    with_pool(server, ask_three, keep=-1.0)
     assert 3 == server.connections
 
 
@@ -336,44 +256,6 @@ def test_a_cancelled_call_closes_its_connection_and_frees_its_slot() -> None:
     assert 2 == server.connections
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
-    ],
-    ids=["an interim answer first", "in chunks"],
-)
-def test_interim_and_chunked_answers_are_read(answer: bytes) -> None:
-    """The pool reuses a connection after an interim or chunked answer."""
-    server = sends(answer)
-    assert [b"{}"] * 3 == with_pool(server, _three)
-    assert 1 == server.connections
-
-
-def test_a_body_without_a_length_ends_with_its_connection() -> None:
-    """HTTP/1.0 servers and some proxies send such bodies."""
-
-    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}")
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    assert [b"{}"] * 3 == with_pool(Server(answer), _three)
-
-
-def test_a_body_longer_than_the_buffer_is_read_completely() -> None:
-    """Reading from the socket pauses while the buffer is full, and resumes afterwards."""
-    size = 3 * 1024 * 1024
-    server = sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
-
-    async def use(pool: Pool, url: str) -> int:
-        return len(await ask(pool, url))
-
-    assert size == with_pool(server, use)
-
-
 def test_a_connection_whose_reading_paused_is_reused() -> None:
     """The last part of a large body may fill the buffer; the next answer must still be read."""
     size = 300 * 1024
@@ -420,64 +302,6 @@ def test_a_server_with_a_wrong_certificate_gets_no_request(tmp_path: Path) -> No
 
     with_pool(server, use, trusted=certificate.certificate)
     assert [] == server.requests
-
-
-def test_a_head_over_the_limit_is_an_error() -> None:
-    """The parser itself would keep any number of headers."""
-
-    async def use(pool: Pool, url: str) -> None:
-        with pytest.raises(httpx.RemoteProtocolError, match="head of the answer is longer than"):
-            await ask(pool, url)
-
-    with_pool(sends(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2 * HEADER_LIMIT), use)
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
-
-
-@pytest.mark.parametrize(
-    ("first", "again"),
-    [(b"0\r\n", b"X-Trailer: xxxxxxxx\r\n"), (b"0\r\nX-Long: ", b"x"), (b"1;", b"extension=x;")],
-    ids=["trailers", "one trailer", "chunk extensions"],
-)
-def test_endless_data_after_a_body_is_an_error(first: bytes, again: bytes) -> None:
-    """Endless trailers or chunk extensions are an error; without a limit, trailers took 366 MB in 4 s."""
-
-    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED + first)
-        while not writer.is_closing():
-            writer.write(again * 1_000)
-            await writer.drain()
-
-    async def use(pool: Pool, url: str) -> None:
-        async with asyncio.timeout(10):
-            with pytest.raises(httpx.RemoteProtocolError, match="is longer than"):
-                await ask(pool, url)
-
-    with_pool(Server(answer), use)
-
-
-def test_a_trailer_is_no_header() -> None:
-    """A trailer after the body does not become a header such as the token."""
-
-    async def use(pool: Pool, url: str) -> bool:
-        response = await pool.handle_async_request(httpx.Request("GET", url))
-        await response.aread()
-        return "X-Subject-Token" in response.headers
-
-    assert not with_pool(sends(CHUNKED + b"0\r\nX-Subject-Token: t\r\n\r\n"), use)
-
-
-def test_a_body_in_small_chunks_is_read_completely() -> None:
-    """The limit of the head does not count chunk sizes, even if they take more bytes than the body."""
-    size = 2 * HEADER_LIMIT
-    body = b"1\r\nx\r\n" * size + b"0\r\n\r\n"
-    server = sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
-
-    async def use(pool: Pool, url: str) -> int:
-        return len(await ask(pool, url))
-
-    assert size == with_pool(server, use)
 
 
 def test_the_limit_of_concurrent_requests_is_kept() -> None:
