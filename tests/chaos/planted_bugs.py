@@ -137,7 +137,7 @@ BUGS: Mapping[str, Bug] = {
         "handler/worker/session.py",
         "            pause = self._breaker.pause_left()\n            await self._adjust()\n",
         "            await self._adjust()\n            pause = self._breaker.pause_left()\n",
-        "tests/integration/test_session.py::test_a_pause_that_ends_at_any_moment_ends",
+        "tests/integration/test_session.py::test_a_pause_can_end_at_any_moment",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What a call of the function needs around it: broker, API and a context; and what it has left behind."""
+"""The surroundings of a function call in tests: broker, API and context, and helpers to read the results."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ DELAYS = (1, 600, 3600)
 
 
 def event(**data: object) -> dict[str, Any]:
-    """A snapshot-completed event of a new snapshot, with an id of its own."""
+    """Return a snapshot-completed event of a new snapshot, with a unique id."""
     snapshot = {"project_id": PROJECT, "volume_id": str(uuid.uuid4()), "snapshot_id": str(uuid.uuid4())}
     return {
         "specversion": "1.0",
@@ -34,20 +34,20 @@ def event(**data: object) -> dict[str, Any]:
 
 
 def batch(*messages: object) -> dict[str, Any]:
-    """What a RabbitMQ trigger calls with; what is no text becomes JSON."""
+    """Return the payload of a RabbitMQ trigger; messages that are not text become JSON."""
     texts = [each if isinstance(each, str) else json.dumps(each) for each in messages]
     record = {"messages": texts, "instance_id": str(uuid.uuid4()), "exchange": "snapshot-backup"}
     return {"event_version": "v1.0", "trigger_type": "RABBITMQ", "region": "r", "records": [record]}
 
 
 def counts(received: int, **kinds: int) -> dict[str, int]:
-    """The summary of a call."""
+    """Return the expected summary of a call."""
     return {"received": received} | {kind: kinds.get(kind, 0) for kind in COUNTED}
 
 
 @dataclass
 class World:
-    """Names, connections and what tests ask. ``settings`` is the function's user data."""
+    """Names, connections and readings of one test. ``settings`` is the function's user data."""
 
     amqp_url: str
     name: str
@@ -71,11 +71,11 @@ class World:
 
     @property
     def queues(self) -> list[str]:
-        """Every queue of ours, and the one that collects outcomes."""
+        """All queues of the topology, and the queue that collects outcomes."""
         return [self.name, f"{self.name}.dead", f"{self.name}.outcomes", *map(self.wait_queue, DELAYS)]
 
     def wait_queue(self, seconds: int) -> str:
-        """The wait queue of a rung."""
+        """Return the name of the wait queue with this delay."""
         return f"{self.name}.wait.{seconds}s"
 
     def call(self, what: object) -> dict[str, int]:
@@ -83,24 +83,24 @@ class World:
         return function.handler(what, self.context)
 
     def freeze(self) -> None:
-        """A new instance for the next call."""
+        """Close the instance, so that the next call starts a new one."""
         function.close()
 
     def outcomes(self) -> Counter[str]:
-        """Take all outcomes and count their types."""
+        """Consume all outcomes and count their types."""
         return Counter(json.loads(body)["type"] for body, _ in self.take(f"{self.name}.outcomes"))
 
     def dead(self) -> list[tuple[bytes, dict[str, Any]]]:
-        """Take all dead letters: body and headers."""
+        """Consume all dead letters, and return their bodies and headers."""
         return self.take(f"{self.name}.dead")
 
     def waiting(self) -> list[dict[str, Any]]:
-        """Take all that waits, on whatever rung, or has come back from there."""
+        """Consume all delayed messages, those that returned to the main queue included."""
         queues = [*map(self.wait_queue, DELAYS), self.name]
         return [json.loads(body) for queue in queues for body, _ in self.take(queue)]
 
     def take(self, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
-        """Take all messages of a queue."""
+        """Consume all messages of a queue, and return their bodies and headers."""
         taken: list[tuple[bytes, dict[str, Any]]] = []
         while True:
             method, properties, body = self.channel.basic_get(queue, auto_ack=True)
@@ -109,7 +109,7 @@ class World:
             taken.append((body, properties.headers or {}))
 
     def backups(self) -> list[str]:
-        """The snapshots of all backups ever made."""
+        """Return the snapshot of each backup that was created."""
         return [backup["snapshot_id"] for backup in self.emulator.backups()]
 
     def _declare(self) -> None:
@@ -123,7 +123,7 @@ class World:
         channel.queue_bind(f"{self.name}.outcomes", f"{self.name}.out", "#")
 
     def clean(self) -> None:
-        """Remove what was made."""
+        """Close the function, and delete the queues and exchanges."""
         function.close()
         for queue in self.queues:
             self.channel.queue_delete(queue)
@@ -133,7 +133,7 @@ class World:
 
 @contextmanager
 def function_world(amqp_url: str, name: str, emulator: Emulator) -> Iterator[World]:
-    """A world for one test; the log's handlers, which the function replaces, are put back."""
+    """Yield a world for one test; restore the log handlers, which the function replaces."""
     root = logging.getLogger()
     before = list(root.handlers), root.level
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:

@@ -1,6 +1,6 @@
-"""SNAPSHOT_BINDINGS: what Cinder sends to its own exchange, at a worker as it runs.
+"""SNAPSHOT_BINDINGS with a running worker: notifications that Cinder sends to its own exchange.
 
-The exchange is as oslo.messaging declares it (topic, not durable); bytes and properties are captured.
+The exchange is declared as by oslo.messaging (topic, not durable); bytes and properties are captured.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.broker
 
 KEY = "notifications.info"
 TOKEN = "TTTT"
-"""What the captured live tokens were replaced by."""
+"""The text that replaces the live tokens in the captured notifications."""
 
 RELEASES = ("cinder-18-snapshot.create.end-v3", "cinder-29-snapshot.create.end-v3")
 KEYSTONE = "cinder-18-snapshot.create.end-keystone"
@@ -34,40 +34,40 @@ KEYSTONE = "cinder-18-snapshot.create.end-keystone"
 
 @dataclass
 class Cinder:
-    """Somebody else's side: an exchange that comes and goes, and what is published there."""
+    """Cinder's side: its exchange, which tests declare and delete, and its notifications."""
 
     site: Site
     exchange: str
 
     def declare(self) -> None:
-        """Make the exchange as oslo.messaging does."""
+        """Declare the exchange as oslo.messaging does."""
         self.site.rabbit.insist(
             lambda channel: channel.exchange_declare(self.exchange, "topic", durable=False, auto_delete=False)
         )
 
     def delete(self) -> None:
-        """Delete the exchange, and with it every binding."""
+        """Delete the exchange, and with it all its bindings."""
         self.site.rabbit.insist(lambda channel: channel.exchange_delete(self.exchange))
 
     def is_bound(self) -> bool:
-        """Tell whether what is published reaches a queue; what asks is of no interest to anyone."""
+        """Return whether a message reaches a queue; the message sent is one that the worker ignores."""
         return self.send(b'{"event_type": "volume.usage", "payload": {}, "message_id": "1"}', {})
 
     def send(self, body: bytes, properties: dict[str, Any]) -> bool:
-        """Publish; tell whether it reached a queue."""
+        """Publish a message, and return whether it reached a queue."""
 
         def publish(channel: BlockingChannel) -> bool:
             said = pika.BasicProperties(**properties)
             try:
                 channel.basic_publish(self.exchange, KEY, body, said, mandatory=True)
-            except UnroutableError:  # one of the errors that `insist` would try again
+            except UnroutableError:  # one of the errors that `insist` would retry
                 return False
             return True
 
         return bool(self.site.rabbit.insist(publish))
 
     def notify(self, name: str, change: Callable[[str], str] = str) -> dict[str, Any]:
-        """Send a captured notification as it was sent; return its payload and message id."""
+        """Publish a captured notification unchanged, and return its payload and message id."""
         captured = notifications()[name]
         body = change(captured["body_utf8"])
         assert KEY == captured["routing_key"]
@@ -82,7 +82,7 @@ def _told(body: str) -> dict[str, Any]:
 
 @pytest.fixture
 def cinder(amqp_url: str, tmp_path: Path, unique: str) -> Iterator[Cinder]:
-    """A site whose workers take from an exchange that is not there yet."""
+    """Yield a site whose workers bind their queue to an exchange that does not exist yet."""
     exchange = f"{unique}.openstack"
     settings = {
         "SNAPSHOT_BINDINGS": f"{exchange}:{KEY}",
@@ -99,7 +99,7 @@ def cinder(amqp_url: str, tmp_path: Path, unique: str) -> Iterator[Cinder]:
 
 
 def accepted(site: Site, count: int) -> list[dict[str, Any]]:
-    """Wait for so many accepted backups, and return their outcomes."""
+    """Wait for this number of accepted backups, and return their outcomes."""
 
     def found() -> list[dict[str, Any]]:
         return [each for each in site.sink.outcomes if each["type"] == "backup.accepted"]
@@ -113,7 +113,7 @@ def accepted(site: Site, count: int) -> list[dict[str, Any]]:
 
 
 def bound(cinder: Cinder) -> None:
-    """Wait until what Cinder publishes reaches the worker."""
+    """Wait until the worker has bound its queue to Cinder's exchange."""
     wait_for(cinder.is_bound, seconds=30, what=cinder.site.log_tail)
 
 
@@ -134,8 +134,8 @@ def test_notifications_of_two_releases_become_backups(cinder: Cinder) -> None:
     assert {payload["snapshot_id"] for payload in sent} == made
 
 
-def test_what_comes_between_topology_declare_and_the_first_worker_is_handled(cinder: Cinder) -> None:
-    """One command makes every queue and binding; what is published after it waits for a worker."""
+def test_events_published_before_the_first_worker_starts_are_handled(cinder: Cinder) -> None:
+    """``topology declare`` makes each queue and binding, so that later events wait for a worker."""
     site = cinder.site
     delete(site.rabbit, site.queues, [site.name, f"{site.name}.in", f"{site.name}.dead"])
     cinder.declare()
@@ -150,8 +150,8 @@ def test_what_comes_between_topology_declare_and_the_first_worker_is_handled(cin
     assert {*site.asked, *(payload["message_id"] for payload in sent)} == told
 
 
-def test_an_exchange_may_come_late_and_be_made_again(cinder: Cinder) -> None:
-    """Absent at start, deleted later: the worker goes on, and binds each time that the exchange appears."""
+def test_the_worker_binds_to_an_exchange_that_is_declared_late_or_again(cinder: Cinder) -> None:
+    """The worker runs on while the exchange is missing, and binds its queue each time it appears."""
     site = cinder.site
     worker = site.start_worker()
     log = site.logs[worker.pid]
@@ -174,7 +174,7 @@ def test_an_exchange_may_come_late_and_be_made_again(cinder: Cinder) -> None:
 
 
 def test_both_envelopes_at_once_are_one_event(cinder: Cinder) -> None:
-    """Cinder with both drivers sends each notification twice: one backup, one id of each outcome."""
+    """If Cinder sends a notification in both envelopes, there is one backup and one outcome id."""
     cinder.declare()
     cinder.site.start_worker()
     bound(cinder)
@@ -189,8 +189,8 @@ def test_both_envelopes_at_once_are_one_event(cinder: Cinder) -> None:
     assert [payload["snapshot_id"]] == [each["snapshot_id"] for each in cinder.site.emulator.backups()]
 
 
-def test_a_live_token_is_seen_nowhere(cinder: Cinder) -> None:
-    """Old releases send the user's token: it is in no outcome, no waiting message, no dead letter, no log."""
+def test_a_live_token_is_in_no_output(cinder: Cinder) -> None:
+    """The token that old releases send is in no outcome, delayed message, dead letter or log line."""
     site = cinder.site
     cinder.declare()
     worker = site.start_worker()
@@ -212,7 +212,7 @@ def test_a_live_token_is_seen_nowhere(cinder: Cinder) -> None:
 
 
 def _taken(site: Site, queues: Sequence[str]) -> str:
-    """Wait for a message in one of these queues; return all there is of it, with what is packed inside."""
+    """Wait for a message in these queues; return its headers, its body and the original inside as text."""
     taken: list[str] = []
 
     def look() -> bool:

@@ -1,4 +1,4 @@
-"""The bundle as it is deployed: made with pip, unpacked into an empty folder, run by a Python 3.12."""
+"""The function bundle as deployed: built with pip, unpacked into an empty folder, run by Python 3.12."""
 
 import json
 import os
@@ -21,10 +21,10 @@ CONTEXT = Path(__file__).parents[1] / "twins" / "context.py"
 ADDED = Path(__file__).parents[1] / "data" / "events" / "data.json"
 LIMIT = 40 * 1024 * 1024
 
-# The flags in a file of bytecode: by the source's hash, which is compared with the source, or not.
+# Flags of a bytecode file with the hash of its source: Python compares the hash with the source, or does not.
 CHECKED, UNCHECKED = (flags.to_bytes(4, "little") for flags in (0b11, 0b01))
 
-# Runs in a process that knows nothing but the bundle: standard input has user data and event.
+# Runs in a process that has only the bundle; standard input holds the user data and the event.
 CALL = """
 import json, runpy, sys
 bundle, context = sys.argv[1:]
@@ -41,7 +41,7 @@ print(json.dumps([summary, [f for f in outside if "site-packages" in f or "dist-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that the command writes on a machine that has the runtime's Python."""
+    """Return the bundle that the command writes on a machine with the runtime's Python."""
     path = tmp_path_factory.mktemp("bundle") / "function.zip"
     done = package("--out", str(path), "--add", str(ADDED), "--json")
     if done.exit_code:
@@ -52,7 +52,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def package(*options: str) -> Result:
-    """Run the command with a Python 3.12 on the path, if there is one anywhere."""
+    """Run ``package`` with Python 3.12 on the path, if this machine has one."""
     found = runtime()
     path = os.pathsep.join(filter(None, [found and str(Path(found).parent), os.environ["PATH"]]))
     return CliRunner().invoke(app, ["package", *options], env={"PATH": path})
@@ -60,35 +60,35 @@ def package(*options: str) -> Result:
 
 @pytest.fixture(scope="module")
 def names(bundle: Path) -> list[str]:
-    """What is in it."""
+    """Return the names of the files in the bundle."""
     with zipfile.ZipFile(bundle) as archive:
         return archive.namelist()
 
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """An API."""
+    """Run an API."""
     with running_emulator(race=0) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def world(amqp_url: str, unique: str, emulator: Emulator) -> Iterator[World]:
-    """A broker's side."""
+    """Yield the surroundings of a function call."""
     with function_world(amqp_url.partition(",")[0], unique, emulator) as world:
         yield world
 
 
-def test_made_again_it_has_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
-    """So that a deployment changes only when something has changed."""
+def test_a_second_build_has_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    """A second build has the same bytes, so that a deployment changes only if its sources change."""
     again = tmp_path / "again.zip"
     package("--out", str(again), "--add", str(ADDED))
 
     assert bundle.read_bytes() == again.read_bytes()
 
 
-def test_it_holds_the_function_and_its_packages_only(names: list[str]) -> None:
-    """No command line, no tests."""
+def test_the_bundle_holds_the_function_and_its_packages_only(names: list[str]) -> None:
+    """The bundle has the function and the packages it needs, but no command line and no tests."""
     tops = {name.partition("/")[0].partition("-")[0] for name in names}
 
     assert {"index.py", "events", "handler", "httpx", "pika", "pydantic", "pydantic_core"} <= tops
@@ -96,16 +96,16 @@ def test_it_holds_the_function_and_its_packages_only(names: list[str]) -> None:
     assert [] == [name for name in names if "/tests/" in name]
 
 
-def test_its_machine_code_is_for_the_runtime_whatever_made_it(names: list[str]) -> None:
-    """Python 3.12 on x86-64 Linux."""
+def test_the_machine_code_is_for_the_runtime(names: list[str]) -> None:
+    """All compiled modules are for Python 3.12 on x86-64 Linux, on whichever machine the bundle is built."""
     compiled = [name for name in names if name.endswith((".so", ".pyd", ".dylib"))]
 
     assert compiled
     assert [] == [name for name in compiled if not name.endswith(".cpython-312-x86_64-linux-gnu.so")]
 
 
-def test_its_bytecode_is_the_runtimes_and_of_every_module(bundle: Path, names: list[str]) -> None:
-    """An instance would compile it, each time anew; only what is edited there is compared with its source."""
+def test_every_module_has_the_bytecode_of_the_runtime(bundle: Path, names: list[str]) -> None:
+    """Each module has bytecode, so that no instance compiles it; only ours is checked against its source."""
     python_of_the_runtime()
     with zipfile.ZipFile(bundle) as archive:
         kinds = {name: archive.read(name)[4:8] for name in names if name.endswith(".pyc")}
@@ -118,7 +118,7 @@ def test_its_bytecode_is_the_runtimes_and_of_every_module(bundle: Path, names: l
 
 
 def source_of(bytecode: str) -> str:
-    """``a/__pycache__/b.cpython-312.pyc`` → ``a/b.py``."""
+    """Return the source of a bytecode file: ``a/__pycache__/b.cpython-312.pyc`` → ``a/b.py``."""
     folder, _, file = bytecode.rpartition("__pycache__/")
     name, tag, _ = file.split(".")
     assert TAG == tag
@@ -128,7 +128,7 @@ def source_of(bytecode: str) -> str:
 def test_without_the_runtimes_python_there_is_no_bytecode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of another version would only be in the way; the command says what it means."""
+    """If Python 3.12 is not found, the bundle has no bytecode, and the command says why."""
     monkeypatch.setattr("handler.commands.package.compiler", lambda: None)
     done = package("--out", str(tmp_path / "f.zip"), "--json")
     if done.exit_code:
@@ -139,13 +139,13 @@ def test_without_the_runtimes_python_there_is_no_bytecode(
 
 
 def test_a_file_can_be_added(names: list[str]) -> None:
-    """The broker's authority, say, which AMQP_CA_FILE then names."""
+    """``--add`` puts a file into the bundle, such as the certificate that AMQP_CA_FILE names."""
     assert ADDED.name in names
 
 
 @pytest.mark.parametrize("option", ["--out", "--add"])
-def test_a_file_that_cannot_be_is_named(option: str, tmp_path: Path) -> None:
-    """Exit 2, one line."""
+def test_a_file_that_cannot_be_read_or_written_is_named(option: str, tmp_path: Path) -> None:
+    """If a file cannot be read or written, the error starts with its option, and the exit code is 2."""
     options = {"--out": str(tmp_path / "f.zip")} | {option: str(tmp_path / "none" / "f.zip")}
     done = CliRunner().invoke(app, ["package", *(word for pair in options.items() for word in pair)])
 
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_is_named(option: str, tmp_path: Path) -> None:
 
 
 def test_without_a_package_there_is_no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip's own words say which it was, or that it could not be reached."""
+    """If pip cannot find a package, the error names the package."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
 
@@ -163,8 +163,8 @@ def test_without_a_package_there_is_no_bundle(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.broker
-def test_unpacked_it_runs_with_nothing_else(bundle: Path, world: World, tmp_path: Path) -> None:
-    """A Python 3.12 without any package of its own, as on the platform."""
+def test_the_unpacked_bundle_runs_without_other_packages(bundle: Path, world: World, tmp_path: Path) -> None:
+    """The unpacked bundle runs on a Python 3.12 without other packages, as on the platform."""
     with zipfile.ZipFile(bundle) as archive:
         archive.extractall(tmp_path)
     command = [python_of_the_runtime(), "-I", "-S", "-c", CALL, str(tmp_path), str(CONTEXT)]
@@ -184,12 +184,12 @@ def test_unpacked_it_runs_with_nothing_else(bundle: Path, world: World, tmp_path
 
 
 def python_of_the_runtime() -> str:
-    """A Python 3.12 on x86-64 Linux; without one the test is skipped."""
+    """Return the path of a Python 3.12 on x86-64 Linux, or skip the test."""
     return runtime() or pytest.skip("no Python 3.12 for x86-64 Linux was found")
 
 
 def runtime() -> str | None:
-    """A Python 3.12 on x86-64 Linux, from the path or from pyenv."""
+    """Return a Python 3.12 on x86-64 Linux, from the path or from pyenv, or None."""
     own = Path.home() / ".pyenv" / "versions"
     found = [shutil.which("python3.12"), *(str(path) for path in sorted(own.glob("3.12*/bin/python3.12")))]
     asked = "import sys, platform; print(sys.platform, platform.machine(), *sys.version_info[:2])"

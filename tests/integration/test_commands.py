@@ -33,7 +33,7 @@ def start(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
 
 
 def done(*arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Run it to its end: exit code, standard output, standard error."""
+    """Run the command to its end, and return exit code, standard output and standard error."""
     with start(*arguments, **settings) as process:
         out, error = process.communicate(timeout=SECONDS)
     return process.returncode, out, error

@@ -1,4 +1,4 @@
-"""What a change of the prefetch does to the messages of a quorum queue, on a real broker."""
+"""Changes of a consumer's prefetch, with a quorum queue on a real broker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +18,7 @@ MESSAGES = 2000
 
 @asynccontextmanager
 async def _filled(url: str, queue: str) -> AsyncIterator[BrokerConnection]:
-    """A quorum queue with so many messages that some are always on their way."""
+    """Declare a quorum queue with so many messages that some are always in flight."""
     async with await connect([url], Tls()) as connection:
         channel = await connection.channel()
         await channel.call(
@@ -34,7 +34,7 @@ async def _filled(url: str, queue: str) -> AsyncIterator[BrokerConnection]:
 
 
 def _seen(url: str, queue: str, change: Callable[[Consumer], Awaitable[None]]) -> list[Delivery]:
-    """Acknowledge every message while the consumer's prefetch is changed; return all deliveries."""
+    """Acknowledge all messages while the consumer's prefetch is changed, and return all deliveries."""
     seen: list[Delivery] = []
 
     async def run() -> None:
@@ -56,7 +56,7 @@ def _seen(url: str, queue: str, change: Callable[[Consumer], Awaitable[None]]) -
 
 
 def test_a_prefetch_that_grows_counts_nothing_as_a_crash(amqp_url: str, unique: str) -> None:
-    """A counted message is handled alone, as a possible poison message: growth once made more of them."""
+    """A growing prefetch causes no redelivery, since a redelivered message is handled alone."""
 
     async def grow(consumer: Consumer) -> None:
         for prefetch in (1, 2, 4, 8, 16, 32, 64):
@@ -68,7 +68,7 @@ def test_a_prefetch_that_grows_counts_nothing_as_a_crash(amqp_url: str, unique: 
 
 
 def test_consuming_that_stopped_resumes_with_the_rest(amqp_url: str, unique: str) -> None:
-    """After a stop and a restart under load, every message arrives in the end."""
+    """After consuming stops and resumes under load, all messages arrive."""
 
     async def stop_and_go(consumer: Consumer) -> None:
         for prefetch in (64, 0, 1, 0, 32):
@@ -79,7 +79,7 @@ def test_consuming_that_stopped_resumes_with_the_rest(amqp_url: str, unique: str
 
 
 def test_a_prefetch_is_never_exceeded(amqp_url: str, unique: str) -> None:
-    """Grown step by step, as many messages are in hand as the last step allows, and no more."""
+    """After the prefetch grows in steps, the consumer holds exactly as many messages as it allows."""
 
     async def run() -> tuple[int, int]:
         async with _filled(amqp_url, unique) as connection:

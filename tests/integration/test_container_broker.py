@@ -1,4 +1,4 @@
-"""The broker in a container: it starts, lets clients in, and leaves nothing behind."""
+"""The broker in a container: it starts, accepts clients, and leaves no container behind."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from infra.local.broker import running_broker
 from infra.local.container import require_image, running_container
 from infra.local.ready import BrokerUnavailable, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]  # the image may have to be got first
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]  # the image may have to be pulled first
 
 PARENT = """
     import time
@@ -29,7 +29,7 @@ PARENT = """
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """A container engine that has the broker's image, or can get it."""
+    """Yield a container engine that has the broker's image or can pull it."""
     try:
         require_image()
     except BrokerUnavailable as error:
@@ -39,13 +39,13 @@ def engine() -> Iterator[Engine]:
 
 
 def ours(engine: Engine) -> set[str]:
-    """The names of the brokers' containers, those of other programs on this machine among them."""
+    """Return the names of all brokers' containers on this machine, including those of other programs."""
     found = engine.containers.list(all=True, filters={"name": "snapshot-backup-broker-"})
     return {container.name for container in found}
 
 
 def test_where_an_engine_has_the_image_the_broker_is_a_container(engine: Engine, unique: str) -> None:
-    """It lets `guest` in from outside, and confirms what a quorum queue has."""
+    """The broker in the container lets `guest` log in, and confirms a publish to a quorum queue."""
     with (
         running_broker() as broker,
         pika.BlockingConnection(pika.URLParameters(broker.url)) as connection,
@@ -59,7 +59,7 @@ def test_where_an_engine_has_the_image_the_broker_is_a_container(engine: Engine,
 
 
 def test_no_container_is_left_after_the_block(engine: Engine) -> None:
-    """It ends with the block."""
+    """The container ends with the block."""
     before = ours(engine)
     with running_container():
         started = ours(engine) - before
@@ -69,7 +69,7 @@ def test_no_container_is_left_after_the_block(engine: Engine) -> None:
 
 
 def test_no_container_is_left_after_the_parent_is_killed(engine: Engine) -> None:
-    """A parent that had no time to tidy up leaves no container."""
+    """The container ends even if its parent process is killed."""
     before = ours(engine)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(

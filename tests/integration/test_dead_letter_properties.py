@@ -1,4 +1,4 @@
-"""A dead letter at a real broker: it is one message in one queue, whatever the original asks of a broker."""
+"""Dead letters on a real broker: each is one message in one queue, whatever properties the original has."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ DESCRIBING: dict[str, Any] = {
 
 @pytest.fixture
 def site(amqp_url: str, tmp_path: Path, unique: str) -> Iterator[Site]:
-    """A site with a worker, and a queue of another program."""
+    """Yield a site with a worker, and a queue of another program."""
     with running_emulator() as emulator, Site(amqp_url, emulator, tmp_path, unique) as site:
         site.rabbit.insist(lambda channel: channel.queue_declare(other(site), durable=True))
         site.start_worker()
@@ -40,12 +40,12 @@ def site(amqp_url: str, tmp_path: Path, unique: str) -> Iterator[Site]:
 
 
 def other(site: Site) -> str:
-    """The other program's queue."""
+    """Return the name of the other program's queue."""
     return f"{site.name}.other"
 
 
 def acting(site: Site) -> dict[str, Any]:
-    """Headers that make a broker route, delay or drop a message."""
+    """Return headers that make a broker route, delay or drop a message."""
     return {
         "CC": [site.name],
         "BCC": [other(site)],
@@ -72,7 +72,7 @@ def dead(site: Site) -> tuple[Any, bytes]:
 
 
 def test_a_dead_letter_is_routed_nowhere_else(site: Site) -> None:
-    """``CC`` and ``BCC`` of the original name our queue and another program's."""
+    """A dead letter is in the dead-letter queue only, even if ``CC`` and ``BCC`` name other queues."""
     site.publish(Message(b"{broken", "text/plain", {**acting(site), "own": 1}))
     properties, body = dead(site)
     assert b"{broken" == body
@@ -84,7 +84,7 @@ def test_a_dead_letter_is_routed_nowhere_else(site: Site) -> None:
 
 
 def test_a_dead_letter_keeps_every_property(site: Site) -> None:
-    """What describes it as a property; what would expire, reorder or have it refused as data."""
+    """A dead letter keeps descriptive properties; those that act on the broker become a header."""
     asked = {
         "expiration": "600000",
         "priority": 9,
@@ -100,7 +100,7 @@ def test_a_dead_letter_keeps_every_property(site: Site) -> None:
 
 
 def test_show_and_replay_know_the_original(site: Site) -> None:
-    """Sent back, the message has its own headers again and ends as the same dead letter."""
+    """``show`` prints the original headers, and a replay restores them: the next dead letter has the same."""
     message = Message(b"{broken", "text/plain", {"CC": [site.name]}, {"expiration": "600000", "type": "t"})
     site.publish(message)
     first, _ = dead(site)

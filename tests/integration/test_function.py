@@ -1,9 +1,9 @@
 """The function against a real broker and the emulator, called as FunctionGraph calls it.
 
 Dangers:
-- The trigger acknowledges on its own: what a call leaves behind when it returns is lost.
-- The platform repeats whole calls: what was done before must not be done twice.
-- Instances are frozen between calls, and their connections may be dead when they wake.
+- The trigger acknowledges by itself: a message that a call has not finished when it returns is lost.
+- The platform repeats whole calls: a repeated call must create no second backup.
+- Instances are frozen between calls, and their connections may be lost when they resume.
 """
 
 import base64
@@ -38,14 +38,14 @@ SNAPSHOT = "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """An API in which backups are done at once."""
+    """Run an API that completes backups at once."""
     with running_emulator(settle=0.0, race=0) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def world(amqp_url: str, unique: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A broker's side of its own, and an instance that is cold."""
+    """Yield the surroundings of a function call, with unique names and a cold instance."""
     monkeypatch.setenv("RUNTIME_TIMEOUT", "40")
     emulator.reset()
     with function_world(amqp_url.partition(",")[0], unique, emulator) as world:
@@ -54,7 +54,7 @@ def world(amqp_url: str, unique: str, emulator: Emulator, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def proxy(world: World) -> Iterator[TcpProxy]:
-    """Between the function and the broker; the test's own connection goes past it."""
+    """Yield a proxy between the function and the broker; the test's own connection bypasses it."""
     parts = urlsplit(world.amqp_url)
     with TcpProxy(parts.hostname or "", parts.port or 5672) as proxy:
         login = parts.netloc.rpartition("@")[0]
@@ -64,12 +64,12 @@ def proxy(world: World) -> Iterator[TcpProxy]:
 
 
 def sample(name: str) -> Any:
-    """A call as it was documented or captured."""
+    """Return the payload of a call, as documented or captured."""
     return json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_an_event_becomes_a_backup_that_is_watched(world: World) -> None:
-    """What is told and what waits is at the broker when the call returns."""
+def test_an_event_becomes_a_backup_that_is_tracked(world: World) -> None:
+    """When the call returns, the outcome and the delayed message are on the broker."""
     one = event()
 
     assert counts(1, accepted=1) == world.call(batch(one))
@@ -78,8 +78,8 @@ def test_an_event_becomes_a_backup_that_is_watched(world: World) -> None:
     assert ["track"] == [waiting["waitreason"] for waiting in world.waiting()]
 
 
-def test_a_watched_message_comes_back_and_completes(world: World) -> None:
-    """A trigger hands over bodies only, so the message itself says what it waits for; any instance knows."""
+def test_a_tracked_message_comes_back_and_completes(world: World) -> None:
+    """A new instance continues tracking, since the body of the delayed message holds its state."""
     world.call(batch(event()))
     [watched] = world.waiting()
     world.freeze()
@@ -95,7 +95,7 @@ def test_a_watched_message_comes_back_and_completes(world: World) -> None:
      "cinder-bare", "cloudevents", "data"],
 )  # fmt: skip
 def test_each_form_of_a_call_leads_to_the_backup(world: World, name: str) -> None:
-    """The three shapes of a RabbitMQ trigger, the other envelopes, and a call with one event."""
+    """RabbitMQ trigger payloads, the other envelopes and a single event each create one backup."""
     world.settings["VBS_PROJECT_ID"] = PROJECT
     summary = world.call(sample(name))
 
@@ -108,7 +108,7 @@ def test_each_form_of_a_call_leads_to_the_backup(world: World, name: str) -> Non
 def test_a_trace_counts_once_the_snapshot_is_complete(
     world: World, emulator: Emulator, name: str, status: str, kind: str
 ) -> None:
-    """A trace proves a request only, so the API is asked for the snapshot."""
+    """A trace proves only a request, so the function looks up the snapshot's status in the API."""
     world.settings["VBS_PROJECT_ID"] = PROJECT
     emulator.declare_snapshots(
         [{"project_id": PROJECT, "volume_id": VOLUME, "id": SNAPSHOT, "status": status}]
@@ -117,8 +117,8 @@ def test_a_trace_counts_once_the_snapshot_is_complete(
     assert counts(1, **{kind: 1}) == world.call(sample(name))
 
 
-def test_the_good_ones_of_a_batch_do_not_suffer_for_the_bad(world: World) -> None:
-    """Each has an outcome of its own, and only what is wrong is buried, as it came."""
+def test_a_bad_message_does_not_affect_the_rest_of_its_batch(world: World) -> None:
+    """Each message of a batch has its own outcome, and a bad message is dead-lettered unchanged."""
     foreign = {"event_type": "volume.create.end", "payload": {}}
     ours = event(snapshot_name="autobk_snapshot_1")
     bad = "plain text is possible too"
@@ -130,8 +130,8 @@ def test_the_good_ones_of_a_batch_do_not_suffer_for_the_bad(world: World) -> Non
     assert Counter({"backup.accepted": 1, "backup.failed": 2, "backup.skipped": 1}) == world.outcomes()
 
 
-def test_a_batch_called_again_makes_nothing_twice(world: World) -> None:
-    """The platform repeats whole calls, on another instance perhaps, which knows nothing of the first."""
+def test_a_repeated_batch_creates_no_second_backup(world: World) -> None:
+    """If the platform repeats a whole call on a new instance, each snapshot still has one backup."""
     again = batch(event(), event())
     world.call(again)
     world.freeze()
@@ -141,7 +141,7 @@ def test_a_batch_called_again_makes_nothing_twice(world: World) -> None:
 
 
 def test_the_same_snapshot_twice_in_a_batch_is_backed_up_once(world: World) -> None:
-    """One is made, the other waits for it."""
+    """Of two events of one snapshot, one creates the backup and the other is delayed."""
     one, other = event(), event()
     other["data"] = one["data"]
 
@@ -151,19 +151,19 @@ def test_the_same_snapshot_twice_in_a_batch_is_backed_up_once(world: World) -> N
 
 @pytest.mark.parametrize("bad", [None, [], ["x"], "text", 7, {}, {"records": 1}, b"bytes"], ids=repr)
 def test_a_call_with_something_else_gets_a_summary_and_a_dead_letter(world: World, bad: object) -> None:
-    """Nothing that can be called with is a traceback to the platform."""
+    """A call with any other payload returns a summary and makes one dead letter, without a traceback."""
     assert counts(1, failed=1) == world.call(bad)
     assert 1 == len(world.dead())
 
 
 def test_a_thousand_messages_of_nonsense_are_a_thousand_dead_letters(world: World) -> None:
-    """The largest batch of a trigger."""
+    """A batch of 1,000 bad messages, the largest of a trigger, makes 1,000 dead letters."""
     assert counts(1000, failed=1000) == world.call(batch(*(f"nonsense {n}" for n in range(1000))))
     assert 1000 == len({body for body, _ in world.dead()})
 
 
 def test_a_call_larger_than_the_platform_allows_is_handled_all_the_same(world: World) -> None:
-    """One message of 7 MB, beyond MAX_BODY_BYTES, beside a good one."""
+    """A message above MAX_BODY_BYTES is dead-lettered, and a good message of the same call is accepted."""
     huge = json.dumps({"padding": "x" * 7_000_000})
 
     assert counts(2, accepted=1, failed=1) == world.call(batch(huge, event()))
@@ -171,14 +171,14 @@ def test_a_call_larger_than_the_platform_allows_is_handled_all_the_same(world: W
 
 
 def test_a_tick_of_a_timer_does_nothing(world: World) -> None:
-    """It keeps the instance warm, and needs no broker for that."""
+    """A timer's call returns an empty summary, and needs no broker."""
     world.settings["AMQP_URL"] = "amqp://127.0.0.1:1/"
 
     assert counts(0) == world.call(sample("timer"))
 
 
 def test_a_warm_call_makes_no_new_connection(world: World, proxy: TcpProxy, emulator: Emulator) -> None:
-    """Neither to the broker nor to the API."""
+    """A second call uses the connections of the first, both to the broker and to the API."""
     api = urlsplit(emulator.url)
     with TcpProxy(api.hostname or "", api.port or 0) as api_proxy:
         world.settings["VBS_ENDPOINT"] = f"http://{api_proxy.host}:{api_proxy.port}"
@@ -191,7 +191,7 @@ def test_a_warm_call_makes_no_new_connection(world: World, proxy: TcpProxy, emul
 
 
 def test_warm_calls_use_one_channel(world: World) -> None:
-    """A connection holds some two thousand, so an instance that took one more for each call would run out."""
+    """Three calls use one channel, since a connection allows about 2,000 channels."""
     for _ in range(3):
         world.call(batch(event()))
     line = entry._warm[0]._publishing
@@ -200,8 +200,8 @@ def test_warm_calls_use_one_channel(world: World) -> None:
     assert 1 == len(line.connection.raw._channels)
 
 
-def test_a_connection_cut_while_the_instance_was_frozen_is_made_anew(world: World, proxy: TcpProxy) -> None:
-    """The call finds out before it uses it."""
+def test_a_connection_closed_while_the_instance_was_frozen_is_reopened(world: World, proxy: TcpProxy) -> None:
+    """If the broker connection was closed between two calls, the second call opens a new one."""
     world.call(batch(event()))
     proxy.cut_all()
 
@@ -209,8 +209,8 @@ def test_a_connection_cut_while_the_instance_was_frozen_is_made_anew(world: Worl
     assert Counter({"backup.accepted": 2}) == world.outcomes()
 
 
-def test_a_connection_forgotten_on_the_way_is_made_anew(world: World, proxy: TcpProxy) -> None:
-    """A firewall that drops what it does not know answers nothing: asking has a short timeout."""
+def test_a_connection_dropped_by_a_firewall_is_reopened(world: World, proxy: TcpProxy) -> None:
+    """If a firewall silently drops the idle connection, the call opens a new one after a short timeout."""
     world.call(batch(event()))
     proxy.forget_all()
 
@@ -218,10 +218,10 @@ def test_a_connection_forgotten_on_the_way_is_made_anew(world: World, proxy: Tcp
     assert Counter({"backup.accepted": 2}) == world.outcomes()
 
 
-def test_without_a_broker_the_call_fails_and_its_repeat_doubles_nothing(
+def test_without_a_broker_the_call_fails_and_its_repeat_creates_no_second_backup(
     world: World, proxy: TcpProxy, emulator: Emulator
 ) -> None:
-    """The broker goes while the backup is being made, and does not come back within the call."""
+    """If the broker goes down while a backup is created, the call fails, and its repeat creates none."""
     api = urlsplit(emulator.url)
     emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 1, "times": 1}])
     repeated = batch(event())
@@ -240,7 +240,7 @@ def test_without_a_broker_the_call_fails_and_its_repeat_doubles_nothing(
 def test_a_broker_that_answers_nothing_fails_the_call_before_the_platform_ends_it(
     world: World, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error has a text and is repeated; an instance that is ended leaves neither."""
+    """If the broker never answers, the call raises an error before the platform's timeout."""
     monkeypatch.setenv("RUNTIME_TIMEOUT", "3")
     proxy.swallow(on=True)
     started = time.monotonic()
@@ -255,7 +255,7 @@ def test_a_broker_that_answers_nothing_fails_the_call_before_the_platform_ends_i
 def test_a_quick_call_succeeds_on_a_runtime_that_mixes_its_units(
     world: World, timeout: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its context says 30 ms at the start of a call of 30 s, which is too little for any call."""
+    """A call succeeds even if its context reports 30 ms instead of 30 s as the time left."""
     monkeypatch.delenv("RUNTIME_TIMEOUT")
     if timeout is not None:
         monkeypatch.setenv("RUNTIME_TIMEOUT", timeout)
@@ -270,7 +270,7 @@ def test_a_quick_call_succeeds_on_a_runtime_that_mixes_its_units(
 
 @contextmanager
 def gone_once(condition: Callable[[], bool], proxy: TcpProxy) -> Iterator[None]:
-    """Let the broker be gone as soon as a condition holds, while the block goes on."""
+    """Make the broker unavailable as soon as a condition holds, while the block runs."""
     over = threading.Event()
 
     def watch() -> None:
@@ -288,10 +288,10 @@ def gone_once(condition: Callable[[], bool], proxy: TcpProxy) -> Iterator[None]:
         thread.join()
 
 
-def test_what_cannot_be_finished_in_time_is_handed_over(
+def test_messages_that_cannot_be_finished_in_time_are_delayed(
     world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An API that hangs: one call is cut off and waits to be looked for, the others wait untouched."""
+    """If the API hangs, the message in work is delayed for a lookup, and the others for a pause."""
     monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
     world.settings["CONCURRENCY"] = "1"
     emulator.set_faults([{"route": "create", "effect": "hang", "seconds": 30}])
@@ -304,10 +304,10 @@ def test_what_cannot_be_finished_in_time_is_handed_over(
     assert {each["id"] for each in events} == {each["id"] for each in originals}
 
 
-def test_a_call_in_doubt_that_was_cut_off_is_found_and_not_made_again(
+def test_a_backup_of_a_call_in_doubt_is_found_and_not_created_again(
     world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The backup was made although nobody heard of it: whoever gets the message looks first."""
+    """After a create call without an answer, the next instance looks up the backup and creates no second."""
     monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
     emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 3, "times": 1}])
     world.call(batch(event()))
@@ -320,10 +320,10 @@ def test_a_call_in_doubt_that_was_cut_off_is_found_and_not_made_again(
     assert 1 == len(world.backups())
 
 
-def test_a_watch_that_could_not_be_finished_is_still_a_watch(
+def test_tracking_that_could_not_be_finished_continues(
     world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the backup would be told of as accepted once more."""
+    """If the status call hangs, the message is delayed for tracking again, with the same backup id."""
     world.call(batch(event()))
     [watched] = world.waiting()
     monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
@@ -335,8 +335,8 @@ def test_a_watch_that_could_not_be_finished_is_still_a_watch(
     ]
 
 
-def test_an_api_that_is_down_lets_messages_wait(world: World, emulator: Emulator) -> None:
-    """Nothing is counted against them, and the API is not hammered by the rest of the batch."""
+def test_messages_are_delayed_while_the_api_is_down(world: World, emulator: Emulator) -> None:
+    """While the API is down, all messages are delayed, and the API gets at most two calls."""
     emulator.set_faults([{"route": "*", "effect": "status", "status": 503}])
     world.settings["CONCURRENCY"] = "2"
 
@@ -346,11 +346,11 @@ def test_an_api_that_is_down_lets_messages_wait(world: World, emulator: Emulator
 
 
 def test_credentials_are_those_of_the_present_call(world: World) -> None:
-    """The platform renews them while an instance lives on."""
+    """Each call uses its own context's token, since the platform renews tokens of running instances."""
     with running_emulator(auth="token", race=0) as strict:
         world.settings |= {"VBS_ENDPOINT": strict.url, "VBS_AUTH": "agency"}
         for _ in range(2):
-            strict.reset()  # no token from before is good any more
+            strict.reset()  # earlier tokens are no longer valid
             world.context.token = token_of(strict)
             assert counts(1, accepted=1) == world.call(batch(event()))
         function.close()
@@ -366,7 +366,7 @@ def token_of(emulator: Emulator) -> str:
 
 
 def test_a_bad_setting_is_named(world: World) -> None:
-    """The platform shows the error's text."""
+    """The initializer's error names the setting, since the platform shows the error's text."""
     world.settings["WAIT_LADDER"] = "5,1"
 
     with pytest.raises(SettingsError, match="WAIT_LADDER"):
@@ -374,6 +374,6 @@ def test_a_bad_setting_is_named(world: World) -> None:
 
 
 def test_a_missing_setting_is_named() -> None:
-    """Without any settings there is one to begin with."""
+    """Without any settings, the error names VBS_ENDPOINT."""
     with pytest.raises(SettingsError, match="VBS_ENDPOINT"):
         function.handler({}, FakeContext())

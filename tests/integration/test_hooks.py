@@ -1,4 +1,4 @@
-"""What the outbox and a consumer session report by hooks, on a real broker."""
+"""Hooks of the outbox and of a consumer session, on a real broker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 @asynccontextmanager
 async def _queue(url: str, name: str) -> AsyncIterator[BrokerConnection]:
-    """A connection, and an empty quorum queue."""
+    """Declare an empty quorum queue, and yield a connection."""
     async with await connect([url], Tls()) as connection:
         channel = await connection.channel()
         arguments = {"x-queue-type": "quorum"}
@@ -38,7 +38,7 @@ async def _queue(url: str, name: str) -> AsyncIterator[BrokerConnection]:
 
 
 def test_the_outbox_reports_the_begin_and_the_end_of_each_publish(amqp_url: str, unique: str) -> None:
-    """A confirmed publish, one that no queue is bound for, and one on a lost connection."""
+    """The outbox reports a confirmed publish, an unroutable one, and one on a lost connection."""
     reported: list[Any] = []
     topology = Topology(unique, unique, unique, (5,))
 
@@ -67,7 +67,7 @@ def test_the_outbox_reports_the_begin_and_the_end_of_each_publish(amqp_url: str,
 
 
 async def _deliver_and_drop(connection: BrokerConnection, queue: str) -> None:
-    """Take a message and close the channel without an acknowledgement."""
+    """Consume a message, and close the channel without an acknowledgement."""
     channel = await connection.channel()
     delivered = asyncio.Event()
     await channel.call(channel.raw.basic_consume, queue=queue, on_message_callback=lambda *_: delivered.set())

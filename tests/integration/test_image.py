@@ -10,7 +10,7 @@ import pytest
 from tests.settings_names import program
 
 TOP = Path(__file__).parents[2]
-# Where the usual one cannot be had, another that has Python, pip and venv.
+# PYTHON_IMAGE names another image with Python, pip and venv, if the usual one is not available.
 BASE = os.environ.get("PYTHON_IMAGE", "python:3.12-slim")
 TAG = "snapshot-backup:under-test"
 
@@ -24,7 +24,7 @@ def _docker(*arguments: str, timeout: float = 60) -> "subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
-    """The image, built from this checkout; taken away again afterwards."""
+    """Build the image from this checkout, and remove it after the tests."""
     if _docker("info").returncode != 0:
         pytest.skip("no container engine answers")
     if (

@@ -1,4 +1,4 @@
-"""The private broker of a checkout: it starts, keeps what it confirmed, and leaves nothing behind."""
+"""The private broker of a checkout: it starts, keeps confirmed messages, and leaves no process or file."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ PARENT = """
 
 
 def _publish(url: str, queue: str, body: bytes) -> None:
-    """Declare a quorum queue and return once the broker has confirmed one message in it."""
+    """Declare a quorum queue, and publish one message to it, confirmed."""
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
@@ -36,7 +36,7 @@ def _publish(url: str, queue: str, body: bytes) -> None:
 
 
 def _take(url: str, queue: str) -> bytes | None:
-    """The next message of a queue, acknowledged; None if none comes within ten seconds."""
+    """Acknowledge and return the next message of a queue, or None if none arrives within ten seconds."""
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
         channel = connection.channel()
         for method, _, body in channel.consume(queue, inactivity_timeout=10):
@@ -48,20 +48,20 @@ def _take(url: str, queue: str) -> bytes | None:
 
 
 def _is_gone(pid: int | None) -> bool:
-    """Whether no such process runs; one that only waits for its parent to notice counts as gone."""
+    """Return whether no such process runs; a zombie does not count as running."""
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return shown.stdout.strip()[:1] in {"", "Z"}
 
 
 def test_a_confirmed_message_comes_back_out(broker: Broker, unique: str) -> None:
-    """The session's broker has quorum queues and confirms."""
+    """The session's broker confirms a publish to a quorum queue, and delivers the message."""
     _publish(broker.url, unique, b"hello")
 
     assert b"hello" == _take(broker.url, unique)
 
 
 def test_a_confirmed_message_survives_a_kill(own_broker: RabbitProcess, unique: str) -> None:
-    """What was confirmed before SIGKILL is there after the start, on the same port."""
+    """A message that is on disk before SIGKILL is delivered after the next start, on the same port."""
     _publish(own_broker.url, unique, b"still here")
     own_broker.wait_until_on_disk(unique)
 
@@ -72,7 +72,7 @@ def test_a_confirmed_message_survives_a_kill(own_broker: RabbitProcess, unique: 
 
 
 def test_a_stopped_broker_comes_back_with_its_messages(own_broker: RabbitProcess, unique: str) -> None:
-    """A restart in good order keeps port and data."""
+    """A clean restart keeps port and messages."""
     _publish(own_broker.url, unique, b"after the restart")
 
     own_broker.restart()
@@ -80,12 +80,12 @@ def test_a_stopped_broker_comes_back_with_its_messages(own_broker: RabbitProcess
     assert b"after the restart" == _take(own_broker.url, unique)
 
 
-def test_the_control_tool_reaches_it(own_broker: RabbitProcess) -> None:
-    """`rabbitmqctl` talks to this server and no other."""
+def test_rabbitmqctl_reaches_the_broker(own_broker: RabbitProcess) -> None:
+    """`rabbitmqctl` lists the users of this server."""
     assert "guest" in own_broker.ctl("list_users", "--no-table-headers")
 
 
-def test_nothing_is_left_after_the_block() -> None:
+def test_no_process_or_folder_is_left_after_the_block() -> None:
     """Server, port mapper and folder end with the block."""
     with running_server() as server:
         pids, folder = (server.pid, server.epmd_pid), server.folder
@@ -94,8 +94,8 @@ def test_nothing_is_left_after_the_block() -> None:
     assert not folder.exists()
 
 
-def test_nothing_is_left_after_the_parent_is_killed(tmp_path: Path) -> None:
-    """A parent that had no time to tidy up leaves no server, port mapper or folder either."""
+def test_no_process_or_folder_is_left_after_the_parent_is_killed(tmp_path: Path) -> None:
+    """Server, port mapper and folder are removed even if the parent process is killed."""
     code = textwrap.dedent(PARENT)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
@@ -106,5 +106,5 @@ def test_nothing_is_left_after_the_parent_is_killed(tmp_path: Path) -> None:
         parent.kill()
 
     assert wait_until(lambda: not Path(folder).exists(), seconds=10)
-    # The server is killed before its folder goes, but with its many threads it may die after it.
+    # The server is killed before its folder is removed, but with its many threads it may end later.
     assert wait_until(lambda: all(_is_gone(int(pid)) for pid in (server_pid, epmd_pid)), seconds=10)

@@ -1,4 +1,4 @@
-"""The queue that shows outcomes where everything runs in containers, on a real broker."""
+"""The queue that collects outcomes in the container set-up, on a real broker."""
 
 import pika
 import pytest
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.broker
 
 
 def test_outcomes_reach_the_queue_and_a_repeat_changes_nothing(amqp_url: str, unique: str) -> None:
-    """Any outcome is kept, and the service that binds the queue may run at every start."""
+    """An outcome reaches the queue, even if the queue was declared and bound twice."""
     exchange, queue = f"{unique}.backups", f"{unique}.outcomes"
     bind(amqp_url, exchange, queue)
     bind(amqp_url, exchange, queue)

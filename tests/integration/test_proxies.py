@@ -1,4 +1,4 @@
-"""``worker`` and ``doctor`` under whatever the proxy variables of a shell hold."""
+"""``worker`` and ``doctor`` with unusual and unusable values of the shell's proxy variables."""
 
 import json
 import os
@@ -53,15 +53,15 @@ def command(tmp_path: Path, *arguments: str, **settings: str) -> "subprocess.Pop
 
 
 def done(tmp_path: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Run it to its end: exit code, standard output, standard error."""
+    """Run the command to its end, and return exit code, standard output and standard error."""
     with command(tmp_path, *arguments, **settings) as process:
         out, error = process.communicate(timeout=SECONDS)
     return process.returncode, out, error
 
 
 @pytest.mark.parametrize("no_proxy", ODD)
-def test_a_worker_starts_whatever_no_proxy_holds(tmp_path: Path, no_proxy: str) -> None:
-    """No proxy is set, so no entry matters."""
+def test_a_worker_starts_with_any_no_proxy(tmp_path: Path, no_proxy: str) -> None:
+    """A worker starts with any NO_PROXY if no proxy is set, since no entry matters then."""
     with command(tmp_path, "worker", NO_PROXY=no_proxy, VBS_ENDPOINT="https://vbs.example.com") as process:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -76,7 +76,7 @@ def test_a_worker_starts_whatever_no_proxy_holds(tmp_path: Path, no_proxy: str) 
 def test_a_worker_with_a_proxy_that_cannot_be_used_ends_with_one_line(
     tmp_path: Path, settings: dict[str, str], named: str
 ) -> None:
-    """It names the variable, shows no password, and the exit code is 2."""
+    """The worker prints one line that names the variable without a password, and exits with 2."""
     code, out, error = done(tmp_path, "worker", VBS_ENDPOINT="https://vbs.example.com", **settings)
 
     assert (2, "", 1) == (code, out, len(error.splitlines())), error
@@ -85,8 +85,8 @@ def test_a_worker_with_a_proxy_that_cannot_be_used_ends_with_one_line(
 
 
 @pytest.mark.parametrize("no_proxy", ODD)
-def test_doctor_reaches_an_api_on_loopback_whatever_the_variables_hold(tmp_path: Path, no_proxy: str) -> None:
-    """Loopback needs no proxy, so nothing of them is used; that the broker is down is the one fault."""
+def test_doctor_reaches_an_api_on_loopback_with_any_proxy_variables(tmp_path: Path, no_proxy: str) -> None:
+    """The API on loopback is ok, since loopback needs no proxy; only the broker is bad."""
     proxies = {"ALL_PROXY": f"ftp://u:{PASSWORD}@h", "NO_PROXY": no_proxy}
     with running_emulator() as emulator:
         code, out, error = done(tmp_path, "doctor", "--json", VBS_ENDPOINT=emulator.url, **proxies)
@@ -101,7 +101,7 @@ def test_doctor_reaches_an_api_on_loopback_whatever_the_variables_hold(tmp_path:
 def test_doctor_names_the_variable_that_cannot_be_used(
     tmp_path: Path, settings: dict[str, str], named: str
 ) -> None:
-    """It is a fault of the settings; the API cannot be looked at."""
+    """An unusable proxy is a bad setting, and the API is reported as not checked."""
     code, out, error = done(tmp_path, "doctor", "--json", VBS_ENDPOINT="https://vbs.example.com", **settings)
 
     findings = json.loads(out)["findings"]
@@ -113,8 +113,8 @@ def test_doctor_names_the_variable_that_cannot_be_used(
     assert PASSWORD not in out
 
 
-def test_doctor_says_that_it_is_the_proxy_that_is_down(tmp_path: Path) -> None:
-    """The address of the API is not to blame."""
+def test_doctor_names_the_proxy_that_is_down(tmp_path: Path) -> None:
+    """If the proxy is down, the finding names its variable, and the remedy names NO_PROXY."""
     proxy = f"http://u:{PASSWORD}@127.0.0.1:{free_ports(1)[0]}"
     _, out, _ = done(tmp_path, "doctor", "--json", VBS_ENDPOINT="https://vbs.example.com", HTTPS_PROXY=proxy)
 

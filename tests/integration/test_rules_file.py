@@ -1,4 +1,4 @@
-"""RULES_FILE at a worker as it runs, with an API of Cinder's rules."""
+"""RULES_FILE with a running worker, and an API that keeps Cinder's rules."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ skip = "only nightly snapshots are backed up"
 """
 
 
-def test_backups_are_incremental_where_they_can_be(amqp_url: str, unique: str, tmp_path: Path) -> None:
-    """Cinder refuses an incremental backup without a parent: the first is full, the second builds on it."""
+def test_a_second_backup_of_a_volume_is_incremental(amqp_url: str, unique: str, tmp_path: Path) -> None:
+    """The first backup of a volume is full, the second is incremental, since Cinder requires a parent."""
     rules = tmp_path / "rules.toml"
     rules.write_text(RULES)
     settings = {"RULES_FILE": str(rules), "TRACK_BACKUPS": "true"}

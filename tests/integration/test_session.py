@@ -1,4 +1,4 @@
-"""A shift on a real broker, where a pause ends at the worst moment."""
+"""A consumer session on a real broker, when a pause of the circuit breaker ends at any moment."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.broker
 
 
 class Clock:
-    """Stands still, and is past every pause from the read on that ``jump_in`` counts down to."""
+    """A clock that stands still, and jumps past every pause after ``jump_in`` more reads."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -33,7 +33,7 @@ class Clock:
 
 
 class FirstOfTwo:
-    """The first message finds the service down, the second one is the end of the test."""
+    """Handles two messages: the first finds the service down, and the second ends the test."""
 
     def __init__(self, breaker: CircuitBreaker, clock: Clock, reads: int) -> None:
         self.breaker = breaker
@@ -52,8 +52,8 @@ class FirstOfTwo:
 
 
 @pytest.mark.parametrize("reads", range(6))
-def test_a_pause_that_ends_at_any_moment_ends(amqp_url: str, unique: str, reads: int) -> None:
-    """A worker consumes again, whichever reading of the clock finds the pause over."""
+def test_a_pause_can_end_at_any_moment(amqp_url: str, unique: str, reads: int) -> None:
+    """The session consumes again, whichever read of the clock is the first after the pause."""
 
     async def run() -> None:
         async with await connect([amqp_url], Tls()) as connection:

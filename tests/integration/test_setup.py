@@ -1,4 +1,4 @@
-"""`infra/local/setup.sh`, which `infra/up` and `infra/test` begin with: what it does, and what it says."""
+"""`infra/local/setup.sh`, which `infra/up` and `infra/test` run first: its actions and its output."""
 
 import os
 import re
@@ -18,7 +18,7 @@ SECONDS = 100.0
 NOBODY = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
 NOT_KEPT = {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
 
-# Stands in for uv: notes what it is asked, and takes as long as the test says.
+# A stand-in for uv: it records its arguments, and sleeps as long as the test sets.
 UV = """#!/bin/sh
 if [ "$1" != --version ]; then
   echo $$ "$@" >>"$0.calls"
@@ -29,7 +29,7 @@ fi
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What the script reads of a checkout."""
+    """Return a folder with the files of a checkout that the script reads."""
     folder = tmp_path / "checkout"
     (folder / "infra" / "local").mkdir(parents=True)
     shutil.copy(ROOT / "infra" / "local" / "setup.sh", folder / "infra" / "local")
@@ -40,7 +40,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uv(tmp_path: Path) -> Path:
-    """A stand-in for uv, alone in its folder."""
+    """Write a stand-in for uv into a folder of its own, and return its path."""
     path = tmp_path / "bin" / "uv"
     path.parent.mkdir()
     path.write_text(UV)
@@ -50,7 +50,7 @@ def uv(tmp_path: Path) -> Path:
 
 @contextmanager
 def started(checkout: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    """Start it as the leader of a process group, as a terminal does; it has ended afterwards."""
+    """Start the script as the leader of a process group, as a terminal does; kill it at the end."""
     script = str(checkout / "infra" / "local" / "setup.sh")
     with subprocess.Popen(
         ["bash", "-eu", script],
@@ -66,18 +66,18 @@ def started(checkout: Path, environment: Mapping[str, str]) -> Iterator["subproc
 
 
 def path_with(uv: Path) -> str:
-    """A path that has the stand-in first."""
+    """Return a PATH that has the stand-in first."""
     return os.pathsep.join([str(uv.parent), os.environ["PATH"]])
 
 
 def calls(uv: Path) -> list[str]:
-    """What the stand-in was asked."""
+    """Return the recorded calls of the stand-in."""
     file = uv.with_name("uv.calls")
     return file.read_text().splitlines() if file.exists() else []
 
 
 def test_an_environment_behind_a_link_is_left_alone(checkout: Path, tmp_path: Path, uv: Path) -> None:
-    """Where ``.venv`` is a link, the link gives way to a folder, and what it led to is not emptied."""
+    """If ``.venv`` is a link, the script replaces the link with a folder, and keeps the link's target."""
     others = tmp_path / "others"
     others.mkdir()
     (others / "theirs").touch()
@@ -91,7 +91,7 @@ def test_an_environment_behind_a_link_is_left_alone(checkout: Path, tmp_path: Pa
 
 
 def test_a_long_step_says_that_it_still_runs(checkout: Path, uv: Path) -> None:
-    """At least every ten seconds there is a line; packages are installed by their hashes."""
+    """A long step prints a line at least every ten seconds; packages are installed by their hashes."""
     with started(checkout, {"PATH": path_with(uv), "UV_TAKES": "9"}) as process:
         _, error = process.communicate(timeout=SECONDS)
     assert 0 == process.returncode, error
@@ -102,7 +102,7 @@ def test_a_long_step_says_that_it_still_runs(checkout: Path, uv: Path) -> None:
 
 
 def test_an_interrupted_set_up_is_one_line(checkout: Path, uv: Path) -> None:
-    """Ctrl-C ends what runs, and no traceback follows; the next start begins again."""
+    """Ctrl-C ends the running step and prints one line, so that the next start begins again."""
     with started(checkout, {"PATH": path_with(uv), "UV_TAKES": "60"}) as process:
         assert process.stderr is not None
         assert wait_until(lambda: len(calls(uv)) == 1, seconds=SECONDS)
@@ -117,7 +117,7 @@ def test_an_interrupted_set_up_is_one_line(checkout: Path, uv: Path) -> None:
 
 
 def test_an_index_out_of_reach_is_one_sentence(checkout: Path) -> None:
-    """It names the network, the proxy and the setting of the index."""
+    """If the package index cannot be reached, one line names network, proxy and the index settings."""
     with started(checkout, {**NOBODY, **NOT_KEPT}) as process:
         _, error = process.communicate(timeout=SECONDS)
     last = [line for line in error.splitlines() if not line.startswith(("Setting up", "…"))]

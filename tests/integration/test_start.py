@@ -1,4 +1,4 @@
-"""What a worker checks at start, and what it survives."""
+"""The start of a worker: checks of queues, a missing broker, and warnings."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def settings(broker: Broker, unique: str, tmp_path: Path) -> Settings:
-    """Settings of a worker with names of its own."""
+    """Return the settings of a worker with unique names."""
     return load_settings(
         amqp_url=broker.url,
         snapshot_exchange=f"{unique}.snapshots",
@@ -88,7 +88,7 @@ def test_a_worker_without_a_broker_keeps_trying(settings: Settings) -> None:
 
 
 def test_classic_queues_are_logged_at_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    """Each start logs what may be lost, and why."""
+    """With QUEUE_TYPE=classic, each start logs a warning that messages may be lost."""
     stop = asyncio.Event()
     stop.set()
 

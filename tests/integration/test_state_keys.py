@@ -1,4 +1,4 @@
-"""Workers of one queue share a key, and what a producer forges is not believed."""
+"""Workers of one queue share a key to sign message state, and drop state that a producer forged."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ FORGED = State(
 
 @contextmanager
 def site(amqp_url: str, unique: str, folder: Path, **settings: str) -> Iterator[Site]:
-    """A site whose workers follow each backup for some seconds."""
+    """Yield a site whose workers track each backup for some seconds."""
     with (
         running_emulator(process=True, settle=2.0) as emulator,
         Site(amqp_url, emulator, folder, unique, {"TRACK_BACKUPS": "true", **settings}) as running,
@@ -32,7 +32,7 @@ def site(amqp_url: str, unique: str, folder: Path, **settings: str) -> Iterator[
 
 
 def waiting(running: Site) -> list[dict[str, Any]]:
-    """Take what waits, and put it back."""
+    """Consume the delayed messages, publish them to the queue, and return their JSON."""
     found = [body for queue in running.queues[1:-1] for _, body in running.rabbit.take_all(queue)]
     for body in found:
         running.publish(Message(body))
@@ -40,7 +40,7 @@ def waiting(running: Site) -> list[dict[str, Any]]:
 
 
 def test_two_workers_share_the_key_of_the_ledger(amqp_url: str, unique: str, tmp_path: Path) -> None:
-    """Each believes what the other has signed, and a third that starts later as well."""
+    """Two workers, and a third that starts later, accept the state that the others have signed."""
     with site(amqp_url, unique, tmp_path, STATE_KEYS="") as running:
         running.start_worker()
         running.start_worker()
@@ -60,8 +60,8 @@ def test_two_workers_share_the_key_of_the_ledger(amqp_url: str, unique: str, tmp
         running.judge("shared key")
 
 
-def test_a_forged_wait_costs_no_backup_and_no_outcome(amqp_url: str, unique: str, tmp_path: Path) -> None:
-    """One backup is made, and published as accepted and completed."""
+def test_a_forged_state_changes_no_backup_and_no_outcome(amqp_url: str, unique: str, tmp_path: Path) -> None:
+    """The worker drops a forged state, and the snapshot has one backup and its outcomes."""
     with site(amqp_url, unique, tmp_path, STATE_KEYS="") as running:
         running.publish(Message(wrap(message(1), FORGED, event_id="e")))
         running.ask({made_up_id("event", 1): (made_up_id("snapshot", 1), message(1))})
@@ -73,7 +73,7 @@ def test_a_forged_wait_costs_no_backup_and_no_outcome(amqp_url: str, unique: str
 
 
 def test_without_a_ledger_and_keys_the_start_warns(amqp_url: str, unique: str, tmp_path: Path) -> None:
-    """The worker starts, and says what it costs."""
+    """Without a ledger and STATE_KEYS, the worker starts and logs a warning."""
     with site(amqp_url, unique, tmp_path, STATE_KEYS="", LEDGER_URL="none") as running:
         running.start_worker()
         wait_for(lambda: "state.unauthenticated" in running.log_tail(1000), seconds=30, what=running.log_tail)

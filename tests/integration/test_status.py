@@ -1,4 +1,4 @@
-"""The monitoring of a worker: its pages with a real broker, and no secrets in any output."""
+"""The monitoring pages of a worker with a real broker, and the absence of secrets in all output."""
 
 import asyncio
 import io
@@ -35,7 +35,7 @@ from tests.twins.events import cloud_event
 
 MARK = "s3cr3t-m4rk"
 _ASKED = {"password": "token", "token": "token", "aksk": "aksk", "ledger": "none"}
-"""What the emulator asks for, by the way that we sign in."""
+"""The sign-in that the emulator requires, for each way that the worker signs in."""
 
 
 def _get(port: int, path: str) -> tuple[int, str]:
@@ -50,7 +50,7 @@ def _get(port: int, path: str) -> tuple[int, str]:
 
 @asynccontextmanager
 async def _worker(settings: Settings) -> AsyncIterator[int]:
-    """A running worker; yields the port of its pages."""
+    """Run a worker, and yield the port of its monitoring pages."""
     async with bootstrap.parts(settings) as parts:
         worker, stop = make_worker(parts), asyncio.Event()
         async with monitored(parts, worker) as port:
@@ -62,7 +62,7 @@ async def _worker(settings: Settings) -> AsyncIterator[int]:
 
 
 async def _until(port: int, path: str, wanted: str) -> str:
-    """Ask until the answer has the wanted text; return it."""
+    """Get the page until it contains the wanted text, and return it."""
     answer = ""
 
     def ask() -> bool:
@@ -76,7 +76,7 @@ async def _until(port: int, path: str, wanted: str) -> str:
 
 @pytest.fixture
 def settings(amqp_url: str, unique: str, tmp_path: Path) -> Settings:
-    """A worker's settings without the API's endpoint."""
+    """Return a worker's settings, with an API endpoint that refuses connections."""
     values: dict[str, Any] = {
         "amqp_url": amqp_url,
         "snapshot_exchange": f"{unique}.in",
@@ -101,8 +101,8 @@ async def _publish(settings: Settings, number: int) -> None:
 
 
 @pytest.mark.broker
-def test_a_worker_shows_what_it_does(settings: Settings) -> None:
-    """It is alive at once, ready when it consumes, and each event is in the metrics."""
+def test_a_worker_is_alive_and_ready_and_counts_events(settings: Settings) -> None:
+    """The worker is alive at once and ready when it consumes, and its metrics count each event."""
 
     async def run() -> tuple[int, str, str]:
         with running_emulator() as emulator:
@@ -127,8 +127,8 @@ def test_a_worker_shows_what_it_does(settings: Settings) -> None:
 
 
 @pytest.mark.broker
-def test_while_the_api_is_down_the_metrics_say_so(settings: Settings) -> None:
-    """The pages do not wait for the API; the worker stays ready, and the circuit breaker has a reason."""
+def test_the_metrics_show_that_the_api_is_down(settings: Settings) -> None:
+    """While the API is down, the worker stays ready, and its metrics show why the circuit breaker is open."""
 
     async def run() -> tuple[int, str]:
         async with _worker(settings) as port:
@@ -142,7 +142,7 @@ def test_while_the_api_is_down_the_metrics_say_so(settings: Settings) -> None:
 
 
 def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) -> None:
-    """The page says that the worker is not connected."""
+    """Without a broker, /healthz answers 200, and /readyz answers 503 and names the broker."""
     lost = Settings(
         _env_file=None,
         **(settings.model_dump() | {"amqp_url": f"amqp://a:b@127.0.0.1:{free_ports(1)[0]}/"}),
@@ -158,7 +158,7 @@ def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) ->
 
 
 def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:
-    """Settings whose secrets are marked, and all wrong."""
+    """Return settings with marked secrets, all of them wrong."""
     port = free_ports(1)[0]
     values: dict[str, Any] = {
         "amqp_url": f"amqp://user:{MARK}@127.0.0.1:{port}/",
@@ -178,7 +178,7 @@ def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:
 
 
 class _Lines(logging.Handler):
-    """Every log line in both formats, as it would be written."""
+    """A log handler that formats each line as JSON and as text, and keeps both."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -210,8 +210,8 @@ async def _fail(settings: Settings) -> str:
 
 
 @pytest.mark.parametrize("way", ["password", "token", "aksk", "ledger"])
-def test_no_secret_is_seen_anywhere(way: str, tmp_path: Path) -> None:
-    """With each kind of refused sign-in and an unavailable ledger, no line, event, header or repr has one."""
+def test_no_secret_is_in_any_output(way: str, tmp_path: Path) -> None:
+    """No log line, event, header or repr has a secret, for each refused sign-in and an unavailable ledger."""
     lines = _Lines()
     root = logging.getLogger()
     level = root.level

@@ -1,4 +1,4 @@
-"""`infra/up` as a user starts it: a process, its last line, its exit code, and what is left of it."""
+"""`infra/up` as a process that a user starts: its last line, its exit code, and its child processes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ SECONDS = 110.0
 
 
 def shell(url: str, names: str) -> Mapping[str, str]:
-    """The shell: the shared broker, names of our own, and settings that must not reach the worker."""
+    """Return a shell's environment: shared broker, unique names, and settings that no worker may get."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -41,13 +41,13 @@ def shell(url: str, names: str) -> Mapping[str, str]:
 
 @pytest.fixture
 def environment(amqp_url: str, unique: str) -> Mapping[str, str]:
-    """A shell of this test's own."""
+    """Return the environment of a shell with names of this test's own."""
     return shell(amqp_url, unique)
 
 
 @contextmanager
 def started(environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """Start it; whatever the test does, it has ended afterwards."""
+    """Start `infra/up`, and kill it at the end of the block."""
     command = [sys.executable, "-m", "infra.local.up", *arguments]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -59,14 +59,14 @@ def started(environment: Mapping[str, str], *arguments: str) -> Iterator["subpro
 
 
 def finished(environment: Mapping[str, str], *arguments: str) -> tuple[int, list[str], list[str]]:
-    """Run it to its end: exit code, lines of standard output and of standard error."""
+    """Run `infra/up` to its end, and return exit code and the lines of standard output and standard error."""
     with started(environment, *arguments) as process:
         out, err = process.communicate(timeout=SECONDS)
         return process.returncode, out.splitlines(), err.splitlines()
 
 
 def lines_until(lines: Iterable[str], start: str) -> list[str]:
-    """Read what it says until a line starts so."""
+    """Read lines until one starts with this text, and return them."""
     read: list[str] = []
     for line in lines:
         read.append(line.rstrip())
@@ -76,13 +76,13 @@ def lines_until(lines: Iterable[str], start: str) -> list[str]:
 
 
 def pid_of(program: str, lines: Iterable[str]) -> int:
-    """The process id that the line about `program` tells."""
+    """Return the process id in the line about `program`."""
     line = next(line for line in lines if line.startswith(f"{program}: "))
     return int(line.rstrip(")").rpartition("pid ")[2])
 
 
 def is_gone(pid: int) -> bool:
-    """Whether no process has this id."""
+    """Return whether no process has this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -91,7 +91,7 @@ def is_gone(pid: int) -> bool:
 
 
 def expected_counts() -> dict[str, int]:
-    """What the samples say of themselves."""
+    """Return the counts that the samples lead to."""
     account = Account()
     ends: dict[str, str] = {}
     made = 0
@@ -113,8 +113,8 @@ def expected_counts() -> dict[str, int]:
     }
 
 
-def test_samples_end_as_they_say(environment: Mapping[str, str]) -> None:
-    """`--once --json`: exit 0, and every count is what the samples foretell."""
+def test_each_sample_has_its_expected_outcome(environment: Mapping[str, str]) -> None:
+    """`--once --json` exits with 0, and each count is the one that the samples lead to."""
     code, out, err = finished(environment, "--once", "--json")
     assert 0 == code, "\n".join(err)
     assert [json.dumps(expected_counts())] == out
@@ -126,7 +126,7 @@ def test_samples_end_as_they_say(environment: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Stay:
-    """A run of fifty events that stayed up, met a second one on the same queue, and was ended by SIGTERM."""
+    """A run of fifty events, with a second run on the same queue, that SIGTERM ended."""
 
     last_line: str
     code: int
@@ -137,7 +137,7 @@ class Stay:
 
 @pytest.fixture(scope="module")
 def stay(broker: Broker) -> Stay:
-    """Have it done once for all tests that look at it."""
+    """Do both runs once for all tests that check them."""
     environment = shell(broker.url, f"t-{secrets.token_hex(6)}")
     with started(environment, "--json", "--events", "50", "--seed", "7") as process:
         assert process.stderr is not None
@@ -149,30 +149,30 @@ def stay(broker: Broker) -> Stay:
     return Stay(out.splitlines()[-1], process.returncode, pids, second_code, second_lines)
 
 
-def test_events_sends_exactly_so_many(stay: Stay) -> None:
-    """`--events 50` sends 50 good events: 50 backups, 50 completed, nothing else."""
+def test_events_sends_the_given_number_of_events(stay: Stay) -> None:
+    """`--events 50` sends 50 good events, which lead to 50 completed backups."""
     expected = {"sent": 50, "backups": 50, "accepted": 50, "completed": 50}
     assert expected | {"failed": 0, "skipped": 0, "dead": 0, "waiting": 0} == json.loads(stay.last_line)
 
 
-def test_a_signal_after_a_good_run_is_no_failure(stay: Stay) -> None:
-    """It stays until told to end, and then the exit code is that of the account."""
+def test_a_good_run_ended_by_a_signal_exits_with_0(stay: Stay) -> None:
+    """If all events have their outcomes, a run that SIGTERM ends exits with 0."""
     assert 0 == stay.code
 
 
-def test_a_signal_ends_everything(stay: Stay) -> None:
-    """After SIGTERM nothing that was started is left."""
+def test_a_signal_ends_emulator_and_worker(stay: Stay) -> None:
+    """After SIGTERM, the run leaves neither emulator nor worker running."""
     assert [True, True] == [is_gone(pid) for pid in stay.pids]
 
 
-def test_a_queue_in_use_is_left_alone(stay: Stay) -> None:
-    """A given broker's queue that somebody consumes is refused: his messages would be taken."""
+def test_a_queue_in_use_is_refused(stay: Stay) -> None:
+    """A second run on a queue that another worker consumes exits with 2, since it would take its messages."""
     assert 2 == stay.second_code
     assert "is in use on this broker" in stay.second_lines[-1]
 
 
 def test_a_killed_worker_leaves_events_unaccounted_for(environment: Mapping[str, str]) -> None:
-    """Exit 1, the reason, and each missing event named."""
+    """If the worker is killed, the run exits with 1, names the reason, and lists events without outcome."""
     with started(environment, "--once", "--events", "50") as process:
         assert process.stdout is not None
         os.kill(pid_of("worker", lines_until(process.stdout, "worker: ")), signal.SIGKILL)
@@ -183,7 +183,7 @@ def test_a_killed_worker_leaves_events_unaccounted_for(environment: Mapping[str,
 
 
 def test_an_interrupted_run_says_how_far_it_came(environment: Mapping[str, str]) -> None:
-    """Ctrl-C prints one line with the counts, names no event, and ends what was started."""
+    """Ctrl-C prints one line with the counts, lists no event, and ends emulator and worker."""
     with started(environment, "--events", "5000", "--seed", "7") as process:
         assert process.stdout is not None
         lines = lines_until(process.stdout, "sending: accepted ")
@@ -197,7 +197,7 @@ def test_an_interrupted_run_says_how_far_it_came(environment: Mapping[str, str])
 
 
 def test_a_killed_run_leaves_no_process(environment: Mapping[str, str]) -> None:
-    """SIGKILL lets nobody tidy up; the guardian does."""
+    """If the run is killed with SIGKILL, the guardian process ends emulator and worker."""
     with started(environment) as process:
         assert process.stdout is not None
         lines = lines_until(process.stdout, "worker: ")

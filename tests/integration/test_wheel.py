@@ -1,6 +1,6 @@
-"""The wheel as it is installed: in empty environments, outside the checkout, with and without its extras.
+"""The wheel as installed: in empty environments, outside the checkout, with and without its extras.
 
-Danger: in the checkout's own environment every extra is installed, so that a missing one is never noticed.
+Danger: the checkout's own environment has every extra, so that a missing one would go unnoticed there.
 """
 
 import functools
@@ -41,10 +41,10 @@ HAVE_POSTGRES = ("cli,fast,postgres", "all")
 NEIGHBOUR = "opensearch-py>=2.8,<3"
 """It needs the distribution Events, which owns the import name ``events``."""
 
-# Builds in the present folder: first argument build_sdist or build_wheel, second where to.
+# Builds in the current folder: the first argument is build_sdist or build_wheel, the second the target.
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
-# Every command's help from one process, since a process each takes long: [[names, exit code, output]].
+# Prints the help of all commands in one process, which is quick: [[names, exit code, output]].
 ALL_HELP = """
 import json, sys
 from snapshot_backup.__main__ import folder
@@ -83,18 +83,18 @@ class Environment:
 
     @classmethod
     def made(cls, folder: Path) -> "Environment":
-        """Make an empty one."""
+        """Create an empty environment."""
         environment = cls(folder / "environment", folder / "cwd")
         environment.cwd.mkdir()
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment.path)], check=True)
         return environment
 
     def pip(self, command: str, *arguments: str) -> None:
-        """Run this test's pip on the environment, which has none."""
+        """Run this test's pip on the environment, which has no pip."""
         pip("--python", str(self.path / "bin" / "python"), command, *arguments)
 
     def install(self, *requirements: str, locked: Path) -> None:
-        """Install with the versions of the lock file: with uv, which is quick, or else with pip."""
+        """Install the versions of the lock file with uv, or with pip if uv fails."""
         python = str(self.path / "bin" / "python")
         quick = [find_uv_bin(), "pip", "install", "--quiet", "--python", python]
         done = subprocess.run(
@@ -104,14 +104,14 @@ class Environment:
             self.pip("install", "--no-compile", "--constraint", str(locked), *requirements)
 
     def run(self, program: str, *arguments: str, **settings: str) -> tuple[int, str, str]:
-        """Run one of its programs to its end: exit code, standard output, standard error."""
+        """Run a program to its end, and return exit code, standard output and standard error."""
         with self.started(program, *arguments, **settings) as process:
             out, error = process.communicate(timeout=SECONDS)
         return process.returncode, out, error
 
     @contextmanager
     def started(self, program: str, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
-        """Start one of its programs; whatever the test does, it has ended afterwards."""
+        """Start a program, and kill it at the end of the block."""
         with subprocess.Popen(
             [str(self.path / "bin" / program), *arguments],
             cwd=self.cwd,
@@ -130,17 +130,17 @@ class Environment:
         return self.run("snapshot-backup", *arguments, **settings)
 
     def python(self, code: str) -> str:
-        """Run code that prints something, and must not fail."""
+        """Run code that must not fail, and return its output."""
         code_, out, error = self.run("python", "-c", code)
         assert 0 == code_, error
         return out.strip()
 
 
 def pip(*arguments: str) -> None:
-    """Run pip; a registry that is out of reach skips the test, but not where changes are judged."""
+    """Run pip; if the registry cannot be reached, skip the test, except in CI."""
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1")
     command = [sys.executable, "-m", "pip", *arguments, *quiet]
-    # Through PYTHONPATH pip would find the checkout's metadata, and take the project for installed.
+    # With PYTHONPATH, pip would find the checkout's metadata and assume that the project is installed.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -153,7 +153,7 @@ def pip(*arguments: str) -> None:
 
 @dataclass(frozen=True)
 class Built:
-    """What was built: a source distribution, a wheel from the checkout, and one from the former."""
+    """The built files: a source distribution, a wheel of the checkout, and a wheel of the former."""
 
     sdist: Path
     wheel: Path
@@ -162,7 +162,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """All three, built from a copy of the checkout: a build leaves folders behind."""
+    """Build all three files from a copy of the checkout, since a build leaves folders behind."""
     folder = tmp_path_factory.mktemp("built")
     builder = Environment.made(tmp_path_factory.mktemp("builder"))
     builder.pip("install", "--no-compile", "setuptools>=77")
@@ -191,7 +191,7 @@ def _unversioned(folder: str, names: list[str]) -> Iterable[str]:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The versions of the lock file, as pip's constraints: without hashes, since the wheel has none there."""
+    """Write the lock file's versions as pip's constraints, without hashes: it has none for the wheel."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     path = tmp_path_factory.mktemp("locked") / "constraints.txt"
     path.write_text("\n".join(re.findall(r"^[\w.-]+==\S+(?: *;[^\\\n]*)?", text, re.MULTILINE)))
@@ -202,7 +202,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def with_extras(
     built: Built, locked: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Environment]:
-    """Gives the environment with the wheel and these extras; each is made once."""
+    """Return a function that returns the environment with these extras; each is created once."""
 
     @functools.cache
     def made(extras: str) -> Environment:
@@ -215,44 +215,44 @@ def with_extras(
 
 @pytest.fixture(scope="module")
 def core(with_extras: Callable[[str], Environment]) -> Environment:
-    """The wheel without an extra."""
+    """Return the environment with the wheel and no extra."""
     return with_extras("")
 
 
 @pytest.fixture(scope="module", params=WITH_COMMANDS)
 def extras(request: pytest.FixtureRequest) -> str:
-    """Each combination that has a command line."""
+    """Return each combination of extras that has a command line."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def installed(extras: str, with_extras: Callable[[str], Environment]) -> Environment:
-    """The wheel with these extras."""
+    """Return the environment with the wheel and these extras."""
     return with_extras(extras)
 
 
 def commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
-    """Every command and group of commands, as arguments."""
+    """Yield each command and group of commands, as arguments."""
     yield names
     for name, inner in getattr(command, "commands", {}).items():
         yield from commands(inner, *names, name)
 
 
 def contents(wheel: Path) -> Mapping[str, str]:
-    """Each file in the wheel and its hash."""
+    """Return each file of the wheel with its hash."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
 
 
-def test_the_wheel_adds_one_name(built: Built) -> None:
-    """Beside its metadata an environment gains ``snapshot_backup`` and nothing else."""
+def test_the_wheel_installs_one_import_name(built: Built) -> None:
+    """The wheel installs ``snapshot_backup`` and its metadata, and no other name."""
     tops = {name.partition("/")[0] for name in contents(built.wheel)}
 
     assert {"snapshot_backup", "snapshot_backup-0.1.0.dist-info"} == tops
 
 
 def test_the_wheel_has_every_module_and_no_stray_file(built: Built) -> None:
-    """Events and handler with their data, and the emulator, are whole; nothing else is in."""
+    """The wheel has all modules of events, handler and emulator, and no data files but theirs."""
     names = {name.removeprefix("snapshot_backup/app/") for name in contents(built.wheel)}
     modules = {
         str(path.relative_to(ROOT))
@@ -272,12 +272,12 @@ def test_the_wheel_has_every_module_and_no_stray_file(built: Built) -> None:
 
 
 def test_the_wheel_of_the_source_distribution_is_the_same(built: Built) -> None:
-    """File by file, so that whoever packages it from sources gets the same program."""
+    """A wheel built from the source distribution has the same files as one built from the checkout."""
     assert contents(built.wheel) == contents(built.wheel_of_sdist)
 
 
 def test_the_source_distribution_has_all_that_is_versioned(built: Built) -> None:
-    """Tests, deployment and documents too."""
+    """The source distribution has all files of the program, its tests, deployment and documents."""
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     folders = ("events", "handler", "infra", "tests")
@@ -293,7 +293,7 @@ def test_the_source_distribution_has_all_that_is_versioned(built: Built) -> None
 
 
 def test_what_runs_is_the_installed_wheel(core: Environment) -> None:
-    """Neither the checkout nor its environment is on the path, and our folders' names are free."""
+    """The installed wheel runs from its own environment, and leaves our folders' import names free."""
     assert Path(core.python("from snapshot_backup.__main__ import folder; print(folder())")).is_relative_to(
         core.path
     )
@@ -305,7 +305,7 @@ def test_what_runs_is_the_installed_wheel(core: Environment) -> None:
 def test_without_the_command_line_one_line_says_what_to_install(
     core: Environment, arguments: tuple[str, ...]
 ) -> None:
-    """The console command is installed without the extra too."""
+    """Without the extra ``cli``, the console command prints how to install it, and exits with 2."""
     code, out, error = core.command(*arguments)
 
     assert (2, "") == (code, out)
@@ -313,12 +313,12 @@ def test_without_the_command_line_one_line_says_what_to_install(
 
 
 def test_the_package_runs_as_a_module(core: Environment) -> None:
-    """``python -m snapshot_backup`` is the same program."""
+    """``python -m snapshot_backup`` prints the same help as the console command."""
     assert core.command("--help") == core.run("python", "-m", "snapshot_backup", "--help")
 
 
 def test_an_installed_function_bundle_has_the_same_sources(core: Environment) -> None:
-    """``package`` reads its own modules, wherever they are installed, and finds its lock files."""
+    """An installed ``package`` reads the same sources as one of the checkout, and finds its lock files."""
     files, locked = json.loads(core.python(SOURCES))
 
     assert {name: sha256(content).hexdigest() for name, content in sources().items()} == files
@@ -326,7 +326,7 @@ def test_an_installed_function_bundle_has_the_same_sources(core: Environment) ->
 
 
 def test_the_help_lists_every_command(installed: Environment) -> None:
-    """The emulator too, whose extra may be missing."""
+    """The help lists all commands, and the emulator even if its extra is missing."""
     code, out, error = installed.command("--help")
 
     assert (0, "") == (code, error)
@@ -336,7 +336,7 @@ def test_the_help_lists_every_command(installed: Environment) -> None:
 
 
 def test_each_command_has_its_help(installed: Environment) -> None:
-    """No command needs another extra to say what it does."""
+    """Each command prints its help, whichever extras are installed."""
     printed = json.loads(installed.python(ALL_HELP))
 
     assert [[*names] for names in (*commands(get_command(app)), ("emulator",))] == [row[0] for row in printed]
@@ -346,12 +346,12 @@ def test_each_command_has_its_help(installed: Environment) -> None:
 
 
 def test_the_version_is_printed(installed: Environment) -> None:
-    """One line for bug reports."""
+    """``--version`` prints one line with name and version."""
     assert (0, "snapshot-backup 0.1.0\n", "") == installed.command("--version")
 
 
 def test_the_schemas_are_written(installed: Environment, tmp_path: Path) -> None:
-    """Those that the wheel brings are found."""
+    """``schemas`` of an installed wheel writes the same AsyncAPI document as the checkout's."""
     code, _, error = installed.command("schemas", "--out", str(tmp_path))
 
     assert 0 == code, error
@@ -359,7 +359,7 @@ def test_the_schemas_are_written(installed: Environment, tmp_path: Path) -> None
 
 
 def test_the_doctor_finds_closed_ports(installed: Environment) -> None:
-    """It names both settings with the remedy, exit code 1, and shows no traceback."""
+    """The doctor prints a remedy for both settings and no traceback, and exits with 1."""
     code, out, error = installed.command("doctor", **NOBODY)
 
     assert (1, "") == (code, error)
@@ -368,7 +368,7 @@ def test_the_doctor_finds_closed_ports(installed: Environment) -> None:
 
 
 def test_a_worker_tries_again_while_the_broker_is_down(installed: Environment) -> None:
-    """It says so, and SIGTERM ends it with exit code 0."""
+    """The worker logs the refused connection, and exits with 0 after SIGTERM."""
     with installed.started("snapshot-backup", "worker", **NOBODY) as process:
         assert process.stderr is not None
         first = next(line for line in process.stderr if "broker.lost" in line)
@@ -381,7 +381,7 @@ def test_a_worker_tries_again_while_the_broker_is_down(installed: Environment) -
 
 
 def test_the_emulator_runs_or_names_its_extra(installed: Environment, extras: str) -> None:
-    """One line in either case, and no traceback."""
+    """The emulator starts, or prints one line with the missing extra."""
     with installed.started("snapshot-backup", "emulator", "--port", "0") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -396,7 +396,7 @@ def test_the_emulator_runs_or_names_its_extra(installed: Environment, extras: st
 
 
 def test_a_postgres_ledger_needs_its_extra(installed: Environment, extras: str) -> None:
-    """One line that names the extra where it is missing; a database that is down where it is there."""
+    """If the extra ``postgres`` is missing, the error names it; otherwise the error is about the database."""
     ledger = "postgresql://127.0.0.1:1/ledger"
     code, out, error = installed.command("ledger", "prune", "--dry-run", LEDGER_URL=ledger, **NOBODY)
 
@@ -420,7 +420,7 @@ def test_a_postgres_ledger_needs_its_extra(installed: Environment, extras: str) 
 def test_a_worker_with_wrong_settings_ends_with_one_line(
     with_extras: Callable[[str], Environment], which: str, settings: dict[str, str], named: str
 ) -> None:
-    """It names the variable, or the extra that the setting needs."""
+    """The worker prints one line that names the variable or the missing extra, and exits with 2."""
     endpoint = {"VBS_ENDPOINT": "http://127.0.0.1:1"} if settings else {}
     code, out, error = with_extras(which).command("worker", **endpoint, **settings)
 
@@ -431,7 +431,7 @@ def test_a_worker_with_wrong_settings_ends_with_one_line(
 def test_the_source_distribution_installs(
     built: Built, locked: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """pip builds it in isolation, and the command runs."""
+    """The source distribution can be installed, and the command prints its version."""
     environment = Environment.made(tmp_path_factory.mktemp("of_sdist"))
     environment.install(f"{built.sdist}[cli]", locked=locked)
 
@@ -442,7 +442,7 @@ def test_the_source_distribution_installs(
 def test_a_neighbour_that_owns_the_name_events_is_left_alone(
     built: Built, locked: Path, tmp_path_factory: pytest.TempPathFactory, first: str
 ) -> None:
-    """Whichever is installed first, both work, and either works on when the other is uninstalled."""
+    """Both programs work, whichever is installed first, and each still works after the other is removed."""
     environment = Environment.made(tmp_path_factory.mktemp("neighbours"))
     wanted = [f"{built.wheel}[cli]", NEIGHBOUR]
     for requirement in wanted if first == "ours" else reversed(wanted):
