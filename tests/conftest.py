@@ -1,4 +1,4 @@
-"""What every test may rely on: one broker, a clean environment, and chance that can be repeated."""
+"""Fixtures and options of all tests: one broker, a clean environment, and reproducible random choices."""
 
 import contextlib
 import importlib.metadata
@@ -23,21 +23,21 @@ from infra.local.server import RabbitProcess, running_server
 ROOT = Path(__file__).parent.parent
 SHOWN_VERSIONS = ("pika", "httpx", "pydantic")
 
-# Settings of the project that may be set in the shell the tests are started from.
+# Prefixes of the project's settings that may be set in the shell that starts the tests.
 OUTSIDE_PREFIXES = (
     "AMQP_", "CONCURRENCY", "DRAIN_", "HTTP_ADDRESS", "HUAWEICLOUD_", "LEASE_", "LEDGER_", "LOG_", "MAX_",
     "OS_", "OTEL_", "QUEUE_", "RESULT_", "SECRETS_", "SKIP_", "SNAPSHOT_", "TRACK_", "VBS_", "WAIT_",
 )  # fmt: skip
 
 SEED = pytest.StashKey[int]()
-BROKER = pytest.StashKey[Broker | str]()  # a broker, or why there is none
+BROKER = pytest.StashKey[Broker | str]()  # a broker, or the reason why there is none
 
-# Read before the environment is scrubbed: a broker given from outside is for us, not for the tests' programs.
+# Read before the environment is cleaned: only pytest uses a given broker, not the programs under test.
 GIVEN_URL = os.environ.get("AMQP_URL")
 
 settings.register_profile(
     "project",
-    deadline=None,  # a busy machine is no bug
+    deadline=None,  # a slow machine is not a bug
     print_blob=True,
     database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
 )
@@ -45,7 +45,7 @@ settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run be repeated with the chance it had, and by several processes with one broker."""
+    """Add options to repeat a run with its seed, and to share one broker among processes."""
     parser.addoption("--seed", type=int, help="seed of every random choice (default: TEST_SEED, or random)")
     parser.addoption(
         "--shared-broker", action="store_true", help="start one broker for all of xdist's processes"
@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed, for Hypothesis too, before its own plugin looks."""
+    """Set the seed, also for Hypothesis, before its own plugin reads it."""
     chosen = config.getoption("--seed")
     seed = int(os.environ.get("TEST_SEED") or secrets.randbits(32)) if chosen is None else chosen
     config.stash[SEED] = seed
@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what is tested against, and how to repeat the run."""
+    """Report the versions of libraries, and the seed that repeats the run."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in SHOWN_VERSIONS]
     return [
         f"versions: Python {platform.python_version()}, {', '.join(versions)}",
@@ -73,7 +73,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start the broker that pytest-xdist's processes share, before they start and find it in ``AMQP_URL``."""
+    """Start the broker that pytest-xdist's processes share, and set ``AMQP_URL`` before they start."""
     config = session.config
     if not config.getoption("--shared-broker") or hasattr(config, "workerinput"):
         return
@@ -84,12 +84,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the broker if a test asks for one, before any test's time runs: it may have to be installed."""
+    """Start the broker if a test needs one, before the first timeout starts: it may have to be installed."""
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     if "own_broker" in wanted:
-        with contextlib.suppress(BrokerUnavailable):  # the fixture tells
+        with contextlib.suppress(BrokerUnavailable):  # the fixture reports it
             ensure_programs()
     if "broker" in wanted:
         session.config.stash[BROKER] = _start_broker(session.config)
@@ -105,14 +105,14 @@ def _start_broker(config: pytest.Config) -> Broker | str:
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:
-    """Say which broker the tests run against."""
+    """Report which broker the tests use."""
     broker = config.stash.get(BROKER, "not needed")
     return f"broker: {broker}" if isinstance(broker, str) else f"broker: {broker.version} ({broker.kind})"
 
 
 @pytest.fixture(scope="session")
 def broker(pytestconfig: pytest.Config) -> Broker:
-    """The session's shared broker; leave it running, and use `unique` names on it."""
+    """Return the session's shared broker; tests must not stop it, and must use `unique` names."""
     broker = pytestconfig.stash[BROKER]
     if isinstance(broker, str):
         _none_to_be_had(broker)
@@ -121,7 +121,7 @@ def broker(pytestconfig: pytest.Config) -> Broker:
 
 @pytest.fixture(scope="module")
 def own_broker() -> Iterator[RabbitProcess]:
-    """A private broker for one module, to kill and restart at will."""
+    """Yield a private broker for one module, whose tests may kill and restart it."""
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(running_server())
@@ -131,7 +131,7 @@ def own_broker() -> Iterator[RabbitProcess]:
 
 
 def _none_to_be_had(reason: str) -> NoReturn:
-    """A missing broker is an excuse on a developer's machine, not where changes are judged."""
+    """Skip the test if no broker is available; in CI, fail it."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"no broker: {reason}")
     pytest.skip(f"no broker: {reason}")
@@ -139,39 +139,39 @@ def _none_to_be_had(reason: str) -> NoReturn:
 
 @pytest.fixture
 def amqp_url(broker: Broker) -> str:
-    """URL of the shared broker."""
+    """Return the URL of the shared broker."""
     return broker.url
 
 
 @pytest.fixture
 def unique() -> str:
-    """A prefix for the test's own queues and exchanges; a virtual host each would cost a second."""
+    """Return a prefix for the test's queues and exchanges; a virtual host of its own would take a second."""
     return f"t-{secrets.token_hex(6)}"
 
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
-    """The seed of the run, as printed in the header."""
+    """Return the seed of the run, as printed in the header."""
     return pytestconfig.stash[SEED]
 
 
 @pytest.fixture
 def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
-    """Chance that depends on the seed and the test alone, not on the tests run before."""
+    """Return a random generator that depends only on the seed and the test, not on earlier tests."""
     return random.Random(f"{seed} {request.node.nodeid}")
 
 
 @pytest.fixture(autouse=True)
 def no_secrets() -> None:
-    """Hold no secret of the test before, such as the word «password»."""
+    """Forget the secrets of the previous test, such as the word «password»."""
     redaction.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """None of the project's settings from outside: neither the shell's variables nor a `.env` file.
+    """Remove the project's settings from the environment: neither the shell nor a `.env` file sets any.
 
-    Programs of the tests run outside the checkout and find its folders all the same.
+    Programs under test run outside the checkout, and still import its packages.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)

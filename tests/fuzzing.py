@@ -1,6 +1,6 @@
-"""Fuzz targets: bytes that come from outside, made by chance. ``check`` raises where a promise is broken.
+"""Fuzz targets: random bytes that come from outside. ``check`` raises an error if a promise is broken.
 
-``tests/unit/test_fuzz.py`` runs a few of each; ``python -m tests.bench.fuzz`` as many as wanted.
+``tests/unit/test_fuzz.py`` runs a few inputs of each; ``python -m tests.bench.fuzz`` runs any number.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ class Target(Protocol):
     """One kind of input."""
 
     def check(self, rng: random.Random) -> None:
-        """Make an input, and check what becomes of it."""
+        """Generate an input, and check how the program handles it."""
 
     def close(self) -> None:
-        """End what it has opened."""
+        """Close the resources of the target."""
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
-    """Return data with some bytes replaced, removed, doubled, or cut off."""
+    """Return data with some bytes replaced, removed, doubled or truncated."""
     for _ in range(rng.choice((0, 1, 1, 2, 5))):
         at = rng.randrange(len(data) + 1)
         match rng.randrange(5):
@@ -83,7 +83,7 @@ def _value(rng: random.Random, depth: int = 0) -> bytes:
 
 
 _SIZES = dict(zip(b"tbBsUuIifDV", (1, 1, 1, 2, 2, 2, 4, 4, 4, 5, 0), strict=True))
-"""Bytes of a value by its type; all others have 8."""
+"""The size in bytes of a value by its type; other types have 8."""
 
 
 def _size(kind: bytes) -> int:
@@ -131,13 +131,13 @@ def made_up_message(rng: random.Random, body: bytes) -> Message:
 
 
 class Headers:
-    """AMQP content headers through pika's decoder of frames; what was read can be delayed and published."""
+    """AMQP content headers, read by pika's decoder; a message with them can be delayed and published."""
 
     def __init__(self) -> None:
         use_tolerant_decoder()
 
     def check(self, rng: random.Random) -> None:
-        """Read one, and do with it what is done with a message."""
+        """Read a content header, and delay and dead-letter a message with it."""
         message = made_up_message(rng, b"{}")
         assert not any(map(too_deep, message.headers.values()))
         kept = headers_from_json(json.loads(json.dumps(headers_to_json(message.headers))))
@@ -157,7 +157,7 @@ class Headers:
 
 
 class _Wire(asyncio.Transport):
-    """The other side of a connection: answers each request with the parts that it is given."""
+    """A transport that answers each request with the given parts."""
 
     def __init__(self, protocol: asyncio.Protocol, parts: list[bytes], error: Exception | None) -> None:
         super().__init__()
@@ -195,10 +195,10 @@ class _Wire(asyncio.Transport):
 
 
 class Answers:
-    """HTTP answers through the pool, its connection and the API client: a backup or an ``ApiError``."""
+    """HTTP answers, read by the pool and the API client; each leads to a backup or an ``ApiError``."""
 
     def __init__(self) -> None:
-        # Only where it is installed: the extra ``fast``.
+        # Imported here, since the extra ``fast`` may not be installed.
         from handler.vbs.transport.connection import Connection
         from handler.vbs.transport.http import LeanClient
         from handler.vbs.transport.pool import Pool
@@ -219,7 +219,7 @@ class Answers:
         self._api = VbsClient(client, "http://vbs.example.com", timeout=5.0)
 
     def check(self, rng: random.Random) -> None:
-        """Answer one request."""
+        """Answer one request with a damaged answer."""
         data = damaged(rng, _answer(rng))
         cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice((0, 0, 1, 3))))
         ends = [*cuts, len(data)]
@@ -278,7 +278,7 @@ def _answer(rng: random.Random) -> bytes:
 
 
 class Messages:
-    """Bodies with headers through receiving and parsing: a job or a result, and a dead letter can be made."""
+    """Bodies and headers, received and parsed; each leads to a job, or to a result with a dead letter."""
 
     def __init__(self) -> None:
         use_tolerant_decoder()
@@ -289,7 +289,7 @@ class Messages:
         self._samples.append(json.dumps(cloud_event(1)).encode())
 
     def check(self, rng: random.Random) -> None:
-        """Receive and parse one."""
+        """Receive and parse one message."""
         body = rng.choice(self._samples)
         if rng.random() < 0.4:
             body = self._waiting(rng, body)
@@ -308,7 +308,7 @@ class Messages:
             assert to_publish(dead, fitting({**dead.headers, **why})).encode()
 
     def _waiting(self, rng: random.Random, body: bytes) -> bytes:
-        """Return a waiting message whose state is anything at all."""
+        """Return a delayed message with random values in its state."""
         value = json.loads(wrap(Message(body), State(NOW), event_id="e", keys=KEYS))
         odd: list[Any] = [1e300, -1, 0, NOW + 1e6, None, "../../x", [], {}, True, "x" * 300, 2**70, "track"]
         for _ in range(rng.randrange(4)):

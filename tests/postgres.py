@@ -1,4 +1,4 @@
-"""A private PostgreSQL server for tests, from the programs that the machine has."""
+"""A private PostgreSQL server for tests, which runs the machine's installed programs."""
 
 import os
 import shutil
@@ -17,18 +17,18 @@ START_SECONDS = 30.0
 
 
 def _program(name: str) -> str | None:
-    """Find a server program; distributions keep them off the PATH, by version."""
+    """Return the path of a server program; distributions install them by version, outside PATH."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)]))
 
 
 def _unprivileged() -> int | None:
-    """The user to run the server as, since it refuses to be root: nobody."""
+    """Return the id of the user ``nobody`` if we are root, since the server refuses to run as root."""
     return 65534 if os.geteuid() == 0 else None
 
 
 class Server:
-    """One cluster in a folder of its own, on a free loopback port; ``fsync`` is on."""
+    """A PostgreSQL cluster in its own folder, on a free loopback port, with ``fsync`` on."""
 
     def __init__(self, folder: Path, postgres: str, initdb: str) -> None:
         self._folder = folder
@@ -40,11 +40,11 @@ class Server:
         )
 
     def url(self, database: str = "postgres") -> str:
-        """The address of a database."""
+        """Return the URL of a database."""
         return f"postgresql://tester@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         options = ["-D", str(self._folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -61,21 +61,21 @@ class Server:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop at once, as after a crash, and wait for the end."""
+        """Stop the server at once, as in a crash, and wait until it has ended."""
         if self._process is not None:
             self._process.send_signal(3)  # SIGQUIT: immediate shutdown; the next start recovers
             self._process.wait()
             self._process = None
 
     def create(self, database: str, *, encoding: str = "UTF8") -> str:
-        """Make an empty database; return its address."""
+        """Create an empty database, and return its URL."""
         make = psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}")
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(make.format(psycopg.sql.Identifier(database), encoding))
         return self.url(database)
 
     def want_password(self, user: str) -> None:
-        """Let this user in by password only; everybody else needs none."""
+        """Require a password from this user; other users need none."""
         rules = self._folder / "data" / "pg_hba.conf"
         rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         loaded = self._rules_loaded_at()
@@ -85,7 +85,7 @@ class Server:
             time.sleep(0.01)
 
     def _rules_loaded_at(self) -> object:
-        """When the rules that hold for new connections were read."""
+        """Return when the server read the rules for new connections."""
         with psycopg.connect(self.url()) as connection:
             return connection.execute("SELECT pg_conf_load_time()").fetchone()
 
@@ -108,7 +108,7 @@ def _free_port() -> int:
 
 @contextmanager
 def server() -> Iterator[Server]:
-    """Run a server; skips where none is installed, and fails there in CI."""
+    """Run a server; if none is installed, skip the test, or fail it in CI."""
     postgres, initdb = _program("postgres"), _program("initdb")
     if postgres is None or initdb is None:
         if os.environ.get("CI") == "true":

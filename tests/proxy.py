@@ -1,4 +1,4 @@
-"""A TCP proxy that fails on demand: what lies between a program and its broker or API."""
+"""A TCP proxy that fails on demand, for the connections of a program to its broker or API."""
 
 import asyncio
 import contextlib
@@ -10,16 +10,16 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
-# With a linger time of nought a close sends a reset, as a broken machine or firewall would.
+# With a linger time of 0, a close sends a reset, as a broken machine or firewall would.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 CHUNK = 65_536
 START_SECONDS = 10
 
 
 class TcpProxy:
-    """Forwards loopback connections to a target until it is told to fail.
+    """Forwards loopback connections to a target, until a test makes it fail.
 
-    It works in a thread of its own from entering the `with` block to leaving it, so that it can
+    It runs in its own thread from entering the `with` block to leaving it, so that it can
     stand before blocking and asyncio programs alike. Clients connect to `host` and `port`;
     `accepted` counts their connections.
     """
@@ -43,19 +43,19 @@ class TcpProxy:
         self._in_loop(self._abort_all)
 
     def forget_all(self) -> None:
-        """Swallow what is sent over the connections that are open now; new ones work."""
+        """Drop all bytes on the connections that are open now; new connections work."""
         self._in_loop(lambda: self._forgotten.update(self._writers))
 
     def swallow(self, on: bool) -> None:
-        """Half-open: connections stay, and what is sent from either side is lost."""
+        """Drop all bytes in both directions, and keep the connections open: they are half-open then."""
         self._swallowing = on
 
     def refuse(self, on: bool) -> None:
-        """Reset each new connection as soon as it is made; those open stay."""
+        """Reset each new connection at once; open connections stay."""
         self._refusing = on
 
     def delay(self, seconds: float) -> None:
-        """Hold each piece of data back for so long, in both directions; 0 for not at all."""
+        """Delay each piece of data by this time, in both directions; 0 means no delay."""
         self._delay = seconds
 
     def __enter__(self) -> Self:
@@ -70,7 +70,7 @@ class TcpProxy:
         self._thread.join()
 
     def _in_loop(self, action: Callable[[], object]) -> None:
-        """Do it in the proxy's thread, and return once it is done."""
+        """Run the action in the proxy's thread, and wait until it has ended."""
 
         async def act() -> None:
             action()

@@ -1,4 +1,4 @@
-"""The names of the settings, taken from the one place that defines them, and what deployments may say."""
+"""The names of the settings, taken from ``Settings``, and checks of the settings in deployments."""
 
 import shutil
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import pytest
 
 from handler.settings import Settings
 
-# Read by load_settings itself, before there are settings.
+# load_settings itself reads SECRETS_DIR, before it creates the settings.
 NAMES = frozenset(field.upper() for field in Settings.model_fields) | {"SECRETS_DIR"}
 SECRETS = frozenset(
     name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
@@ -16,12 +16,12 @@ SECRETS = frozenset(
 
 
 def unknown(names: Mapping[str, object]) -> set[str]:
-    """Those of `names` that are no settings; `OTEL_*` belongs to the tracing library."""
+    """Return the names that are not settings; `OTEL_*` belongs to the tracing library."""
     return {name for name in names if name not in NAMES and not name.startswith("OTEL_")}
 
 
 def parse(environment: Mapping[str, str]) -> Settings:
-    """Check the values by the rules that the program itself uses. Raises what it would raise."""
+    """Parse the values by the program's own rules, and return the settings; raises the program's errors."""
     known: dict[str, Any] = {
         name.lower(): value for name, value in environment.items() if name in NAMES - {"SECRETS_DIR"}
     }
@@ -29,7 +29,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
 
 
 def program(name: str) -> str:
-    """Path of a tool that checks what we ship; without it the test is skipped, since nothing installs it."""
+    """Return the path of a tool; if it is not installed, skip the test, since no requirement installs it."""
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"{name} is not installed")

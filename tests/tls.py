@@ -1,4 +1,4 @@
-"""TLS before a server that has none: a certificate of its own for each, and a front that ends the TLS."""
+"""TLS for servers without TLS: self-signed certificates, and a front that terminates TLS."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ class Certificate:
 
 
 def make_certificate(folder: Path, subject: str) -> Certificate:
-    """Make one for a subject such as ``IP:127.0.0.1`` or ``DNS:broker.example.com``."""
+    """Create a certificate for a subject such as ``IP:127.0.0.1`` or ``DNS:broker.example.com``."""
     made = Certificate(folder / "cert.pem", folder / "key.pem")
     files = ["-keyout", str(made.key), "-out", str(made.certificate)]
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -38,7 +38,7 @@ def make_certificate(folder: Path, subject: str) -> Certificate:
 
 @contextmanager
 def tls_front(port: int, certificate: Certificate) -> Iterator[int]:
-    """Listen with TLS on a free loopback port for the server on ``port``; yield the free one."""
+    """Listen with TLS on a free loopback port, forward to the server on ``port``, and yield the free port."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.certificate, certificate.key)
     ready: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -68,14 +68,14 @@ async def _serve(
             await asyncio.gather(*other, return_exceptions=True)
 
     loop, end = asyncio.get_running_loop(), asyncio.Event()
-    # Clients that refuse the certificate are what some tests are about.
+    # Some tests have clients that refuse the certificate; their errors are expected.
     loop.set_exception_handler(lambda *_: None)
     server = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
     ready.set_result((server.sockets[0].getsockname()[1], loop, end))
     await end.wait()
     server.close()
     for each in writers:
-        if not each.is_closing():  # before Python 3.11.3 one that is closed must not be aborted
+        if not each.is_closing():  # before Python 3.11.3, a closed transport must not be aborted
             each.transport.abort()
     await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
 

@@ -17,7 +17,7 @@ from infra.local.ready import BrokerUnavailable
 
 @dataclass
 class Way:
-    """A way to a broker that starts and stops like a real one, without a server behind it."""
+    """A stand-in for a way to start a broker, without a server behind it."""
 
     kind: str
     works: bool = True
@@ -49,7 +49,7 @@ def silent_engine() -> Iterator[str]:
 
 
 def test_a_container_comes_before_a_process() -> None:
-    """The second way is not tried if the first works."""
+    """If a container can be started, no process is tried."""
     first, second = Way("container"), Way("process")
 
     with running_broker(own=_ways(first, second)) as broker:
@@ -59,7 +59,7 @@ def test_a_container_comes_before_a_process() -> None:
 
 
 def test_a_process_is_used_if_no_container_is_available() -> None:
-    """The next way is tried if one does not work."""
+    """If no container can be started, a process is."""
     with running_broker(own=_ways(Way("container", works=False), Way("process"))) as broker:
         assert "process" == broker.kind
 

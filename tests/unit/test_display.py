@@ -68,7 +68,7 @@ def test_plain_lines_show_changed_counts_every_two_seconds() -> None:
 
 
 def test_a_run_without_news_prints_its_progress_every_ten_seconds() -> None:
-    """An unfinished run is never silent for longer; a finished one prints nothing more."""
+    """An unfinished run prints a line at least every ten seconds; a finished run prints no more lines."""
     out, now = io.StringIO(), [0.0]
     plain = Plain(out, many=True, clock=lambda: now[0])
     waiting, finished = Counters({"sent": 1}, total=1), Counters({"sent": 1}, total=1, seconds_left=0.0)
@@ -89,7 +89,7 @@ def test_progress_names_accepted_of_total_rate_and_time_left() -> None:
 
 
 def test_the_longest_progress_line_fits_a_terminal() -> None:
-    """A hundred thousand events, in the state with the longest name: eighty columns."""
+    """The progress of 100,000 events in the state with the longest name fits eighty columns."""
     counters = Counters({"accepted": 100000}, 1200, "tracking", 100000, 735)
     assert len(progress(counters)) <= 80
 

@@ -1,4 +1,4 @@
-"""The image and the compose file in infra/docker, held against our own settings and commands."""
+"""The image and the compose file in infra/docker, compared with the program's settings and commands."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def _environment() -> dict[str, str]:
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    """The user is a number above the system's own, so that a cluster can check it."""
+    """The image's user and group are numbers above the system's own, so that a cluster can check them."""
     uid, _, gid = _last("USER").partition(":")
 
     assert int(uid) >= 10000
@@ -49,7 +49,7 @@ def test_the_image_does_not_run_as_root() -> None:
 
 
 def test_the_image_starts_the_worker_by_the_projects_command() -> None:
-    """Another command is one argument away; SIGTERM reaches the worker, since no shell is in between."""
+    """The image runs the console command with ``worker``, and without a shell, so that SIGTERM reaches it."""
     scripts = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 
     assert [*scripts] == json.loads(_last("ENTRYPOINT"))
@@ -57,8 +57,8 @@ def test_the_image_starts_the_worker_by_the_projects_command() -> None:
     assert _last("STOPSIGNAL") == "SIGTERM"
 
 
-def test_the_health_check_asks_where_the_worker_answers() -> None:
-    """The port in the check, in HTTP_ADDRESS and in EXPOSE is one."""
+def test_the_health_check_uses_the_port_of_the_worker() -> None:
+    """The health check, HTTP_ADDRESS and EXPOSE have the same port."""
     port = _environment()["HTTP_ADDRESS"].rpartition(":")[2]
 
     assert f"http://127.0.0.1:{port}/healthz" in _last("HEALTHCHECK")
@@ -70,15 +70,15 @@ def _pins(path: Path) -> dict[str, str]:
 
 
 def test_dependencies_are_those_of_the_lock() -> None:
-    """Each package is installed by its hash, and the project itself brings in nothing more."""
+    """The image installs each package by its hash, and the project without dependencies."""
     packages, project = [value for name, value in INSTRUCTIONS if name == "RUN" and "pip install" in value]
 
     assert "--require-hashes -r requirements.lock" in packages
     assert "--no-deps ." in project
 
 
-def test_the_image_has_what_the_tests_ran_with() -> None:
-    """Each version in the image's lock is the checkout's; nothing that only tests need is in it."""
+def test_the_image_has_the_versions_that_the_tests_use() -> None:
+    """The image's lock file has the checkout's versions, and no package that only tests need."""
     image, checkout = _pins(FOLDER / "requirements.lock"), _pins(TOP / "requirements.lock")
 
     assert image.items() <= checkout.items()
@@ -86,8 +86,8 @@ def test_the_image_has_what_the_tests_ran_with() -> None:
     assert set() == image.keys() & {"pytest", "mypy", "ruff", "hypothesis"}
 
 
-def test_the_build_is_given_only_what_it_copies() -> None:
-    """Everything is ignored but what a COPY names, so that no secret of a checkout is sent to a builder."""
+def test_the_build_gets_only_the_files_that_it_copies() -> None:
+    """Docker ignores all files that no COPY names, so that no secret of a checkout is sent to a builder."""
     lines = (TOP / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     copies = [value.split()[:-1] for name, value in INSTRUCTIONS if name == "COPY" and "--from" not in value]
@@ -98,7 +98,7 @@ def test_the_build_is_given_only_what_it_copies() -> None:
 
 
 def test_every_variable_of_the_image_is_a_setting() -> None:
-    """The image sets nothing that the program does not know, Python's own variables aside."""
+    """Apart from Python's own variables, the image sets only variables that the program knows."""
     ours = {name: value for name, value in _environment().items() if not name.startswith(("PYTHON", "PATH"))}
 
     assert set() == unknown(ours)
@@ -107,7 +107,7 @@ def test_every_variable_of_the_image_is_a_setting() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_of_a_service_is_a_setting(name: str) -> None:
-    """The program accepts what each service of ours is given."""
+    """The program accepts the environment of each of its services."""
     environment = OURS[name].get("environment", {})
 
     assert set() == unknown(environment)
@@ -115,7 +115,7 @@ def test_every_variable_of_a_service_is_a_setting(name: str) -> None:
 
 
 def test_compose_itself_reads_the_file() -> None:
-    """Docker Compose finds nothing wrong with it, and the services are those that are checked here."""
+    """Docker Compose accepts the file, and finds the services that these tests check."""
     compose = [program("docker"), "compose"]
     if subprocess.run([*compose, "version"], capture_output=True, check=False).returncode != 0:
         pytest.skip("Docker Compose is not installed")
@@ -130,7 +130,7 @@ def test_compose_itself_reads_the_file() -> None:
 
 
 def test_every_address_names_a_service() -> None:
-    """Broker, ledger and API are services of the same file."""
+    """The worker's addresses of broker, ledger and API name services of the same file."""
     environment = SERVICES["worker"]["environment"]
     hosts = {urlsplit(environment[name]).hostname for name in ("AMQP_URL", "LEDGER_URL", "VBS_ENDPOINT")}
 
@@ -152,7 +152,7 @@ def test_the_passwords_of_servers_and_worker_agree() -> None:
 
 
 def test_the_emulator_listens_where_the_worker_calls() -> None:
-    """The port is one, and the address is not loopback, which no other container reaches."""
+    """The emulator listens on the worker's port, and not on loopback, which other containers cannot reach."""
     command = SERVICES["emulator"]["command"]
 
     assert urlsplit(SERVICES["worker"]["environment"]["VBS_ENDPOINT"]).port == int(
@@ -163,12 +163,12 @@ def test_the_emulator_listens_where_the_worker_calls() -> None:
 
 @pytest.mark.parametrize("name", sorted(OURS.keys() - {"outcomes"}))
 def test_each_service_runs_a_command_that_exists(name: str) -> None:
-    """The first word is a subcommand; without one, the image's own."""
+    """The first word of each service's command, or of the image's, is a subcommand of the program."""
     assert OURS[name].get("command", json.loads(_last("CMD")))[0] in COMMANDS
 
 
 def test_a_worker_may_drain_before_it_is_killed() -> None:
-    """The grace period is longer than the drain, set or not."""
+    """The grace period is longer than the drain, both as set and by default."""
     worker = SERVICES["worker"]
     grace = float(worker["stop_grace_period"].removesuffix("s"))
 
@@ -177,14 +177,14 @@ def test_a_worker_may_drain_before_it_is_killed() -> None:
 
 
 def test_several_workers_share_one_ledger() -> None:
-    """SQLite is one file on one machine; two workers have PostgreSQL."""
+    """Several workers use PostgreSQL, since a SQLite file belongs to one machine."""
     assert SERVICES["worker"]["deploy"]["replicas"] > 1
     assert SERVICES["worker"]["environment"]["LEDGER_URL"].startswith("postgresql://")
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_waited_for_can_come_true(name: str) -> None:
-    """Healthy is asked only of what has a health check, an end only of what ends."""
+def test_each_service_waits_for_a_condition_that_can_hold(name: str) -> None:
+    """A service waits for the health of services with a health check, and for the end of those that end."""
     for other, wait in SERVICES[name].get("depends_on", {}).items():
         check = SERVICES[other].get("healthcheck", {})
         ends = check.get("disable", False)
@@ -193,7 +193,7 @@ def test_what_is_waited_for_can_come_true(name: str) -> None:
 
 
 def test_nothing_listens_beyond_this_machine() -> None:
-    """The passwords are known to everyone, so each published port is bound to loopback."""
+    """Each published port is bound to loopback, since the passwords are public."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
 
     assert ports
@@ -201,7 +201,7 @@ def test_nothing_listens_beyond_this_machine() -> None:
 
 
 def test_each_volume_is_declared() -> None:
-    """A misspelt volume would be an empty one."""
+    """The volumes that services mount are those that the file declares."""
     used = {mount.partition(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}
 
     assert used == COMPOSE["volumes"].keys()

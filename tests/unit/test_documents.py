@@ -1,4 +1,4 @@
-"""The documents are true: links, samples, settings, commands and names in them are those of the tree."""
+"""Links, samples, settings, commands and names in the documents are those of the project."""
 
 import json
 import re
@@ -43,14 +43,14 @@ EACH = pytest.mark.parametrize("name", sorted(DOCUMENTS))
 
 
 class Row(NamedTuple):
-    """A row of a table: what its first cell names in code spans, and its other cells."""
+    """A row of a table: the names in code spans of its first cell, and its other cells."""
 
     names: list[str]
     cells: list[str]
 
 
 def rows(text: str) -> Iterator[Row]:
-    """The rows of all tables of a text."""
+    """Yield the rows of all tables of a text."""
     for line in text.splitlines():
         if line.startswith("| ") and line.endswith("|"):
             first, *others = (cell.strip() for cell in line.strip("|").split("|"))
@@ -58,12 +58,12 @@ def rows(text: str) -> Iterator[Row]:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The code blocks in a language."""
+    """Return the code blocks in a language."""
     return [code for found, code in CODE.findall(text) if found == language]
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of a document's headings, as the sites that render it make them."""
+    """Return the anchors of a document's headings, as the sites that render it make them."""
     titles = [re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(CODE.sub("", text))]
     return {title.replace(" ", "-") for title in titles}
 
@@ -83,7 +83,7 @@ def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """What a newcomer reads first fits on a few screens; the rest stands beside what it describes."""
+    """The README fits on a few screens, since newcomers read it first; details are beside the code."""
     assert len(DOCUMENTS["README.md"].splitlines()) <= LONGEST_README
 
 
@@ -100,7 +100,7 @@ def test_a_document_names_no_package_index_and_no_path_of_a_machine(name: str) -
 
 
 def settings_rows() -> dict[str, str]:
-    """Each setting that a table of handler/README.md explains, with the cell of its default."""
+    """Return each setting that a table of handler/README.md explains, with the cell of its default."""
     text = DOCUMENTS["handler/README.md"]
     section = text[text.index("\n## Settings\n") : text.index("\n### Proxies\n")]
     return {name: row.cells[0] for row in rows(section) for name in row.names}
@@ -130,14 +130,14 @@ def test_the_defaults_in_the_tables_of_settings_are_those_of_the_program(documen
 
 @EACH
 def test_each_json_sample_parses(name: str) -> None:
-    """A reader may copy a sample as it is."""
+    """Each JSON sample can be parsed, since readers copy samples unchanged."""
     for sample in blocks(DOCUMENTS[name], "json"):
         json.loads(sample)
 
 
 @pytest.mark.parametrize("document", ["README.md", "events/README.md"])
-def test_the_sample_event_is_one_that_the_program_takes(document: str) -> None:
-    """The sample is decoded by the decoder of the program, as a snapshot that is complete."""
+def test_the_sample_event_is_decoded_by_the_program(document: str) -> None:
+    """The program decodes the sample as the event of a completed snapshot."""
     [sample] = blocks(DOCUMENTS[document], "json")
 
     event = decode(Message(sample.encode(), "application/cloudevents+json"), max_bytes=10_000)
@@ -150,7 +150,7 @@ COMMANDS: Any = get_command(app)
 
 
 def walk(command: Any, *path: str) -> Iterator[str]:
-    """The names of all commands that are no groups."""
+    """Yield the names of all commands that are not groups."""
     if not hasattr(command, "list_commands"):
         yield " ".join(path)
         return
@@ -159,7 +159,7 @@ def walk(command: Any, *path: str) -> Iterator[str]:
 
 
 def calls(text: str) -> Iterator[list[str]]:
-    """The words after ``snapshot-backup`` in code blocks and spans, up to the end of the command."""
+    """Yield the words after ``snapshot-backup`` in code blocks and spans, up to the end of the command."""
     codes = [line for _, code in CODE.findall(text) for line in code.splitlines()]
     for code in [*codes, *SPAN.findall(CODE.sub("", text))]:
         for found in re.finditer(r"(?:^|[\s/$])snapshot-backup ((?:-|[a-z]).*)", code):
@@ -167,7 +167,7 @@ def calls(text: str) -> Iterator[list[str]]:
 
 
 def wrong(call: list[str]) -> str | None:
-    """Say what of a call does not exist; None where all of it does."""
+    """Return which command or option of a call does not exist, or None."""
     command = COMMANDS
     words = iter(call)
     for word in words:
@@ -200,7 +200,7 @@ def test_the_table_of_commands_has_every_command_and_its_options_exist() -> None
 
 
 def test_the_table_of_categories_has_every_category() -> None:
-    """An operator finds each category of a dead letter in the guide."""
+    """The operator's guide explains each category of a dead letter."""
     text = DOCUMENTS["handler/dead_letters/README.md"]
     section = text[text.index("\n## Categories\n") : text.index("\n## Commands\n")]
     named = {name for row in rows(section) for name in row.names}
@@ -210,7 +210,7 @@ def test_the_table_of_categories_has_every_category() -> None:
 
 @EACH
 def test_each_path_and_module_in_a_document_exists(name: str) -> None:
-    """A code span that begins with a folder of ours names a file or a folder; so does ``python -m``."""
+    """Each path in a code span exists, and so does each module after ``python -m``."""
     spans = SPAN.findall(CODE.sub("", DOCUMENTS[name]))
     paths = [span.split()[0] for span in spans if re.match(rf"({'|'.join(FOLDERS)})/[\w/.-]*(\s|$)", span)]
     modules = [found for span in spans for found in re.findall(r"^python -m (tests[\w.]+)", span)]
@@ -221,7 +221,7 @@ def test_each_path_and_module_in_a_document_exists(name: str) -> None:
 
 @EACH
 def test_each_test_in_a_document_exists(name: str) -> None:
-    """A test that a decision is held by can be found by its name."""
+    """Each test that a document names can be found by its name."""
     named = {span for span in SPAN.findall(DOCUMENTS[name]) if re.fullmatch(r"test_\w+", span)}
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 

@@ -1,4 +1,4 @@
-"""What is not installed, or not asked for, costs nothing and is named where it is missing."""
+"""Optional packages: they are not imported unless a setting needs them, and errors name a missing extra."""
 
 import subprocess
 import sys
@@ -44,22 +44,22 @@ def _run(program: str) -> str:
     ids=["installed", "not installed"],
 )
 def test_a_worker_runs_on_uvloop_where_it_is_installed(before: str, whose: str) -> None:
-    """And on asyncio's own loop elsewhere."""
+    """A worker runs on uvloop if it is installed, and otherwise on asyncio's own event loop."""
     assert whose == _run(RUNS.format(before=before))
 
 
-def test_what_nobody_asked_for_is_not_imported() -> None:
-    """Neither the metrics nor the tracing library."""
+def test_optional_libraries_are_not_imported_without_a_setting() -> None:
+    """Without a setting that needs them, the metrics and tracing libraries are not imported."""
     assert "[]" == _run(NOT_ASKED_FOR)
 
 
-def test_without_the_extra_the_metrics_say_what_to_install() -> None:
-    """The probes work all the same."""
+def test_the_metrics_page_without_the_extra_says_what_to_install() -> None:
+    """Without the extra ``metrics``, the metrics page answers 501 and names the install command."""
     assert "501 install the extra: pip install 'snapshot-backup[metrics]'" == _run(WITHOUT_METRICS)
 
 
 def test_traces_without_the_extra_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks for traces is told how to have them."""
+    """If traces are configured without the extra ``tracing``, the error names the install command."""
     monkeypatch.setitem(sys.modules, "handler.telemetry.tracing", None)
     with pytest.raises(SettingsError, match=r"pip install 'snapshot-backup\[tracing\]'"):
         open_telemetry("q", {"OTEL_TRACES_EXPORTER": "console"})

@@ -1,4 +1,4 @@
-"""The deadline of a call: which of the platform's values it rests on."""
+"""The deadline of a function call, and which of the platform's values it is computed from."""
 
 import pytest
 
@@ -14,7 +14,7 @@ PLAUSIBLE = [(29_970, 29.97), (29_970.0, 29.97), ("29970", 29.97), (2_000, 2.0),
 
 
 def limit(remaining: object) -> float:
-    """The seconds that a call has, of which the last quarter, at most 10 s, are kept for the hand-over."""
+    """Return the seconds of a call; its last quarter, at most 10 s, is reserved for the hand-over."""
     soft, hard = deadline_of(FakeContext(remaining=remaining), now=100.0)
     margin = (hard - soft) / 3 * 4
     assert margin == pytest.approx(min((soft - 100 + margin) / 4, 10))
@@ -23,15 +23,15 @@ def limit(remaining: object) -> float:
 
 @pytest.fixture(autouse=True)
 def no_runtime_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runtime that does not set it, unless the test does."""
+    """Remove RUNTIME_TIMEOUT, unless the test sets it."""
     monkeypatch.delenv("RUNTIME_TIMEOUT", raising=False)
 
 
 @pytest.mark.parametrize(
     "remaining", [*IMPLAUSIBLE, *(value for value, _ in PLAUSIBLE)], ids=lambda v: repr(v)[:20]
 )
-def test_the_runtime_timeout_rules(remaining: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the context says, or raises: a known runtime says 30 ms at the start of 30 s."""
+def test_the_runtime_timeout_takes_precedence(remaining: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RUNTIME_TIMEOUT takes precedence over any remaining time, even if the context raises an error."""
     monkeypatch.setenv("RUNTIME_TIMEOUT", "30")
 
     assert 30.0 == pytest.approx(limit(remaining))
@@ -39,7 +39,7 @@ def test_the_runtime_timeout_rules(remaining: object, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("remaining", IMPLAUSIBLE, ids=lambda v: repr(v)[:20])
 def test_an_implausible_remaining_time_does_not_count(remaining: object) -> None:
-    """The platform's default limit does, 3 s."""
+    """If the remaining time is implausible, the platform's default of 3 s applies."""
     assert 3.0 == pytest.approx(limit(remaining))
 
 
@@ -47,7 +47,7 @@ def test_an_implausible_remaining_time_does_not_count(remaining: object) -> None
 def test_a_plausible_remaining_time_counts_without_a_runtime_timeout(
     remaining: object, seconds: float
 ) -> None:
-    """It is what is left of the limit when the call begins."""
+    """Without RUNTIME_TIMEOUT, a plausible remaining time is the limit of the call."""
     assert seconds == pytest.approx(limit(remaining))
 
 
@@ -55,7 +55,7 @@ def test_a_plausible_remaining_time_counts_without_a_runtime_timeout(
 def test_an_unusable_runtime_timeout_is_as_good_as_none(
     timeout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then a plausible remaining time counts, else the default."""
+    """If RUNTIME_TIMEOUT is unusable, a plausible remaining time applies, or else the default."""
     monkeypatch.setenv("RUNTIME_TIMEOUT", timeout)
 
     assert 29.97 == pytest.approx(limit(29_970))
@@ -63,5 +63,5 @@ def test_an_unusable_runtime_timeout_is_as_good_as_none(
 
 
 def test_a_context_without_a_clock_does_not_fail_the_call() -> None:
-    """The method may be missing altogether."""
+    """If the context has no method for the remaining time, the default applies."""
     assert 2.25 == deadline_of(object(), now=0.0).soft

@@ -1,4 +1,4 @@
-"""Bytes from outside, made by chance: nothing raises, nothing is lost, and all of it can be dead-lettered."""
+"""Fuzz tests with random bytes from outside: no error is raised, and every message can be dead-lettered."""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.fuzzing import TARGETS, Target
 
 @pytest.fixture(scope="module", params=TARGETS)
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """Each target in turn."""
+    """Yield each target in turn."""
     if request.param == "answers":
         pytest.importorskip("httptools", reason="the extra `fast` is not installed")
     target = TARGETS[request.param]()
@@ -23,11 +23,11 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rng=st.randoms(use_true_random=False))
 def test_no_input_found_by_hypothesis_breaks_a_promise(target: Target, rng: random.Random) -> None:
-    """Hypothesis draws every choice, and so makes what fails small."""
+    """No input of Hypothesis breaks a promise; Hypothesis shrinks an input that does."""
     target.check(rng)
 
 
 def test_no_input_of_two_thousand_breaks_a_promise(target: Target, seed: int) -> None:
-    """Faster, and as far from each other as chance wants; the number of a failure is its seed."""
+    """None of 2,000 random inputs breaks a promise; the number of a failure is its seed."""
     for number in range(seed, seed + 2_000):
         target.check(random.Random(number))

@@ -1,4 +1,4 @@
-"""The manifests in infra/kubernetes, held against each other, the image and our own settings."""
+"""The manifests in infra/kubernetes, compared with each other, the image and the program's settings."""
 
 import re
 import shutil
@@ -48,20 +48,20 @@ SCALE_DOWN = SCALER["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["sc
 
 @pytest.mark.parametrize("folder", [BASE, KEDA, EXAMPLE], ids=lambda folder: folder.name)
 def test_every_manifest_is_listed(folder: Path) -> None:
-    """A file that no kustomization names would never be applied."""
+    """Each manifest is listed in its kustomization, since others would never be applied."""
     listed = {name for name in _load(folder / "kustomization.yaml")["resources"] if name.endswith(".yaml")}
 
     assert {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"} == listed
 
 
-def test_every_setting_is_one() -> None:
+def test_every_setting_of_the_base_is_a_setting() -> None:
     """The program accepts the base's settings, and none of them is misspelt."""
     assert set() == unknown(SETTINGS)
     parse(SETTINGS)
 
 
 def test_the_examples_settings_are_settings() -> None:
-    """What the overlay changes and what its secrets hold are known to the program too."""
+    """The program accepts the settings and secrets of the example overlay."""
     (changed,) = _load(EXAMPLE / "kustomization.yaml")["configMapGenerator"]
     values = dict(pair.split("=", 1) for pair in changed["literals"]) | _pairs(
         EXAMPLE / "secrets.env.example"
@@ -72,13 +72,13 @@ def test_the_examples_settings_are_settings() -> None:
 
 
 def test_no_secret_is_in_the_config_map() -> None:
-    """Of the settings that may hold a secret only the ledger's is there, without its password."""
+    """Of the secret settings, the config map has only LEDGER_URL, and without a password."""
     assert {"LEDGER_URL"} == SETTINGS.keys() & SECRETS
     assert re.fullmatch(r"postgresql://[^:@/]+@.+", SETTINGS["LEDGER_URL"])
 
 
 def test_several_workers_share_one_ledger() -> None:
-    """More than one replica, by number or by scaler, needs PostgreSQL."""
+    """All ledgers are in PostgreSQL, since deployment and scaler run more than one replica."""
     (changed,) = _load(EXAMPLE / "kustomization.yaml")["configMapGenerator"]
     ledgers = [
         SETTINGS["LEDGER_URL"],
@@ -92,7 +92,7 @@ def test_several_workers_share_one_ledger() -> None:
 
 
 def test_a_worker_may_drain_before_it_is_killed() -> None:
-    """The grace period is longer than the drain, set or not."""
+    """The grace period is longer than the drain, both as set and by default."""
     grace = POD["terminationGracePeriodSeconds"]
 
     assert grace > parse(SETTINGS).drain_seconds
@@ -100,7 +100,7 @@ def test_a_worker_may_drain_before_it_is_killed() -> None:
 
 
 def test_one_drain_ends_before_the_next_begins() -> None:
-    """The scaler takes one worker at a time, and no faster than a grace period."""
+    """The scaler removes one worker at a time, and waits longer than a grace period in between."""
     assert [policy["value"] for policy in SCALE_DOWN["policies"]] == [1]
     assert all(
         policy["periodSeconds"] > POD["terminationGracePeriodSeconds"] for policy in SCALE_DOWN["policies"]
@@ -109,8 +109,8 @@ def test_one_drain_ends_before_the_next_begins() -> None:
     assert SCALER["cooldownPeriod"] > POD["terminationGracePeriodSeconds"]
 
 
-def test_the_scaler_watches_our_queue_and_our_deployment() -> None:
-    """Queue, deployment and sign-in are those that exist."""
+def test_the_scaler_names_our_queue_and_our_deployment() -> None:
+    """The scaler names the queue, the deployment and the sign-in that the other manifests define."""
     (trigger,) = SCALER["triggers"]
 
     assert SETTINGS["SNAPSHOT_QUEUE"] == trigger["metadata"]["queueName"]
@@ -128,14 +128,14 @@ def _selectors() -> Iterator[tuple[str, Manifest]]:
 
 
 @pytest.mark.parametrize(("kind", "selector"), list(_selectors()))
-def test_each_selector_finds_the_workers(kind: str, selector: Manifest) -> None:
-    """A selector with a label that the pods lack chooses nothing, silently."""
+def test_each_selector_selects_the_workers(kind: str, selector: Manifest) -> None:
+    """The pods have all labels of each selector; otherwise it would silently select none."""
     assert selector, kind
     assert selector.items() <= LABELS.items()
 
 
 def test_every_port_leads_to_the_worker() -> None:
-    """Probes, service and policy name the container's port, which is the one HTTP_ADDRESS opens."""
+    """Probes, service and network policy name the container's port, which HTTP_ADDRESS opens."""
     (port,) = WORKER["ports"]
     probes = [WORKER[name]["httpGet"]["port"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
     (service,) = MANIFESTS["Service"]["spec"]["ports"]
@@ -146,14 +146,14 @@ def test_every_port_leads_to_the_worker() -> None:
 
 
 def test_an_outage_elsewhere_restarts_no_worker() -> None:
-    """Only readiness asks for what the worker depends on."""
+    """Only the readiness probe uses /readyz, which depends on broker and API."""
     assert WORKER["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert WORKER["startupProbe"]["httpGet"]["path"] == "/healthz"
     assert WORKER["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
 def test_the_worker_is_confined() -> None:
-    """No root, no new rights, no writing, and a bound on memory."""
+    """The worker runs without root, without new rights, on a read-only disk, and with a memory limit."""
     rights = WORKER["securityContext"]
 
     assert POD["securityContext"]["runAsNonRoot"] is True
@@ -164,22 +164,22 @@ def test_the_worker_is_confined() -> None:
 
 
 def test_the_pod_runs_as_the_images_user() -> None:
-    """The number is the one the image made a home for."""
+    """The pod's user and group are those of the image's USER instruction."""
     dockerfile = (TOP / "infra" / "docker" / "Dockerfile").read_text(encoding="utf-8")
     user, group = POD["securityContext"]["runAsUser"], POD["securityContext"]["runAsGroup"]
 
     assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == [f"{user}:{group}"]
 
 
-def test_no_token_of_the_cluster_is_handed_out() -> None:
-    """Neither the account nor the pod mounts one, and the pod uses that account."""
+def test_no_token_of_the_cluster_is_mounted() -> None:
+    """Neither the service account nor the pod mounts a token, and the pod uses that account."""
     assert MANIFESTS["ServiceAccount"]["automountServiceAccountToken"] is False
     assert POD["automountServiceAccountToken"] is False
     assert MANIFESTS["ServiceAccount"]["metadata"]["name"] == POD["serviceAccountName"]
 
 
 def test_settings_and_secrets_reach_the_worker() -> None:
-    """The config map is the generated one, and the secrets are mounted where SECRETS_DIR looks."""
+    """The worker reads the generated config map, and its secrets are mounted at SECRETS_DIR."""
     (generated,) = _load(BASE / "kustomization.yaml")["configMapGenerator"]
     (volume,) = POD["volumes"]
     (mount,) = WORKER["volumeMounts"]
@@ -189,7 +189,7 @@ def test_settings_and_secrets_reach_the_worker() -> None:
 
 
 def test_each_secret_that_is_named_is_made_by_the_example() -> None:
-    """Name and key of each reference are in the overlay's generators."""
+    """The example's generators make each secret and key that a manifest refers to."""
     generated = _load(EXAMPLE / "kustomization.yaml")["secretGenerator"]
     keys = {made["name"]: set(_pairs(EXAMPLE / f"{made['envs'][0]}.example")) for made in generated}
     (password,) = (variable["valueFrom"]["secretKeyRef"] for variable in WORKER["env"])
@@ -200,8 +200,8 @@ def test_each_secret_that_is_named_is_made_by_the_example() -> None:
     assert "AMQP_URL" in keys[POD["volumes"][0]["secret"]["secretName"]]
 
 
-def test_the_way_out_is_as_narrow_as_the_work() -> None:
-    """Names, broker, ledger and API; nothing else leaves, and only metrics come in."""
+def test_the_network_policy_allows_only_the_ports_that_the_worker_needs() -> None:
+    """The network policy allows only DNS, broker, ledger and API outwards, and limits who may connect."""
     policy = MANIFESTS["NetworkPolicy"]["spec"]
     out = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
 
@@ -212,7 +212,7 @@ def test_the_way_out_is_as_narrow_as_the_work() -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
-    """The example as kustomize builds it, with the placeholders as secrets."""
+    """Return the example as kustomize builds it, with the placeholders as secrets."""
     copy = tmp_path_factory.mktemp("kubernetes") / "copy"
     shutil.copytree(FOLDER, copy)
     for example in (copy / "overlays" / "example").glob("*.example"):
@@ -224,7 +224,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
 
 
 def test_the_example_builds(built: dict[str, Manifest]) -> None:
-    """Every name with a generated ending is the same where it is made and where it is used."""
+    """The built manifests contain each config map and secret that they refer to."""
     pod = built["Deployment/snapshot-backup"]["spec"]["template"]["spec"]
     worker = pod["containers"][0]
     used = {
@@ -238,14 +238,14 @@ def test_the_example_builds(built: dict[str, Manifest]) -> None:
     assert len(used) == 4
 
 
-def test_with_the_scaler_no_number_of_replicas_is_left(built: dict[str, Manifest]) -> None:
-    """Two owners of one number would undo each other."""
+def test_the_deployment_has_no_number_of_replicas_with_the_scaler(built: dict[str, Manifest]) -> None:
+    """With the scaler, the deployment has no number of replicas, since each would override the other."""
     assert "replicas" not in built["Deployment/snapshot-backup"]["spec"]
     assert "ScaledObject/snapshot-backup" in built
 
 
 def test_secrets_are_read_as_kubernetes_mounts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file for each key, named as the setting, behind the two links that make updates atomic."""
+    """The settings are read from files behind two links, as Kubernetes mounts secrets."""
     secrets = _pairs(EXAMPLE / "secrets.env.example")
     (tmp_path / "..data").symlink_to("..2026_01_01")
     (tmp_path / "..2026_01_01").mkdir()
