@@ -1,4 +1,4 @@
-"""Which module may import which: the rooms and their order, the drivers of each, and no circles."""
+"""Rules for imports between modules: the order of rooms, their drivers, and no import cycles."""
 
 import ast
 import sys
@@ -36,7 +36,7 @@ TIERS: Sequence[frozenset[str]] = (
 other rooms or from a higher one."""
 
 BACKUP_KNOWS = {"events", "handler.backup", "handler.errors", "handler.redaction", "pydantic"}
-"""All that handling a message may import besides the standard library: protocols, no driver."""
+"""The only imports of message handling besides the standard library: protocols, no driver."""
 
 DRIVERS: Mapping[str, set[str]] = {
     "aiohappyeyeballs": {"handler.vbs.transport"},
@@ -52,27 +52,27 @@ DRIVERS: Mapping[str, set[str]] = {
     "typer": {"handler.cli", "handler.commands", "handler.commands.dead_letters"},
     "uvloop": {"handler.worker"},
 }
-"""Which rooms import a library that talks to something outside."""
+"""The rooms that import each library that communicates with other systems."""
 
 NOT_EMPTY = {"handler.function"}
 """Packages whose ``__init__`` holds code: the entry that the function's bundle imports."""
 
 
 def name_of(path: Path) -> str:
-    """The dotted name of a module's file."""
+    """Return the dotted name of a module's file."""
     return ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__")
 
 
 PATHS = {name_of(path): path for top in ("events", "handler") for path in sorted((TOP / top).rglob("*.py"))}
 TREES = {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
 MODULES = {name for name, tree in TREES.items() if len(tree.body) > 1}
-"""All but the packages whose ``__init__`` is empty."""
+"""All modules except packages with an empty ``__init__``."""
 
 ROOMS = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms}
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Yield what a module imports, wherever in it; of ``from a import b`` the module ``a.b`` if it is one."""
+    """Yield all modules that a module imports; for ``from a import b`` it is ``a.b`` if that is a module."""
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -85,7 +85,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def room_of(module: str) -> str | None:
-    """The innermost room that a module is in; None where it is in none."""
+    """Return the innermost room that a module is in, or None."""
     while module and module not in ROOMS:
         module = module.rpartition(".")[0]
     return module or None
@@ -96,7 +96,7 @@ GRAPH = {module: {name for name in imported(TREES[module]) if name in MODULES} f
 
 @pytest.mark.parametrize("package", MAY_KNOW)
 def test_a_package_imports_only_what_is_below_it(package: str) -> None:
-    """``events`` imports nothing else of ours; ``infra`` may import all but the tests."""
+    """``events`` imports none of our other packages; ``infra`` may import all except the tests."""
     paths = list((TOP / package).rglob("*.py"))
     known = {
         (path.name, top)
@@ -109,13 +109,13 @@ def test_a_package_imports_only_what_is_below_it(package: str) -> None:
     assert set() == known
 
 
-def test_every_module_is_in_a_room_and_every_room_is_there() -> None:
-    """A new folder under ``handler`` needs its place in ``TIERS``, and a room that has gone must leave it."""
+def test_every_module_is_in_a_room_and_every_room_has_modules() -> None:
+    """``TIERS`` has a room for each module, and no room without a module."""
     assert set() == {module for module in MODULES if room_of(module) is None}
     assert set(ROOMS) == {room_of(module) for module in MODULES}
 
 
-def test_no_import_runs_up() -> None:
+def test_no_room_imports_from_a_higher_tier() -> None:
     """A room imports from lower tiers only, so that no two rooms import each other."""
     wrong = {
         (module, name)
@@ -128,12 +128,12 @@ def test_no_import_runs_up() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Within a room neither, late imports and those for types included."""
+    """No modules import each other in a cycle, even within a room, in functions or for types."""
     TopologicalSorter(GRAPH).prepare()
 
 
 def test_handling_a_message_needs_no_driver() -> None:
-    """``backup`` can be read, and tested, without a broker, an API or a database."""
+    """``backup`` imports no driver, so that it can be tested without broker, API and database."""
     foreign = {
         (module, name)
         for module in MODULES
@@ -148,7 +148,7 @@ def test_handling_a_message_needs_no_driver() -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_driver_is_imported_in_its_rooms_only(driver: str) -> None:
-    """What talks to the outside is replaced in one place."""
+    """Exactly the rooms in ``DRIVERS`` import a driver, so that it can be replaced there."""
     users = {
         module for module in MODULES if driver in {name.partition(".")[0] for name in imported(TREES[module])}
     }
@@ -157,7 +157,7 @@ def test_a_driver_is_imported_in_its_rooms_only(driver: str) -> None:
 
 
 def test_an_init_holds_nothing_but_its_docstring() -> None:
-    """Importing a module runs the ``__init__`` of each package around it, so code there hides imports."""
+    """Only ``handler.function`` has code in ``__init__``, since each import of a submodule would run it."""
     packages = {name for name, path in PATHS.items() if path.name == "__init__.py"}
 
     assert NOT_EMPTY == packages & MODULES

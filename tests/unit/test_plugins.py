@@ -18,7 +18,7 @@ REASON = "plug: not available: No module named 'a_package_that_is_not_installed'
 
 @pytest.fixture
 def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The module of a command named ``plug``, of another distribution."""
+    """Install metadata of a command named ``plug``, and yield the path of its module."""
     metadata = tmp_path / "plug-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1.0\n")
@@ -29,13 +29,13 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    """Run the command line: exit code, standard output, standard error."""
+    """Run the command line, and return exit code, standard output and standard error."""
     done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     return done.exit_code, done.stdout, done.stderr
 
 
 def test_a_command_of_an_entry_point_is_listed_and_runs(plug: Path) -> None:
-    """The root's help has its first sentence, and its options work."""
+    """The root's help shows the command's first sentence, and the command's options work."""
     plug.write_text(WORKS)
 
     _, help_text, _ = run("--help")
@@ -45,7 +45,7 @@ def test_a_command_of_an_entry_point_is_listed_and_runs(plug: Path) -> None:
 
 
 def test_a_command_that_is_not_called_is_not_imported(plug: Path) -> None:
-    """Its import, or its failure, is no other command's concern."""
+    """The module of a command is not imported when another command is called."""
     plug.write_text(WORKS)
 
     assert 0 == run("schemas", "--help")[0]
@@ -53,7 +53,7 @@ def test_a_command_that_is_not_called_is_not_imported(plug: Path) -> None:
 
 
 def test_a_command_that_cannot_be_imported_stops_no_other(plug: Path) -> None:
-    """The root's help lists it with the reason; the others stay."""
+    """The root's help lists a command that cannot be imported with the reason, and all other commands."""
     plug.write_text(NEEDS_MORE)
 
     code, help_text, _ = run("--help")
@@ -66,14 +66,14 @@ def test_a_command_that_cannot_be_imported_stops_no_other(plug: Path) -> None:
 def test_a_command_that_cannot_be_imported_fails_with_one_line(
     plug: Path, arguments: tuple[str, ...]
 ) -> None:
-    """Whatever its arguments are; they cannot be known."""
+    """A command that cannot be imported prints the reason and exits with 2, whatever its arguments."""
     plug.write_text(NEEDS_MORE)
 
     assert (2, "", REASON) == run("plug", *arguments)
 
 
 def test_an_unknown_command_is_wrong_usage() -> None:
-    """It names the command, with exit code 2."""
+    """For an unknown command, the error names it, and the exit code is 2."""
     code, _, error = run("no-such-command")
 
     assert 2 == code

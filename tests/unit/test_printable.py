@@ -1,4 +1,4 @@
-"""What comes from outside cannot steer a terminal, nor break a line, wherever it is printed."""
+"""Text from outside is printed without control characters, so that it cannot control a terminal."""
 
 import contextlib
 import io
@@ -46,7 +46,7 @@ ALL = "".join(UNSAFE.values())
 
 @pytest.mark.parametrize("char", UNSAFE.values(), ids=UNSAFE)
 def test_an_unsafe_character_is_replaced(char: str) -> None:
-    """One by one, and nothing around it."""
+    """An unsafe character is replaced, and the text around it stays."""
     assert f"a{REPLACEMENT}b" == printable(f"a{char}b")
 
 
@@ -54,12 +54,12 @@ def test_an_unsafe_character_is_replaced(char: str) -> None:
     "text", ["plain", "Sicherung täglich", "日本語", "\u0646\u200c\u06cc", "a\xa0b", "👩\u200d💻"]
 )
 def test_text_of_every_script_stays_as_it_is(text: str) -> None:
-    """Ids and names may be in any language."""
+    """Text in any language stays unchanged, since ids and names may be in any language."""
     assert text == printable(text)
 
 
 def test_line_ends_stay_where_they_are_wanted() -> None:
-    """In tracebacks and in JSON that is indented."""
+    """A line end stays only if ``keep`` has it, as for tracebacks and indented JSON."""
     assert "a\nb" == printable("a\nb", keep="\n")
     assert f"a{REPLACEMENT}b" == printable("a\nb")
 
@@ -124,12 +124,12 @@ def shown_by_up(text: str) -> str:
 )
 @pytest.mark.parametrize("char", UNSAFE.values(), ids=UNSAFE)
 def test_no_unsafe_character_is_shown(show: Any, char: str) -> None:
-    """Whatever prints it."""
+    """No output shows an unsafe character."""
     assert char not in show(f"before{char}after")
 
 
 def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error."""
+    """An error on standard error is one line without unsafe characters."""
     fail(f"failed: {ALL}\nsecond line")
     shown = capsys.readouterr().err
     assert not set(ALL) & set(shown)
@@ -137,13 +137,13 @@ def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_finding_of_doctor_is_safe(capsys: pytest.CaptureFixture[str]) -> None:
-    """It quotes what broker, API and database say."""
+    """A printed finding has no unsafe character, since it quotes broker, API and database."""
     print_findings([Finding("broker", ALL, "bad", ALL, ALL)])
     assert not set(ALL) & set(capsys.readouterr().out)
 
 
 def test_a_dead_letter_is_safe(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its headers and its body are the producer's."""
+    """A shown dead letter has no unsafe character, since its producer wrote headers and body."""
     view.out().print(view.plain(ALL))
     view.out().print(view.pretty({"key": ALL}))
     assert not set(ALL) & set(capsys.readouterr().out)

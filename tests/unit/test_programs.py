@@ -12,7 +12,7 @@ NAMES = ("rabbitmq-server", "rabbitmqctl", "epmd")
 
 
 def installed(folder: Path, names: tuple[str, ...] = NAMES) -> str:
-    """Put programs of these names into a folder; return it."""
+    """Create programs of these names in a new folder, and return its path."""
     folder.mkdir()
     for name in names:
         (folder / name).write_text("#!/bin/sh\n")

@@ -1,4 +1,4 @@
-"""Which proxy a URL goes through, by what the environment's variables hold."""
+"""Unit tests of the choice of a proxy for a URL, by the proxy variables of the environment."""
 
 import re
 
@@ -27,13 +27,13 @@ LOOPBACK = (
 
 
 def way(url: str, **environment: str) -> str | None:
-    """The proxy's URL, or None for a direct connection."""
+    """Return the proxy's URL, or None for a direct connection."""
     proxy = proxy_for(url, environment)
     return proxy.url.get_secret_value() if proxy else None
 
 
 def exempt(url: str, no_proxy: str) -> bool:
-    """Whether ``NO_PROXY`` takes a URL out."""
+    """Return whether ``NO_PROXY`` exempts a URL."""
     return way(url, ALL_PROXY=PROXY, NO_PROXY=no_proxy) is None
 
 
@@ -55,20 +55,20 @@ def exempt(url: str, no_proxy: str) -> bool:
 def test_the_scheme_decides_about_the_variable(
     environment: dict[str, str], plain: str | None, encrypted: str | None
 ) -> None:
-    """Small letters go before capitals, a scheme's own variable before ``ALL_PROXY``."""
+    """Lower case takes precedence over upper case, and a scheme's own variable over ``ALL_PROXY``."""
     assert plain == way("http://vbs.example.com", **environment)
     assert encrypted == way("https://vbs.example.com", **environment)
 
 
 @pytest.mark.parametrize("url", LOOPBACK)
 def test_loopback_never_has_a_proxy(url: str) -> None:
-    """Variables that cannot be used do not matter for it either."""
+    """A loopback URL has no proxy, even if the proxy variables are unusable."""
     assert way(url, ALL_PROXY="ftp://:@", NO_PROXY="fd00::/999") is None
 
 
 @pytest.mark.parametrize("host", ["localhost.example.com", "notlocalhost", "128.0.0.1", "::2", "fd00::1", ""])
 def test_other_hosts_are_not_loopback(host: str) -> None:
-    """A host that only looks like a loopback one may have a proxy."""
+    """A host that only resembles a loopback host is not loopback."""
     assert not is_loopback(host)
 
 
@@ -107,7 +107,7 @@ def test_other_hosts_are_not_loopback(host: str) -> None:
         ("https://xn--bcher-kva.example", "bücher.example"),
     ],
 )
-def test_an_entry_of_no_proxy_takes_out_what_it_names(url: str, no_proxy: str) -> None:
+def test_an_entry_of_no_proxy_exempts_what_it_names(url: str, no_proxy: str) -> None:
     """An entry is a host with its subdomains, an address or a network, perhaps with scheme and port."""
     assert exempt(url, no_proxy)
 
@@ -132,8 +132,8 @@ def test_an_entry_of_no_proxy_takes_out_what_it_names(url: str, no_proxy: str) -
         (IPV6, "::/128"),
     ],
 )
-def test_an_entry_of_no_proxy_takes_out_nothing_else(url: str, no_proxy: str) -> None:
-    """Names are compared label by label, and an address is no name."""
+def test_an_entry_of_no_proxy_exempts_no_other_url(url: str, no_proxy: str) -> None:
+    """An entry exempts no other URL: names are compared label by label, and addresses are not names."""
     assert not exempt(url, no_proxy)
 
 
@@ -144,7 +144,7 @@ def test_an_entry_of_no_proxy_takes_out_nothing_else(url: str, no_proxy: str) ->
 )
 @pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
 def test_an_entry_that_cannot_be_read_is_named_with_its_variable(entry: str, variable: str) -> None:
-    """If it were ignored, the proxy would get requests that were meant to go directly."""
+    """An invalid entry is an error; if it were ignored, the proxy would get requests meant to go directly."""
     with pytest.raises(SettingsError) as raised:
         way(API, ALL_PROXY=PROXY, **{variable: f"other.org,{entry}"})
 
@@ -156,7 +156,7 @@ def test_an_entry_that_cannot_be_read_is_named_with_its_variable(entry: str, var
     "entry", [f"http://u:{PASSWORD}@proxy.example.com", f"u:{PASSWORD}@h", f"http://u:{PASSWORD},x@h"]
 )
 def test_a_password_in_no_proxy_is_not_shown(entry: str) -> None:
-    """A user may put a proxy's URL there by mistake; a comma splits it within the password."""
+    """The error about an entry shows no password, even if a comma splits the password."""
     with pytest.raises(SettingsError, match="NO_PROXY: entry 1 is no host") as raised:
         way(API, ALL_PROXY=PROXY, NO_PROXY=entry)
 
@@ -165,7 +165,7 @@ def test_a_password_in_no_proxy_is_not_shown(entry: str) -> None:
 
 @pytest.mark.parametrize("no_proxy", ["fd00::/999", "[::1", "x:y"])
 def test_no_proxy_is_not_read_without_a_proxy(no_proxy: str) -> None:
-    """Without a proxy ``NO_PROXY`` has nothing to except, so its mistakes do not matter."""
+    """Without a proxy, an invalid ``NO_PROXY`` raises no error."""
     assert way(API, NO_PROXY=no_proxy) is None
     assert not any_proxy({"NO_PROXY": no_proxy})
 
@@ -230,7 +230,7 @@ PROXY_URL = TEXT | st.builds("{}://{}".format, st.sampled_from(["http", "https",
 def test_any_value_works_or_is_one_line_that_names_its_variable(
     variable: str, value: str, no_proxy: str
 ) -> None:
-    """Nothing else is raised, and httpx takes each proxy that is accepted."""
+    """Any value gives a proxy that httpx accepts, or an error of one line that names the variable."""
     found = [variable_works(**{variable: value}), variable_works(**{variable: PROXY, "NO_PROXY": no_proxy})]
 
     for url, error in found:
@@ -240,7 +240,7 @@ def test_any_value_works_or_is_one_line_that_names_its_variable(
 
 
 def variable_works(**environment: str) -> tuple[str, str]:
-    """The proxy's URL, or nothing, and the error."""
+    """Return the proxy's URL and the error; either may be empty."""
     try:
         return way(IPV6, **environment) or "", ""
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""The proxy that other tests use to break connections, over real sockets."""
+"""Unit tests of ``TcpProxy``, which other tests use to break connections, over real sockets."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ from tests.proxy import TcpProxy
 
 
 def _echo(listener: socket.socket) -> None:
-    """Send back what comes, connection after connection, until the listener is closed."""
+    """Send received bytes back on each connection, until the listener is closed."""
     with contextlib.suppress(OSError):
         while True:
             connection, _ = listener.accept()
@@ -27,7 +27,7 @@ def _echo_one(connection: socket.socket) -> None:
 
 @pytest.fixture
 def proxy() -> Iterator[TcpProxy]:
-    """A proxy before a server that echoes."""
+    """Yield a proxy in front of an echo server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_echo, args=(listener,))
         thread.start()
@@ -39,7 +39,7 @@ def proxy() -> Iterator[TcpProxy]:
 
 @pytest.fixture
 def client(proxy: TcpProxy) -> Iterator[socket.socket]:
-    """A client whose bytes have already been through the proxy once."""
+    """Yield a client that has already sent bytes through the proxy."""
     with socket.create_connection((proxy.host, proxy.port), timeout=5) as client:
         assert b"first" == _round_trip(client, b"first")
         yield client
@@ -50,13 +50,13 @@ def _round_trip(client: socket.socket, data: bytes) -> bytes:
     return client.recv(1024)
 
 
-def test_forwards_both_ways(client: socket.socket) -> None:
-    """An obedient proxy is invisible."""
+def test_the_proxy_forwards_both_ways(client: socket.socket) -> None:
+    """Without a fault, the proxy forwards bytes in both directions."""
     assert b"hello" == _round_trip(client, b"hello")
 
 
 def test_cut_resets_open_connections_and_lets_new_ones_in(proxy: TcpProxy, client: socket.socket) -> None:
-    """After a cut the old connection is dead and a new one works."""
+    """After ``cut_all``, the open connection is reset, and a new one works."""
     proxy.cut_all()
 
     with pytest.raises(ConnectionResetError):
@@ -66,7 +66,7 @@ def test_cut_resets_open_connections_and_lets_new_ones_in(proxy: TcpProxy, clien
 
 
 def test_swallow_keeps_the_connection_and_loses_the_bytes(proxy: TcpProxy, client: socket.socket) -> None:
-    """A half-open connection takes bytes and never answers."""
+    """While ``swallow`` is on, the connection stays open but no bytes arrive; afterwards it works."""
     proxy.swallow(True)
     client.settimeout(0.1)
 
@@ -79,7 +79,7 @@ def test_swallow_keeps_the_connection_and_loses_the_bytes(proxy: TcpProxy, clien
 
 
 def test_delay_holds_data_back_in_each_direction(proxy: TcpProxy, client: socket.socket) -> None:
-    """A round trip takes the delay twice."""
+    """With ``delay``, a round trip takes the delay twice."""
     proxy.delay(0.1)
     start = time.monotonic()
 
@@ -91,7 +91,7 @@ def test_delay_holds_data_back_in_each_direction(proxy: TcpProxy, client: socket
 def test_refuse_turns_new_connections_away_and_keeps_open_ones(
     proxy: TcpProxy, client: socket.socket
 ) -> None:
-    """Refusing is for newcomers."""
+    """While ``refuse`` is on, new connections are reset, and open ones work."""
     proxy.refuse(True)
 
     assert _is_turned_away(proxy)
@@ -99,7 +99,7 @@ def test_refuse_turns_new_connections_away_and_keeps_open_ones(
 
 
 def test_a_target_that_is_down_looks_like_a_refusal() -> None:
-    """Without a target the client is cut off instead of left hanging."""
+    """If the target is down, the proxy closes the client's connection at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     with TcpProxy(*address) as proxy:
@@ -107,7 +107,7 @@ def test_a_target_that_is_down_looks_like_a_refusal() -> None:
 
 
 def _is_turned_away(proxy: TcpProxy) -> bool:
-    """Whether a new connection ends unused; the reset may come while it is still being made."""
+    """Return whether a new connection is closed unused; the reset may arrive while connecting."""
     try:
         with socket.create_connection((proxy.host, proxy.port), timeout=5) as client:
             return not client.recv(1)

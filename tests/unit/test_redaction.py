@@ -1,4 +1,4 @@
-"""Secrets are replaced by value in every text that leaves, whoever quotes them and in whatever form."""
+"""Redaction: secrets are replaced by value in all output, in each form that quotes them."""
 
 import json
 import logging
@@ -47,21 +47,21 @@ ENVIRONMENT = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_a_secret_is_replaced_in_every_form(form: str) -> None:
-    """Libraries and servers quote it as they got it, or as they would write it."""
+    """A secret is replaced unchanged, %-encoded and in JSON, as libraries and servers quote it."""
     hold(SECRET)
     assert f"before {MASK} after" == redacted(f"before {form} after")
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
 def test_every_secret_of_the_environment_is_held(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading the settings is enough."""
+    """After the settings are loaded, each secret of the environment is replaced."""
     monkeypatch.setenv(name, ENVIRONMENT[name])
     load_settings()
     assert MASK == redacted(SECRET)
 
 
 def test_secrets_of_settings_that_are_refused_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error about them must not show them either."""
+    """Secrets are replaced even if their setting is invalid, since the error may quote them."""
     monkeypatch.setenv("AMQP_URL", f"amqp://user:{SECRET}@127.0.0.1:99999/")
     with pytest.raises(Exception, match="AMQP_URL"):
         load_settings()
@@ -82,45 +82,45 @@ def test_secrets_of_settings_that_are_refused_are_held(monkeypatch: pytest.Monke
     ],
 )
 def test_each_part_of_an_unescaped_password_is_held(url: str, part: str) -> None:
-    """What stands after its @ or / is taken for a host or a path, and named in an error."""
+    """Each part of an unescaped password is replaced, since an error may quote it as a host or path."""
     hold_urls(url)
     assert f"no host {MASK} there" == redacted(f"no host {part} there")
 
 
 @pytest.mark.parametrize("url", ["https://vbs.example.com:8443/v2", "sqlite:///dir@1/file.db", "host:5672"])
 def test_a_url_without_a_password_holds_nothing(url: str) -> None:
-    """Hosts and ports stay readable."""
+    """A URL without a password stays unchanged."""
     hold_urls(url)
     assert url == redacted(url)
 
 
 def test_a_short_password_is_replaced_where_it_stands_alone() -> None:
-    """«test» is part of «latest»."""
+    """A short password is replaced only as a whole word, not within other words."""
     hold("test")
     assert f"the latest is {MASK}." == redacted("the latest is test.")
 
 
 def test_the_broker_default_user_is_no_secret() -> None:
-    """Hints name guest."""
+    """The word ``guest`` stays unchanged, since hints contain it."""
     load_settings()
     assert "guest" == redacted("guest")
 
 
-def test_a_token_that_was_cut_is_replaced() -> None:
-    """An answer that quotes it may have been cut before."""
+def test_a_truncated_token_is_replaced() -> None:
+    """A truncated token is replaced, since an answer that quotes it may be truncated."""
     hold_token(TOKEN)
     assert f"token {MASK}: refused" == redacted(f"token {TOKEN[:90]}: refused")
 
 
-def test_only_so_many_tokens_are_kept() -> None:
-    """They follow each other for months."""
+def test_only_the_latest_tokens_are_kept() -> None:
+    """Only the latest tokens are kept, since a program runs for months and renews them."""
     for number in range(5_000):
         hold_token(f"{number:x<40}")
     assert (MASK, f"{1:x<40}") == (redacted(f"{4_999:x<40}"), redacted(f"{1:x<40}"))
 
 
 def test_no_text_of_an_outcome_has_a_secret() -> None:
-    """The API's answer may quote what we sent."""
+    """No failure, dead-letter header or outcome has a secret, even if the API's answer quotes one."""
     hold(SECRET)
     error = ApiError(Category.REFUSED, f"bad {SECRET}", code=SECRET, request_id=SECRET)
     failure = results.failure(error, Category.REFUSED)
@@ -135,7 +135,7 @@ def test_no_text_of_an_outcome_has_a_secret() -> None:
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
 def test_no_log_line_has_a_secret(formatter: logging.Formatter) -> None:
-    """Neither its sentence, nor what is beside it, nor a traceback."""
+    """No log line has a secret in its message, its fields or its traceback."""
     hold(SECRET)
     error = ValueError(SECRET)
     record = logging.LogRecord("n", logging.ERROR, "p", 1, "%s", (SECRET,), (ValueError, error, None))
@@ -146,14 +146,14 @@ def test_no_log_line_has_a_secret(formatter: logging.Formatter) -> None:
 
 
 def test_no_error_of_a_command_has_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error."""
+    """An error of a command on standard error has no secret."""
     hold(SECRET)
     fail(f"failed: {SECRET}")
     assert f"failed: {MASK}\n" == capsys.readouterr().err
 
 
 def test_no_finding_of_doctor_has_a_secret() -> None:
-    """It quotes libraries."""
+    """A finding of the doctor has no secret, even if it quotes a library's error."""
     hold(SECRET)
     found = _without_secrets(Finding("api", "sign-in", "bad", SECRET, SECRET))
     assert (MASK, MASK) == (found.text, found.remedy)
@@ -162,7 +162,7 @@ def test_no_finding_of_doctor_has_a_secret() -> None:
 def test_no_traceback_has_a_secret(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug may raise anywhere."""
+    """The traceback of an uncaught error has no secret."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     install_excepthook()
     hold(SECRET)

@@ -1,4 +1,4 @@
-"""What `pyproject.toml` asks for, and what the lock files hold."""
+"""The requirements of `pyproject.toml`, compared with the lock files."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ LOCKS = (
 
 
 def asked_for() -> dict[str, SpecifierSet]:
-    """The versions that are asked for, by package, the extras' too."""
+    """Return the required versions by package, those of the extras included."""
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     requirements = [Requirement(text) for group in groups for text in group]
@@ -27,7 +27,7 @@ def asked_for() -> dict[str, SpecifierSet]:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_file_holds_only_versions_that_the_project_asks_for(name: str) -> None:
-    """A bound that is changed without the lock files would give each way to install another version."""
+    """Each locked version is one that `pyproject.toml` allows, so that all installations have the same."""
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (TOP / name).read_text(encoding="utf-8"), re.MULTILINE))
     specifiers = asked_for()
 
@@ -40,14 +40,14 @@ def test_a_lock_file_holds_only_versions_that_the_project_asks_for(name: str) ->
 
 
 @pytest.mark.parametrize("version", ["1.5.0rc1", "1.5.0", "2.0.0"])
-def test_a_pika_that_deprecates_the_blocking_connection_is_not_taken(version: str) -> None:
-    """Its warning would be an error in the tests."""
+def test_a_pika_that_deprecates_the_blocking_connection_is_not_allowed(version: str) -> None:
+    """The project allows no pika that deprecates ``BlockingConnection``: its warning would fail tests."""
     assert not asked_for()["pika"].contains(version, prereleases=True)
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_file_has_a_hash_for_each_package_and_names_no_index(name: str) -> None:
-    """Each machine takes its own index, and whatever that gives is checked."""
+    """Each locked package has a hash, and no lock file names an index, since machines use different ones."""
     text = re.sub(r"^#.*\n", "", (TOP / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
     packages = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
 
@@ -57,7 +57,7 @@ def test_a_lock_file_has_a_hash_for_each_package_and_names_no_index(name: str) -
 
 
 def test_every_package_that_the_project_asks_for_is_locked() -> None:
-    """The tests run with nothing else."""
+    """The lock file has each package that the project and its extras require."""
     locked = set(re.findall(r"^([\w.-]+)==", (TOP / LOCKS[0]).read_text(encoding="utf-8"), re.MULTILINE))
 
     assert set() == asked_for().keys() - locked - {"snapshot-backup"}

@@ -1,4 +1,4 @@
-"""The settings: their sources and the order of these, and what a bad one does."""
+"""Unit tests of the settings: their sources and order, and the errors for bad values."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from handler.settings import Settings, load_settings
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The program's working folder."""
+    """Return the program's working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that ``SECRETS_DIR`` names."""
+    """Create the folder that ``SECRETS_DIR`` names, and return it."""
     path = folder / "secrets"
     path.mkdir()
     monkeypatch.setenv("SECRETS_DIR", str(path))
@@ -32,7 +32,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
 
 
 def test_the_sources_have_an_order(folder: Path, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Arguments win over the environment, that over ``.env``, and that over ``SECRETS_DIR``."""
+    """Arguments override the environment, which overrides ``.env``, which overrides ``SECRETS_DIR``."""
     names = ["snapshot_queue", "snapshot_exchange", "result_exchange", "vbs_project_id"]
     for name in names:
         (secrets / name.upper()).write_text("secret\n")
@@ -46,14 +46,14 @@ def test_the_sources_have_an_order(folder: Path, secrets: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", ["CONCURRENCY", "concurrency"])
 def test_a_name_counts_in_either_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some tools write variables in lower case."""
+    """A variable is read in upper and in lower case, since some tools write lower case."""
     monkeypatch.setenv(name, "7")
 
     assert 7 == load_settings().concurrency
 
 
 def test_an_empty_variable_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compose files and charts leave variables empty."""
+    """An empty variable means the default, since compose files and charts leave variables empty."""
     monkeypatch.setenv("CONCURRENCY", "")
     (folder / ".env").write_text("MAX_ATTEMPTS=\n")
 
@@ -61,7 +61,7 @@ def test_an_empty_variable_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_dotenv_file_is_read_as_shells_write_it(folder: Path) -> None:
-    """It may have quotes, comments, ``export`` and variables in values; unknown names are ignored."""
+    """A ``.env`` file may have quotes, comments, ``export`` and variables; unknown names are ignored."""
     (folder / ".env").write_text(
         "# ours\nHOST=vbs.example.com\nexport VBS_ENDPOINT=\"https://${HOST}\"  # the API\nOTHER='x'\n"
     )
@@ -70,7 +70,7 @@ def test_a_dotenv_file_is_read_as_shells_write_it(folder: Path) -> None:
 
 
 def test_a_dotenv_file_can_be_ignored(folder: Path) -> None:
-    """The worker of ``infra/up`` must not read another program's file."""
+    """A ``.env`` file can be ignored, since a worker of ``infra/up`` must not read another program's."""
     (folder / ".env").write_text("CONCURRENCY=7\n")
 
     assert Settings.model_construct() == load_settings(_env_file=None)
@@ -101,7 +101,7 @@ def test_a_missing_secrets_folder_is_an_error(folder: Path, monkeypatch: pytest.
 
 
 def test_each_bad_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The value may be a secret in the wrong place."""
+    """The error names each bad setting without its value, which may be a misplaced secret."""
     monkeypatch.setenv("CONCURRENCY", "hunter2")
     monkeypatch.setenv("QUEUE_TYPE", "hunter2")
 
@@ -135,7 +135,7 @@ def test_a_retention_in_which_a_message_can_still_come_is_refused(
 
 
 def test_a_worker_with_too_short_a_retention_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends with exit code 2 and one line, before it uses the ledger or the broker."""
+    """The worker exits with 2 and prints one line about LEDGER_RETENTION."""
     monkeypatch.setenv("LEDGER_RETENTION", "1")
 
     done = CliRunner().invoke(app, ["worker"])
@@ -154,7 +154,7 @@ def test_a_short_state_key_is_refused_with_an_example(value: str) -> None:
 
 
 def test_state_keys_are_secrets_and_the_first_comes_first() -> None:
-    """No repr shows them."""
+    """State keys keep their order, and no repr shows them."""
     settings = load_settings(state_keys="a-key-of-many-letters, another-key-of-letters")
     assert ["a-key-of-many-letters", "another-key-of-letters"] == [
         key.get_secret_value() for key in settings.state_keys
@@ -173,12 +173,12 @@ def test_state_keys_are_secrets_and_the_first_comes_first() -> None:
 def test_only_without_a_ledger_and_keys_waiting_messages_are_unauthenticated(
     settings: dict[str, str], wanted: bool
 ) -> None:
-    """Any ledger keeps a key."""
+    """Delayed messages are unauthenticated only without keys and ledger, since any ledger stores a key."""
     assert wanted is load_settings(**settings).unauthenticated
 
 
-def test_a_dotenv_file_that_everybody_may_write_is_refused_in_one_line(folder: Path) -> None:
-    """Another user of the machine could send the sign-in to an address of their own."""
+def test_a_dotenv_file_that_every_user_may_write_is_refused_in_one_line(folder: Path) -> None:
+    """A ``.env`` file that all users may write is refused: another user could redirect the sign-in."""
     dotenv = folder / ".env"
     dotenv.write_text("VBS_ENDPOINT=https://vbs.example.com\n")
     dotenv.chmod(0o646)
@@ -198,6 +198,6 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_project_in_any_spelling_is_one_allowed_project(spelling: str) -> None:
-    """Keystone makes ids of 32 hex digits in lower case; other ids stay as they are."""
+    """A project id in any spelling becomes Keystone's 32 hex digits in lower case; other ids stay."""
     allowed = load_settings(vbs_allowed_projects=f"{spelling},Team-A").vbs_allowed_projects
     assert (SPELLINGS[0], "Team-A") == allowed

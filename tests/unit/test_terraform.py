@@ -1,4 +1,4 @@
-"""The deployment in infra/terraform, held against the provider's arguments and our own settings."""
+"""The deployment in infra/terraform, compared with the provider's arguments and the program's settings."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.settings_names import NAMES, SECRETS, parse, program, unknown
 
 FOLDER = Path(__file__).parents[2] / "infra" / "terraform"
 SCHEMA = json.loads((Path(__file__).parents[1] / "data/terraform/huaweicloud-1.97.1.json").read_text())
-# What Terraform itself understands in any resource, and its own resource type.
+# The arguments that Terraform accepts in any resource, and its own resource type.
 META_ARGUMENTS = {"count", "for_each", "depends_on", "lifecycle", "provider"}
 OWN_TYPES = {"terraform_data": {"optional": ["input", "triggers_replace"], "exported": ["id", "output"]}}
 TYPES: dict[str, dict[str, Any]] = SCHEMA["resources"] | OWN_TYPES
@@ -59,12 +59,12 @@ def _problems(where: str, body: Block, schema: Block) -> Iterator[str]:
 
 @pytest.mark.parametrize("address", [each for each in RESOURCES if not each.startswith("random_")])
 def test_each_argument_is_one_the_provider_knows(address: str) -> None:
-    """A misspelt, misplaced or missing argument would only show at the first plan in an account."""
+    """The provider knows each argument of each resource, and no required argument is missing."""
     body = {name: value for name, value in RESOURCES[address].items() if name not in META_ARGUMENTS}
     assert [] == list(_problems(address, body, TYPES[address.split(".")[0]]))
 
 
-def test_the_checker_sees_a_wrong_argument() -> None:
+def test_the_check_finds_a_wrong_argument() -> None:
     """The check above finds an unknown, a missing and a misplaced nested argument."""
     schema = TYPES["huaweicloud_vpc_eip"]
     wrong = {"nmae": "x", "bandwidth": [{"speed": 5}]}
@@ -75,7 +75,7 @@ def test_the_checker_sees_a_wrong_argument() -> None:
 
 
 def test_the_checked_version_is_the_lowest_allowed() -> None:
-    """The provider's range begins at the version whose documentation was read, and ends."""
+    """The allowed range of the provider begins at the checked version, and ends before 2.0.0."""
     (terraform,) = FILES["versions.tf"]["terraform"]
     (providers,) = terraform["required_providers"]
 
@@ -84,7 +84,7 @@ def test_the_checked_version_is_the_lowest_allowed() -> None:
 
 
 def test_every_reference_leads_somewhere() -> None:
-    """Each resource's attribute, variable and local that is read exists."""
+    """Each resource attribute, variable and local that the files refer to exists."""
     used = set(re.findall(r"\b(huaweicloud_\w+)\.(\w+)(?:\[[^]]+\])?\.(\w+)", TEXT))
     unresolved = {u for u in used if f"{u[0]}.{u[1]}" not in RESOURCES or u[2] not in _attributes(u[0])}
 
@@ -99,12 +99,12 @@ def _attributes(kind: str) -> set[str]:
 
 
 def test_every_variable_is_used() -> None:
-    """A variable that nothing reads is a promise that nobody keeps."""
+    """Each variable is used; one that is not would have no effect."""
     assert set() == VARIABLES.keys() - set(re.findall(r"\bvar\.(\w+)", _without_variables()))
 
 
 def _without_variables() -> str:
-    own_checks = {"max_message_bytes"}  # exists to bound batch_size, in whose validation it is read
+    own_checks = {"max_message_bytes"}  # it limits batch_size, whose validation reads it
     rest = (path for path in FOLDER.glob("*.tf") if path.name != "variables.tf")
     return "\n".join(path.read_text(encoding="utf-8") for path in rest) + "".join(
         f" var.{n}" for n in own_checks
@@ -123,8 +123,8 @@ def test_each_output_says_what_it_is(name: str) -> None:
     assert OUTPUTS[name]["description"]
 
 
-def test_what_lies_on_the_broker_survives_its_restart() -> None:
-    """Each exchange is durable; the provider's default is not. Queues are not made here at all."""
+def test_each_exchange_survives_a_restart_of_the_broker() -> None:
+    """Each exchange is durable, unlike the provider's default, and Terraform declares no queue."""
     exchanges = {
         a: body for a, body in RESOURCES.items() if a.startswith("huaweicloud_dms_rabbitmq_exchange.")
     }
@@ -135,7 +135,7 @@ def test_what_lies_on_the_broker_survives_its_restart() -> None:
 
 
 def test_the_program_would_declare_the_same_exchanges() -> None:
-    """An exchange that differs from its later declaration would stop topology declare."""
+    """Terraform's exchanges have the types that the program declares; others would stop the declaration."""
     settings = Settings(_env_file=None)
     declared = {exchange.name: exchange.type for exchange in topology(settings).exchanges()}
     made = {
@@ -148,12 +148,12 @@ def test_the_program_would_declare_the_same_exchanges() -> None:
     assert made.keys() == {settings.snapshot_exchange, settings.snapshot_queue, settings.result_exchange}
 
 
-def test_topology_declare_is_told_all_that_names_the_topology() -> None:
-    """The operator's command makes what the function uses: no setting that decides it is left out."""
+def test_the_output_for_topology_declare_has_all_settings_of_the_topology() -> None:
+    """The output for ``topology declare`` has each setting that the topology depends on."""
     read: set[str] = set()
 
     class Read:
-        """Settings that note which of them are asked for."""
+        """Settings that record which of them are read."""
 
         def __getattr__(self, name: str) -> Any:
             read.add(name.upper())
@@ -166,7 +166,7 @@ def test_topology_declare_is_told_all_that_names_the_topology() -> None:
 
 
 def test_no_secret_is_written_down() -> None:
-    """What is secret comes from a variable marked sensitive that has no default, and leaves marked."""
+    """Secret variables and outputs are sensitive, have no default, and are not set in example.tfvars."""
     for name in ("broker_password", "ledger_url"):
         assert VARIABLES[name]["sensitive"] is True
         assert "default" not in VARIABLES[name]
@@ -186,7 +186,7 @@ def test_secret_settings_are_given_encrypted() -> None:
 
 
 def test_terraform_makes_the_key_of_waiting_messages() -> None:
-    """Its letters and digits are one key, since a comma would make two; an operator can give others."""
+    """Terraform generates a key of letters and digits, since a comma would make two; others can be set."""
     key = RESOURCES["random_password.state_key"]
 
     assert {"length": 48, "special": False} == {name: key[name] for name in ("length", "special")}
@@ -196,8 +196,8 @@ def test_terraform_makes_the_key_of_waiting_messages() -> None:
     assert "" == VARIABLES["state_keys"]["default"]
 
 
-def test_every_setting_given_to_the_function_is_one() -> None:
-    """Fixed, secret and optional settings are all known to the program, and none is given twice."""
+def test_every_setting_given_to_the_function_is_known() -> None:
+    """The program knows each fixed, secret and optional setting, and none is set twice."""
     fixed = _setting_names(LOCALS["settings"]) | LOCALS["secret_settings"].keys()
     optional = _setting_names(VARIABLES["extra_settings"]["validation"][0]["condition"])
 
@@ -213,7 +213,7 @@ def _setting_names(expression: str) -> set[str]:
 
 
 def test_the_trigger_is_given_the_fanout_exchange_named_as_the_queue() -> None:
-    """A RabbitMQ trigger takes fanout exchanges only; ours is named as the queue."""
+    """The trigger has the fanout exchange with the queue's name, since it accepts only fanout exchanges."""
     exchange = RESOURCES["huaweicloud_dms_rabbitmq_exchange.queue"]
     trigger = RESOURCES["huaweicloud_fgs_function_trigger.queue"]
 
@@ -223,8 +223,8 @@ def test_the_trigger_is_given_the_fanout_exchange_named_as_the_queue() -> None:
     assert ("RABBITMQ", "ACTIVE") == (trigger["type"], trigger["status"])
 
 
-def test_the_servers_copy_of_the_trigger_does_not_make_changes_of_its_own() -> None:
-    """event_data is ignored once made, and a change of ours replaces the trigger instead."""
+def test_changes_of_the_trigger_on_the_server_are_ignored() -> None:
+    """Changes of event_data on the server are ignored; a change in the files replaces the trigger."""
     (lifecycle,) = RESOURCES["huaweicloud_fgs_function_trigger.queue"]["lifecycle"]
 
     assert ["event_data"] == lifecycle["ignore_changes"]
@@ -232,13 +232,13 @@ def test_the_servers_copy_of_the_trigger_does_not_make_changes_of_its_own() -> N
 
 
 def test_the_trigger_waits_for_the_queue() -> None:
-    """A first apply makes no trigger: without a queue behind it the exchange drops what it is given."""
+    """The trigger is off by default, since the exchange drops messages until the queue exists."""
     assert VARIABLES["trigger_enabled"]["default"] is False
     assert RESOURCES["huaweicloud_fgs_function_trigger.queue"]["count"] == "${var.trigger_enabled ? 1 : 0}"
 
 
 def test_a_full_batch_fits_an_asynchronous_request() -> None:
-    """The default batch stays under 256 KB, and so must every other."""
+    """The default batch stays under 256 KB, and a validation requires it of others."""
     batch, message = (VARIABLES[name]["default"] for name in ("batch_size", "max_message_bytes"))
     conditions = [rule["condition"] for rule in VARIABLES["batch_size"]["validation"]]
 
@@ -247,7 +247,7 @@ def test_a_full_batch_fits_an_asynchronous_request() -> None:
 
 
 def test_the_entry_points_are_those_of_the_package() -> None:
-    """The function starts what `snapshot-backup package` puts at the archive's root, on Python 3.12."""
+    """The function's entry points are those of the bundle's ``index``, on Python 3.12."""
     function = RESOURCES["huaweicloud_fgs_function.this"]
 
     assert ("index.handler", "index.initializer") == (function["handler"], function["initializer_handler"])
@@ -256,7 +256,7 @@ def test_the_entry_points_are_those_of_the_package() -> None:
 
 def _terraform(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [program("terraform"), *arguments]
-    # Nothing of the caller's environment: neither its variables nor its account.
+    # The caller's environment is not passed on: neither its variables nor its account.
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
@@ -271,7 +271,7 @@ def _terraform(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Only variables and settings: these Terraform evaluates without the provider, which is not at hand."""
+    """Return a folder with variables and settings only, which Terraform evaluates without the provider."""
     folder = tmp_path_factory.mktemp("terraform")
     for name in ("variables.tf", "example.tfvars"):
         shutil.copy(FOLDER / name, folder)
@@ -297,12 +297,12 @@ def _plan(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_files_are_formatted() -> None:
-    """Terraform itself reads every file and would write it the same way."""
+    """``terraform fmt`` reads each file and would change none."""
     assert "" == _terraform(FOLDER, "fmt", "-check", "-recursive").stdout
 
 
 def test_the_program_accepts_the_settings_of_the_example(inputs: Path) -> None:
-    """What the function is given passes the program's own checks, an awkward password included."""
+    """The program accepts the function's settings of the example, with special characters in the password."""
     assert _plan(inputs).returncode == 0
     shown = json.loads(_terraform(inputs, "show", "-json", "plan").stdout)
     given = shown["planned_values"]["outputs"]["settings"]["value"]
@@ -314,7 +314,7 @@ def test_the_program_accepts_the_settings_of_the_example(inputs: Path) -> None:
 
 
 def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Path) -> None:
-    """The .env file of the output leads to the topology of the function's own settings."""
+    """The ``.env`` file of the output gives the same topology as the function's settings."""
     more = 'extra_settings={"SNAPSHOT_BINDINGS":"openstack:notifications.info","WAIT_LADDER":"7,70"}'
     assert _plan(inputs, "-var", more, "-var", "snapshot_queue=q").returncode == 0
     shown = json.loads(_terraform(inputs, "show", "-json", "plan").stdout)
@@ -345,7 +345,7 @@ def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Pa
     ],
 )
 def test_a_wrong_variable_is_refused_before_anything_is_made(inputs: Path, wrong: str, message: str) -> None:
-    """Each rule stops the plan and says what is wrong."""
+    """Terraform refuses the plan, and the message says which rule the variable breaks."""
     refused = _plan(inputs, "-var", wrong)
 
     assert refused.returncode == 1

@@ -1,4 +1,4 @@
-"""Every wrong value of a setting ends in one line that names it, with exit code 2."""
+"""Wrong values of settings: each ends the program with one line that names the setting, and exit code 2."""
 
 import logging
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ RIGHT = [
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what a command that runs in this process changes: its handlers, and the levels of libraries."""
+    """Restore the log handlers and levels that a command in this process changes."""
     loggers = [logging.getLogger(name) for name in (None, "asyncio", "httpcore", "httpx", "pika")]
     levels = [logger.level for logger in loggers]
     handlers = logging.getLogger().handlers[:]
@@ -107,7 +107,7 @@ def logging_as_before() -> Iterator[None]:
 def test_a_wrong_setting_ends_the_program_in_one_line(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both when it is read, and in a command."""
+    """A wrong value raises an error when it is read, and ends a command with one line and exit code 2."""
     monkeypatch.setenv(name, value)
     if name == "AMQP_CERT_FILE":
         monkeypatch.setenv("AMQP_KEY_FILE", value)
@@ -121,10 +121,10 @@ def test_a_wrong_setting_ends_the_program_in_one_line(
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_AT_START)
-def test_a_setting_that_only_its_use_shows_to_be_wrong_ends_the_program_in_one_line(
+def test_a_setting_that_fails_at_its_first_use_ends_the_worker(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A worker does not start; what it connects to is not asked."""
+    """A worker with such a setting exits with 2, and the error names the setting."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VBS_ENDPOINT", "https://vbs.example.invalid")
     monkeypatch.setenv("AMQP_URL", "amqp://127.0.0.1:1/")
@@ -138,6 +138,6 @@ def test_a_setting_that_only_its_use_shows_to_be_wrong_ends_the_program_in_one_l
 
 @pytest.mark.parametrize(("name", "value"), RIGHT)
 def test_a_right_setting_is_accepted(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checks refuse nothing that works."""
+    """The checks accept each valid value."""
     monkeypatch.setenv(name, value)
     load_settings()
