@@ -1,8 +1,8 @@
 """The bare loop, an upper bound for the worker: consume, post, publish with confirm, acknowledge.
 
 It uses the worker's broker and HTTP transport, without models, ledger and policy. Run it as
-``python -m tests.bench.bare``, with the worker's settings. It uses pika and asyncio unchanged; with ``lean``
-the worker's stream to the broker and its event loop.
+``python -m tests.bench.bare``, with the worker's settings. It uses pika and asyncio unchanged. With ``lean``
+it uses the worker's stream to the broker and its event loop.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The bare filtered replay, an upper bound: scan, publish selected messages with confirm, acknowledge them.
 
 It uses the broker, pika adapter and batches of ``dead-letters replay``. It publishes bodies unchanged, reads
-only one header, and does not consider what a killed run leaves behind. Run it as
+only one header, and is not safe to be killed. Run it as
 ``python -m tests.bench.bare_replay COUNT CATEGORY``, with the command's settings.
 """
 

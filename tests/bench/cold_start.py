@@ -1,18 +1,18 @@
 """Benchmark of the function's cold start, compared with importing pika, pydantic and httpx alone.
 
-``python -m tests.bench.cold_start`` with ``AMQP_URL`` set, or a private broker is started. Without the extras
-that the function's bundle leaves out; ``--bundle function.zip --python python3.12`` runs a bundle instead, as
-it is and without its bytecode.
+Run it as ``python -m tests.bench.cold_start``; without ``AMQP_URL`` it starts a private broker. It does not
+use the extras that the function's bundle leaves out. ``--bundle function.zip --python python3.12`` runs a
+bundle instead, with and without its bytecode.
 
-Each figure is a process of its own, the kinds in turn, so that what disturbs a round disturbs all of it. It
-is CPU time from the first import on: waiting for the broker and the API does not count.
+Each measurement is a process of its own. The kinds take turns, so that a disturbance affects a whole round.
+The result is CPU time from the first import on, without the time that broker and API take.
 
-- ``request``: the baseline and one request over httpx, which only then imports what carries it
+- ``request``: the baseline and one request over httpx, which imports its transport only then
 - ``module``: importing the function's module alone
-- ``imports``: importing all modules that are there once the first message is handled
-- ``handled``: all that happens until then
+- ``imports``: importing all modules that are loaded when the first message is handled
+- ``handled``: the whole time until then
 
-What follows is how long each package's modules take that the baseline does not have, by ``-X importtime``.
+At the end it prints the import time of each package that the baseline does not have, by ``-X importtime``.
 """
 
 import argparse
@@ -40,7 +40,7 @@ NOT_IN_THE_BUNDLE = (
 )  # fmt: skip
 
 WRITE_NOTHING = "-B"
-"""Else the first process would leave its bytecode for those after it."""
+"""Without this option, the first process would write bytecode, which the next ones would use."""
 
 START = """
 import sys, time
@@ -94,7 +94,7 @@ for name in {modules!r}:
 
 
 class Runner:
-    """Starts processes of one Python that know one search path; gives their output's lines."""
+    """Runs code in new processes of one Python with one search path, and returns their output."""
 
     def __init__(self, python: str, path: Sequence[str], *options: str) -> None:
         self._start = START.format(path=list(path), missing=NOT_IN_THE_BUNDLE)
@@ -114,19 +114,19 @@ class Runner:
         return float(self.last_line(code))
 
     def modules(self, code: str) -> dict[str, float]:
-        """The seconds that each module's own code takes, without what it imports."""
+        """Return the seconds that each module's own code takes, without its imports."""
         lines = [line.split("|") for line in self.run(code, "-X", "importtime").stderr.splitlines()]
         timed = [(line[0].partition(":")[2], line[2].strip()) for line in lines if len(line) == 3]
         return {name: int(own) / 1e6 for own, name in timed if own.strip().isdigit()}
 
 
 def handled(settings: dict[str, str]) -> str:
-    """A call with the event of a new snapshot."""
+    """Return code that calls the function with the event of a new snapshot."""
     return HANDLED.format(settings=settings, call=batch(event(snapshot_name="nightly-db01", size_gb=40)))
 
 
 def measure(runner: Runner, settings: dict[str, str], rounds: int) -> dict[str, list[float]]:
-    """Run each kind of process in turn; return the seconds of each round."""
+    """Run each kind of process in turn, and return the seconds of each round."""
     modules = runner.last_line(RECORD + handled(settings) + RECORDED).split()
     kinds = {
         "baseline": BASELINE + END,
@@ -165,12 +165,12 @@ def show_packages(runner: Runner, settings: dict[str, str], rounds: int) -> None
 
 
 def patient(url: str) -> str:
-    """The broker's URL without heartbeats: the connection that watches over the names is idle for minutes."""
+    """Return the broker's URL without heartbeats, since the test's connection is idle for minutes."""
     return f"{url}{'&' if '?' in url else '?'}heartbeat=0"
 
 
 def bundle(python: str, path: Path, settings: dict[str, str], rounds: int) -> None:
-    """Measure a bundle as it is, and without its bytecode in units of the same baseline."""
+    """Measure a bundle with and without its bytecode, in units of the same baseline."""
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)

@@ -1,10 +1,10 @@
 """Benchmark of the commands for dead letters: a list, a filtered replay and a replay of all.
 
-``python -m tests.bench.dead_letters --messages 100000 --share 0.1`` with ``AMQP_URL`` set, or a private
-broker is started. Each figure is a whole command, from its start to its end, scan included; ``--small`` is
-the same with fewer messages, since memory must not grow with the queue. ``of bare`` is the filtered replay
-beside the loop that cannot be beaten, ``tests.bench.bare_replay``, in the same run. Machines are noisy: trust
-that ratio. Afterwards the rest must be where it was: bodies, headers and order are compared.
+Run it as ``python -m tests.bench.dead_letters --messages 100000 --share 0.1``; without ``AMQP_URL`` it starts
+a private broker. It measures whole commands, scan included. ``--small`` is a second run with fewer messages,
+since memory must not grow with the queue. ``of bare`` compares the filtered replay with the upper bound,
+``tests.bench.bare_replay``, in the same run. Machines are noisy: trust that ratio. Afterwards the messages
+that were not selected must be unchanged: bodies, headers and order are compared.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _SAMPLE_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Run:
-    """A command's whole time and its CPU's in seconds, and its peak memory in MB."""
+    """The wall-clock time and CPU time of a command in seconds, and its peak memory in MB."""
 
     seconds: float
     cpu: float
@@ -45,7 +45,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured with so many messages, of which so many were chosen."""
+    """The measurements with this number of messages, and this number of selected ones."""
 
     messages: int
     selected: int
@@ -57,13 +57,13 @@ class Row:
 
 
 def dead_letter(number: int, every: int) -> Raw:
-    """The numbered dead letter; one in ``every`` is chosen."""
+    """Return the numbered dead letter; one in ``every`` is selected."""
     return event(number), dead_headers(number, OTHER if number % every else CHOSEN)
 
 
 @contextmanager
 def place(url: str, *, quorum: bool, folder: Path) -> Iterator[Place]:
-    """Queues of one's own, removed in the end."""
+    """Declare a topology with a unique name, and delete it at the end."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     names = Topology(name, f"{name}.in", f"{name}.out", (1, 2), quorum)
     asyncio.run(declared(url, names))
@@ -84,7 +84,7 @@ async def declared(url: str, names: Topology) -> None:
 
 
 def fill(place: Place, messages: int, every: int) -> None:
-    """Put the dead letters there, and nothing else."""
+    """Purge both queues, and publish the dead letters."""
     with place.channel() as channel:
         channel.queue_purge(place.topology.dead)
         channel.queue_purge(place.topology.queue)
@@ -95,7 +95,7 @@ def fill(place: Place, messages: int, every: int) -> None:
 
 
 def run(place: Place, *command: str) -> Run:
-    """Run a command to its end, which must be a good one."""
+    """Run a command that must succeed, and return its measurements."""
     environment = {key: value for key, value in place.environment.items() if key != "PYTHONDONTWRITEBYTECODE"}
     began, cpu, memory = time.perf_counter(), 0.0, 0.0
     with subprocess.Popen(
@@ -111,7 +111,7 @@ def run(place: Place, *command: str) -> Run:
 
 
 def unchanged(place: Place, messages: int, every: int) -> bool:
-    """Take out what is left; tell whether it is what was not chosen, as it was, and whether all else went."""
+    """Consume both queues; return whether only selected messages were moved and the others are unchanged."""
     left = (dead_letter(number, every) for number in range(messages) if number % every)
     same = all(found == expected for found, expected in zip_longest(taken(place, place.topology.dead), left))
     sent = [json.loads(body)["id"] for body, _ in taken(place, place.topology.queue)]
@@ -119,7 +119,7 @@ def unchanged(place: Place, messages: int, every: int) -> bool:
 
 
 def taken(place: Place, queue: str) -> Iterator[Raw]:
-    """Take everything out of a queue, without the broker's running counts of deliveries."""
+    """Consume all messages of a queue; yield bodies and headers without the broker's delivery counts."""
     with place.channel() as channel:
         channel.basic_qos(prefetch_count=BATCH)
         for method, properties, body in channel.consume(queue, inactivity_timeout=1.0):
@@ -138,7 +138,7 @@ def measure(place: Place, messages: int, every: int) -> Row:
     filtered = run(place, *dead_letters, *replay)
     rest_unchanged = unchanged(place, messages, every)
     fill(place, messages, every)
-    run(place, *dead_letters, "list")  # what was looked at takes the broker longer
+    run(place, *dead_letters, "list")  # messages that were read before take the broker longer
     bare = run(place, "tests.bench.bare_replay", str(messages), CHOSEN)
     fill(place, messages, every)
     everything = run(place, *dead_letters, "replay", "--yes")

@@ -1,4 +1,4 @@
-"""A minimal API for benchmarks: answers every create with the page's 202 after a fixed latency.
+"""A minimal API for benchmarks: it answers each create with the documented 202 after a fixed latency.
 
 Run as ``python -m tests.bench.fast_api LATENCY_SECONDS``; prints its port.
 """

@@ -1,8 +1,8 @@
 """The worker without a ledger and without lookups, to measure the cost of the ledger.
 
-Run as ``python -m tests.bench.forgetful``, with the worker's settings. Copies of an event in flight are one
-backup still. What is done is forgotten at once: kept in memory, it would cost walks of the garbage collector
-(4 % of the time for 30,000 events), which no ledger on disk has.
+Run as ``python -m tests.bench.forgetful``, with the worker's settings. Copies of an event in flight still
+lead to one backup. Finished events are forgotten at once: in memory they would cost garbage collection (4 %
+of the time for 30,000 events), which no ledger on disk has.
 """
 
 import asyncio

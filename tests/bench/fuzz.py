@@ -14,7 +14,7 @@ from tests.fuzzing import TARGETS
 
 
 def main() -> None:
-    """Run a target within ``--seconds``."""
+    """Run a fuzz target for the given number of inputs, for at most ``--seconds``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", choices=TARGETS, required=True)
     parser.add_argument("--examples", type=int, default=1_000_000)

@@ -21,7 +21,7 @@ SECONDS = 3.0
 
 @pytest.fixture(scope="module")
 def postgres_url() -> Iterator[str]:
-    """The address of an empty database."""
+    """Return the URL of an empty database."""
     with postgres.server() as running:
         yield running.create("bench")
 

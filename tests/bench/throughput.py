@@ -1,7 +1,7 @@
 """Benchmark of the worker: events per second, CPU and memory, compared with the bare loop.
 
-``python -m tests.bench.throughput --events 20000`` with ``AMQP_URL`` set, or a private broker is started.
-Each row is one process that handles N preloaded events against an API that answers at once, or after 50 ms.
+Run ``python -m tests.bench.throughput --events 20000``; without ``AMQP_URL`` it starts a private broker.
+Each row is one process that handles N preloaded events with an API that answers at once, or after 50 ms.
 ``metrics`` is the worker scraped each second, ``traces`` with all spans sent by OTLP, ``watched`` with both.
 Machines are noisy: trust the ratio to the bare loop of the same round.
 """
@@ -211,7 +211,7 @@ async def _remove(connection: BrokerConnection, settings: Settings, results: str
 
 
 def compare(programs: list[str], *, count: int, rounds: int, in_flight: int, latency: float) -> None:
-    """Run each program in turn, so that what disturbs one round disturbs all of it; print the medians."""
+    """Run the programs in turn, so that a disturbance affects a whole round, and print the medians."""
     print(f"\n{count} events, {in_flight} in flight, API answers after {latency * 1000:g} ms", flush=True)
     print(f"{'program':<10} {'events/s':>9} {'CPU ms':>7} {'MB':>5} {'of bare':>8}", flush=True)
     with fast_api(latency) as endpoint:

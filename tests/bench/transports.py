@@ -1,6 +1,6 @@
 """Benchmark of the create call alone: CPU and calls per second over each transport.
 
-``python -m tests.bench.transports``: one process, an API that answers at once, no broker and no ledger.
+Run it as ``python -m tests.bench.transports``. It is one process with a fast API, without broker and ledger.
 ``post`` is ``client.post`` over our pool, ``pool`` the program's own client over it, ``httpx`` the same
 client over httpx's own transport.
 """

@@ -1,4 +1,4 @@
-"""Benchmark of tracking thousands of backups: the worker's memory, and its show calls beside the plan.
+"""Benchmark of tracking thousands of backups: the worker's memory, and its show calls compared with the plan.
 
 ``python -m tests.bench.watching --backups 1000 --settle 15`` with ``AMQP_URL`` set, or a private broker is
 started. Each backup is in ``creating`` for ``--settle`` seconds. The plan has the delays of
@@ -26,7 +26,7 @@ SAMPLE_SECONDS = 0.5
 
 
 class Memory(threading.Thread):
-    """Samples of a process's resident memory in MB, by the time they were taken."""
+    """A thread that samples a process's resident memory in MB, with the time of each sample."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -48,7 +48,7 @@ def resident(pid: int) -> float:
 
 
 def planned(topology: Topology, *, settle: float, size_gb: int) -> list[float]:
-    """Return the ages in seconds at which a backup's status is asked for, the last one after its end."""
+    """Return the ages in seconds at which a backup's status is queried; the last is after its end."""
     ages, age = [], 0.0
     while age < settle:
         name = topology.wait_queue(tracking_delay(age=age, size_gb=size_gb))

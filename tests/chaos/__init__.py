@@ -1,1 +1,1 @@
-"""Everything that may break, broken: crash sweeps, a model, real processes killed, planted bugs."""
+"""Fault-injection tests: crash sweeps, a state-machine model, killed processes and planted bugs."""

@@ -1,4 +1,4 @@
-"""``Site``: a system of real parts for tests: own queues, an emulator, and worker processes to kill."""
+"""``Site``: a system of real parts for tests, with its own queues, an emulator, and workers to kill."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ QUICK = {
     "DRAIN_SECONDS": "5",
     "LOG_FORMAT": "json",
 }
-"""Settings that shorten waits of minutes to seconds."""
+"""Settings that shorten delays from minutes to seconds."""
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Site:
         )
 
     def working(self) -> Sequence[subprocess.Popen[bytes]]:
-        """The workers that have come as far as consuming."""
+        """Return the workers that have connected to the broker."""
         return [each for each in self.workers if b"broker.connected" in self.logs[each.pid].read_bytes()]
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
@@ -145,7 +145,7 @@ class Site:
         self.workers = [each for each in self.workers if each is not worker]
 
     def stop(self) -> float:
-        """Let all workers drain; return how many seconds the slowest took."""
+        """Drain all workers, and return how many seconds the slowest took."""
         # A worker that is still starting has no handler for the signal yet.
         wait_for(lambda: len(self.working()) == len(self.workers), seconds=30, what=self.log_tail)
         started = time.monotonic()
@@ -167,7 +167,7 @@ class Site:
             self.rabbit.publish(f"{self.name}.in", "snapshot.completed", each)
 
     def ask(self, events: Mapping[str, tuple[str, Message]]) -> None:
-        """Publish events: their ids, each with the snapshot that it is about."""
+        """Publish events, and record the snapshot of each event id."""
         for event_id, (snapshot_id, event) in events.items():
             self.publish(event)
             self.asked[event_id] = snapshot_id
@@ -234,7 +234,7 @@ def wait_for(condition: Callable[[], bool], *, seconds: float, what: Callable[[]
 
 
 def many(first: int, last: int, **fields: Any) -> Iterator[tuple[str, tuple[str, Message]]]:
-    """Number events from ``first`` to ``last`` (not included): id, snapshot, message."""
+    """Yield events numbered from ``first`` to ``last`` (not included): id, snapshot and message."""
     for number in range(first, last):
         yield (
             made_up_id("event", number),

@@ -1,4 +1,4 @@
-"""T5, T6, T8, T9: an API whose answers are lost, which commits late, throttles, or is down."""
+"""T5, T6, T8, T9: an API that loses answers, commits late, throttles, or is down."""
 
 import pytest
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.broker
 
 
 def _t5(site: Site, *, events: int, share: float) -> None:
-    """Cut off this share of the answers to creates; a lookup decides each call in doubt."""
+    """Drop this share of the answers to creates, and check that a lookup resolves each call in doubt."""
     site.emulator.set_faults([{"route": "create", "effect": "drop_after", "probability": share}])
     site.start_worker()
     site.ask(dict(many(0, events)))
@@ -43,7 +43,7 @@ def test_a_thousand_answers_lost(make_site: MakeSite, amqp_url: str, share: floa
     _t5(make_site(amqp_url), events=1_000, share=share)
 
 
-def test_a_late_commit_is_waited_for(make_site: MakeSite, amqp_url: str) -> None:
+def test_lookups_continue_until_a_late_commit_is_found(make_site: MakeSite, amqp_url: str) -> None:
     """T6: if the API commits after the connection was lost, lookups continue until they find the backup."""
     site = make_site(amqp_url)
     site.emulator.set_faults(
@@ -90,14 +90,14 @@ def _t9(site: Site, *, waiting: int, seconds: float) -> None:
     site.emulator.clear_faults()
     drained = site.wait_until_ended(seconds=120 + waiting / 50)
     site.judge("T9 outage", waiting=waiting, outage=f"{seconds:g} s", calls=calls, drained=f"{drained:.1f} s")
-    # Pauses of 1, 2, 4, … seconds with one probe after each, and those in flight when it began.
+    # Pauses of 1, 2, 4, … seconds with one probe after each, and the calls in flight when the outage began.
     pauses, span = 0, 1.0
     while span <= seconds * 2:
         pauses, span = pauses + 1, span + min(60.0, 2.0**pauses)
     assert calls <= 32 + 2 * (pauses + 1)
 
 
-def test_an_outage_costs_nothing(make_site: MakeSite, amqp_url: str) -> None:
+def test_an_outage_dead_letters_no_event(make_site: MakeSite, amqp_url: str) -> None:
     """T9: while the API is down it is probed at growing intervals, and nothing is dead-lettered."""
     _t9(make_site(amqp_url), waiting=200, seconds=10.0)
 

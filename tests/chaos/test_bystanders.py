@@ -1,4 +1,4 @@
-"""T14: a message that kills the process, and the other messages in hand."""
+"""T14: the other messages in hand when a message kills the process."""
 
 import json
 import time
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.broker
 
 DEADLY = 999_999
 LIMIT = 3
-"""A delivery limit of 20, as the queue has it, takes a minute of deaths; a policy may lower it."""
+"""The delivery limit that a policy sets; with the queue's own 20, the test would take a minute."""
 
 
 def _deadly_python(folder: Path) -> str:
-    """A ``sitecustomize`` that ends the process when a marked snapshot comes up, as a bug in C code would.
+    """Write a ``sitecustomize`` that ends the process at a marked snapshot, as a bug in C code would.
 
     It does so before the claim: after it each death is followed by a wait for the claim's end, and the broker
     counts anew. Then the count is ours, as ``test_a_poison_message_ends_wherever_it_crashes`` holds.
@@ -40,7 +40,7 @@ def _deadly_python(folder: Path) -> str:
     return str(folder)
 
 
-def test_a_message_that_kills_the_process_takes_no_neighbour_along(
+def test_a_message_that_kills_the_process_is_dead_lettered_alone(
     make_site: MakeSite, own_broker: RabbitProcess, unique: str, tmp_path: Path
 ) -> None:
     """T14: the delivery limit dead-letters the poison message alone; the 49 other events succeed."""
@@ -68,7 +68,7 @@ def test_a_message_that_kills_the_process_takes_no_neighbour_along(
     wait_for(over, seconds=110, what=site.counts)
     site.wait_until_ended(seconds=30)
     [(headers, body)] = site.rabbit.take_all(dead_queue)
-    # If it was parked before, the broker dead-letters the waiting message, which contains the original.
+    # If the message was parked before, the broker dead-letters its delayed form, which contains the original.
     original, state, _ = open_message(Message(body), now=time.time(), keys=site.state_keys)
     assert made_up_id("snapshot", DEADLY) == json.loads(original.body)["data"]["snapshot_id"]
     assert "delivery_limit" == headers["x-death"][0]["reason"]

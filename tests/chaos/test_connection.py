@@ -23,11 +23,11 @@ HEARTBEAT = 2
 DRAIN = 5.0
 """``DRAIN_SECONDS`` of ``QUICK``."""
 EXIT_SECONDS = 3.0
-"""Seconds that closing and the end of the interpreter may take on a busy machine, after the drain."""
+"""Seconds that a worker may take to close and exit on a busy machine, after the drain."""
 
 
 def _events_go_through(site: Site, first: int, *, seconds: float) -> float:
-    """Publish ten more events; return how long they took."""
+    """Publish ten more events, and return how many seconds their outcomes took."""
     site.ask(dict(many(first, first + 10)))
     return site.wait_until_ended(seconds=seconds)
 
@@ -38,7 +38,7 @@ def _started(site: Site) -> None:
 
 
 def _behind(proxy: TcpProxy, amqp_url: str) -> str:
-    """The broker's URL through the proxy, with a short heartbeat."""
+    """Return the broker's URL through the proxy, with a short heartbeat."""
     parts = urlsplit(amqp_url)
     who = f"{parts.username}:{parts.password}"
     return f"amqp://{who}@{proxy.host}:{proxy.port}{parts.path or '/'}?heartbeat={HEARTBEAT}"
@@ -63,7 +63,7 @@ def test_a_link_over_tls_carries_everything(make_site: MakeSite, amqp_url: str, 
         site.judge("over TLS")
 
 
-def test_a_half_open_link_is_noticed(make_site: MakeSite, amqp_url: str) -> None:
+def test_a_worker_reconnects_after_a_half_open_connection(make_site: MakeSite, amqp_url: str) -> None:
     """T20: a worker whose bytes are lost both ways consumes again soon after two heartbeats."""
     with ExitStack() as stack:
         proxy = _proxy(stack, amqp_url)
@@ -80,7 +80,7 @@ def test_a_half_open_link_is_noticed(make_site: MakeSite, amqp_url: str) -> None
         site.judge("T20 half-open", took=f"{took:.1f} s")
 
 
-def test_a_link_cut_again_and_again_costs_nothing(make_site: MakeSite, amqp_url: str) -> None:
+def test_a_connection_that_is_reset_ten_times_loses_no_event(make_site: MakeSite, amqp_url: str) -> None:
     """T20: no event is lost if all sockets are cut ten times while messages are in hand."""
     with ExitStack() as stack:
         proxy = _proxy(stack, amqp_url)
@@ -96,7 +96,7 @@ def test_a_link_cut_again_and_again_costs_nothing(make_site: MakeSite, amqp_url:
 
 
 def test_a_deleted_queue_is_made_again(make_site: MakeSite, amqp_url: str) -> None:
-    """T20: when its queue is deleted, the worker declares it again and goes on."""
+    """T20: if its queue is deleted, the worker declares it again and handles further events."""
     site = make_site(amqp_url)
     _started(site)
     for cycle in range(3):
@@ -115,7 +115,7 @@ def _exists(site: Site, queue: str) -> bool:
 
 
 @pytest.mark.parametrize("what", ["queue", "exchange"])
-def test_an_outcome_without_a_route_waits_for_one(
+def test_an_outcome_without_a_route_is_published_later(
     make_site: MakeSite, amqp_url: str, emulator: Emulator, what: str
 ) -> None:
     """T15: if queue or exchange of outcomes is deleted, all outcomes are published once it is back."""
@@ -184,7 +184,7 @@ def test_a_second_signal_ends_the_worker_at_once(make_site: MakeSite, amqp_url: 
     assert time.monotonic() - started < 1
 
 
-def test_sigterm_is_heard_while_the_broker_is_silent(make_site: MakeSite, amqp_url: str) -> None:
+def test_sigterm_ends_a_worker_while_the_broker_is_silent(make_site: MakeSite, amqp_url: str) -> None:
     """T19: a worker with a half-open connection or a silent broker ends within the grace period."""
     with ExitStack() as stack:
         proxy = _proxy(stack, amqp_url)
@@ -196,7 +196,7 @@ def test_sigterm_is_heard_while_the_broker_is_silent(make_site: MakeSite, amqp_u
         assert site.stop() < DRAIN + EXIT_SECONDS
 
 
-def test_sigterm_is_heard_while_connecting(make_site: MakeSite, amqp_url: str) -> None:
+def test_sigterm_ends_a_worker_while_it_connects(make_site: MakeSite, amqp_url: str) -> None:
     """T19: a worker that connects to an address without an AMQP server ends on SIGTERM."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         site = make_site(amqp_url)

@@ -1,7 +1,7 @@
-"""T1: a crash at the k-th step, for every k, until a run survives untouched.
+"""T1: a crash at the k-th step, for each k, until a run has fewer steps and no crash.
 
 A step is each write to the ledger, each call of the API, each publish and each acknowledgement, before and
-after it takes effect. After the crash a new process finds what the ledger and the broker have kept.
+after it takes effect. After the crash, a new process continues with the data of the ledger and the broker.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ REFUSED = ApiError(Category.REFUSED, "no", status=400)
 
 def _with_trouble(world: World, rng: random.Random) -> None:
     """Set faults of some calls, chosen by a seed."""
-    # Without a ledger a refusal is forgotten, so an API that accepts the second create is called twice.
+    # Without a ledger, no refusal is stored, so that an API that accepts the second create is called twice.
     choices: list[Fault] = [
         CutAfter(),
         CutBefore(),

@@ -1,4 +1,4 @@
-"""T1 over the function: killed at the k-th step, for every k, and called again with the same batch."""
+"""T1 for the function: it is killed at the k-th step, for each k, and called again with the same batch."""
 
 import asyncio
 import json

@@ -92,7 +92,7 @@ def test_poison_among_good_messages_is_dead_lettered(
     site.judge("T13 poison", poison=len(POISON))
 
 
-def test_a_message_that_the_client_library_cannot_read_stops_nobody(
+def test_a_message_that_the_client_library_cannot_read_stops_no_other_event(
     make_site: MakeSite, amqp_url: str
 ) -> None:
     """T13: a message with a header that pika cannot decode is a dead letter; every other event succeeds."""
@@ -120,8 +120,8 @@ def test_an_oversized_error_still_fits_a_dead_letter(make_site: MakeSite, amqp_u
     assert {"refused"} == {headers["dl-category"] for headers, _ in dead}
 
 
-def test_a_message_may_go_round_the_ladder_for_ever(make_site: MakeSite, amqp_url: str) -> None:
-    """T17: the broker never drops a message as a cycle over repeated delays, dead-lettering and replays."""
+def test_a_message_may_be_delayed_any_number_of_times(make_site: MakeSite, amqp_url: str) -> None:
+    """T17: the broker's cycle detection drops no message in repeated delays, dead-lettering and replays."""
     site = make_site(amqp_url, WAIT_LADDER="1,2,4", MAX_ATTEMPTS="5")
     busy = {"badRequest": {"message": 'must be available, but the current status is "creating"'}}
     site.start_worker()

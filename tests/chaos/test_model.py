@@ -1,7 +1,7 @@
-"""T24: a model of the world: the guarantees hold at the end for any events in any order.
+"""T24: a state-machine model of the program: its guarantees hold for any events in any order.
 
-Each rule is one thing that may happen. At the end all faults stop, everything is run until quiet, and every
-event must have its one outcome and every snapshot its one backup.
+Each rule is one possible event or fault. At the end all faults stop, and all messages are handled. Then each
+event must have exactly one outcome, and each snapshot exactly one backup.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ KINDS = [name for name in FAULTS if name != "late"]
 
 
 class Promises(RuleBasedStateMachine):
-    """The world as a state machine, with the events that were published."""
+    """The state machine: a world of twins, and the events that were published."""
 
     late = True
 
@@ -77,7 +77,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, SNAPSHOTS - 1), again=st.integers(0, 1), copies=st.integers(1, 3))
     def publish(self, number: int, again: int, copies: int) -> None:
-        """Publish an event of one of few snapshots: a new event, another one of its snapshot, or a repeat."""
+        """Publish one to three copies of an event; each of the few snapshots has two events."""
         event_id = made_up_id(f"event {again}", number)
         self.asked[event_id] = made_up_id("snapshot", number)
         for _ in range(copies):
@@ -120,12 +120,12 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.late)
     @rule()
     def commits_late(self) -> None:
-        """Cut off the next create, whose backup is made later."""
+        """Drop the answer of the next create, whose backup is made later."""
         self.world.api.fail("create", FAULTS["late"])
 
     @rule(call=st.sampled_from(["find", "show"]), name=st.sampled_from(["503", "429", "401", "cut before"]))
     def look_fails(self, call: Any, name: str) -> None:
-        """Make the next lookup fail."""
+        """Make the next lookup or status call fail."""
         self.world.api.fail(call, FAULTS[name])
 
     @rule()
@@ -148,7 +148,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def no_second_backup(self) -> None:
-        """Check that a second backup is made only after an error and a replay."""
+        """Check that a snapshot gets a second backup only after a failed one and a replay."""
         for snapshot in self.asked.values():
             made = [each for each in self.world.api.backups if each.request.snapshot_id == snapshot]
             sound = [each for each in made if each.end == "available"]
@@ -185,9 +185,9 @@ class Promises(RuleBasedStateMachine):
             self.loop.close()
 
     def _given_up(self) -> set[str]:
-        """Return the snapshots that ended too many processes, and whose backup nobody could know of.
+        """Return the snapshots that were dead-lettered as poison, so that no outcome can report their backup.
 
-        Where the ledger knows of a backup, a dead letter of ours is no excuse; one of the broker's is.
+        A dead letter of the worker counts only if the ledger has no backup; one of the broker always counts.
         """
         buried, deadly = set(), set()
         for letter in self.world.broker.dead:
@@ -204,9 +204,9 @@ class Promises(RuleBasedStateMachine):
 
 
 class ClockIsSet(Promises):
-    """The same state machine with a wall clock that is set back and forth.
+    """The same state machine, with a wall clock that is set back and forth.
 
-    Without late commits: how long ago a call was lost is told by this very clock.
+    It has no late commits, since the time since a lost call is measured by this clock.
     """
 
     late = False
@@ -217,13 +217,13 @@ class ClockIsSet(Promises):
         self.world.clock.advance(seconds)
 
 
-def test_the_promises_hold_whatever_the_clock_does(seed: int) -> None:
+def test_the_promises_hold_if_the_clock_jumps(seed: int) -> None:
     """T25: the guarantees hold in 100 runs in which the clock jumps by up to an hour."""
     print(f"seed {seed}")
     _check(ClockIsSet, examples=100)
 
 
-def test_the_promises_hold_whatever_happens(seed: int) -> None:
+def test_the_promises_hold_in_any_order_of_events(seed: int) -> None:
     """No event is lost and each has one outcome and one backup, in 200 runs of up to 50 steps."""
     print(f"seed {seed}")
     _check(Promises, examples=200)

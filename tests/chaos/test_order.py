@@ -1,7 +1,7 @@
 """T12: messages in any order and of any age lead to the same outcomes.
 
-What comes are events, copies of them, replays, and messages out of the wait queues that have been handled
-before: a broker may hand over all of these again. Hypothesis shuffles them.
+The messages are events, copies of events, replays, and delayed messages that have been handled before: a
+broker may deliver all of these again. Hypothesis shuffles them.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ FIRST_ANSWERS: dict[int, Sequence[Fault]] = {
 
 @dataclass
 class PlannedApi(MemoryApi):
-    """An API whose answers depend on the snapshot, not on which call comes first."""
+    """An API whose answers depend on the snapshot, and not on the order of calls."""
 
     asked: Counter[int] = field(default_factory=Counter)
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
-        """Answer as planned for the snapshot."""
+        """Return the answer that is planned for the snapshot."""
         number = _number(request)
         answers, turn = FIRST_ANSWERS.get(number, ()), self.asked[number]
         self.asked[number] += 1
@@ -64,7 +64,7 @@ def _number(request: BackupRequest) -> int:
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended: the number of backups of each snapshot, and the terminal outcome of each event."""
+    """The result of a run: the number of backups of each snapshot, and the terminal outcome of each event."""
 
     backups: Counter[str]
     told: dict[str, set[tuple[str, str]]]
@@ -83,10 +83,10 @@ def _replay(number: int) -> Message:
 
 EVENTS = {f"event {number}": _event(number) for number in NUMBERS}
 COPIES = {f"copy {number}": _event(number) for number in NUMBERS}
-# Without the event whose backup ends in error: its replay makes another backup, as intended.
+# The event whose backup ends in error is left out: its replay makes another backup, as intended.
 REPLAYS = {f"replay {number}": _replay(number) for number in NUMBERS if number != IN_ERROR}
 OLD: Mapping[str, Message | int] = {f"old {number}": number for number in range(0, 24, 3)}
-"""The index of a message, among all that have waited so far, that is delivered again."""
+"""Indexes into the messages that were delayed so far; the message at that index is delivered again."""
 DELIVERIES: Mapping[str, Message | int] = {**EVENTS, **COPIES, **REPLAYS, **OLD}
 
 
@@ -122,11 +122,11 @@ def _seen(world: World) -> End:
 
 @pytest.fixture(scope="module")
 def in_order() -> End:
-    """Return how a run ends in which each event comes once, one after the other."""
+    """Return the result of a run that handles each event once, one after the other."""
     return asyncio.run(_end(list(EVENTS), 1, 60.0))
 
 
-def test_the_order_is_worth_comparing_with(in_order: End) -> None:
+def test_the_run_in_order_has_every_kind_of_outcome(in_order: End) -> None:
     """The run in order has one terminal outcome for each event, and all three kinds of outcome."""
     assert {made_up_id("event", number) for number in NUMBERS} == set(in_order.told)
     assert [1] * len(NUMBERS) == [len(ends) for ends in in_order.told.values()]

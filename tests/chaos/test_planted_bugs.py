@@ -1,4 +1,4 @@
-"""T28: for each planted bug the test that is named beside it fails."""
+"""T28: for each planted bug, the test in its ``caught_by`` fails."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.broker
 USUAL = 0.015
 HEARTBEAT = 2
 SLOW = [
-    {"route": "create", "effect": "hang", "times": 2},  # so that each run has some
+    {"route": "create", "effect": "hang", "times": 2},  # so that each run has at least two
     {"route": "*", "effect": "hang", "probability": 0.01},
     {"route": "*", "effect": "delay", "seconds": 100 * USUAL, "probability": 0.1},
     {"route": "*", "effect": "delay", "seconds": 10 * USUAL, "probability": 0.3},
@@ -23,7 +23,7 @@ SLOW = [
 
 
 def _with_heartbeat(amqp_url: str) -> str:
-    """The broker's URL with a heartbeat so short that a loop kept busy would miss it."""
+    """Return the broker's URL with a heartbeat so short that a blocked event loop would miss it."""
     return urlsplit(amqp_url)._replace(query=f"heartbeat={HEARTBEAT}").geturl()
 
 
@@ -34,9 +34,9 @@ def _accepted(site: Site) -> int:
 
 
 def _t7(site: Site, *, events: int) -> tuple[float, float]:
-    """Let a worker work off a full queue at the slow API; nothing is lost or made twice.
+    """Run a worker with a full queue and the slow API; no event is lost and no backup is made twice.
 
-    The connection to the broker is the one it began with. Returns the worker's memory in MB after a fifth of
+    The worker keeps its first connection to the broker. Returns the worker's memory in MB after a fifth of
     the events, and at the end.
     """
     site.settings = {"AMQP_URL": _with_heartbeat(site.amqp_url)}

@@ -1,7 +1,7 @@
 """T27: a soak test: a worker runs for long with 1 % of faults; its memory and descriptors stay constant.
 
-``SOAK_SECONDS`` says for how long (600 if unset). Killing the worker is left to T2: a new process begins with
-nothing.
+``SOAK_SECONDS`` sets the duration (600 if unset). The test does not kill the worker, which T2 does: a new
+process would start with new memory.
 """
 
 import os
@@ -25,14 +25,14 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 LONG = 1800.0
-"""From here on a slope per hour is more than noise. What settles in the first half hour counts, 2 to 3 MB
-an hour where nothing follows: soak for two hours."""
+"""From this duration on, the slope per hour is more than noise. Growth that settles in the first half hour
+adds 2 to 3 MB/h to it, so run for two hours."""
 BATCH = 25
-"""Events a second."""
+"""The number of events per second."""
 BACKLOG = 500
 SHARE = 0.01
 SPARE = 8
-"""Connections that a pool may have open or not; a leak at each fault would be hundreds."""
+"""The number of connections that a pool may open or close; a leak at each fault would be hundreds."""
 FAULTS = [
     {"route": "*", "effect": "hang", "probability": SHARE},
     {"route": "*", "effect": "delay", "seconds": 1.5, "probability": SHARE},
@@ -105,7 +105,7 @@ def _assert_flat(samples: Sequence[Vitals], slope: float) -> None:
         assert slope < 1.0
     else:
         assert max(sizes) <= 1.2 * min(sizes)
-    # Idle connections come and go with the load; a leak lifts the floor.
+    # The number of idle connections changes with the load; a leak raises its minimum.
     before, after = (min(each.descriptors for each in part) for part in (first, last))
     assert after - before <= SPARE
 

@@ -11,7 +11,7 @@ from tests.chaos.site import Site, many, wait_for
 pytestmark = pytest.mark.broker
 
 SLOW_CREATES = [{"route": "create", "effect": "delay", "seconds": 0.3, "probability": 0.5}]
-"""Slow creates: the API goes on with a killed worker's call, and makes its backup."""
+"""Slow creates: the API finishes a killed worker's call, and makes its backup."""
 
 
 def _kill_workers(site: Site, rng: random.Random, *, events: int, kills: int, workers: int) -> None:
@@ -34,8 +34,8 @@ def _t2(site: Site, rng: random.Random, *, events: int, kills: int, workers: int
     assert drained < 30
 
 
-@pytest.mark.timeout(300)  # 85 s were seen on a busy machine
-def test_workers_killed_at_any_time_lose_and_double_nothing(
+@pytest.mark.timeout(300)  # it took 85 s on a busy machine
+def test_workers_killed_at_any_time_lose_no_event_and_make_no_second_backup(
     make_site: MakeSite, amqp_url: str, rng: random.Random
 ) -> None:
     """T2: killing 20 workers during 400 events loses no event and makes no second backup."""

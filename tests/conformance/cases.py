@@ -41,7 +41,7 @@ class Case:
 
     ``faults`` are those of the emulator, for this case's project only. ``expected`` has the distinct outcomes
     as type and category, and ``dead`` the categories of the dead letters, each at least once. With a
-    ``state`` the messages have waited already, signed by the runner of the case.
+    ``state`` the messages have been delayed before, and the runner of the case signs them.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Case:
     state: State | None = None
 
     def as_published(self, keys: StateKeys) -> Sequence[Message]:
-        """Return the messages as they are published, the state of those that have waited signed."""
+        """Return the messages as they are published; those that have been delayed have a signed state."""
         if self.state is None:
             return self.messages
         return [_wrapped(self.name, each, self.state, keys) for each in self.messages]
@@ -150,13 +150,13 @@ def _bad(name: str, body: bytes, category: str = "malformed", **headers: Any) ->
 
 
 def _forged(case: str, number: int = 0, **attributes: Any) -> Message:
-    """Return a waiting message that a producer forged, signed with a key of its own."""
+    """Return a delayed message that a producer forged and signed with its own key."""
     value = json.loads(_wrapped(case, event(case, number), _waited(), FORGERS_KEYS).body)
     return Message(json.dumps({**value, **attributes}).encode())
 
 
 def _forgery(name: str, **attributes: Any) -> Case:
-    """An honest event before and after a waiting message that a producer forged for its snapshot."""
+    """Return a case with a genuine event before and after a forged delayed message for its snapshot."""
     return Case(name, [event(name), _forged(name, **attributes), event(name)])
 
 

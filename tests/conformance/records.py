@@ -1,4 +1,4 @@
-"""Records of how cases ended, in a form in which two runs can be compared."""
+"""Records of the results of cases, by which two runs can be compared."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ class DistinctOutcome:
 
 @dataclass(frozen=True)
 class Record:
-    """How a case ended: its distinct outcomes, dead letters (event id, category) and number of backups."""
+    """The result of a case: distinct outcomes, dead letters (event id, category) and number of backups."""
 
     outcomes: frozenset[DistinctOutcome]
     dead: frozenset[tuple[str, str]]

@@ -1,4 +1,4 @@
-"""Runners: ways to run the program with the conformance cases. A new one is a class with ``run``."""
+"""Runners: ways to run the program with the conformance cases. A new runner is a class with ``run``."""
 
 import asyncio
 import json

@@ -38,7 +38,7 @@ ScopedFailure = Literal["cut_before", "cut_after", "late_commit", "refuse", "fai
 
 @dataclass
 class Implementation:
-    """One implementation: how to make its ``Api``, inject a fault, and count the backups."""
+    """One implementation, with functions to make its ``Api``, inject a fault, and count the backups."""
 
     make: Callable[[], Api]
     inject: Callable[[Literal["create", "list", "show"], ScopedFailure], None]
@@ -99,7 +99,7 @@ def _emulated(emulator: Emulator) -> Implementation:
 
 @pytest.fixture(params=["memory", "emulator"])
 def implementation(request: pytest.FixtureRequest) -> Iterator[Implementation]:
-    """Each implementation in turn."""
+    """Yield each implementation in turn."""
     if request.param == "memory":
         yield _in_memory()
         return
@@ -131,7 +131,7 @@ async def _found(api: Api) -> list[Backup]:
 
 
 def test_a_backup_is_creating_and_then_available(implementation: Implementation) -> None:
-    """A 202 is not the success; show returns the final status."""
+    """After a 202 the backup is still creating; ``show`` returns its final status."""
 
     async def scenario(api: Api) -> tuple[str, str | None, str]:
         accepted = await api.create(PROJECT, REQUEST)
@@ -143,7 +143,7 @@ def test_a_backup_is_creating_and_then_available(implementation: Implementation)
 
 
 def test_creates_are_not_deduplicated_and_the_oldest_is_first(implementation: Implementation) -> None:
-    """A second create makes a second backup: only the client's own record prevents it."""
+    """A second create makes a second backup, and ``find`` returns the oldest first."""
 
     async def scenario(api: Api) -> bool:
         ids = []
@@ -156,7 +156,7 @@ def test_creates_are_not_deduplicated_and_the_oldest_is_first(implementation: Im
 
 
 def test_a_created_backup_is_found_with_its_ids(implementation: Implementation) -> None:
-    """Volume and snapshot are returned as they were sent."""
+    """``find`` returns volume, snapshot and name as they were sent."""
 
     async def scenario(api: Api) -> list[tuple[str | None, str | None, str | None]]:
         await api.create(PROJECT, REQUEST)
@@ -166,7 +166,7 @@ def test_a_created_backup_is_found_with_its_ids(implementation: Implementation) 
 
 
 def test_another_snapshot_or_project_finds_no_backup(implementation: Implementation) -> None:
-    """The other snapshot is even of the same volume."""
+    """A lookup for another snapshot of the same volume, or for another project, finds no backup."""
 
     async def scenario(api: Api) -> list[int]:
         await api.create(PROJECT, REQUEST)
@@ -183,7 +183,7 @@ def test_another_snapshot_or_project_finds_no_backup(implementation: Implementat
 def test_a_cut_create_is_in_doubt_and_a_lookup_resolves_it(
     implementation: Implementation, what: ScopedFailure, made: int
 ) -> None:
-    """The error is the same whether the backup was made or not."""
+    """A create without an answer is in doubt, and a lookup finds the backup only if it was made."""
     implementation.inject("create", what)
 
     async def scenario(api: Api) -> tuple[Category, int]:
@@ -196,7 +196,7 @@ def test_a_cut_create_is_in_doubt_and_a_lookup_resolves_it(
 
 
 def test_a_late_commit_is_absent_first_and_found_later(implementation: Implementation) -> None:
-    """A backup that is absent once may still appear."""
+    """A backup that is committed late is absent from the first lookup, and found later."""
     implementation.inject("create", "late_commit")
 
     async def scenario(api: Api) -> tuple[Category, int, int]:
@@ -209,7 +209,7 @@ def test_a_late_commit_is_absent_first_and_found_later(implementation: Implement
 
 
 def test_a_refused_create_makes_no_backup_and_the_next_succeeds(implementation: Implementation) -> None:
-    """A 503 says that the API did not take the request."""
+    """A create that is answered with 503 makes no backup, and the next create makes one."""
     implementation.inject("create", "refuse")
 
     async def scenario(api: Api) -> Category:
@@ -223,7 +223,7 @@ def test_a_refused_create_makes_no_backup_and_the_next_succeeds(implementation: 
 
 @pytest.mark.parametrize("what", ["cut_before", "refuse"])
 def test_a_failed_lookup_is_an_error(implementation: Implementation, what: ScopedFailure) -> None:
-    """A failed lookup does not prove an absence."""
+    """A failed lookup raises an error, since it does not prove that there is no backup."""
     implementation.inject("list", what)
 
     async def scenario(api: Api) -> Category:
@@ -235,7 +235,7 @@ def test_a_failed_lookup_is_an_error(implementation: Implementation, what: Scope
 
 
 def test_an_unknown_backup_or_snapshot_is_none(implementation: Implementation) -> None:
-    """The API itself answers that it does not exist."""
+    """For an id that does not exist, ``show`` and ``show_snapshot`` return None."""
 
     async def scenario(api: Api) -> tuple[object, object]:
         return await api.show(PROJECT, NOWHERE), await api.show_snapshot(PROJECT, NOWHERE)
@@ -244,7 +244,7 @@ def test_an_unknown_backup_or_snapshot_is_none(implementation: Implementation) -
 
 
 def test_a_snapshot_is_shown(implementation: Implementation) -> None:
-    """An event is checked against its status and volume."""
+    """``show_snapshot`` returns status and volume, against which an event is checked."""
 
     async def scenario(api: Api) -> tuple[str, str]:
         snapshot = await api.show_snapshot(PROJECT, SNAPSHOT)
@@ -255,7 +255,7 @@ def test_a_snapshot_is_shown(implementation: Implementation) -> None:
 
 
 def test_a_volume_has_a_full_backup_once_one_is_available(implementation: Implementation) -> None:
-    """Before that, the API would refuse an incremental backup."""
+    """``has_full_backup`` is true once a backup is available; before, an incremental one would be refused."""
 
     async def scenario(api: Api) -> list[bool]:
         asked = [await api.has_full_backup(PROJECT, VOLUME)]
@@ -268,7 +268,7 @@ def test_a_volume_has_a_full_backup_once_one_is_available(implementation: Implem
 
 
 def test_a_full_backup_counts_for_its_own_volume_and_project(implementation: Implementation) -> None:
-    """A backup of another volume or project is not a parent."""
+    """A full backup does not count for another volume or project."""
 
     async def scenario(api: Api) -> list[bool]:
         await _settled(api, (await api.create(PROJECT, REQUEST)).id)
@@ -281,7 +281,7 @@ def test_a_full_backup_counts_for_its_own_volume_and_project(implementation: Imp
 
 
 def test_a_full_backup_in_error_is_not_a_parent(implementation: Implementation) -> None:
-    """No incremental backup can build on it."""
+    """A backup in error does not count as a full backup, since no incremental one can build on it."""
     implementation.inject("create", "fail_later")
 
     async def scenario(api: Api) -> tuple[str, bool]:
@@ -295,7 +295,7 @@ def test_a_full_backup_in_error_is_not_a_parent(implementation: Implementation) 
 def test_a_failed_lookup_of_a_full_backup_is_an_error(
     implementation: Implementation, what: ScopedFailure
 ) -> None:
-    """An unknown result is neither yes nor no."""
+    """A failed lookup of a full backup raises an error, since the result is unknown."""
     implementation.inject("list", what)
 
     async def scenario(api: Api) -> Category:

@@ -43,7 +43,7 @@ def _create(emulator: Emulator, times: int, **sign_in: Any) -> list[object]:
 
 
 def test_64_calls_over_8_connections_share_one_renewal() -> None:
-    """All are refused with the old token; one renews it, and each call then succeeds or is busy."""
+    """If 64 calls find the token invalid, one of them renews it, and the API answers all of them."""
 
     async def run(emulator: Emulator) -> list[object]:
         settings = Settings(
@@ -70,7 +70,7 @@ def test_64_calls_over_8_connections_share_one_renewal() -> None:
 
 
 def test_a_signed_request_is_accepted() -> None:
-    """The emulator verifies it with its own implementation of the signature."""
+    """The emulator accepts a signed request, which it verifies with its own implementation."""
     with running_emulator(auth="aksk") as emulator:
         (accepted,) = _create(emulator, 1, **KEYS)
         assert [emulator.backups()[0]["id"]] == [getattr(accepted, "id", accepted)]
@@ -85,7 +85,7 @@ def test_a_signed_request_is_accepted() -> None:
     ],
 )
 def test_a_wrong_sign_in_is_denied(auth: str, sign_in: dict[str, str]) -> None:
-    """Each method gets a 401, and no backup is made."""
+    """A wrong sign-in of each kind gets a 401, and no backup is made."""
     with running_emulator(auth=auth) as emulator:
         (error,) = _create(emulator, 1, **sign_in)
         assert isinstance(error, ApiError)

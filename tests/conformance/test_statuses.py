@@ -1,4 +1,4 @@
-"""Every status that may answer a create call, with the work done and not done: never a second backup."""
+"""Each status of a create call, with and without a backup made, leads to exactly one backup."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ STATUSES = range(300, 600)
 
 
 async def _backups(status: int, body: bytes, *, done: bool) -> int:
-    """Handle one event and replay its dead letters; return how many backups there are when all is quiet."""
+    """Handle one event, replay its dead letters, and return the number of backups at the end."""
     world = World()
     error = create_error(status, httpx.Headers(), body)
     world.api.fail("create", DoneThen(error) if done else error)
@@ -38,7 +38,7 @@ async def _backups(status: int, body: bytes, *, done: bool) -> int:
 @pytest.mark.parametrize("done", [True, False], ids=["the work is done", "the work is not done"])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_an_answer_of_any_status_leads_to_exactly_one_backup(body: bytes, done: bool) -> None:
-    """Retries and a replay look the backup up before they request it."""
+    """Retries and a replay look up the backup before they create it, so that each snapshot has one."""
 
     async def run() -> Counter[int]:
         return Counter([await _backups(status, body, done=done) for status in STATUSES])
