@@ -52,7 +52,7 @@ def test_a_missing_file_is_bad(monkeypatch: pytest.MonkeyPatch, variable: str) -
 
 
 def test_risky_settings_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Classic queues, long calls, a ladder longer than an event's life, and no ledger are warnings."""
+    """Classic queues, long calls, delays longer than MAX_AGE, and no ledger are warnings."""
     report = look(
         monkeypatch,
         QUEUE_TYPE="classic",
