@@ -18,6 +18,24 @@ from tests.unit.backup.handling import MADE, UNAVAILABLE, failure, handle, repla
 # -- in doubt
 
 
+def test_no_lookup_is_made_before_it_is_due() -> None:
+    """Another event of a snapshot in doubt waits until the lookup is due: a slow server commits late."""
+    world = World()
+    world.api.fail("create", CutAfter())
+
+    async def body() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        world.broker.publish(message(1, event_id="another"))
+        await world.deliver()
+        assert ["lookup", "lookup"] == waits(world)
+        assert 0 == world.api.calls["find"]
+        await world.until_quiet()
+
+    run(body)
+    assert 1 == len(world.api.backups)
+
+
 def test_a_lost_answer_is_found_and_not_sent_again() -> None:
     """The outcome says that the backup was found, and ``create`` is called once."""
     world = World()

@@ -5,7 +5,7 @@ import pytest
 from events.outcome import Category
 from handler.backup.ports import Snapshot
 from handler.errors import ApiError
-from tests.twins.api import Absent
+from tests.twins.api import Absent, MemoryApi
 from tests.twins.events import made_up_id, message
 from tests.twins.world import World, with_limits
 from tests.unit.backup.handling import MADE, failure, handle, run, trace, waits
@@ -48,6 +48,24 @@ def test_a_snapshot_that_a_lookup_does_not_find_is_looked_up_again(times: int) -
     snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), "available")
     world.api.snapshots[snapshot.id] = snapshot
     world.api.fail("show_snapshot", *[Absent()] * times)
+    assert MADE == handle(world, trace(1))
+
+
+class _Slow(MemoryApi):
+    """An API that shows the snapshot as creating four times, misses it once, and then shows the end."""
+
+    async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
+        await super().show_snapshot(project_id, snapshot_id)
+        number = self.calls["show_snapshot"]
+        status = "creating" if number < 5 else "available"
+        return None if number == 5 else Snapshot(snapshot_id, made_up_id("volume", 1), status)
+
+
+def test_a_snapshot_that_was_found_before_is_not_gone_after_one_absence() -> None:
+    """Only absences in a row count; lookups that find the snapshot incomplete are none."""
+    world = World()
+    world.api = _Slow(world.steady)
+    world.start()
     assert MADE == handle(world, trace(1))
 
 
