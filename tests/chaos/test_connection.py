@@ -3,7 +3,8 @@
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,16 +38,19 @@ def _started(site: Site) -> None:
     wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
 
 
-def _behind(proxy: TcpProxy, amqp_url: str) -> str:
-    """Return the broker's URL through the proxy, with a short heartbeat."""
+@contextmanager
+def _proxied(
+    make_site: MakeSite, amqp_url: str, *, heartbeat: int = HEARTBEAT
+) -> Iterator[tuple[Site, TcpProxy]]:
+    """Yield a site whose running worker reaches the broker through a proxy, and the proxy."""
     parts = urlsplit(amqp_url)
     who = f"{parts.username}:{parts.password}"
-    return f"amqp://{who}@{proxy.host}:{proxy.port}{parts.path or '/'}?heartbeat={HEARTBEAT}"
-
-
-def _proxy(stack: ExitStack, amqp_url: str) -> TcpProxy:
-    parts = urlsplit(amqp_url)
-    return stack.enter_context(TcpProxy(parts.hostname or "", parts.port or 5672))
+    with TcpProxy(parts.hostname or "", parts.port or 5672) as proxy:
+        site = make_site(amqp_url)
+        address = f"{who}@{proxy.host}:{proxy.port}"
+        site.settings = {"AMQP_URL": f"amqp://{address}{parts.path or '/'}?heartbeat={heartbeat}"}
+        _started(site)
+        yield site, proxy
 
 
 def test_a_link_over_tls_carries_everything(make_site: MakeSite, amqp_url: str, tmp_path: Path) -> None:
@@ -65,11 +69,7 @@ def test_a_link_over_tls_carries_everything(make_site: MakeSite, amqp_url: str, 
 
 def test_a_worker_reconnects_after_a_half_open_connection(make_site: MakeSite, amqp_url: str) -> None:
     """T20: a worker whose bytes are lost both ways consumes again soon after two heartbeats."""
-    with ExitStack() as stack:
-        proxy = _proxy(stack, amqp_url)
-        site = make_site(amqp_url)
-        site.settings = {"AMQP_URL": _behind(proxy, amqp_url)}
-        _started(site)
+    with _proxied(make_site, amqp_url) as (site, proxy):
         _events_go_through(site, 0, seconds=20)
         proxy.swallow(True)
         site.ask(dict(many(10, 20)))
@@ -82,11 +82,7 @@ def test_a_worker_reconnects_after_a_half_open_connection(make_site: MakeSite, a
 
 def test_a_connection_that_is_reset_ten_times_loses_no_event(make_site: MakeSite, amqp_url: str) -> None:
     """T20: no event is lost if all sockets are cut ten times while messages are in hand."""
-    with ExitStack() as stack:
-        proxy = _proxy(stack, amqp_url)
-        site = make_site(amqp_url)
-        site.settings = {"AMQP_URL": _behind(proxy, amqp_url)}
-        _started(site)
+    with _proxied(make_site, amqp_url) as (site, proxy):
         for cut in range(10):
             site.ask(dict(many(20 * cut, 20 * cut + 20)))
             site.sink.poll(0.2)
@@ -186,12 +182,7 @@ def test_a_second_signal_ends_the_worker_at_once(make_site: MakeSite, amqp_url: 
 
 def test_sigterm_ends_a_worker_while_the_broker_is_silent(make_site: MakeSite, amqp_url: str) -> None:
     """T19: a worker with a half-open connection or a silent broker ends within the grace period."""
-    with ExitStack() as stack:
-        proxy = _proxy(stack, amqp_url)
-        site = make_site(amqp_url)
-        patient = _behind(proxy, amqp_url).replace(f"heartbeat={HEARTBEAT}", "heartbeat=60")
-        site.settings = {"AMQP_URL": patient}
-        _started(site)
+    with _proxied(make_site, amqp_url, heartbeat=60) as (site, proxy):
         proxy.swallow(True)
         assert site.stop() < DRAIN + EXIT_SECONDS
 
