@@ -36,8 +36,8 @@ def test_no_lookup_is_made_before_it_is_due() -> None:
     assert 1 == len(world.api.backups)
 
 
-def test_a_lost_answer_is_found_and_not_sent_again() -> None:
-    """The outcome says that the backup was found, and ``create`` is called once."""
+def test_a_lost_answer_is_found_and_not_sent_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The outcome says that the backup was found, ``create`` is called once, and no error is logged."""
     world = World()
     world.api.fail("create", CutAfter())
     handle(world, message(1))
@@ -45,6 +45,7 @@ def test_a_lost_answer_is_found_and_not_sent_again() -> None:
     assert isinstance(accepted, BackupAccepted)
     assert accepted.found
     assert 1 == world.api.calls["create"]
+    assert [] == [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_lost_answer_is_found_by_name_where_ids_are_hidden() -> None:
@@ -251,6 +252,22 @@ def test_a_backup_that_is_gone_is_a_failure() -> None:
     assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
     assert Category.BACKUP_ERROR == failure(world).category
     assert 3 <= world.api.calls["show"]
+
+
+def test_a_backup_that_is_shown_as_deleted_is_gone() -> None:
+    """Some releases show a deleted backup for a while: lookups that show it count as absences."""
+    world = World()
+    world.api.ends.append(("deleted", None))
+    assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
+    assert Category.BACKUP_ERROR == failure(world).category
+
+
+def test_a_backup_that_is_not_found_expires_at_its_deadline() -> None:
+    """TRACK_DEADLINE ends tracking even before the absence is certain; the backup may still exist."""
+    world = World(settings=MESSAGE_SETTINGS._replace(track_deadline=1.0))
+    world.api.fail("show", *[Absent()] * 99)
+    assert ["backup.accepted", "backup.failed"] == handle(world, message(1))
+    assert Category.EXPIRED == failure(world).category
 
 
 def test_a_replay_of_a_backup_that_seemed_gone_makes_no_second_one() -> None:
