@@ -107,10 +107,10 @@ install_packages() {
   if find_uv; then
     follow_pip_settings
     step "installing packages with uv" with_uv --require-hashes -r requirements.lock &&
-      step "installing the project" with_uv --no-deps -e . && return
+      step "installing the project" with_uv --no-deps --no-build-isolation -e . && return
   fi
   step "installing packages with pip" with_pip --require-hashes -r requirements.lock &&
-    step "installing the project" with_pip --no-deps -e . || explain_failure
+    step "installing the project" with_pip --no-deps --no-build-isolation -e . || explain_failure
 }
 
 make_environment() { # PYTHON

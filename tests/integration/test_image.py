@@ -1,6 +1,7 @@
 """The container image, built and run: needs a container engine and the base image."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from tests.settings_names import program
 
 TOP = Path(__file__).parents[2]
+DOCKERFILE = TOP / "infra" / "docker" / "Dockerfile"
+_DEFAULT = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)
 # PYTHON_IMAGE names another image with Python, pip and venv, if the usual one is not available.
-BASE = os.environ.get("PYTHON_IMAGE", "python:3.12-slim")
+BASE = os.environ.get("PYTHON_IMAGE") or (_DEFAULT[1] if _DEFAULT else "")
 TAG = "snapshot-backup:under-test"
 
 pytestmark = pytest.mark.timeout(900)
@@ -32,8 +35,16 @@ def image() -> Iterator[str]:
         and _docker("pull", BASE, timeout=300).returncode != 0
     ):
         pytest.skip(f"{BASE} is not at hand and cannot be pulled")
-    dockerfile = str(TOP / "infra" / "docker" / "Dockerfile")
-    options = ("--network", "host", "--build-arg", f"PYTHON_IMAGE={BASE}", "--tag", TAG, "--file", dockerfile)
+    options = (
+        "--network",
+        "host",
+        "--build-arg",
+        f"PYTHON_IMAGE={BASE}",
+        "--tag",
+        TAG,
+        "--file",
+        str(DOCKERFILE),
+    )
     built = _docker("build", *options, str(TOP), timeout=600)
     assert built.returncode == 0, built.stdout + built.stderr
     yield TAG

@@ -48,6 +48,28 @@ def test_the_image_does_not_run_as_root() -> None:
     assert int(gid) >= 10000
 
 
+def test_the_base_image_is_pinned_by_its_digest() -> None:
+    """Both stages begin with the image of PYTHON_IMAGE, whose default names a digest."""
+    (default,) = [value for name, value in INSTRUCTIONS if name == "ARG"]
+
+    assert re.fullmatch(r"PYTHON_IMAGE=python:[\w.-]+@sha256:[0-9a-f]{64}", default)
+    assert {value.split()[0] for name, value in INSTRUCTIONS if name == "FROM"} == {"${PYTHON_IMAGE}"}
+
+
+def test_the_build_installs_nothing_without_a_hash() -> None:
+    """pip installs locked packages by their hashes, and our own folder without any."""
+    runs = [value for name, value in INSTRUCTIONS if name == "RUN"]
+    commands = [words for run in runs for words in run.split(" && ") if words.startswith("pip install")]
+
+    assert len(commands) == 2
+    assert [] == [
+        command
+        for command in commands
+        if "--require-hashes" not in command
+        and not {"--no-deps", "--no-build-isolation"} <= {*command.split()}
+    ]
+
+
 def test_the_image_starts_the_worker_by_the_projects_command() -> None:
     """The image runs the console command with ``worker``, and without a shell, so that SIGTERM reaches it."""
     scripts = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -67,14 +89,6 @@ def test_the_health_check_uses_the_port_of_the_worker() -> None:
 
 def _pins(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
-
-
-def test_dependencies_are_those_of_the_lock() -> None:
-    """The image installs each package by its hash, and the project without dependencies."""
-    packages, project = [value for name, value in INSTRUCTIONS if name == "RUN" and "pip install" in value]
-
-    assert "--require-hashes -r requirements.lock" in packages
-    assert "--no-deps ." in project
 
 
 def test_the_image_has_the_versions_that_the_tests_use() -> None:

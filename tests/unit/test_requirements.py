@@ -9,12 +9,19 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 TOP = Path(__file__).parents[2]
+BUILD = "infra/docker/build.lock"
+"""What builds the project in the image; the environment of the checkout has it among the others."""
 LOCKS = (
     "requirements.lock",
     "infra/docker/requirements.lock",
     "handler/function/bundle/function.lock",
     "handler/function/bundle/function-postgres.lock",
 )
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return the versions of a lock file by package."""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (TOP / name).read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def asked_for() -> dict[str, SpecifierSet]:
@@ -28,13 +35,12 @@ def asked_for() -> dict[str, SpecifierSet]:
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_file_holds_only_versions_that_the_project_asks_for(name: str) -> None:
     """Each locked version is one that `pyproject.toml` allows, so that all installations have the same."""
-    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (TOP / name).read_text(encoding="utf-8"), re.MULTILINE))
-    specifiers = asked_for()
+    versions, specifiers = locked(name), asked_for()
 
-    assert {"pika", "httpx"} <= locked.keys()
+    assert {"pika", "httpx"} <= versions.keys()
     assert [] == [
         f"{package} {version}"
-        for package, version in locked.items()
+        for package, version in versions.items()
         if package in specifiers and not specifiers[package].contains(version, prereleases=True)
     ]
 
@@ -45,7 +51,7 @@ def test_a_pika_that_deprecates_the_blocking_connection_is_not_allowed(version: 
     assert not asked_for()["pika"].contains(version, prereleases=True)
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, BUILD])
 def test_a_lock_file_has_a_hash_for_each_package_and_names_no_index(name: str) -> None:
     """Each locked package has a hash, and no lock file names an index, since machines use different ones."""
     text = re.sub(r"^#.*\n", "", (TOP / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -58,6 +64,22 @@ def test_a_lock_file_has_a_hash_for_each_package_and_names_no_index(name: str) -
 
 def test_every_package_that_the_project_asks_for_is_locked() -> None:
     """The lock file has each package that the project and its extras require."""
-    locked = set(re.findall(r"^([\w.-]+)==", (TOP / LOCKS[0]).read_text(encoding="utf-8"), re.MULTILINE))
+    assert set() == asked_for().keys() - locked(LOCKS[0]).keys() - {"snapshot-backup"}
 
-    assert set() == asked_for().keys() - locked - {"snapshot-backup"}
+
+def test_the_image_is_built_by_the_version_that_builds_the_checkout() -> None:
+    """The image's build has the builder of pyproject.toml, in the version of the checkout's lock file."""
+    system = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    builders = {Requirement(text).name for text in system["requires"]}
+    versions = locked(LOCKS[0])
+
+    assert locked(BUILD) == {name: versions[name] for name in builders}
+
+
+def test_the_set_up_builds_without_fetching_a_builder() -> None:
+    """Each command that installs the project itself uses the locked builder."""
+    text = (TOP / "infra" / "local" / "setup.sh").read_text(encoding="utf-8")
+    commands = re.findall(r"with_(?:uv|pip) (.*-e \.)", text)
+
+    assert len(commands) == 2
+    assert [] == [command for command in commands if "--no-deps --no-build-isolation" not in command]
