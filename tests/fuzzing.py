@@ -82,11 +82,8 @@ def _value(rng: random.Random, depth: int = 0) -> bytes:
             return kind + rng.choice((rng.randbytes(8), b"\xff" * 8, b"\0" * 8))[: _size(kind)]
 
 
-_SIZES = dict(zip(b"tbBsUuIifDV", (1, 1, 1, 2, 2, 2, 4, 4, 4, 5, 0), strict=True))
-"""The size in bytes of a value by its type; other types have 8."""
-
-
 def _size(kind: bytes) -> int:
+    """Return the size in bytes of a value by its type; other types have 8."""
     sizes = {
         b"t": 1,
         b"b": 1,

@@ -1,8 +1,7 @@
-"""Unreadable headers on a real broker: only their message is dead-lettered, and within seconds."""
+"""Unreadable headers on a real broker: only their message is dead-lettered, at its first delivery."""
 
 import json
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from tests.unit.broker.header_frames import RawProperties, nested, table
 
 pytestmark = pytest.mark.broker
 
-SECONDS = 5.0
-"""The time limit for one such message; without the fix, 20 deliveries took 23 to 31 s."""
+SECONDS = 20.0
+"""How long such a message may take on a busy machine."""
 
 HEADERS = {
     "deep tables": nested(500),
@@ -47,17 +46,16 @@ def run(site: Site, *arguments: str) -> Result:
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_an_unreadable_header_makes_a_dead_letter_at_once(site: Site, name: str) -> None:
-    """A message with an unreadable header becomes a malformed dead letter within seconds."""
+    """A message with an unreadable header becomes a malformed dead letter, and the connection stays."""
     dead = site.queues[-1]
     site.start_worker()
     wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
-    begin = time.monotonic()
     publish(site, site.name, 1, HEADERS[name])
     wait_for(lambda: site.counts()[dead] == 1, seconds=SECONDS, what=site.counts)
-    assert time.monotonic() - begin < SECONDS
     [listed] = json.loads(run(site, "list", "--json").stdout)["messages"]
     assert ("malformed", "bad_headers") == (listed["category"], listed["code"])
     assert "odd" in listed["reason"]
+    assert 1 == site.logs[site.workers[0].pid].read_bytes().count(b"broker.connected")
 
 
 def test_every_command_reads_past_an_unreadable_header(site: Site) -> None:
