@@ -38,9 +38,9 @@ def snapshot_id(number: int) -> str:
     return str(uuid.uuid5(uuid.UUID(VOLUME), str(number)))
 
 
-def event(number: int) -> bytes:
+def event(number: int, *, volume_id: str = VOLUME) -> bytes:
     """Return the numbered snapshot event."""
-    data = {"project_id": PROJECT, "volume_id": VOLUME, "snapshot_id": snapshot_id(number)}
+    data = {"project_id": PROJECT, "volume_id": volume_id, "snapshot_id": snapshot_id(number)}
     return json.dumps(
         {
             "specversion": "1.0",
@@ -173,11 +173,11 @@ class Place:
             finally:
                 process.terminate()
 
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition."""
-        over = time.monotonic() + SECONDS
+    def until(self, condition: Callable[[], bool], *, seconds: float = SECONDS) -> None:
+        """Wait for a condition, for at least a minute."""
+        over = time.monotonic() + max(seconds, SECONDS)
         while not condition():
-            assert time.monotonic() < over, f"the condition did not hold within {SECONDS:g} s"
+            assert time.monotonic() < over, f"the condition did not hold within {seconds:g} s"
             time.sleep(0.05)
 
     @staticmethod
