@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from infra.local.server import free_ports
 
 START_SECONDS = 30.0
 
@@ -34,7 +35,7 @@ class Server:
         self._folder = folder
         self._postgres = postgres
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_ports(1)[0]
         self._call(
             [initdb, "-D", str(folder / "data"), "-U", "tester", "-A", "trust", "--no-locale", "-E", "UTF8"]
         )
@@ -98,12 +99,6 @@ class Server:
 
     def _call(self, command: Sequence[str]) -> None:
         subprocess.run(command, check=True, capture_output=True, user=_unprivileged(), group=_unprivileged())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

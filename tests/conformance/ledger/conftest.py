@@ -32,6 +32,15 @@ def postgres_server() -> Iterator[postgres.Server]:
         yield running
 
 
+@pytest.fixture
+def own_server() -> Iterator[postgres.Server]:
+    """A server for a test that crashes it."""
+    # Recovery replays what was written since the last checkpoint. With the databases of all tests, that is so
+    # much that the server took longer than START_SECONDS on a busy machine (40 databases: a minute).
+    with postgres.server() as running:
+        yield running
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty ledger that several processes can share."""

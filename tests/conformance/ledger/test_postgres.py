@@ -37,17 +37,19 @@ async def ledger(url: str) -> AsyncIterator[StoredLedger]:
     await opened.aclose()
 
 
-async def test_server_restarted(ledger: StoredLedger, postgres_server: postgres.Server) -> None:
+async def test_server_restarted(own_server: postgres.Server) -> None:
     """While the server is down the ledger is unavailable; when it is back, every promise is there."""
+    ledger = open_ledger(own_server.url(), lease_seconds=60)
     claim = await ledger.claim(KEY, "cause")
     assert isinstance(claim, Granted)
     await ledger.created(claim, AcceptedBackup(id="b1"))
-    postgres_server.stop()
+    own_server.stop()
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="LEDGER_URL"):
             await ledger.claim(KEY, "cause")
-    postgres_server.start()
+    own_server.start()
     assert isinstance(await ledger.claim(KEY, "cause"), Created)
+    await ledger.aclose()
 
 
 async def test_connection_ended_by_the_server(ledger: StoredLedger, url: str) -> None:
