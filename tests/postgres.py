@@ -1,5 +1,6 @@
 """A private PostgreSQL server for tests, which runs the machine's installed programs."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ def _program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)]))
 
 
-def _unprivileged() -> int | None:
+def unprivileged() -> int | None:
     """Return the id of the user ``nobody`` if we are root, since the server refuses to run as root."""
     return 65534 if os.geteuid() == 0 else None
 
@@ -52,8 +53,8 @@ class Server:
                 [self._postgres, *options, "-k", str(self._folder)],
                 stdout=log,
                 stderr=log,
-                user=_unprivileged(),
-                group=_unprivileged(),
+                user=unprivileged(),
+                group=unprivileged(),
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -68,11 +69,32 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def become_standby(self) -> None:
+        """Restart the server as a standby, which waits for a primary that there is not."""
+        self.stop()
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
+
+    def promote(self) -> None:
+        """Make a standby the primary, and wait for it."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+
     def create(self, database: str, *, encoding: str = "UTF8") -> str:
         """Create an empty database, and return its URL."""
         make = psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}")
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(make.format(psycopg.sql.Identifier(database), encoding))
+        return self.url(database)
+
+    def emptied(self, database: str) -> str:
+        """Return the URL of a database without tables, which one test after the other may use."""
+        # To create one for each test, and to delete the files of all, took minutes on a busy machine.
+        with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+            self.create(database)
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
         return self.url(database)
 
     def want_password(self, user: str) -> None:
@@ -98,7 +120,7 @@ class Server:
         return True
 
     def _call(self, command: Sequence[str]) -> None:
-        subprocess.run(command, check=True, capture_output=True, user=_unprivileged(), group=_unprivileged())
+        subprocess.run(command, check=True, capture_output=True, user=unprivileged(), group=unprivileged())
 
 
 @contextmanager
@@ -111,7 +133,7 @@ def server() -> Iterator[Server]:
         pytest.skip("PostgreSQL's server programs are not installed")
     folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-postgres-"))
     try:
-        if (user := _unprivileged()) is not None:
+        if (user := unprivileged()) is not None:
             os.chown(folder, user, user)
         running = Server(folder, postgres, initdb)
         running.start()

@@ -72,6 +72,9 @@ async def _check_ledger(settings: Settings, what: str) -> Finding:
 
 def _explain(problem: str) -> tuple[str, str]:
     text = problem.removeprefix("LEDGER_URL: ")
+    if "pgbouncer.ini" in text or "connection pooler" in text:
+        what, _, remedy = text.partition(": ")
+        return what, remedy
     if "run a newer release" in text:
         return text, "run at least the release that wrote it; an older release must not write to it"
     if "full" in text:

@@ -6,51 +6,20 @@ The rows of a group are locked in the order of their keys, so that the groups of
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
-from handler.errors import LedgerUnavailable, SettingsError
+from handler.errors import LedgerUnavailable
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.ledger import StoredLedger, new_state_key
+from handler.ledger.postgres_connection import Connection, Server, apply_settings, begin, commit
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
-
-Connection = psycopg.Connection[TupleRow]
-
-DEFAULTS: dict[str, Any] = {
-    "application_name": "snapshot-backup",
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15000,
-    "target_session_attrs": "read-write",
-}
-"""Connection parameters that ``LEDGER_URL`` can replace. A lost peer is noticed within seconds, and only the
-primary is connected to, also after a failover."""
-
-ENCODING = {"client_encoding": "UTF8"}
-"""A parameter that ``LEDGER_URL`` cannot replace. Without it, a database of encoding ``SQL_ASCII`` (as
-``LANG=C`` makes them) returns text as bytes. All text that we write is ASCII, which every encoding holds."""
-
-SESSION = (
-    "SET lock_timeout = '2s'",
-    "SET statement_timeout = '10s'",
-    # A worker that is suspended within a transaction must not keep rows locked.
-    "SET idle_in_transaction_session_timeout = '10s'",
-    # A commit must be on disk when it returns; a stricter setting of the server stays.
-    """
-    SELECT set_config(name, 'on', false) FROM pg_settings
-    WHERE name = 'synchronous_commit' AND setting = 'off'
-    """,
-)
 
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
@@ -180,7 +149,7 @@ class PostgresBackend:
     """A ``handler.ledger.group.Backend`` with one connection, opened when it is needed or was lost."""
 
     def __init__(self, url: str, *, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-        self._conninfo, self._password = _parse(url)
+        self._server = Server(url)
         self._migrations = migrations
         self._connection: Connection | None = None
 
@@ -193,13 +162,13 @@ class PostgresBackend:
             yield transaction
             with connection.pipeline():
                 transaction.flush()
-                connection.commit()
+                commit(connection)
         except psycopg.DataError:
             self.close()  # the row's fault, not the database's
             raise
         except psycopg.Error as error:
             self.close()
-            raise self._unavailable(error) from None
+            raise self._server.unavailable(error) from None
         except BaseException:
             self.close()
             raise
@@ -212,55 +181,33 @@ class PostgresBackend:
 
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            # Statements are not prepared, so that a connection pooler such as PgBouncer can be used.
-            self._connection = psycopg.connect(self._conninfo, prepare_threshold=None)
-            self._connection.isolation_level = IsolationLevel.READ_COMMITTED
-            _prepare(self._connection)
-            _migrate(self._connection, self._migrations)
+            self._connection = self._server.connect()
+            try:
+                with self._connection.transaction():
+                    self._server.find_place(self._connection)
+                    _migrate(self._connection, self._migrations)
+            except psycopg.DataError as error:  # LEDGER_URL's fault, such as an unknown role
+                raise self._server.unavailable(error) from None
         return self._connection
-
-    def _unavailable(self, error: psycopg.Error) -> LedgerUnavailable:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if self._password:
-            text = text.replace(self._password, "***")
-        return LedgerUnavailable(f"LEDGER_URL: {text}")
-
-
-def _parse(url: str) -> tuple[str, str]:
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.Error:
-        # psycopg's text quotes the whole URL with its password.
-        raise SettingsError(
-            "LEDGER_URL: is no PostgreSQL URL; it must be like postgresql://user:password@host:5432/database"
-        ) from None
-    return make_conninfo("", **{**DEFAULTS, **given, **ENCODING}), str(given.get("password") or "")
-
-
-def _prepare(connection: Connection) -> None:
-    with connection.pipeline():
-        for statement in SESSION:
-            connection.execute(statement)
-        connection.commit()
 
 
 def _migrate(connection: Connection, migrations: Sequence[Sequence[str]]) -> None:
     """Bring the schema up to date. A lock lets one of the workers that start together do it."""
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-        connection.execute("CREATE TABLE IF NOT EXISTS snapshot_backup_schema (version integer NOT NULL)")
-        found = connection.execute("SELECT version FROM snapshot_backup_schema").fetchone()
-        version = 0 if found is None else int(found[0])
-        if version > len(migrations):
-            raise LedgerUnavailable(
-                f"LEDGER_URL: the schema has version {version}, and this program knows {len(migrations)}: "
-                "run a newer release"
-            )
-        for statement in (line for step in migrations[version:] for line in step):
-            connection.execute(statement)
-        if version < len(migrations):
-            connection.execute("DELETE FROM snapshot_backup_schema")
-            connection.execute("INSERT INTO snapshot_backup_schema VALUES (%s)", (len(migrations),))
+    apply_settings(connection)
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+    connection.execute("CREATE TABLE IF NOT EXISTS snapshot_backup_schema (version integer NOT NULL)")
+    found = connection.execute("SELECT version FROM snapshot_backup_schema").fetchone()
+    version = 0 if found is None else int(found[0])
+    if version > len(migrations):
+        raise LedgerUnavailable(
+            f"LEDGER_URL: the schema has version {version}, and this program knows {len(migrations)}: "
+            "run a newer release"
+        )
+    for statement in (line for step in migrations[version:] for line in step):
+        connection.execute(statement)
+    if version < len(migrations):
+        connection.execute("DELETE FROM snapshot_backup_schema")
+        connection.execute("INSERT INTO snapshot_backup_schema VALUES (%s)", (len(migrations),))
 
 
 def _begin(connection: Connection, keys: Sequence[Key]) -> PostgresTransaction:
@@ -276,7 +223,10 @@ def _begin(connection: Connection, keys: Sequence[Key]) -> PostgresTransaction:
 def _lock(connection: Connection, keys: set[Key], rows: dict[Key, Row | None]) -> float:
     """Lock the rows of ``keys``, new ones too, in one round trip; return the database's time after it."""
     columns = [[key.project_id for key in keys], [key.snapshot_id for key in keys]]
+    first = connection.info.transaction_status is TransactionStatus.IDLE
     with connection.pipeline():
+        if first:
+            begin(connection)
         if keys:
             connection.execute(_INSERT, columns)
         locked = connection.execute(_LOCK, columns)

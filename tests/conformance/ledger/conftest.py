@@ -1,6 +1,5 @@
 """The ledgers that the suite runs over, each in the same way."""
 
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
-from tests import postgres
+from tests import pgbouncer, postgres
 
 LONG = 60.0
 """A lease, in seconds, that does not end during a test."""
@@ -41,16 +40,33 @@ def own_server() -> Iterator[postgres.Server]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def postgres_pooler(postgres_server: postgres.Server) -> Iterator[pgbouncer.Pooler]:
+    """A PgBouncer before that server; the ledgers of a database share two connections."""
+    options = {**pgbouncer.TRANSACTION, "default_pool_size": 2, "server_idle_timeout": 5}
+    with pgbouncer.pooler(postgres_server.port, options) as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty ledger that several processes can share."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return database_url(request)
+
+
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty database, by way of PgBouncer for the parameter ``pgbouncer``."""
     server: postgres.Server = request.getfixturevalue("postgres_server")
-    return server.create(f"ledger_{uuid.uuid4().hex}")
+    url = server.emptied("ledger")
+    if request.param != "pgbouncer":
+        return url
+    pooler: pgbouncer.Pooler = request.getfixturevalue("postgres_pooler")
+    return pooler.url(url)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "pgbouncer"])
 async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     """Opens an empty ledger of each kind."""
     async with AsyncExitStack() as stack:
@@ -74,5 +90,4 @@ def _open(request: pytest.FixtureRequest, folder: Path, lease_seconds: float) ->
         return MemoryLedger(lease_seconds=lease_seconds)
     if request.param == "sqlite":
         return open_ledger(f"sqlite:///{folder / 'ledger.db'}", lease_seconds=lease_seconds)
-    server: postgres.Server = request.getfixturevalue("postgres_server")
-    return open_ledger(server.create(f"ledger_{uuid.uuid4().hex}"), lease_seconds=lease_seconds)
+    return open_ledger(database_url(request), lease_seconds=lease_seconds)

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from handler.errors import LedgerUnavailable
 from handler.ledger import postgres, sqlite
 from handler.ledger.group import Backend, GroupStore
 from handler.ledger.ledger import StoredLedger
+from tests.conformance.ledger.conftest import database_url
 
 pytestmark = pytest.mark.anyio
 
@@ -91,12 +91,12 @@ class Server:
             return connection.execute(query.encode()).fetchall()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return File(tmp_path / "ledger.db")
-    return Server(request.getfixturevalue("postgres_server").create(f"ledger_{uuid.uuid4().hex}"))
+    return Server(database_url(request))
 
 
 def _book(database: Database, migrations: Migrations) -> StoredLedger:

@@ -5,6 +5,8 @@ import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import psycopg
 import pytest
@@ -52,6 +54,23 @@ async def test_server_restarted(own_server: postgres.Server) -> None:
     await ledger.aclose()
 
 
+async def test_a_change_takes_two_round_trips(ledger: StoredLedger, tmp_path: Path) -> None:
+    """One begins the transaction and locks the row, one writes it and commits; none follows the commit."""
+
+    def log_into(transaction: Any) -> BinaryIO:
+        log = (tmp_path / "messages").open("wb")
+        transaction._connection.pgconn.trace(log.fileno())
+        return log
+
+    store: Any = ledger._store
+    log = await store._run(log_into)
+    await ledger.claim(KEY, "cause")
+    await store._run(lambda transaction: transaction._connection.pgconn.untrace())
+    log.close()
+    # The commit of the first block, the two of the claim, and the beginning of the last block.
+    assert 4 == (tmp_path / "messages").read_text().count("\tSync")
+
+
 async def test_connection_ended_by_the_server(ledger: StoredLedger, url: str) -> None:
     """A connection that an administrator ends fails one call, and the next one succeeds."""
     await ledger.check()
@@ -95,15 +114,37 @@ async def test_groups_in_opposite_order_do_not_block_each_other(url: str) -> Non
     await asyncio.gather(one.aclose(), two.aclose())
 
 
-async def test_commits_are_durable_where_the_server_is_lax(ledger: StoredLedger, url: str) -> None:
-    """The ledger overrules a database whose ``synchronous_commit`` is off."""
+@pytest.mark.parametrize(
+    ("server_s", "ours"),
+    [("off", "on"), ("local", "on"), ("remote_write", "remote_write"), ("remote_apply", "remote_apply")],
+)
+async def test_commits_are_durable_where_the_server_is_lax(
+    ledger: StoredLedger, url: str, server_s: str, ours: str
+) -> None:
+    """The ledger overrules a ``synchronous_commit`` of ``off`` and ``local``; a stricter one stays."""
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
-        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = {server_s}")
     setting = await ledger._store._run(  # type: ignore[attr-defined]  # the grouped store's
         lambda transaction: transaction._connection.execute("SHOW synchronous_commit").fetchone()
     )
-    assert setting == ("on",)
+    assert setting == (ours,)
+
+
+async def test_options_of_a_service_file_count(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search path of a service file is where the ledger has its tables."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA apart")
+    (tmp_path / "services").write_text("[ledger]\noptions=-c search_path=apart\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    ledger = open_ledger(f"{url}?service=ledger", lease_seconds=60)
+    await ledger.check()
+    await ledger.aclose()
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SELECT to_regclass('apart.snapshot_backup_ledger') IS NOT NULL")
+        assert found.fetchone() == (True,)
 
 
 async def test_password_is_not_in_an_error() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from handler.ledger.stores import open_ledger
 from infra.local.server import free_ports
-from tests import postgres
+from tests import pgbouncer, postgres
 from tests.integration.doctor.looking import Report, run
 from tests.settings_names import program
 
@@ -184,6 +184,33 @@ def test_a_read_only_database_is_bad(monkeypatch: pytest.MonkeyPatch, database: 
         connection.execute("ALTER DATABASE standby SET default_transaction_read_only = on")
 
     look(monkeypatch, url).one("ledger", "bad", "database is read-only", "primary", "LEDGER_URL")
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        ({"default_pool_size": 1, "max_client_conn": 1}, "takes no more clients"),
+        ({"pool_mode": "statement"}, "pool_mode = transaction"),
+    ],
+)
+def test_a_pooler_that_refuses_is_explained(
+    monkeypatch: pytest.MonkeyPatch, database: postgres.Server, options: dict[str, object], state: str
+) -> None:
+    """What PgBouncer refuses is reported with what to change in its configuration."""
+    with pgbouncer.pooler(database.port, {**pgbouncer.TRANSACTION, **options}) as pooler:
+        url = pooler.url(database.url())
+        with psycopg.connect(url):
+            report = look(monkeypatch, url)
+
+    assert "pgbouncer.ini" in report.one("ledger", "bad", state).remedy
+
+
+def test_a_refused_option_is_explained(monkeypatch: pytest.MonkeyPatch, database: postgres.Server) -> None:
+    """For an option that PgBouncer refuses, the remedy is to set it at the server."""
+    with pgbouncer.pooler(database.port) as pooler:
+        report = look(monkeypatch, f"{pooler.url(database.url())}?options=-c%20jit%3Doff")
+
+    assert "ALTER ROLE" in report.one("ledger", "bad", "pooler refuses a parameter").remedy
 
 
 def test_an_unreachable_database_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,223 @@
+"""The ledger's connection to PostgreSQL, also by way of a connection pooler such as PgBouncer.
+
+A pooler lends each transaction any connection to the server, and then lends that to another program. So the
+ledger keeps nothing in the session: each transaction has its own settings, which end with it. It also relies
+on nothing that another program may have left in the session.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+from typing_extensions import override
+
+from handler.errors import LedgerUnavailable, SettingsError
+
+RV = TypeVar("RV")
+
+# psycopg warns of each pipeline that ends with a lost connection; the error itself is raised.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
+
+DEFAULTS: dict[str, Any] = {
+    "application_name": "snapshot-backup",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15000,
+    "target_session_attrs": "read-write",
+}
+"""Connection parameters that ``LEDGER_URL`` can replace. A lost peer is noticed within seconds, and only the
+primary is connected to, also after a failover."""
+
+ENCODING = {"client_encoding": "UTF8"}
+"""A parameter that ``LEDGER_URL`` cannot replace. Without it, a database of encoding ``SQL_ASCII`` (as
+``LANG=C`` makes them) returns text as bytes. All text that we write is ASCII, which every encoding holds."""
+
+ANSWER_SECONDS = 12.0
+"""How long the server may take for one answer. Its own limit, ``statement_timeout``, comes first; it does not
+count while a pooler is paused or has no connection to give."""
+
+_SETTINGS = """
+SELECT set_config('search_path', %s, true), set_config('role', %s, true),
+    set_config('lock_timeout', '2s', true),
+    set_config('statement_timeout', '10s', true),
+    -- A worker that is suspended within a transaction must not keep rows locked.
+    set_config('idle_in_transaction_session_timeout', '10s', true),
+    -- A commit must be on disk when it returns, and on a synchronous standby; other settings stay.
+    set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+        THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+"""
+"""Settings that end with the transaction. Behind a pooler, those of a session would reach other programs."""
+
+_OPTION = re.compile(r"(?<!\S)(?:-c\s*|--)(?P<setting>(?:\\.|[^\s\\])+)")
+_PLACE = frozenset({"search_path", "role"})
+_SESSION = "SELECT current_setting('search_path'), current_setting('role')"
+
+_READ_ONLY = re.compile("session is read-only|server is in hot standby mode")
+_POOLER_ERRORS = {
+    "startup parameter|command-line options": (
+        "the connection pooler refuses a parameter of the session: remove options= from LEDGER_URL, and "
+        "PGOPTIONS from the environment, but for search_path and role, and set the others at the server: "
+        "ALTER ROLE user SET name = value"
+    ),
+    "statement pooling": (
+        "the connection pooler allows no transactions, which the ledger needs: set pool_mode = transaction "
+        "for this database in pgbouncer.ini"
+    ),
+    "no answer within|query_wait_timeout": (
+        "no connection to PostgreSQL was free: RESUME the connection pooler if it is paused, or raise its "
+        "default_pool_size; without a pooler, look for what overloads the server"
+    ),
+    r"\(max_\w*client_conn\w*\)": (
+        "the connection pooler takes no more clients: raise this limit in pgbouncer.ini"
+    ),
+    r"server_login_retry|server down|login rejected|cannot connect to server": (
+        "the connection pooler does not reach PostgreSQL: start PostgreSQL, or correct the section "
+        "[databases] of pgbouncer.ini"
+    ),
+}
+"""What a pooler says, as a pattern, and what that means and how to fix it."""
+
+
+class Place(NamedTuple):
+    """Where a transaction finds the ledger's tables, and as whom it uses them."""
+
+    search_path: str
+    role: str
+
+
+class Connection(psycopg.Connection[TupleRow]):
+    """A connection that waits for each answer for ``ANSWER_SECONDS`` at most."""
+
+    place = Place("", "none")
+
+    @override
+    def wait(self, gen: Generator[Any, Any, RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        try:
+            return super().wait(_limited(gen, ANSWER_SECONDS), interval, timeout)
+        except TimeoutError:
+            self.pgconn.finish()  # or the end of a pipeline would wait again
+            raise psycopg.OperationalError(f"no answer within {ANSWER_SECONDS:g} s") from None
+
+
+def _limited(gen: Generator[Any, Any, RV], seconds: float) -> Generator[Any, Any, RV]:
+    """Run the generator of an operation. Raises ``TimeoutError`` if the server has not answered by then."""
+    deadline = time.monotonic() + seconds
+    ready = None
+    try:
+        while True:
+            ready = yield gen.send(ready)
+            if not ready and time.monotonic() > deadline:
+                raise TimeoutError
+    except StopIteration as end:
+        result: RV = end.value
+        return result
+
+
+class Server:
+    """The server that ``LEDGER_URL`` names, or the pooler before it."""
+
+    def __init__(self, url: str) -> None:
+        given = _parse(url)
+        self._password = str(given.get("password") or "")
+        self._place: dict[str, str] = {}
+        if options := str(given.get("options") or os.environ.get("PGOPTIONS", "")):
+            # If nothing is left, the empty text keeps libpq from reading PGOPTIONS.
+            given["options"], self._place = _split(options)
+        self._conninfo = make_conninfo("", **{**DEFAULTS, **given, **ENCODING})
+
+    def connect(self) -> Connection:
+        """Open a connection. Raises ``psycopg.Error``."""
+        try:
+            return self._open(self._conninfo)
+        except psycopg.OperationalError as error:
+            if not _READ_ONLY.search(str(error)):
+                raise
+            # A pooler may still say what was so before a failover; the server itself knows.
+            connection = self._open(make_conninfo(self._conninfo, target_session_attrs="any"))
+            if _is_read_only(connection):
+                connection.close()
+                raise
+            return connection
+
+    def _open(self, conninfo: str) -> Connection:
+        # No prepared statements: they stay in a connection that the next transaction may not get.
+        return Connection.connect(conninfo, autocommit=True, prepare_threshold=None)
+
+    def find_place(self, connection: Connection) -> None:
+        """Ask, in a transaction, where this user's tables are; ``LEDGER_URL`` may name another place."""
+        # What another program has left in the session does not count.
+        with connection.pipeline():
+            connection.execute("SET LOCAL search_path TO DEFAULT")
+            connection.execute("SET LOCAL role TO DEFAULT")
+            session = connection.execute(_SESSION)
+        connection.place = Place(*session.fetchall()[0])._replace(**self._place)
+
+    def unavailable(self, error: psycopg.Error) -> LedgerUnavailable:
+        """Return what to raise for an error: one line that names the setting, without its password."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        for pattern, meaning in _POOLER_ERRORS.items():
+            if re.search(pattern, text):
+                text = f"{meaning} ({text})"
+                break
+        if self._password:
+            text = text.replace(self._password, "***")
+        return LedgerUnavailable(f"LEDGER_URL: {text}")
+
+
+def begin(connection: Connection) -> None:
+    """Begin a transaction in a pipeline, with its settings; both go with the first statements."""
+    # psycopg's own BEGIN and COMMIT would each take one more round trip. The last of these comes after the
+    # transaction: PgBouncer 1.18 then sometimes kept the server connection for us until the next one.
+    connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    apply_settings(connection)
+
+
+def commit(connection: Connection) -> None:
+    """Commit the transaction in a pipeline, with the last statements."""
+    connection.execute("COMMIT")
+
+
+def apply_settings(connection: Connection) -> None:
+    """Give an open transaction its settings."""
+    connection.execute(_SETTINGS, connection.place)
+
+
+def _parse(url: str) -> dict[str, Any]:
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.Error:
+        # psycopg's text quotes the whole URL with its password.
+        raise SettingsError(
+            "LEDGER_URL: is no PostgreSQL URL; it must be like postgresql://user:password@host:5432/database"
+        ) from None
+
+
+def _split(options: str) -> tuple[str, dict[str, str]]:
+    """Take search path and role out of ``options``: poolers refuse them there, or ignore them silently."""
+    place: dict[str, str] = {}
+
+    def taken(option: re.Match[str]) -> str:
+        name, _, value = re.sub(r"\\(.)", r"\1", option["setting"]).partition("=")
+        name = name.replace("-", "_").lower()
+        if name not in _PLACE:
+            return option[0]
+        place[name] = value
+        return ""
+
+    return _OPTION.sub(taken, options).strip(), place
+
+
+def _is_read_only(connection: Connection) -> bool:
+    """Ask the server itself. Without an answer it cannot be written either."""
+    try:
+        return connection.execute("SHOW transaction_read_only").fetchone() != ("off",)
+    except psycopg.Error:
+        return True
