@@ -41,6 +41,8 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
         )
         return
     if not url.startswith("sqlite:"):
+        for finding in tls_findings(url):
+            yield finding
         yield await _check_ledger(settings, str(urlsplit(url).hostname or "database"))
         return
     path = sqlite_path(url).absolute()
@@ -56,6 +58,18 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     else:
         text = "does not exist, and this user may not create it"
         yield Finding("ledger", str(path), "bad", text, _remedy_of_rights(disk))
+
+
+def tls_findings(url: str) -> Iterator[Finding]:
+    """Yield a warning if ``LEDGER_URL`` names a server on another machine without verifying which it is."""
+    # Imported where it is used: only PostgreSQL needs the driver.
+    from handler.ledger.postgres_connection import unverified_hosts
+
+    hosts = ", ".join(unverified_hosts(url))
+    if hosts:
+        text = f"nothing verifies that {hosts} is the server; another one could take its place"
+        remedy = "LEDGER_URL: add sslmode=verify-full&sslrootcert=/path/to/ca.pem, the server's authority"
+        yield Finding("ledger", "LEDGER_URL", "warning", text, remedy)
 
 
 async def _check_ledger(settings: Settings, what: str) -> Finding:

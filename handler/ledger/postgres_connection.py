@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 from typing_extensions import override
 
 from handler.errors import LedgerUnavailable, SettingsError
+from handler.loopback import is_loopback
 
 RV = TypeVar("RV")
 
@@ -188,6 +189,21 @@ def commit(connection: Connection) -> None:
 def apply_settings(connection: Connection) -> None:
     """Give an open transaction its settings."""
     connection.execute(_SETTINGS, connection.place)
+
+
+def unverified_hosts(url: str) -> list[str]:
+    """Return the hosts of ``LEDGER_URL`` on other machines whose certificate libpq would not verify."""
+    given = _parse(url)
+
+    def value(name: str) -> str:
+        return str(given.get(name) or os.environ.get(f"PG{name.upper()}") or "")
+
+    # libpq refuses other modes where the authorities are the system's.
+    if value("sslmode") == "verify-full" or value("sslrootcert") == "system":
+        return []
+    hosts = (value("hostaddr") or value("host")).split(",")
+    # No host, a path and an @ are sockets of this machine.
+    return [host for host in hosts if host and host[0] not in "/@" and not is_loopback(host)]
 
 
 def _parse(url: str) -> dict[str, Any]:

@@ -285,6 +285,11 @@ variable "ledger_url" {
     condition     = var.ledger_url == "none" || startswith(var.ledger_url, "postgresql://")
     error_message = "ledger_url must start with postgresql://, or be none."
   }
+
+  validation {
+    condition     = var.ledger_url == "none" || can(regex("[?&]sslmode=verify-full(&|$)", var.ledger_url))
+    error_message = "ledger_url must verify the server: add ?sslmode=verify-full&sslrootcert=/opt/function/code/ledger-ca.pem, a file that the package has by --add."
+  }
 }
 
 variable "state_keys" {

@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from handler.ledger.postgres_connection import unverified_hosts
 from handler.settings import Settings, load_settings
 from tests.settings_names import SECRETS, parse, program, unknown
 
@@ -42,6 +44,8 @@ DEPLOYMENT = MANIFESTS["Deployment"]["spec"]
 POD = DEPLOYMENT["template"]["spec"]
 LABELS = DEPLOYMENT["template"]["metadata"]["labels"]
 (WORKER,) = POD["containers"]
+SETTINGS_VOLUME, LEDGER_VOLUME = POD["volumes"]
+MOUNTS = {mount["name"]: mount["mountPath"] for mount in WORKER["volumeMounts"]}
 SCALER = MANIFESTS["ScaledObject"]["spec"]
 SCALE_DOWN = SCALER["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
 
@@ -77,13 +81,26 @@ def test_no_secret_is_in_the_config_map() -> None:
     assert re.fullmatch(r"postgresql://[^:@/]+@.+", SETTINGS["LEDGER_URL"])
 
 
-def test_several_workers_share_one_ledger() -> None:
-    """All ledgers are in PostgreSQL, since deployment and scaler run more than one replica."""
+def _ledgers() -> list[str]:
     (changed,) = _load(EXAMPLE / "kustomization.yaml")["configMapGenerator"]
-    ledgers = [
+    return [
         SETTINGS["LEDGER_URL"],
         *(x.partition("=")[2] for x in changed["literals"] if x.startswith("LEDGER")),
     ]
+
+
+def test_every_ledger_is_verified_with_the_mounted_authority() -> None:
+    """Base and example check the name in the server's certificate, by a file of the mounted secret."""
+    (item,) = LEDGER_VOLUME["secret"]["items"]
+    query = f"sslmode=verify-full&sslrootcert={MOUNTS[LEDGER_VOLUME['name']]}/{item['path']}"
+
+    assert [query, query] == [urlsplit(url).query for url in _ledgers()]
+    assert [[], []] == [unverified_hosts(url) for url in _ledgers()]
+
+
+def test_several_workers_share_one_ledger() -> None:
+    """All ledgers are in PostgreSQL, since deployment and scaler run more than one replica."""
+    ledgers = _ledgers()
 
     assert DEPLOYMENT["replicas"] > 1
     assert SCALER["minReplicaCount"] > 1
@@ -181,23 +198,25 @@ def test_no_token_of_the_cluster_is_mounted() -> None:
 def test_settings_and_secrets_reach_the_worker() -> None:
     """The worker reads the generated config map, and its secrets are mounted at SECRETS_DIR."""
     (generated,) = _load(BASE / "kustomization.yaml")["configMapGenerator"]
-    (volume,) = POD["volumes"]
-    (mount,) = WORKER["volumeMounts"]
 
     assert [{"configMapRef": {"name": generated["name"]}}] == WORKER["envFrom"]
-    assert (volume["name"], SETTINGS["SECRETS_DIR"]) == (mount["name"], mount["mountPath"])
+    assert MOUNTS[SETTINGS_VOLUME["name"]] == SETTINGS["SECRETS_DIR"]
 
 
 def test_each_secret_that_is_named_is_made_by_the_example() -> None:
     """The example's generators make each secret and key that a manifest refers to."""
     generated = _load(EXAMPLE / "kustomization.yaml")["secretGenerator"]
-    keys = {made["name"]: set(_pairs(EXAMPLE / f"{made['envs'][0]}.example")) for made in generated}
+    keys = {
+        made["name"]: set(_pairs(EXAMPLE / f"{made['envs'][0]}.example")) | set(made.get("files", ()))
+        for made in generated
+    }
     (password,) = (variable["valueFrom"]["secretKeyRef"] for variable in WORKER["env"])
     (host,) = MANIFESTS["TriggerAuthentication"]["spec"]["secretTargetRef"]
 
     assert password["key"] in keys[password["name"]]
     assert host["key"] in keys[host["name"]]
-    assert "AMQP_URL" in keys[POD["volumes"][0]["secret"]["secretName"]]
+    assert "AMQP_URL" in keys[SETTINGS_VOLUME["secret"]["secretName"]]
+    assert {item["key"] for item in LEDGER_VOLUME["secret"]["items"]} <= keys["snapshot-backup-ledger"]
 
 
 def test_the_network_policy_allows_only_the_ports_that_the_worker_needs() -> None:

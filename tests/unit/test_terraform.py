@@ -262,7 +262,7 @@ def _terraform(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[st
         "HOME": str(folder),
         "CHECKPOINT_DISABLE": "1",
         "TF_VAR_broker_password": "pass/word@1",
-        "TF_VAR_ledger_url": "postgresql://u:p@10.40.1.9/ledger",
+        "TF_VAR_ledger_url": "postgresql://u:p@10.40.1.9/ledger?sslmode=verify-full&sslrootcert=/opt/function/code/ca.pem",
     }
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -336,6 +336,7 @@ def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Pa
         ("broker_engine_version=AMQP-0-9-1", "RabbitMQ 3.8 or later"),
         ("broker_nodes=2", "broker_nodes must be 3, 5 or 7"),
         ("ledger_url=sqlite:///x.db", "must start with postgresql://"),
+        ("ledger_url=postgresql://h/d?sslmode=require", "must verify the server"),
         ("vbs_endpoint=https://h/v2/p", "without a path"),
         ('extra_settings={"AMQP_URL":"x"}', "extra_settings may have only"),
         ('extra_settings={"VBS_TIMOUT":"9"}', "extra_settings may have only"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from handler.doctor.ledger import tls_findings
 from handler.ledger.stores import open_ledger
 from infra.local.server import free_ports
 from tests import pgbouncer, postgres
@@ -211,6 +212,59 @@ def test_a_refused_option_is_explained(monkeypatch: pytest.MonkeyPatch, database
         report = look(monkeypatch, f"{pooler.url(database.url())}?options=-c%20jit%3Doff")
 
     assert "ALTER ROLE" in report.one("ledger", "bad", "pooler refuses a parameter").remedy
+
+
+REMOTE = "postgresql://user:s3cr3t@db.invalid"
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        (f"{REMOTE}/d", "db.invalid"),
+        (f"{REMOTE}/d?sslmode=require", "db.invalid"),
+        (f"{REMOTE}/d?sslmode=verify-ca&sslrootcert=/ca.pem", "db.invalid"),
+        ("postgresql://localhost,192.0.2.7:5433/d", "192.0.2.7"),
+        ("postgresql:///d?host=db.invalid", "db.invalid"),
+        ("postgresql://localhost/d?hostaddr=192.0.2.7", "192.0.2.7"),
+        (f"{REMOTE}/d?sslmode=verify-full&sslrootcert=/ca.pem", ""),
+        (f"{REMOTE}/d?sslrootcert=system", ""),
+        ("postgresql://db.invalid/d?hostaddr=127.0.0.1", ""),
+        ("postgresql://localhost,127.0.0.9,[::1]/d", ""),
+        ("postgresql:///d?host=/var/run/postgresql", ""),
+        ("postgresql:///d?host=@abstract", ""),
+        ("postgresql:///d", ""),
+    ],
+)
+def test_a_remote_server_that_is_not_verified_is_a_warning(url: str, warned: str) -> None:
+    """Without ``verify-full`` a remote server may be another one; this machine's own is not warned of."""
+    found = [each for each in tls_findings(url) if each.state == "warning"]
+
+    assert bool(warned) == bool(found)
+    for each in found:
+        assert f"that {warned} is the server" in each.text
+        assert "LEDGER_URL: add sslmode=verify-full&sslrootcert=" in each.remedy
+        assert "s3cr3t" not in f"{each}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "warned"),
+    [("PGSSLMODE", "verify-full", False), ("PGSSLMODE", "require", True), ("PGSSLROOTCERT", "system", False)],
+)
+def test_the_environment_of_libpq_counts(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, warned: bool
+) -> None:
+    """What the URL leaves out libpq takes from the environment, and so does the check."""
+    monkeypatch.setenv(name, value)
+
+    assert warned == bool(list(tls_findings(f"{REMOTE}/d")))
+
+
+def test_doctor_reports_a_remote_server_that_is_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning stands beside the finding that the server cannot be reached, and changes no exit code."""
+    report = look(monkeypatch, "postgresql://192.0.2.7:1/d?connect_timeout=1&sslmode=require")
+
+    report.one("ledger", "warning", "192.0.2.7", "verify-full")
+    report.one("ledger", "bad", "192.0.2.7", "LEDGER_URL")
 
 
 def test_an_unreachable_database_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
