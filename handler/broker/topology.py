@@ -11,29 +11,39 @@ from handler.broker.connection import BrokerConnection, Channel, ChannelClosed
 from handler.broker.difference import Difference, difference
 
 SNAPSHOT_COMPLETED = "snapshot.completed"
+OUTCOMES = "backup.*"
+"""The binding key of the outcomes queue: every outcome, and nothing else that is published there."""
+
 DELIVERY_LIMIT = 20
 """How often a message is redelivered before the broker dead-letters it; RabbitMQ's default since 4.0."""
+
+PARKED_SECONDS = 3600
+"""How long an outcome is parked that no queue is bound for, unless a queue is bound earlier."""
 
 READS_LIMIT = 1_000_000_000
 """How often a dead letter may be read. Since 4.0, a quorum queue without a limit of its own *drops* a message
 that was redelivered 20 times, and each read counts. No one value switches the limit off everywhere: 4.x takes
 -1 for no limit, and with -1 3.10.8 dropped a message that was redelivered once."""
 
-_PRECONDITION_FAILED = 406
+_LOCKED, _PRECONDITION_FAILED = 405, 406
 
 
 class Mismatch(ChannelClosed):
     """A queue or exchange exists with other arguments; using it as it is could lose messages."""
 
-    def __init__(self, found: Difference) -> None:
+    def __init__(self, found: Difference, outcomes_queue: str | None = None) -> None:
         effect = f": {found.effect}" if found.effect else ""
+        where, remedy = _SETTINGS[found.kind], "or delete it (snapshot-backup doctor says more)"
+        if (found.kind, found.name) == ("queue", outcomes_queue):
+            where, effect, remedy = "--outcomes-queue", "", _BIND_YOURSELF
         super().__init__(
-            f"{_SETTINGS[found.kind]}: the {found.kind} {found.name} exists with other arguments: "
-            f"{found}{effect}. Use another name, or delete it (snapshot-backup doctor says more)",
+            f"{where}: the {found.kind} {found.name} exists with other arguments: "
+            f"{found}{effect}. Use another name, {remedy}",
             _PRECONDITION_FAILED,
         )
 
 
+_BIND_YOURSELF = f"or, if its consumer declared it so, bind it to RESULT_EXCHANGE for {OUTCOMES} yourself"
 _SETTINGS = {
     "queue": "QUEUE_TYPE, SNAPSHOT_QUEUE",
     "exchange": "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE, RESULT_EXCHANGE",
@@ -85,6 +95,8 @@ class Topology(NamedTuple):
     delays: Sequence[int]
     quorum: bool = True
     foreign: Sequence[tuple[str, str]] = ()
+    outcomes_queue: str | None = None
+    """A queue for outcomes, which ``topology declare --outcomes-queue`` makes. No worker needs its name."""
 
     @property
     def dead(self) -> str:
@@ -94,8 +106,16 @@ class Topology(NamedTuple):
     @property
     def dead_queue(self) -> Queue:
         """The queue of the dead letters, which may be read any number of times."""
-        limit = {"x-delivery-limit": READS_LIMIT} if self.quorum else {}
-        return Queue(self.dead, {"x-queue-type": self._type} | limit)
+        return Queue(self.dead, self._kept())
+
+    @property
+    def parked(self) -> str:
+        """The wait queue of the messages whose outcome is unroutable.
+
+        It is one of its own, since they return as soon as a queue is bound. With the shortest delay instead
+        they would circle: 2,000 of them are 400 messages a second, for nothing.
+        """
+        return f"{self.queue}.wait.outcomes"
 
     def wait_queue(self, seconds: float) -> str:
         """Return the first wait queue whose delay is at least ``seconds``; else the last one."""
@@ -115,6 +135,7 @@ class Topology(NamedTuple):
         yield Queue(self.queue, self._arguments(self.dead) | limit)
         for delay in self.delays:
             yield Queue(self.wait_queue(delay), self._arguments(self.queue) | {"x-message-ttl": delay * 1000})
+        yield Queue(self.parked, self._arguments(self.queue) | {"x-message-ttl": PARKED_SECONDS * 1000})
         yield self.dead_queue
 
     def bindings(self) -> Iterator[Binding]:
@@ -128,6 +149,9 @@ class Topology(NamedTuple):
         yield from self.exchanges()
         yield from self.queues()
         yield from self.bindings()
+        if self.outcomes_queue:
+            yield Queue(self.outcomes_queue, self._kept())
+            yield Binding(self.result_exchange, self.outcomes_queue, OUTCOMES)
 
     def foreign_exchanges(self) -> Iterator[str]:
         """Yield the names of the foreign exchanges. ``SNAPSHOT_BINDINGS`` may name one of our own too."""
@@ -142,6 +166,10 @@ class Topology(NamedTuple):
     @property
     def _type(self) -> str:
         return "quorum" if self.quorum else "classic"
+
+    def _kept(self) -> dict[str, Any]:
+        """Return the arguments of a queue whose messages stay until a consumer acknowledges them."""
+        return {"x-queue-type": self._type} | ({"x-delivery-limit": READS_LIMIT} if self.quorum else {})
 
     def _arguments(self, dead_letter_exchange: str) -> dict[str, Any]:
         arguments: dict[str, Any] = {
@@ -170,8 +198,10 @@ async def declare(
             await _declare(channel, part)
             notify(part)
     except ChannelClosed as error:
+        if error.code == _LOCKED:
+            raise ChannelClosed(f"{error}. Use another name, or end its program", _LOCKED) from error
         if error.code == _PRECONDITION_FAILED and (found := difference(str(error))):
-            raise Mismatch(found) from error
+            raise Mismatch(found, topology.outcomes_queue) from error
         raise
     finally:
         await channel.close()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,8 +11,9 @@ from rich.text import Text
 
 from handler import bootstrap
 from handler.broker.declaration import Declaration, Made, make
+from handler.broker.outcomes_queue import wrong_name
 from handler.broker.topology import Binding, Exchange, Part, Queue, Topology
-from handler.commands.common import AsJson, console, failing_plainly, warn
+from handler.commands.common import AsJson, console, fail, failing_plainly, warn
 from handler.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -20,14 +21,21 @@ app = typer.Typer(
     help="Declare or show the exchanges, queues and bindings at the broker. Never deletes.",
 )
 
+OutcomesQueue = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Also a queue for outcomes: the name of one, such as outcomes."),
+]
+
 _FOREIGN = "foreign: bound, never declared"
 
 
-@app.command(
-    "declare", epilog="Example: AMQP_URL=amqp://user:password@host/ snapshot-backup topology declare"
-)
-def declare_command(as_json: AsJson = False) -> None:
+@app.command("declare", epilog="Example: snapshot-backup topology declare --outcomes-queue outcomes")
+def declare_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = None) -> None:
     """Declare every exchange, queue and binding; existing ones stay as they are.
+
+    --outcomes-queue also makes a durable queue for outcomes, and binds it to
+    RESULT_EXCHANGE for all of them (backup.*). Without any queue bound there,
+    outcomes wait. Repeat it as often as you like: an existing queue stays.
 
     Exchanges of SNAPSHOT_BINDINGS belong to another system: they are bound, never
     declared. Events that are published there before the binding exists never
@@ -37,7 +45,7 @@ def declare_command(as_json: AsJson = False) -> None:
     """
     with failing_plainly():
         settings = load_settings()
-        topology = bootstrap.topology(settings)
+        topology = _topology(settings, outcomes_queue)
         declaration = asyncio.run(_declare(settings, topology))
     if as_json:
         print(json.dumps(_document(topology, declaration)))
@@ -50,17 +58,27 @@ def declare_command(as_json: AsJson = False) -> None:
 
 
 @app.command("show", epilog="Example: snapshot-backup topology show --json")
-def show_command(as_json: AsJson = False) -> None:
+def show_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = None) -> None:
     """Show what `declare` would declare, without a connection to the broker.
 
     Exchanges of another system are marked as foreign.
     """
     with failing_plainly():
-        topology = bootstrap.topology(load_settings())
+        topology = _topology(load_settings(), outcomes_queue)
     if as_json:
         print(json.dumps(_document(topology)))
     else:
         console().print(_table(topology))
+
+
+def _topology(settings: Settings, outcomes_queue: str | None) -> Topology:
+    """Return the topology, with a queue for outcomes where one is wanted. Exits where its name is wrong."""
+    topology = bootstrap.topology(settings)
+    if outcomes_queue is None:
+        return topology
+    if problem := wrong_name(topology, outcomes_queue):
+        raise fail(f"--outcomes-queue: {problem}, such as --outcomes-queue outcomes", code=2)
+    return topology._replace(outcomes_queue=outcomes_queue)
 
 
 async def _declare(settings: Settings, topology: Topology) -> Declaration:

@@ -85,6 +85,48 @@ def test_every_binding_that_is_printed_is_made(
         assert all(routed(other, each["source"], each["routing_key"]) for each in bindings)
 
 
+@pytest.mark.parametrize("queue_type", ["quorum", "classic"])
+def test_a_queue_for_outcomes_is_made_and_a_repeat_changes_nothing(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str, queue_type: str
+) -> None:
+    """An outcome reaches the queue after ``declare --outcomes-queue``, and still after the second run."""
+    settings |= {"SNAPSHOT_BINDINGS": "", "QUEUE_TYPE": queue_type}
+    name = f"{unique}.outcomes"
+    with channel(own_broker) as other:
+        for count in (1, 2):
+            done = topology(settings, "declare", "--outcomes-queue", name)
+            assert (0, "") == (done.exit_code, done.stderr)
+            assert routed(other, f"{unique}.out", "backup.skipped")
+            assert not routed(other, f"{unique}.out", "another.event")
+            assert count == other.queue_declare(name, passive=True).method.message_count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"durable": False}, "durable is false, not true"),
+        ({"durable": True, "arguments": {"x-queue-type": "stream"}}, "x-queue-type is stream, not quorum"),
+        ({"durable": True, "arguments": {"x-max-length": 5}}, "x-max-length is 5, not none"),
+        ({"exclusive": True}, "exclusive access to locked queue"),
+    ],
+)
+def test_another_queue_of_that_name_is_refused_and_the_rest_is_made(
+    settings: dict[str, str], own_broker: RabbitProcess, unique: str, arguments: dict[str, Any], words: str
+) -> None:
+    """A queue with other arguments is named in one line with what to do, and everything else exists."""
+    settings |= {"SNAPSHOT_BINDINGS": ""}
+    name = f"{unique}.outcomes"
+    with channel(own_broker) as other:
+        other.queue_declare(name, **arguments)
+
+        done = topology(settings, "declare", "--outcomes-queue", name)
+
+        [line] = done.stderr.splitlines()
+        assert (1, True, True) == (done.exit_code, words in line, "another name" in line)
+        assert routed(other, f"{unique}.in", "snapshot.completed")
+        other.queue_delete(name)
+
+
 def test_a_missing_exchange_is_named_and_the_others_are_bound(
     settings: dict[str, str], own_broker: RabbitProcess, unique: str
 ) -> None:
