@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from events import examples
 from events.cloudevents import COMPLETED
-from events.outcome import CONTENT_TYPE, TYPES, Category
+from events.outcome import CONTENT_TYPE, PROBE, SOURCE, TYPES, Category
 
 SNAPSHOT_EXCHANGE: Final = "snapshots"
 RESULT_EXCHANGE: Final = "backups"
@@ -32,6 +32,25 @@ _DEAD_LETTER_HEADERS: Object = {
         "dl-dead-at": _TIME,
         "dl-source-queue": _TEXT,
     },
+}
+
+
+_PROBE: Object = {
+    "title": PROBE,
+    "summary": "No outcome: it shows the program whether a queue is bound, and expires at once. Ignore it.",
+    "contentType": CONTENT_TYPE,
+    "payload": {
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "time"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": {"type": "string", "format": "uuid"},
+            "source": {"const": SOURCE},
+            "type": {"const": PROBE},
+            "time": _TIME,
+        },
+    },
+    "examples": [{"payload": examples.PROBE_EVENT}],
 }
 
 
@@ -67,6 +86,12 @@ def _channels() -> Object:
             "messages": _refs(*TYPES.values()),
             "bindings": _topic_exchange(RESULT_EXCHANGE),
         },
+        "probes": {
+            "address": PROBE,
+            "description": "Routing key of the same exchange; where it reaches no queue, an outcome's type.",
+            "messages": _refs(PROBE),
+            "bindings": _topic_exchange(RESULT_EXCHANGE),
+        },
         "deadLetters": {
             "address": DEAD_QUEUE,
             "description": "Messages that could not be handled, as they arrived; operators replay them.",
@@ -81,6 +106,11 @@ def _operations() -> Object:
     return {
         "receiveSnapshot": {"action": "receive", "channel": {"$ref": "#/channels/snapshots"}},
         "publishOutcome": {"action": "send", "channel": {"$ref": "#/channels/backups"}, "bindings": sent},
+        "publishProbe": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/probes"},
+            "bindings": {"amqp": {"expiration": 0, "mandatory": True, "bindingVersion": "0.3.0"}},
+        },
         "publishDeadLetter": {
             "action": "send",
             "channel": {"$ref": "#/channels/deadLetters"},
@@ -98,7 +128,11 @@ def _messages() -> Object:
         "payload": {"description": "The body as it arrived, in any form"},
         "examples": [{"headers": examples.DEAD_LETTER_HEADERS, "payload": examples.SNAPSHOT_EVENT}],
     }
-    return {**{type_: _event(type_, example) for type_, example in events.items()}, "deadLetter": dead}
+    return {
+        **{type_: _event(type_, example) for type_, example in events.items()},
+        PROBE: _PROBE,
+        "deadLetter": dead,
+    }
 
 
 def _event(type_: str, example: Object) -> Object:

@@ -17,6 +17,7 @@ from events.outcome import (
     Failure,
     OutcomeData,
     outcome,
+    probe,
 )
 
 _NOW = datetime(2026, 3, 4, 2, 15, 12, tzinfo=UTC)
@@ -90,6 +91,8 @@ OUTCOME_EVENTS: Final[dict[str, dict[str, Any]]] = {
     event.type: json.loads(event.body)
     for event in (outcome(data, traceparent=_TRACE, now=_NOW) for data in _OUTCOMES)
 }
+
+PROBE_EVENT: Final[dict[str, Any]] = json.loads(probe(_NOW))
 
 DEAD_LETTER_HEADERS: Final[dict[str, Any]] = {
     "dl-category": "quota",

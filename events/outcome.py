@@ -4,6 +4,7 @@ An outcome's id is derived from its content, so that a second publication has th
 snapshot and backup; for a failure or a skip from type, event id and category.
 """
 
+import json
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SOURCE = "snapshot-backup"
 CONTENT_TYPE = "application/cloudevents+json"
+
+PROBE = "backup.probe"
+"""The type of a message on the result exchange that is no outcome: it shows whether a queue is bound."""
 
 _NAMESPACE = uuid.UUID("8b0570be-5b5c-5f0a-9d5e-0c9a6a7f2d10")
 
@@ -157,6 +161,19 @@ class Outcome(NamedTuple):
     type: OutcomeType
     body: bytes
     data: OutcomeData
+
+
+def probe(now: datetime | None = None) -> bytes:
+    """Return the body of a probe: a CloudEvent without data."""
+    time = (now or datetime.now(UTC)).isoformat()
+    event = {
+        "specversion": "1.0",
+        "id": _uuid5(f"{PROBE}\n{time}"),
+        "source": SOURCE,
+        "type": PROBE,
+        "time": time,
+    }
+    return json.dumps(event).encode()
 
 
 def outcome_id(data: OutcomeData) -> str:

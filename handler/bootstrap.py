@@ -17,6 +17,7 @@ from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
 from handler.broker.connection import BrokerConnection, Tls, connect
 from handler.broker.outbox import BrokerOutbox
+from handler.broker.routes import Routes
 from handler.broker.topology import DELIVERY_LIMIT, Topology
 from handler.errors import SettingsError
 from handler.ledger.ledger import StoredLedger
@@ -96,6 +97,7 @@ class Parts(NamedTuple):
     breaker: CircuitBreaker
     selection: Selection
     telemetry: Telemetry
+    routes: Routes
 
     async def state_keys(self) -> StateKeys | None:
         """Return what authenticates waiting messages; see ``state_keys``. Raises ``LedgerUnavailable``."""
@@ -121,6 +123,7 @@ class Parts(NamedTuple):
             topology(self.settings),
             ignore_unroutable=self.settings.result_unroutable == "ignore",
             notify=self.telemetry.published,
+            routes=self.routes,
         )
 
 
@@ -164,7 +167,12 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
         selection = Selection(
             settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings.rules_file)
         )
-        yield Parts(settings, api, ledger, breaker, selection, telemetry)
+        routes = Routes(
+            settings.result_exchange,
+            probe_seconds=settings.wait_ladder[0],
+            notify=telemetry.route_changed,
+        )
+        yield Parts(settings, api, ledger, breaker, selection, telemetry, routes)
 
 
 def _rules(path: Path | None) -> "Sequence[Rule]":

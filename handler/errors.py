@@ -9,6 +9,7 @@ SnapshotBackupError
     ├── ConnectionLost   the connection, or the channel that delivered, is closed
     ├── PublishRefused   the broker refused a message
     └── Unroutable       no queue is bound for a message
+        └── OutcomeRefused   the broker refused an outcome again and again
 
 Errors in the event itself are in ``events.errors``.
 """
@@ -79,3 +80,7 @@ class PublishRefused(BrokerError):
 
 class Unroutable(BrokerError):
     """The broker returned a mandatory message: no queue is bound for it."""
+
+
+class OutcomeRefused(Unroutable):
+    """The broker refused an outcome again and again: a bound queue is full, or a right is missing."""

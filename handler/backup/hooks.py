@@ -59,6 +59,13 @@ class Published(NamedTuple):
     ended_at: float
 
 
+class RouteChange(NamedTuple):
+    """A type of outcome reaches a queue again (``state`` is None), or none, as a publish showed."""
+
+    outcome_type: str
+    state: Literal["unroutable", "refused"] | None
+
+
 class Redelivered(NamedTuple):
     """A delivery of a message that was delivered before; ``delivery_count`` is the broker's, if it counts."""
 
@@ -87,6 +94,7 @@ class BreakerChange(NamedTuple):
 Notify = Callable[[Result], None]
 OnCall = Callable[[Call], None]
 OnPublish = Callable[[Publishing | Published | Unpublished], None]
+OnRoute = Callable[[RouteChange], None]
 OnRedelivered = Callable[[Redelivered], None]
 OnLedgerCommit = Callable[[LedgerCommit], None]
 OnBreakerChange = Callable[[BreakerChange], None]

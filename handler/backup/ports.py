@@ -207,5 +207,15 @@ class Outbox(Protocol):
     async def delay(self, body: bytes, *, seconds: float) -> None:
         """Put a waiting message into the first wait queue whose delay is not shorter."""
 
+    async def delay_unroutable(self, body: bytes, outcome_type: str, *, seconds: float) -> None:
+        """Delay a message whose outcome of this type is unroutable.
+
+        One message of each type comes back after the shortest delay, to try the route. The others are parked
+        until ``release_unroutable``; where that cannot be, they are delayed ``seconds``.
+        """
+
+    async def release_unroutable(self) -> None:
+        """Return parked messages to the queue, some at a time; called when a delayed outcome is published."""
+
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""

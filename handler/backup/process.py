@@ -236,14 +236,18 @@ class Process:
 
     async def _publish_outcome(self, result: Result) -> Result:
         """Publish the outcome; where no queue is bound for it, the result becomes a delay."""
+        if result.outcome is None:
+            return result
         state = result.state
+        event = outcome(result.outcome, traceparent=state.traceparent)
         try:
-            if result.outcome:
-                await self._outbox.publish_outcome(outcome(result.outcome, traceparent=state.traceparent))
+            await self._outbox.publish_outcome(event)
         except Unroutable:
             later = state._replace(reason="publish", waits=state.waits + 1)
-            delay = results.Delay(later, self._services.limits.delay(state.waits))
+            delay = results.Delay(later, self._services.limits.delay(state.waits), unroutable=event.type)
             return result._replace(kind="waiting", outcome=None, delay=delay, dead_letter=None)
+        if state.reason == "publish":
+            await self._outbox.release_unroutable()
         return result
 
     async def _delay_or_dead_letter(self, result: Result) -> None:
@@ -252,7 +256,10 @@ class Process:
             subject = result.ids.snapshot_id
             keys = self._services.keys
             body = wrap(result.original, delay.state, event_id=result.event_id, subject=subject, keys=keys)
-            await self._outbox.delay(body, seconds=delay.seconds)
+            if delay.unroutable:
+                await self._outbox.delay_unroutable(body, delay.unroutable, seconds=delay.seconds)
+            else:
+                await self._outbox.delay(body, seconds=delay.seconds)
         if failure := result.dead_letter:
             now, queue = self._services.clock(), self._services.settings.queue
             headers = results.dead_letter_headers(result, failure, now=now, queue=queue)

@@ -35,10 +35,14 @@ _MESSAGE_LIMIT = 1024
 
 
 class Delay(NamedTuple):
-    """A delay of the message: the state that it comes back with, and in how many seconds."""
+    """A delay of the message: the state that it comes back with, and in how many seconds.
+
+    ``unroutable`` is the type of the outcome that no queue is bound for, if that is the reason.
+    """
 
     state: State
     seconds: float
+    unroutable: str | None = None
 
 
 class Result(NamedTuple):

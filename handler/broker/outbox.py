@@ -2,7 +2,8 @@
 
 A refused publish, or a channel that the broker closed (because an exchange was deleted, for example), is
 retried with growing delays while the message stays in hand. Only a lost connection ends the retries, since
-the broker then delivers the message again.
+the broker then delivers the message again. An outcome is tried three times; then its message waits, as it
+does where no queue is bound for the outcome.
 """
 
 import asyncio
@@ -14,19 +15,24 @@ from typing import Any
 import pika
 
 from events.message import Message
-from events.outcome import CONTENT_TYPE, SOURCE, Outcome
+from events.outcome import CONTENT_TYPE, SOURCE, Outcome, probe
 from handler.backup.hooks import OnPublish, Published, PublishedKind, Publishing, Unpublished, noop
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.fitting import fitting
+from handler.broker.parked import Parked
 from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
+from handler.broker.routes import EXPIRED, OUTCOME_TYPES, Routes, probe_routes
 from handler.broker.topology import Topology, declare
-from handler.errors import PublishRefused, Unroutable
+from handler.errors import BrokerError, OutcomeRefused, PublishRefused, Unroutable
 
 log = logging.getLogger(__name__)
 
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 10.0
+_OUTCOME_DELAYS = (0.1, 0.4, 0.0)
+
+_WAITING = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT)
 
 
 class BrokerOutbox:
@@ -39,16 +45,26 @@ class BrokerOutbox:
         *,
         ignore_unroutable: bool,
         notify: OnPublish = noop,
+        routes: Routes | None = None,
     ) -> None:
         self._connection = connection
         self._topology = topology
         self._ignore_unroutable = ignore_unroutable
         self._publisher: Publisher | None = None
+        self._outcome_publisher: Publisher | None = None
+        self._apart = False
         self._opening = asyncio.Lock()
         self._notify = notify
+        self._routes = routes or Routes(topology.result_exchange, probe_seconds=topology.delays[0])
+        self._parked = Parked(connection, topology, self._return)
 
     async def publish_outcome(self, outcome: Outcome) -> None:
-        """Publish an outcome. Raises ``Unroutable`` where no queue is bound, unless that is ignored."""
+        """Publish an outcome. Raises ``Unroutable`` where no queue is bound, unless that is ignored.
+
+        Raises ``OutcomeRefused`` where the broker refuses it several times.
+        """
+        if refusal := self._routes.recently_refused(outcome.type):
+            raise refusal
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE,
             delivery_mode=PERSISTENT,
@@ -59,21 +75,46 @@ class BrokerOutbox:
         try:
             exchange = self._topology.result_exchange
             await self._publish("outcome", exchange, outcome.type, outcome.body, properties)
-        except Unroutable:
-            if not self._ignore_unroutable:
-                log.warning(
-                    "outcome not published, retried later: no queue is bound to the exchange %s for %s; "
-                    "bind one, or set RESULT_UNROUTABLE=ignore",
-                    self._topology.result_exchange,
-                    outcome.type,
-                    extra={"action": "outcome.unroutable"},
-                )
-                raise
+        except Unroutable as error:
+            if self._ignore_unroutable and not isinstance(error, OutcomeRefused):
+                return
+            self._routes.lost({outcome.type: error})
+            raise
+        if self._routes.found(outcome.type):
+            await self.release_unroutable()
+
+    async def check_routes(self) -> None:
+        """Ask by a probe which types of outcome reach a queue, and record it.
+
+        Of a type that does reach one, no second probe is sent: its consumer would see it.
+        """
+        types = tuple(self._routes.missing) or OUTCOME_TYPES
+        missing = await probe_routes(self._probe, types)
+        self._routes.lost(missing, outcomes=0)
+        found = [self._routes.found(each) for each in types if each not in missing]
+        if any(found):
+            await self.release_unroutable()
 
     async def delay(self, body: bytes, *, seconds: float) -> None:
         """Put a wrapped message into the first wait queue whose delay is not shorter."""
-        properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT)
-        await self._into_queue("wait", self._topology.wait_queue(seconds), body, properties)
+        await self._into_queue("wait", self._topology.wait_queue(seconds), body, _WAITING)
+
+    async def delay_unroutable(self, body: bytes, outcome_type: str, *, seconds: float) -> None:
+        """See ``handler.backup.ports.Outbox``. An older release declared no queue to park in."""
+        if self._routes.take_probe(outcome_type):
+            await self.delay(body, seconds=self._topology.delays[0])
+            return
+        try:
+            await self._publish("wait", "", self._topology.parked, body, _WAITING)
+        except Unroutable:
+            await self.delay(body, seconds=seconds)
+
+    async def release_unroutable(self) -> None:
+        """See ``handler.backup.ports.Outbox``. What cannot be returned stays parked."""
+        try:
+            await self._parked.release()
+        except BrokerError as error:
+            log.debug("parked outcomes stay parked: %s", error, extra={"action": "outcome.parked"})
 
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""
@@ -109,7 +150,10 @@ class BrokerOutbox:
         began = time.perf_counter()
         self._notify(Publishing(kind))
         try:
-            await self._publish_until_confirmed(exchange, key, body, properties)
+            if kind == "outcome":
+                await self._publish_or_refuse(exchange, key, body, properties)
+            else:
+                await self._publish_until_confirmed(exchange, key, body, properties)
         except BaseException as error:
             self._notify(Unpublished(kind, unroutable=isinstance(error, Unroutable)))
             raise
@@ -123,9 +167,7 @@ class BrokerOutbox:
         delay = _FIRST_DELAY
         while True:
             try:
-                publisher = self._publisher
-                if publisher is None or publisher.closed:
-                    publisher = await self._open()
+                publisher = await self._open()
                 return await publisher.publish(exchange, key, body, properties)
             except (PublishRefused, ChannelClosed) as error:
                 log.warning(
@@ -134,14 +176,51 @@ class BrokerOutbox:
             await self._pause(delay)
             delay = min(delay * 2, _LONGEST_DELAY)
 
+    async def _publish_or_refuse(
+        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
+        """Publish an outcome, and try it a few times. Raises ``Unroutable`` or ``ConnectionLost``.
+
+        A consumer's full queue, or a missing right, is no reason to keep the message in hand: a few of them
+        would stop the worker. It waits as if no queue were bound.
+        """
+        for delay in _OUTCOME_DELAYS:
+            try:
+                publisher = await (self._open_apart() if self._apart else self._open())
+                return await publisher.publish(exchange, key, body, properties)
+            except PublishRefused as error:
+                refusal = OutcomeRefused(str(error))
+            except ChannelClosed as error:
+                refusal, self._apart = OutcomeRefused(str(error)), True
+            await self._pause(delay)
+        raise refusal
+
+    async def _probe(self, key: str) -> None:
+        """Publish a probe to the result exchange. Raises ``Unroutable`` or ``ConnectionLost``."""
+        await self._publish_or_refuse(self._topology.result_exchange, key, probe(), EXPIRED)
+
+    async def _return(self, body: bytes) -> None:
+        """Publish a parked message to where waiting messages return."""
+        await self._publish("other", self._topology.queue, "", body, _WAITING)
+
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try. Raises ``ConnectionLost`` where the connection is lost."""
         await asyncio.wait({self._connection.closed}, timeout=seconds)
         if self._connection.closed.done():
             raise self._connection.closed.result()
 
+    async def _open_apart(self) -> Publisher:
+        """Return the publisher of outcomes, after one of them closed the channel of all messages."""
+        async with self._opening:
+            if self._outcome_publisher is None or self._outcome_publisher.closed:
+                await declare(self._connection, self._topology)
+                self._outcome_publisher = await Publisher.open(await self._connection.channel())
+            return self._outcome_publisher
+
     async def _open(self) -> Publisher:
         """Return the publisher, on a new channel where the old one is closed."""
+        if self._publisher is not None and not self._publisher.closed:
+            return self._publisher
         async with self._opening:
             if self._publisher is None or self._publisher.closed:
                 if self._publisher is not None:

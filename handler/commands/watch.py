@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from events.outcome import (
+    PROBE,
     BackupAccepted,
     BackupCompleted,
     BackupFailed,
@@ -77,7 +78,8 @@ async def _outcomes(settings: Settings) -> AsyncGenerator[bytes]:
                 subscribed = True
                 while True:
                     delivery = await _next(channel, deliveries)
-                    yield delivery.message.body
+                    if delivery.message.properties.get("type") != PROBE:
+                        yield delivery.message.body
                     delivery.ack()
         except BrokerError as error:
             if not subscribed:

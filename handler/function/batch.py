@@ -62,6 +62,15 @@ class MarkedOutbox:
         self.begun.add(asyncio.current_task())
         await self._outbox.delay(body, seconds=seconds)
 
+    async def delay_unroutable(self, body: bytes, outcome_type: str, *, seconds: float) -> None:
+        """See ``handler.backup.ports.Outbox.delay_unroutable``."""
+        self.begun.add(asyncio.current_task())
+        await self._outbox.delay_unroutable(body, outcome_type, seconds=seconds)
+
+    async def release_unroutable(self) -> None:
+        """See ``handler.backup.ports.Outbox.release_unroutable``."""
+        await self._outbox.release_unroutable()
+
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """See ``handler.backup.ports.Outbox.dead_letter``."""
         self.begun.add(asyncio.current_task())

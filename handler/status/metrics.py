@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from events.message import WaitReason
-from events.outcome import Category
+from events.outcome import TYPES, Category
 from handler.backup.breaker import BreakerState, CircuitBreaker
 from handler.broker.topology import Topology
 from handler.status.server import Answer
@@ -45,7 +45,8 @@ HELP: Final[Mapping[str, str]] = {
     "circuit_breaker_reason": "1 for why the circuit breaker is not closed: a category, or ledger.",
     "confirms_outstanding": "Published messages that the broker has not confirmed yet.",
     "redelivered": "Deliveries of messages that were delivered before.",
-    "unroutable": "Outcomes that no queue was bound for.",
+    "unroutable": "Publishes of outcomes that no queue was bound for, or that the broker refused.",
+    "outcomes_unroutable": "1 while outcomes of this type reach no queue: events wait, and backups are made.",
     "broker_connections": "Connections made to the broker; each after the first is a reconnect.",
     "ledger_commits": "Transactions that the ledger committed.",
     "ledger_group_size": "Changes in one transaction of the ledger.",
@@ -120,6 +121,8 @@ class CounterCollector(Collector):
         yield _gauge("confirms_outstanding", counters.unconfirmed)
         yield _counter("redelivered", counters.redeliveries)
         yield _counter("unroutable", counters.unroutable)
+        missing: dict[str, float] = {each: int(each in counters.missing_routes) for each in TYPES.values()}
+        yield _gauges("outcomes_unroutable", "type", missing)
         yield _counter("broker_connections", worker.connections)
 
     def _ledger(self) -> Iterator[Metric]:
@@ -160,11 +163,15 @@ def _gauge(name: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], value)
 
 
-def _one_of(name: str, label: str, possible: Iterable[str], present: str | None) -> GaugeMetricFamily:
+def _gauges(name: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=[label])
-    for word in possible:
-        family.add_metric([word], int(word == present))
+    for key, value in values.items():
+        family.add_metric([key], value)
     return family
+
+
+def _one_of(name: str, label: str, possible: Iterable[str], present: str | None) -> GaugeMetricFamily:
+    return _gauges(name, label, {word: int(word == present) for word in possible})
 
 
 def _histogram(name: str, labels: Sequence[str], histograms: Labelled[Histogram]) -> HistogramMetricFamily:

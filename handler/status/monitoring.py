@@ -25,7 +25,8 @@ _MISSING = install("metrics")
 @asynccontextmanager
 async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     """Serve ``HTTP_ADDRESS``, if it is set, and log summaries; yields the port. Raises ``SettingsError``."""
-    readiness = Readiness(worker, parts.breaker, parts.ledger, parts.telemetry.counters.ledger)
+    counters = parts.telemetry.counters
+    readiness = Readiness(worker, parts.breaker, parts.ledger, counters.ledger, counters.missing_routes)
     async with AsyncExitStack() as stack:
         chores = [_each_minute(parts, worker), readiness.keep_checking()]
         port = None

@@ -3,6 +3,8 @@
 - **broker**: connected and consuming. A worker whose circuit breaker is open consumes nothing, and is ready.
 - **ledger**: available at its latest use. While it is unavailable, it is tried again every few seconds.
 - **sign_in**: not refused.
+- **outcomes**: named only while a type of outcome reaches no queue. Then events wait, and nobody learns of
+  the backups that are made.
 
 An API that is down does not make a worker unready. The messages wait in the broker, a restart would not help,
 and a new release must be able to start meanwhile.
@@ -11,7 +13,7 @@ and a new release must be able to start meanwhile.
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from handler.backup.breaker import CircuitBreaker
@@ -33,11 +35,15 @@ class Readiness:
     breaker: CircuitBreaker
     ledger: Ledger
     ledger_counters: LedgerCounters
+    missing_routes: Mapping[str, str] = field(default_factory=dict)
+    """The types of outcome that reach no queue; with ``RESULT_UNROUTABLE=ignore`` there are none."""
 
     def parts(self) -> Mapping[str, str]:
         """Return a word for each part; ``ok`` where it is ready."""
         refused = self.breaker.why == "denied"
-        return {"broker": self._broker(), "ledger": self._ledger(), "sign_in": "refused" if refused else OK}
+        parts = {"broker": self._broker(), "ledger": self._ledger(), "sign_in": "refused" if refused else OK}
+        missing = dict(self.missing_routes)
+        return parts | ({"outcomes": _said(missing)} if missing else {})
 
     def page(self) -> Answer:
         """Answer /readyz. It shows the circuit breaker's state; only a refused sign-in counts."""
@@ -71,3 +77,9 @@ class Readiness:
                 with contextlib.suppress(LedgerUnavailable):
                     await self.ledger.check()
             await asyncio.sleep(_LEDGER_SECONDS)
+
+
+def _said(missing: Mapping[str, str]) -> str:
+    kinds = {kind: [each for each in sorted(missing) if missing[each] == kind] for kind in missing.values()}
+    text = "; ".join(f"{kind}: {', '.join(types)}" for kind, types in kinds.items())
+    return f"{text}; their events wait, bind a queue to RESULT_EXCHANGE"

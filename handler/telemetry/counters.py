@@ -8,7 +8,15 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
-from handler.backup.hooks import Call, LedgerCommit, Published, Publishing, Redelivered, Unpublished
+from handler.backup.hooks import (
+    Call,
+    LedgerCommit,
+    Published,
+    Publishing,
+    Redelivered,
+    RouteChange,
+    Unpublished,
+)
 from handler.backup.result import Result
 
 CALL_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -92,7 +100,9 @@ class Counters:
         self.redeliveries = 0
         """Deliveries of messages that were delivered before."""
         self.unroutable = 0
-        """Outcomes that no queue was bound for."""
+        """Publishes of outcomes that no queue was bound for, or that the broker refused."""
+        self.missing_routes: dict[str, str] = {}
+        """Types of outcome that reach no queue now: ``unroutable`` or ``refused``."""
         self.unconfirmed = 0
         """Published messages that the broker has not confirmed yet."""
         self.ledger = LedgerCounters()
@@ -136,6 +146,13 @@ class Counters:
                 self.delays[publish.routing_key] += 1
         elif publish.kind == "outcome" and publish.unroutable:
             self.unroutable += 1
+
+    def route_changed(self, change: RouteChange) -> None:
+        """Record whether a type of outcome reaches a queue."""
+        if change.state is None:
+            self.missing_routes.pop(change.outcome_type, None)
+        else:
+            self.missing_routes[change.outcome_type] = change.state
 
     def redelivered(self, _redelivered: Redelivered) -> None:
         """Count a redelivery."""

@@ -16,6 +16,7 @@ from handler.backup.hooks import (
     Published,
     Publishing,
     Redelivered,
+    RouteChange,
     Unpublished,
 )
 from handler.backup.result import Result
@@ -64,6 +65,10 @@ class Telemetry:
         self.counters.published(publish)
         if self._tracing and isinstance(publish, Published):
             self._tracing.published(publish)
+
+    def route_changed(self, change: RouteChange) -> None:
+        """Record whether a type of outcome reaches a queue."""
+        self.counters.route_changed(change)
 
     def redelivered(self, redelivered: Redelivered) -> None:
         """Count a redelivery."""

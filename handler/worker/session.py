@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 from events.state_keys import StateKeys
@@ -56,6 +56,7 @@ class ConsumerSession:
         clock: Callable[[], float],
         keys: StateKeys | None,
         notify: OnRedelivered = noop,
+        upkeep: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._connection = connection
         self._topology = topology
@@ -66,6 +67,7 @@ class ConsumerSession:
         self._keys = keys
         self._receiver = Receiver(keys, clock)
         self._notify = notify
+        self._upkeep = upkeep
         self._isolated = True
         self._possible_poison: deque[InHand] = deque()
         self._in_hand: dict[asyncio.Task[None], float] = {}
@@ -93,6 +95,7 @@ class ConsumerSession:
         """Consume. Returns when ``stop`` is set; raises ``ConnectionLost`` when the connection is gone."""
         stopping = asyncio.ensure_future(stop.wait())
         work = asyncio.ensure_future(self._work())
+        upkeep = [asyncio.create_task(self._upkeep())] if self._upkeep else []
         ends: set[asyncio.Future[Any]] = {work, stopping, self._connection.closed}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +104,9 @@ class ConsumerSession:
             self._ended = True
             stopping.cancel()
             work.cancel()
-            await asyncio.wait({work, stopping})
+            for task in upkeep:
+                task.cancel()
+            await asyncio.wait({work, stopping, *upkeep})
         if self._connection.closed.done():
             raise self._connection.closed.result()
         if not work.cancelled():

@@ -4,6 +4,7 @@ import time
 
 from handler.bootstrap import Parts, open_connection, topology
 from handler.broker.connection import BrokerConnection
+from handler.worker.routes import keep_routes
 from handler.worker.session import ConsumerSession
 from handler.worker.worker import Worker, WorkerServices
 
@@ -25,6 +26,7 @@ def make_worker(parts: Parts) -> Worker:
 
 
 async def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSession:
+    ignored = parts.settings.result_unroutable == "ignore"
     keys, outbox = await parts.state_keys(), parts.outbox(connection)
     return ConsumerSession(
         connection=connection,
@@ -35,4 +37,5 @@ async def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSessio
         clock=time.time,
         keys=keys,
         notify=parts.telemetry.redelivered,
+        upkeep=None if ignored else lambda: keep_routes(outbox, parts.routes),
     )

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import pika
 
+from events.outcome import PROBE
 from handler import bootstrap
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
@@ -77,7 +78,9 @@ class Bus:
         await bind(channel, Binding(self.topology.result_exchange, queue, "#"))
 
         def on_delivery(delivery: Delivery) -> None:
-            on_outcome(json.loads(delivery.message.body))
+            event = json.loads(delivery.message.body)
+            if event["type"] != PROBE:
+                on_outcome(event)
             delivery.ack()
 
         self._outcomes = Consumer(channel, queue, on_delivery, lambda: None)
@@ -100,6 +103,7 @@ class Bus:
     async def depths(self) -> Depths:
         """Count the messages in the queues."""
         waits = {self.topology.wait_queue(seconds) for seconds in self.topology.delays}
+        waits.add(self.topology.parked)
         ready, _ = await self._counts(self.topology.queue)
         waiting = [await self._counts(name) for name in sorted(waits)]
         dead, _ = await self._counts(self.topology.dead)

@@ -14,6 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from events.message import Message
+from events.outcome import PROBE
 
 PERSISTENT = 2
 RECONNECT_SECONDS = 0.2
@@ -156,7 +157,8 @@ class Sink:
 
     def poll(self, seconds: float) -> None:
         """Collect the outcomes that arrive within ``seconds``."""
-        self.outcomes += [json.loads(body) for body in self._rabbit.collect(self.queue, seconds)]
+        events = [json.loads(body) for body in self._rabbit.collect(self.queue, seconds)]
+        self.outcomes += [event for event in events if event["type"] != PROBE]
 
     def ended(self, types: Iterable[str]) -> set[str]:
         """Return the ids of the events that have an outcome of these types."""

@@ -72,7 +72,8 @@ class World:
     @property
     def queues(self) -> list[str]:
         """All queues of the topology, and the queue that collects outcomes."""
-        return [self.name, f"{self.name}.dead", f"{self.name}.outcomes", *map(self.wait_queue, DELAYS)]
+        others = [f"{self.name}{end}" for end in (".dead", ".outcomes", ".wait.outcomes")]
+        return [self.name, *others, *map(self.wait_queue, DELAYS)]
 
     def wait_queue(self, seconds: int) -> str:
         """Return the name of the wait queue with this delay."""

@@ -6,8 +6,10 @@ Dangers:
 - Instances are frozen between calls, and their connections may be lost when they resume.
 """
 
+import asyncio
 import base64
 import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -21,11 +23,13 @@ import httpx
 import pytest
 
 from handler import function
+from handler.broker.connection import Tls, connect
+from handler.broker.topology import Topology, declare
 from handler.errors import BrokerError, SettingsError
 from handler.function import entry
 from infra.emulator.testing import Emulator, running_emulator
 from tests.chaos.site import wait_for
-from tests.integration.function_world import PROJECT, World, batch, counts, event, function_world
+from tests.integration.function_world import DELAYS, PROJECT, World, batch, counts, event, function_world
 from tests.proxy import TcpProxy
 from tests.twins.context import FakeContext, MixedUnitsContext
 
@@ -377,3 +381,52 @@ def test_a_missing_setting_is_named() -> None:
     """Without any settings, the error names VBS_ENDPOINT."""
     with pytest.raises(SettingsError, match="VBS_ENDPOINT"):
         function.handler({}, FakeContext())
+
+
+def test_outcomes_without_a_queue_follow_once_one_is_bound(world: World) -> None:
+    """500 events without a queue wait; once one is bound, each has one outcome within seconds."""
+    world.settings["TRACK_BACKUPS"] = "false"
+    asyncio.run(_declare_topology(world))
+    outcomes, exchange = f"{world.name}.outcomes", f"{world.name}.out"
+    world.channel.queue_unbind(outcomes, exchange, "#")
+    lines: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        lines.append(vars(record)["action"])
+        return True
+
+    routes = logging.getLogger("handler.broker.routes")
+    routes.addFilter(hear)
+    events = [event() for _ in range(500)]
+    for first in range(0, 500, 50):
+        assert counts(50, waiting=50) == world.call(batch(*events[first : first + 50]))
+
+    world.channel.queue_bind(outcomes, exchange, "backup.*")
+    found: Counter[str] = Counter()
+
+    def complete() -> bool:
+        """Do as the trigger does: hand over what comes back from the wait queues."""
+        if returned := [body.decode() for body, _ in world.take(world.name)]:
+            world.call(batch(*returned))
+        found.update(json.loads(body)["correlationid"] for body, _ in world.take(outcomes))
+        return len(found) == 500
+
+    wait_for(complete, seconds=30, what=lambda: f"{len(found)} of 500 outcomes")
+    assert Counter(each["id"] for each in events) == found
+    assert 500 == len(world.backups())
+    routes.removeFilter(hear)
+    assert ["outcome.unroutable", "outcome.routable"] == lines
+
+
+def test_outcomes_wait_in_a_topology_of_an_older_release(world: World) -> None:
+    """Without the queue to park in, outcomes wait in the other wait queues, and the call succeeds."""
+    world.settings["TRACK_BACKUPS"] = "false"
+    world.channel.queue_unbind(f"{world.name}.outcomes", f"{world.name}.out", "#")
+    assert counts(5, waiting=5) == world.call(batch(*(event() for _ in range(5))))
+    assert ["publish"] * 5 == [each["waitreason"] for each in world.waiting()]
+
+
+async def _declare_topology(world: World) -> None:
+    topology = Topology(world.name, f"{world.name}.in", f"{world.name}.out", DELAYS, quorum=False)
+    async with await connect([world.amqp_url], Tls()) as connection:
+        await declare(connection, topology)

@@ -12,7 +12,7 @@ from typing import Any
 
 from events.message import Message
 from events.outcome import CONTENT_TYPE, Outcome
-from handler.broker.topology import DELIVERY_LIMIT
+from handler.broker.topology import DELIVERY_LIMIT, PARKED_SECONDS
 from handler.errors import ConnectionLost, Unroutable
 from tests.twins.steps import Steps
 
@@ -27,11 +27,14 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A message that is in a wait queue until ``due``, a time of the clock."""
+    """A message that is in a wait queue until ``due``, a time of the clock; one that is ``parked`` may leave
+    earlier.
+    """
 
     due: float
     seconds: int
     body: bytes
+    parked: bool = False
 
 
 @dataclass
@@ -50,6 +53,7 @@ class MemoryBroker:
     waiting: list[Waiting] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    probes: dict[str, float] = field(default_factory=dict)
     bound: bool = True
     lost: bool = False
 
@@ -99,6 +103,22 @@ class MemoryBroker:
         with self._confirmed("delay"):
             delay = next((delay for delay in self.delays if delay >= seconds), self.delays[-1])
             self.waiting.append(Waiting(self.clock() + delay, delay, body))
+
+    async def delay_unroutable(self, body: bytes, outcome_type: str, *, seconds: float) -> None:
+        """See ``handler.backup.ports.Outbox``."""
+        now = self.clock()
+        if now >= self.probes.get(outcome_type, now):
+            self.probes[outcome_type] = now + self.delays[0]
+            await self.delay(body, seconds=self.delays[0])
+            return
+        with self._confirmed("delay"):
+            self.waiting.append(Waiting(now + PARKED_SECONDS, PARKED_SECONDS, body, parked=True))
+
+    async def release_unroutable(self) -> None:
+        """See ``handler.backup.ports.Outbox``."""
+        parked = [each for each in self.waiting if each.parked]
+        self.waiting = [each for each in self.waiting if not each.parked]
+        self.ready.extend(Message(each.body, CONTENT_TYPE) for each in parked)
 
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """See ``handler.backup.ports.Outbox``."""

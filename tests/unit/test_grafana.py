@@ -38,6 +38,7 @@ GAUGES = {
     "confirms_outstanding",
     "ledger_reachable",
     "ledger_free_bytes",
+    "outcomes_unroutable",
 }
 OTHERS = {
     "rabbitmq_queue_messages_ready",  # of RabbitMQ's plugin rabbitmq_prometheus, at /metrics/per-object

@@ -11,7 +11,15 @@ from events.errors import EventIds
 from events.message import Message, State
 from events.outcome import Category, Failure
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
-from handler.backup.hooks import Call, LedgerCommit, Published, Publishing, Redelivered, Unpublished
+from handler.backup.hooks import (
+    Call,
+    LedgerCommit,
+    Published,
+    Publishing,
+    Redelivered,
+    RouteChange,
+    Unpublished,
+)
 from handler.backup.ports import Key
 from handler.backup.result import Delay, Kind, Result
 from handler.broker.topology import Topology
@@ -154,6 +162,14 @@ def test_a_publish_is_outstanding_until_its_end(
     measured.counters.published(end)
     assert ({(): 1.0}, {}) == (outstanding, measured.values("confirms_outstanding"))
     assert unroutable == measured.values("unroutable_total")
+
+
+def test_a_type_of_outcome_without_a_queue_is_shown_until_it_has_one(measured: Measured) -> None:
+    """The gauge is 1 for each type of outcome that reaches no queue, and 0 once it does."""
+    measured.counters.route_changed(RouteChange("backup.failed", "unroutable"))
+    assert {("backup.failed",): 1.0} == measured.values("outcomes_unroutable")
+    measured.counters.route_changed(RouteChange("backup.failed", None))
+    assert {} == measured.values("outcomes_unroutable")
 
 
 def test_redeliveries_are_counted(measured: Measured) -> None:

@@ -111,10 +111,13 @@ class ReadyWorker:
         self.counters = LedgerCounters()
         self.counters.reachable = True
         self.ledger = MemoryLedger(self.clock, notify=self.counters.count)
+        self.missing_routes: dict[str, str] = {}
 
     def readiness(self) -> Readiness:
         """Return the ``Readiness`` of this worker."""
-        return Readiness(cast("Worker", self.worker), self.breaker, self.ledger, self.counters)
+        return Readiness(
+            cast("Worker", self.worker), self.breaker, self.ledger, self.counters, self.missing_routes
+        )
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """Return the status and the document of /readyz."""
@@ -146,6 +149,14 @@ def test_a_worker_without_a_consumer_is_not_ready(ready_worker: ReadyWorker) -> 
     """A worker whose consumer the broker has cancelled answers 503."""
     ready_worker.worker.session = _Session(consuming=False)
     assert (503, READY | {"ready": False, "broker": "not consuming"}) == ready_worker.ask()
+
+
+def test_a_worker_whose_outcomes_reach_no_queue_is_not_ready(ready_worker: ReadyWorker) -> None:
+    """The page names the types of outcome that no queue receives, and those that a queue refuses."""
+    ready_worker.missing_routes |= {"backup.failed": "unroutable", "backup.accepted": "refused"}
+    status, page = ready_worker.ask()
+    assert 503 == status
+    assert "refused: backup.accepted; unroutable: backup.failed;" in page["outcomes"]
 
 
 def test_a_worker_whose_circuit_breaker_is_open_is_ready(ready_worker: ReadyWorker) -> None:
