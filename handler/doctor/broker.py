@@ -14,6 +14,7 @@ from handler.broker.declaration import Declaration, make
 from handler.doctor.causes import Setting, explain
 from handler.doctor.findings import Finding
 from handler.doctor.foreign import examine_foreign
+from handler.doctor.outcomes import examine_outcomes
 from handler.doctor.queues import examine_queues
 from handler.doctor.rights import examine_rights
 from handler.errors import ConnectionLost
@@ -79,6 +80,8 @@ async def _through(
             yield finding
     except TimeoutError:
         yield _cannot_publish(connection)
+    async for finding in examine_outcomes(connection, topology, settings.result_unroutable):
+        yield finding
     async for finding in examine_foreign(connection, topology, declaration):
         yield finding
 

@@ -22,7 +22,9 @@ def traffic(topology: Topology, seen: Mapping[str, Traffic]) -> Iterator[Finding
     """Yield findings on what the queues hold; ``seen`` is by queue name."""
     if main := seen.get(topology.queue):
         yield _main(topology, main)
-    waiting = {name: held for name, held in seen.items() if name not in (topology.queue, topology.dead)}
+    # Parked outcomes have a finding of their own, and workers consume them for a moment.
+    others = (topology.queue, topology.dead, topology.parked)
+    waiting = {name: held for name, held in seen.items() if name not in others}
     if waiting:
         yield _waiting(waiting)
     for name, held in waiting.items():

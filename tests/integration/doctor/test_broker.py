@@ -48,11 +48,14 @@ def limited(own_broker: RabbitProcess) -> Limited:
     return make
 
 
-def test_a_declared_topology_is_ok(look: Look) -> None:
-    """After --declare, all findings on the broker are ok."""
+def test_a_declared_topology_is_ok(look: Look, own_broker: RabbitProcess, unique: str) -> None:
+    """After --declare, and with a queue for outcomes, all findings on the broker are ok."""
     look(declare=True)
+    with channel(own_broker) as other:
+        queue = other.queue_declare("", exclusive=True).method.queue
+        other.queue_bind(queue, f"{unique}.backups", "backup.*")
 
-    report = look()
+        report = look()
 
     assert 0 == report.exit
     assert {"ok"} == {each.state for each in report.findings if each.area == "broker"}
