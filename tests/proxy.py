@@ -119,7 +119,12 @@ class TcpProxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
+    reset_on_close(writer)
+    writer.transport.abort()
+
+
+def reset_on_close(writer: asyncio.StreamWriter) -> None:
+    """Make the end of a connection a reset."""
     connection: socket.socket = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):  # it may have been closed a moment ago
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    writer.transport.abort()

@@ -11,14 +11,14 @@ from infra.emulator.api import Api
 from infra.emulator.auth import Authenticator
 from infra.emulator.control import Control
 from infra.emulator.faults import FaultPlan
-from infra.emulator.gate import Cut, Gate
+from infra.emulator.gate import ConnectionOf, Gate
 from infra.emulator.settings import Settings
 from infra.emulator.stats import Stats
 from infra.emulator.store import Store
 
 
-def create_app(settings: Settings, cut: Cut, store: Store) -> ASGIApp:
-    """Build the application; `cut` closes the connection of a call without an answer."""
+def create_app(settings: Settings, connection_of: ConnectionOf, store: Store) -> ASGIApp:
+    """Build the application; `connection_of` returns the connection of a call, to cut it or write to it."""
     authenticator = Authenticator(settings, store.clock)
     faults = FaultPlan(settings.seed)
     stats = Stats()
@@ -29,7 +29,7 @@ def create_app(settings: Settings, cut: Cut, store: Store) -> ASGIApp:
     )
     # /backups/ is not /backups; a client that signs its requests does not follow redirects.
     api.router.redirect_slashes = False
-    return Gate(api, faults, stats, cut)
+    return Gate(api, faults, stats, connection_of)
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:

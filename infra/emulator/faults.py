@@ -8,12 +8,14 @@
 | `drop_after`  | yes             | a closed connection |
 | `hang`        | no              | nothing until it gives up, or a closed connection after `seconds` |
 | `garbage`     | yes             | the answer with half of its body, or with `body` |
+| `raw`         | yes             | the bytes of `body` (see `raw_answer`), then a closed connection |
 | `fail_later`  | yes             | the usual 202; after `seconds` the backup is in `error`: `fail_reason` |
 | `late_commit` | `seconds` later | a connection that is closed at once |
 
-With any other effect, `seconds` is a delay before it. A fault with a `project_id` affects only the calls of
-that project. For each call the first fault takes effect that matches the call, has `times` left and is drawn
-by its `probability`.
+After a `raw` answer, the connection stays open for `seconds`; without `seconds` it is closed at once. With
+any other effect, `seconds` is a delay before it. A fault with a `project_id` affects only the calls of that
+project. For each call the first fault takes effect that matches the call, has `times` left and is drawn by
+its `probability`.
 """
 
 import random
@@ -24,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Route = Literal["create", "list", "show", "delete", "snapshot", "token", "other"]
 Effect = Literal[
-    "status", "delay", "drop_before", "drop_after", "hang", "garbage", "fail_later", "late_commit"
+    "status", "delay", "drop_before", "drop_after", "hang", "garbage", "raw", "fail_later", "late_commit"
 ]
 
 
@@ -43,6 +45,19 @@ class Fault(BaseModel):
     probability: float = Field(default=1.0, ge=0, le=1)
     times: int | None = Field(default=None, ge=0)
     fail_reason: str = "the emulator was told to fail this backup"
+
+
+def raw_answer(template: str, body: bytes) -> bytes:
+    """Return the bytes of a `raw` answer.
+
+    Each character of the template is a byte (Latin-1). `{body}` stands for the API's own body, `{length}` for
+    its length, and `{size}` for its length as the size of a chunk.
+    """
+    values = {b"{length}": b"%d" % len(body), b"{size}": b"%x" % len(body), b"{body}": body}
+    answer = template.encode("latin-1")
+    for name, value in values.items():
+        answer = answer.replace(name, value)
+    return answer
 
 
 FAULTS = TypeAdapter(list[Fault])

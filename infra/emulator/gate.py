@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.emulator.answers import FAULT_NAMES, fault_body
 from infra.emulator.api import FAILURE_KEY
 from infra.emulator.create import Failure
-from infra.emulator.faults import Effect, Fault, FaultPlan, Route
+from infra.emulator.faults import Effect, Fault, FaultPlan, Route, raw_answer
 from infra.emulator.stats import Stats
 
 CONTROL = "/_emulator"
@@ -26,7 +26,7 @@ ROUTES: tuple[tuple[str, re.Pattern[str], Route], ...] = (
     ("GET", re.compile(r"/v[23]/[^/]+/snapshots/[^/]+"), "snapshot"),
 )
 
-Cut = Callable[[Scope], None]
+ConnectionOf = Callable[[Scope], asyncio.Transport | None]
 Handler = Callable[[Fault, Scope, Receive, Send], Awaitable[int | None]]
 
 
@@ -47,11 +47,11 @@ def _project_of(path: str) -> str | None:
 class Gate:
     """Counts each call and applies the faults."""
 
-    def __init__(self, app: ASGIApp, faults: FaultPlan, stats: Stats, cut: Cut) -> None:
+    def __init__(self, app: ASGIApp, faults: FaultPlan, stats: Stats, connection_of: ConnectionOf) -> None:
         self._app = app
         self._faults = faults
         self._stats = stats
-        self._cut = cut
+        self._connection_of = connection_of
         self._late: set[asyncio.Task[int | None]] = set()
         self._effects: Mapping[Effect, Handler] = {
             "status": self._status,
@@ -60,6 +60,7 @@ class Gate:
             "drop_after": self._drop_after,
             "hang": self._hang,
             "garbage": self._garbage,
+            "raw": self._raw,
             "fail_later": self._fail_later,
             "late_commit": self._late_commit,
         }
@@ -121,18 +122,33 @@ class Gate:
 
     async def _garbage(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> int | None:
         await _pause(fault)
+        status, body = await self._answer(scope, receive)
+        garbage = body[: len(body) // 2] if fault.body is None else _raw(fault.body)
+        headers = {"content-type": "application/json", **fault.headers}
+        answer = Response(garbage, fault.status or status or 200, headers)
+        await answer(scope, receive, send)
+        return answer.status_code
+
+    async def _raw(self, fault: Fault, scope: Scope, receive: Receive, _send: Send) -> int | None:
+        status, body = await self._answer(scope, receive)
+        if (connection := self._connection_of(scope)) is not None:
+            connection.write(raw_answer(str(fault.body), body))
+            if fault.seconds is None:
+                connection.close()  # after everything is sent
+                await _disconnected(receive)
+            else:
+                await self._hang(fault, scope, receive, _send)
+        return status
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int | None, bytes]:
+        """Let the API answer, and return its status and body; nothing is sent."""
         parts: list[Message] = []
 
         async def keep(message: Message) -> None:
             parts.append(message)
 
         status = await self._work(scope, receive, keep)
-        body = b"".join(part.get("body", b"") for part in parts)
-        garbage = body[: len(body) // 2] if fault.body is None else _raw(fault.body)
-        headers = {"content-type": "application/json", **fault.headers}
-        answer = Response(garbage, fault.status or status or 200, headers)
-        await answer(scope, receive, send)
-        return answer.status_code
+        return status, b"".join(part.get("body", b"") for part in parts)
 
     async def _fail_later(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> int | None:
         scope[FAILURE_KEY] = Failure(fault.fail_reason, fault.seconds)
@@ -151,7 +167,8 @@ class Gate:
 
     async def _hang_up(self, scope: Scope, receive: Receive) -> None:
         """Close the connection and wait until the server has noticed, so that it sends no answer itself."""
-        self._cut(scope)
+        if (connection := self._connection_of(scope)) is not None:
+            connection.abort()
         await _disconnected(receive)
 
 

@@ -19,16 +19,14 @@ Peer = tuple[str, int]
 
 
 class Connections:
-    """The open connections by the client's address, so that one can be cut."""
+    """The open connections by the client's address, so that one can be cut, or answered byte for byte."""
 
     def __init__(self) -> None:
         self._open: dict[Peer, asyncio.Transport] = {}
 
-    def cut(self, scope: Scope) -> None:
-        """Abort the connection of a call, whatever has been sent."""
-        transport = self._open.get(tuple(scope["client"]))
-        if transport is not None:
-            transport.abort()
+    def of(self, scope: Scope) -> asyncio.Transport | None:
+        """Return the connection of a call, or None if it is closed."""
+        return self._open.get(tuple(scope["client"]))
 
     def protocol(self) -> type[asyncio.Protocol]:
         """Return a protocol class that records its connections here."""
@@ -65,7 +63,7 @@ def make_server(settings: Settings, ready: Callable[[], None]) -> Server:
     """Build a server; start it with `run(sockets=[…])`, stop it with `should_exit = True`."""
     connections = Connections()
     config = uvicorn.Config(
-        create_app(settings, connections.cut, Store(time.time)),
+        create_app(settings, connections.of, Store(time.time)),
         http=connections.protocol(),
         ws="none",
         lifespan="off",

@@ -10,6 +10,9 @@ BODY_LIMIT = 1024 * 1024
 """The most bytes of an answer that are read; 100 backups in detail need about a quarter of it."""
 
 
+_NOT_COMPRESSED = frozenset({"", "identity"})
+
+
 class Unreadable(ValueError):
     """The body is too long, compressed although we asked for none, not JSON, or lacks a required field."""
 
@@ -57,8 +60,8 @@ def bound(response: httpx.Response) -> None:
 
 
 def _refuse_compressed(response: httpx.Response) -> None:
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding != "identity":
+    encoding = response.headers.get("content-encoding", "")
+    if any(coding.strip().lower() not in _NOT_COMPRESSED for coding in encoding.split(",")):
         raise Unreadable(f"the body is compressed ({encoding[:40]}), although we asked for none")
 
 

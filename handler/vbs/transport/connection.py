@@ -1,5 +1,8 @@
 """One HTTP/1.1 connection, for one request at a time; httptools parses the answers.
 
+httptools is strict. An answer that it refuses is parsed again by h11, as httpx's own transport would, so that
+both transports read the same answers.
+
 The connection enforces size limits and tracks its state. It is not reused after anything unexpected: an
 answer that was not read to its end, bytes without a request, or a server that wants to close.
 """
@@ -8,19 +11,25 @@ import asyncio
 import select
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import httptools
 import httpx
 
-HEADER_LIMIT = 64 * 1024
-"""Bytes of an answer's head, or after it without any of the body, such as trailers. IAM's tokens have up to
-16,384 bytes, and the parser has no limit itself."""
+from handler.vbs.transport.framing import Framing, framing
+
+if TYPE_CHECKING:
+    from handler.vbs.transport.second_parser import SecondParser
+
+HEADER_LIMIT = 100 * 1024
+"""Bytes of an answer's head, or after it without any of the body, such as trailers; httpx's own transport has
+the same limit. IAM's tokens have up to 16,384 bytes, and httptools has no limit itself."""
 
 _BUFFER_LIMIT = 256 * 1024
 """Bytes of a body that are buffered; reading from the socket pauses until some of them are consumed."""
 
-_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
+_REFUSED = (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError)
+"""What the parsers raise, and our methods that they call."""
 
 Headers = list[tuple[bytes, bytes]]
 Head = tuple[int, Headers]
@@ -45,10 +54,15 @@ class Connection(asyncio.Protocol):
         self._complete = True  # no request yet, so no answer is expected
 
     def _begin(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | SecondParser = httptools.HttpResponseParser(self)
         self._head: Head | None = None
         self._headers: Headers = []
-        self._framing = 0
+        self._framing = Framing()
+        self._unframed = 0
+        self._seen: bytes | None = b""
+        """The answer so far, for the second parser; None if it is too long, or parsed a second time."""
+        self._received = 0
+        self._skip = 0
         self._body: deque[bytes] = deque()
         self._buffered = 0
         self._complete = False
@@ -73,6 +87,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(message)
         while self._head is None:
+            self._raise_error()
             await self._wait_for_server(timeout)
         return self._head
 
@@ -97,6 +112,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()  # at the end too: another request may follow
             if self._complete:
                 return
+            self._raise_error()
             await self._wait_for_server(timeout)
 
     def close(self) -> None:
@@ -105,17 +121,19 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def _wait_for_server(self, timeout: float | None) -> None:
-        """Wait until the server sends something. Raises the error that ended the connection too early."""
-        if self._error is None:
-            self._progress = self._loop.create_future()
-            timer = None if timeout is None else self._loop.call_later(timeout, self._time_out, timeout)
-            try:
-                await self._progress
-            finally:
-                self._progress = None
-                if timer is not None:
-                    timer.cancel()
-        if self._error is not None and not self._complete:
+        """Wait until the server sends something, or the connection ends."""
+        self._progress = self._loop.create_future()
+        timer = None if timeout is None else self._loop.call_later(timeout, self._time_out, timeout)
+        try:
+            await self._progress
+        finally:
+            self._progress = None
+            if timer is not None:
+                timer.cancel()
+
+    def _raise_error(self) -> None:
+        """Raise the error that ended the connection before its answer was complete."""
+        if self._error is not None:
             raise self._error
 
     def _wake(self) -> None:
@@ -141,16 +159,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, within the size limits."""
-        self._framing += len(data)
+        self._unframed += len(data)
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._parse(data)
+        except _REFUSED as error:
             self._fail(
                 httpx.RemoteProtocolError(
                     f"the server sent something other than the answer to a request: {error}"
                 )
             )
-        if self._framing > HEADER_LIMIT and not self._complete:
+        if self._unframed > HEADER_LIMIT and not self._complete:
             part = "head" if self._head is None else "chunk extension or trailer"
             self._fail(
                 httpx.RemoteProtocolError(f"the {part} of the answer is longer than {HEADER_LIMIT} bytes")
@@ -159,9 +177,39 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self._wake()
 
+    def _parse(self, data: bytes) -> None:
+        """Parse more of the answer. Raises one of ``_REFUSED``."""
+        if self._seen is None:
+            self._parser.feed_data(data)
+            return
+        begins = not self._seen and not self._complete
+        self._seen = self._seen + data if self._seen else data
+        if begins and not data.startswith(b"H"):
+            self._parse_again(data)  # httptools would skip empty lines
+            return
+        try:
+            self._parser.feed_data(data)
+        except _REFUSED:
+            if self._complete:
+                raise  # it is surplus
+            self._parse_again(self._seen)
+        if len(self._seen or b"") > HEADER_LIMIT:
+            self._seen = None
+
+    def _parse_again(self, answer: bytes) -> None:
+        """Parse the answer from its beginning with the second parser; skip the body that was received."""
+        # Imported where it is used: hardly any answer needs it.
+        from handler.vbs.transport.second_parser import SecondParser
+
+        self._seen = None
+        self._head, self._headers = None, []
+        self._skip, self._received = self._received, 0
+        self._parser = SecondParser(self, HEADER_LIMIT)
+        self._parser.feed_data(answer)
+
     def connection_lost(self, error: Exception | None) -> None:
         """End the answer. A body without a length is complete now; anything else is an error."""
-        if error is None and self._head is not None and not self._has_length():
+        if error is None and self._head is not None and self._framing.until_close:
             self._complete = True
         if error is None:
             self._fail(
@@ -170,10 +218,7 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(httpx.ReadError(str(error)))
 
-    def _has_length(self) -> bool:
-        return any(name.lower() in _LENGTHS for name, _ in self._headers)
-
-    # httptools calls the methods below; an exception in them ends the connection.
+    # The parsers call the methods below; an exception in them ends the connection.
 
     def on_message_begin(self) -> None:
         """Refuse an answer without a request."""
@@ -189,12 +234,18 @@ class Connection(asyncio.Protocol):
         """Keep the head, unless it is an interim one (``100 Continue``)."""
         status = self._parser.get_status_code()
         if status >= 200:
+            self._framing = framing(self._headers)
+            if not self._framing.readable:
+                raise ValueError("the answer has a transfer coding other than chunked")
             self._head = (status, self._headers)
         self._headers = self._headers if self._head else []
 
     def on_body(self, part: bytes) -> None:
         """Keep a part of the body."""
-        self._framing = 0
+        self._unframed = 0
+        self._received += len(part)
+        if self._skip:
+            part, self._skip = part[self._skip :], max(0, self._skip - len(part))
         self._body.append(part)
         self._buffered += len(part)
 
@@ -202,4 +253,5 @@ class Connection(asyncio.Protocol):
         """Record the end of the answer, unless it was an interim one."""
         if self._head is not None:
             self._complete = True
-            self._keep = self._parser.should_keep_alive()
+            self._seen = None
+            self._keep = self._parser.should_keep_alive() and self._framing.reusable

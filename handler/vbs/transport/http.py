@@ -14,6 +14,8 @@ import httpx
 from handler.errors import SettingsError
 from handler.proxies import Proxy, any_proxy
 from handler.settings import Settings
+from handler.vbs.transport.framing import KEEP_ALIVE
+from handler.vbs.transport.guarded import GuardedTransport
 from handler.vbs.transport.proxied import ProxiedTransport
 
 try:
@@ -22,9 +24,6 @@ except ImportError:  # the extra ``fast`` is not installed
     _fast = False
 else:
     _fast = True
-
-_KEEP_ALIVE = 4.0
-"""Seconds; servers close idle connections after five and more, and a POST that meets that is in doubt."""
 
 
 class LeanClient(httpx.AsyncClient):
@@ -91,23 +90,20 @@ def http_client(settings: Settings) -> httpx.AsyncClient:
     """
     context = _context(settings)
     timeout = httpx.Timeout(settings.vbs_timeout)
-    transport = _transport(settings, context)
-    if _fast:
-        return LeanClient(transport, timeout)
-    return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
+    return LeanClient(_transport(settings, context), timeout)
 
 
 def _transport(settings: Settings, context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
     limits = httpx.Limits(
         max_connections=settings.concurrency,
         max_keepalive_connections=settings.concurrency,
-        keepalive_expiry=_KEEP_ALIVE,
+        keepalive_expiry=KEEP_ALIVE,
     )
     direct: httpx.AsyncBaseTransport
     if _fast:
-        direct = Pool(context, limit=settings.concurrency, keep_alive=_KEEP_ALIVE)
+        direct = Pool(context, limit=settings.concurrency, keep_alive=KEEP_ALIVE)
     else:
-        direct = httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+        direct = GuardedTransport(httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False))
     if not any_proxy():
         return direct
     proxied = ProxiedTransport(direct, lambda proxy: _through(proxy, context, limits))
@@ -121,11 +117,12 @@ def _through(proxy: Proxy, context: ssl.SSLContext, limits: httpx.Limits) -> htt
     url = httpx.URL(proxy.url.get_secret_value())
     server = httpx.Proxy(url, ssl_context=context if url.scheme == "https" else None)
     try:
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=server, trust_env=False)
+        own = httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=server, trust_env=False)
     except ImportError:
         raise SettingsError(
             f"{proxy.variable}: a SOCKS proxy needs the package socksio: pip install 'httpx[socks]'"
         ) from None
+    return GuardedTransport(own)
 
 
 def _context(settings: Settings) -> ssl.SSLContext:

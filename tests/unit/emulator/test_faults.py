@@ -73,6 +73,15 @@ def test_a_text_as_body_is_sent_unchanged(emulator: Emulator) -> None:
     )
 
 
+def test_the_fault_raw_answers_byte_for_byte_after_the_work(emulator: Emulator) -> None:
+    """The call gets the given bytes with the API's own body, and the backup is created."""
+    template = "HTTP/1.1 299 Odd\r\nX: \xe9\r\nContent-Length: {length}\r\n\r\n{body}"
+    emulator.set_faults([fault("raw", body=template)])
+    answer = create(emulator)
+    assert (299, b"\xe9") == (answer.status_code, answer.headers.raw[0][1])
+    assert [answer.json()["backup"]["id"]] == [backup["id"] for backup in emulator.backups()]
+
+
 def test_the_fault_delay_answers_late(emulator: Emulator) -> None:
     """The call gets the usual answer after the given seconds."""
     emulator.set_faults([fault("delay", seconds=0.2)])

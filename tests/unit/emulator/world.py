@@ -59,7 +59,7 @@ class World:
             return await asyncio.gather(*waiting)
 
 
-def no_connection(_scope: Scope) -> None:
+def no_connection(_scope: Scope) -> asyncio.Transport | None:
     """Raise an error, since a direct call has no connection that could be closed."""
     raise ConnectionAbortedError("cut")
 

@@ -159,7 +159,7 @@ def test_no_proxy_alone_changes_nothing(
     made = client("https://vbs.example.com")
 
     assert not made._mounts
-    assert {"pool": "Pool", "httpx": "AsyncHTTPTransport"}[transport] == type(made._transport).__name__
+    assert {"pool": "Pool", "httpx": "GuardedTransport"}[transport] == type(made._transport).__name__
 
 
 @pytest.mark.parametrize(("variable", "value"), [("HTTPS_PROXY", ""), ("NO_PROXY", "*")])
@@ -173,7 +173,7 @@ def test_a_url_without_a_proxy_keeps_its_transport(
 
     assert isinstance(made._transport, ProxiedTransport)
     direct = made._transport._route(httpx.URL("https://vbs.example.com/v2")).transport
-    assert {"pool": "Pool", "httpx": "AsyncHTTPTransport"}[transport] == type(direct).__name__
+    assert {"pool": "Pool", "httpx": "GuardedTransport"}[transport] == type(direct).__name__
 
 
 @pytest.mark.parametrize(
