@@ -10,6 +10,7 @@ from typing import Any
 
 from events.message import Message, State, wrap
 from events.state_keys import StateKeys
+from tests.conformance.answers import ANSWERS, FOREIGN
 from tests.twins.events import PROJECT, SOURCE
 
 DATA = Path(__file__).parents[1] / "data" / "events"
@@ -189,6 +190,10 @@ def _binary(case: str) -> Message:
 
 def _must_be(status: str) -> str:
     return f'Invalid snapshot: must be available, but the current status is "{status}".'
+
+
+def _raw(template: str, **fault: Any) -> list[dict[str, Any]]:
+    return [{"route": "create", "effect": "raw", "body": template, "times": 1, **fault}]
 
 
 def _drop(effect: str, **fault: Any) -> list[dict[str, Any]]:
@@ -406,3 +411,28 @@ ENDS = [
 ]
 
 CASES: Sequence[Case] = [*FORMS, *REFUSALS, *WAITS, *DOUBTS, *BAD, *SKIPPED, *TWICE, *FORGED, *ENDS]
+
+_SURPLUS = f"HTTP/1.1 202 Accepted\r\nContent-Length: {len(FOREIGN)}\r\n\r\n{FOREIGN}"
+_UNASKED = "answers that nobody asked for"
+_UNREADABLE = "refused tokens in answers that cannot be read"
+
+ANSWER_CASES: Sequence[Case] = [
+    *(_recovers(f"answer: {answer.name}", _raw(answer.template)) for answer in ANSWERS),
+    Case(
+        _UNASKED,
+        [event(_UNASKED, number) for number in range(8)],
+        MADE * 8,
+        backups=8,
+        faults=_raw(ANSWERS[0].template + _SURPLUS, times=4, seconds=10),
+    ),
+]
+"""Answers as real servers and proxies send them, after the work."""
+
+UNREADABLE_REFUSALS = Case(
+    _UNREADABLE,
+    [event(_UNREADABLE, number) for number in range(12)],
+    MADE * 12,
+    backups=12,
+    faults=[_status(401, times=6, headers={"Content-Encoding": "gzip"}), *_once(401, "x" * 2_000_000)],
+)
+"""The sign-in reads these answers, which are more than the connections of a small pool."""

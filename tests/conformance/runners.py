@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,8 +15,9 @@ from handler.broker.properties import received, to_publish
 from handler.errors import ApiError
 from handler.vbs.faults import create_error, lookup_error
 from infra.emulator.answers import FAULT_NAMES, fault_body
-from infra.emulator.testing import running_emulator
+from infra.emulator.testing import Emulator, running_emulator
 from tests.chaos.site import Site, wait_for
+from tests.conformance.answers import refused_answers
 from tests.conformance.cases import MAX_ATTEMPTS, Case, project
 from tests.conformance.records import MAX_BYTES, Record, event_ids, records
 from tests.twins.api import Absent, CutAfter, CutBefore, Fault, LateCommit
@@ -33,6 +34,9 @@ ROUTES: Mapping[str, ApiCall] = {
     "show": "show",
     "snapshot": "show_snapshot",
 }
+
+
+UNREAD = frozenset(answer.template for answer in refused_answers())
 
 
 class Runner(Protocol):
@@ -113,6 +117,8 @@ def _put(world: World, fault: Mapping[str, Any]) -> None:
     if fault["effect"] == "fail_later":
         world.api.end_in_error(fault["fail_reason"])
         return
+    if fault["effect"] == "raw" and fault["body"] not in UNREAD:
+        return
     world.api.fail(ROUTES[fault["route"]], *[_fault(fault)] * fault.get("times", FOREVER))
 
 
@@ -120,7 +126,7 @@ def _fault(fault: Mapping[str, Any]) -> Fault:
     match fault["effect"]:
         case "drop_before":
             return CutBefore()
-        case "drop_after" | "garbage":
+        case "drop_after" | "garbage" | "raw":
             return CutAfter()
         case "late_commit":
             return LateCommit(fault["seconds"])
@@ -151,6 +157,10 @@ class WorkerRunner:
     folder: Path
     amqp_url: str
     name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    emulator: Mapping[str, Any] = field(default_factory=dict)
+    python: Sequence[str] = ()
+    """Import paths of the worker, before the project's own."""
 
     def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
         """Run the cases together: each has its own project, and its faults apply to that project only."""
@@ -170,7 +180,7 @@ class WorkerRunner:
 
     @contextmanager
     def _at_work(self, site: Site) -> Iterator[None]:
-        site.start_worker()
+        site.start_worker(python=self.python)
         yield
         site.stop()
 
@@ -182,12 +192,13 @@ class WorkerRunner:
             "MAX_BODY_BYTES": str(MAX_BYTES),
             "CONCURRENCY": "16",
             "VBS_PROJECT_ID": PROJECT,
+            **self.settings,
         }
         if self.ledger == "none":
             settings["LEDGER_URL"] = "none"
         with (
-            running_emulator(process=True, settle=0.2) as emulator,
-            Site(self.amqp_url, emulator, self.folder, self.name, settings) as site,
+            running_emulator(process=True, settle=0.2, **self.emulator) as emulator,
+            Site(self.amqp_url, emulator, self.folder, self.name, _sign_in(settings, emulator)) as site,
         ):
             yield site
 
@@ -198,3 +209,8 @@ class WorkerRunner:
         site.wait_until_ended(seconds=120, events=expected)
         wait_for(lambda: not sum(site.unfinished().values()), seconds=60, what=site.counts)
         print(f"\n{len(cases)} cases at the broker, ledger {self.ledger}: {time.monotonic() - started:.1f} s")
+
+
+def _sign_in(settings: Mapping[str, str], emulator: Emulator) -> Mapping[str, str]:
+    """Return the settings, which sign in at the emulator if they have a password."""
+    return {**settings, "OS_AUTH_URL": emulator.url} if "OS_PASSWORD" in settings else settings
