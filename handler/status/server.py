@@ -2,6 +2,9 @@
 
 The answers come from memory: no request waits for the broker, the ledger or the API. The server is our own,
 since three fixed paths need no framework: one request a connection, a bounded head, a deadline.
+
+Slow clients keep no other client from its answer. Each connection is served at once, and none waits for
+another. If too many are open, the oldest one is closed: a probe sends its request as soon as it is connected.
 """
 
 import asyncio
@@ -18,8 +21,11 @@ from handler.errors import SettingsError
 log = logging.getLogger(__name__)
 
 _HEAD_LIMIT = 8192
+_HEAD_SECONDS = 2.0
 _SECONDS = 5.0
-_CONNECTIONS = 32
+_CONNECTIONS = 128
+_BACKLOG = 512
+"""Connections that the kernel accepts while the event loop is busy."""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -52,28 +58,35 @@ class Server:
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
         self._pages = pages
-        self._room = asyncio.Semaphore(_CONNECTIONS)
+        self._open: dict[asyncio.StreamWriter, None] = {}
+        """The open connections, the oldest first."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection: read one request, answer it, close."""
+        if len(self._open) >= _CONNECTIONS:
+            next(iter(self._open)).transport.abort()
+        self._open[writer] = None
         try:
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(_SECONDS):
                     await self._exchange(reader, writer)
+                    writer.close()
+                    await writer.wait_closed()
         finally:
-            writer.close()
+            self._open.pop(writer, None)
+            writer.transport.abort()  # a client that does not read its answer would keep it open
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with self._room:
-            try:
+        try:
+            async with asyncio.timeout(_HEAD_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-            except asyncio.LimitOverrunError:
-                answer, method = Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n"), b""
-            else:
-                method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
-                answer = self._answer(method, rest.partition(b" ")[0])
-            writer.write(_head(answer) + (b"" if method == b"HEAD" else answer.body))
-            await writer.drain()
+        except asyncio.LimitOverrunError:
+            answer, method = Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n"), b""
+        else:
+            method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+            answer = self._answer(method, rest.partition(b" ")[0])
+        writer.write(_head(answer) + (b"" if method == b"HEAD" else answer.body))
+        await writer.drain()
 
     def _answer(self, method: bytes, target: bytes) -> Answer:
         page = self._pages.get(target.partition(b"?")[0].decode("latin-1"))
@@ -108,7 +121,7 @@ async def listening(address: str, pages: Mapping[str, Page]) -> AsyncIterator[in
     connections = Server(pages)
     try:
         server = await asyncio.start_server(
-            connections.serve, host.strip("[]") or None, int(port), limit=_HEAD_LIMIT
+            connections.serve, host.strip("[]") or None, int(port), limit=_HEAD_LIMIT, backlog=_BACKLOG
         )
     except (OSError, OverflowError) as error:
         raise SettingsError(

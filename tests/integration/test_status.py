@@ -1,9 +1,11 @@
 """The monitoring pages of a worker with a real broker, and the absence of secrets in all output."""
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
+import socket
 import time
 import traceback
 import urllib.request
@@ -155,6 +157,32 @@ def test_without_a_broker_a_worker_is_alive_but_not_ready(settings: Settings) ->
 
     alive, (status, body) = asyncio.run(run())
     assert (200, 503, "not connected") == (alive, status, json.loads(body)["broker"])
+
+
+@pytest.mark.broker
+def test_200_slow_clients_keep_a_worker_from_no_probe(settings: Settings) -> None:
+    """With 200 clients that send one byte or nothing, /healthz and /metrics answer within a second."""
+
+    async def run() -> list[float]:
+        async with _worker(settings) as port:
+            return await asyncio.to_thread(_probe_beside_slow_clients, port)
+
+    assert max(asyncio.run(run())) < 1.0
+
+
+def _probe_beside_slow_clients(port: int) -> list[float]:
+    """Return the seconds that each of several probes took; slow clients that are cut come again."""
+    took = []
+    with contextlib.ExitStack() as stack:
+        for round_ in range(3):
+            for number in range(200):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+                client.sendall(b"G" * (number % 2))
+            for path in ("/healthz", "/metrics"):
+                began = time.monotonic()
+                assert 200 == _get(port, path)[0], (round_, path)
+                took.append(time.monotonic() - began)
+    return took
 
 
 def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:

@@ -1,7 +1,9 @@
 """Tests of the HTTP pages: bounded requests, and which part is not ready."""
 
 import asyncio
+import contextlib
 import json
+import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
@@ -74,8 +76,85 @@ def test_a_head_request_has_no_body() -> None:
 
 def test_a_silent_client_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection without a whole request is closed without an answer."""
-    monkeypatch.setattr(server, "_SECONDS", 0.05)
+    monkeypatch.setattr(server, "_HEAD_SECONDS", 0.05)
     assert b"" == _exchange(b"GET /here HTTP/1.1\r\n")
+
+
+LARGE = b"x" * 16 * 1024 * 1024
+SLOW = [b"", b"GET /here HT", b"GET /large HTTP/1.1\r\n\r\n"]
+
+
+def _large() -> Answer:
+    return Answer(HTTPStatus.OK, LARGE)
+
+
+@pytest.mark.parametrize("sent", SLOW, ids=["silent", "half a request", "an answer that is not read"])
+def test_slow_clients_keep_no_other_client_from_its_answer(sent: bytes) -> None:
+    """With 200 slow clients, each new request is answered within a second."""
+
+    async def run() -> list[float]:
+        took = []
+        pages = {"/here": _page, "/large": lambda: Answer(HTTPStatus.OK, b"x" * 200_000)}
+        async with server.listening("127.0.0.1:0", pages) as port:
+            slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+            for _, writer in slow:
+                writer.write(sent)
+            for _ in range(3):
+                began = time.monotonic()
+                assert b"here" in await _ask(port, b"GET /here HTTP/1.1\r\n\r\n")
+                took.append(time.monotonic() - began)
+            for _, writer in slow:
+                writer.transport.abort()
+        return took
+
+    assert max(asyncio.run(run())) < 1.0
+
+
+def test_the_number_of_connections_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If too many connections are open, the oldest ones are closed."""
+    monkeypatch.setattr(server, "_CONNECTIONS", 5)
+
+    async def run() -> tuple[bytes, bytes]:
+        async with server.listening("127.0.0.1:0", {"/here": _page}) as port:
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
+            firsts = [await _read_all(reader) for reader, _ in opened[:5]]
+            for _, writer in opened[5:]:
+                writer.write(b"GET /here HTTP/1.1\r\n\r\n")
+            lasts = [await _read_all(reader) for reader, _ in opened[5:]]
+            for _, writer in opened:
+                writer.transport.abort()
+        return b"".join(firsts), min(lasts, key=len)
+
+    firsts, shortest = asyncio.run(run())
+    assert (b"", True) == (firsts, shortest.endswith(b"here\n"))
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    """Read until the connection ends, also by a reset."""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(10):
+            return await reader.read()
+    return b""
+
+
+def test_a_client_that_does_not_read_its_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is cut after the total time, so that it takes no memory for longer."""
+    monkeypatch.setattr(server, "_SECONDS", 0.1)
+
+    async def run() -> int:
+        async with server.listening("127.0.0.1:0", {"/large": _large}) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            while not others:
+                await asyncio.sleep(0)
+                others = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.wait(others, timeout=10)
+            received = len(await _read_all(reader))
+            writer.transport.abort()
+            return received
+
+    assert asyncio.run(run()) < len(LARGE)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "256.1.1.1:0", "192.0.2.1:0"])
