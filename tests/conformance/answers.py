@@ -147,7 +147,7 @@ CHUNKED = (
     refused("no line end after a chunk", "7.1", _chunked(body="{size}\r\n{body}0\r\n\r\n"), closed=True),
     refused("no last chunk", "8", _chunked(body=_CHUNK), closed=True),
     refused("no line end after the last chunk", "8", _chunked(body=f"{_CHUNK}0\r\n"), closed=True),
-    refused("a body that is not chunked", "7.1", _chunked(body="{body}")),
+    refused("a body that is not chunked", "7.1", _chunked(body="{body}"), closed=True),
 )
 
 STATUS_LINES = (
@@ -290,7 +290,7 @@ STRANGERS = (
     refused("HTML alone", "2.1", "<html><body>no</body></html>", closed=True),
     refused("a settings frame of HTTP/2", "9113 3.4", "\0\0\x12\4" + "\0" * 15, closed=True),
     refused("an alert of TLS", "2.1", "\x15\3\1\0\2\2\x46", closed=True),
-    refused("a banner of SSH", "2.1", "SSH-2.0-OpenSSH_9.6\r\n"),
+    refused("a banner of SSH", "2.1", "SSH-2.0-OpenSSH_9.6\r\n", closed=True),
     refused("a status line of ICY", "2.3", _with(status="ICY 202 OK\r\n")),
     refused("nothing", "9.3.1", "", closed=True),
     refused("half a status line", "8", "HTTP/1.1 202 Acc", closed=True),

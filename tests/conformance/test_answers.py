@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from handler.vbs.transport import http
-from tests.conformance.cases import ANSWER_CASES, UNREADABLE_REFUSALS, Case, project
+from tests.conformance.cases import ANSWER_CASES, UNASKED, UNREADABLE_REFUSALS, Case, project
 from tests.conformance.function_runner import FunctionRunner
 from tests.conformance.records import Record
 from tests.conformance.runners import MemoryRunner, WorkerRunner
@@ -41,6 +41,12 @@ def paths_of(transport: str, folder: Path) -> Sequence[str]:
     return (str(paths),)
 
 
+def check(case: Case, records: Records) -> None:
+    """Check that each message of the case has one backup, which is accepted and completed once."""
+    record, count = records[case.name], len(case.messages)
+    assert (count, 2 * count, frozenset()) == (record.backups, len(record.outcomes), record.dead)
+
+
 def agree(reference: Records, records: Records) -> None:
     """Check that the records are identical."""
     different = {name for name in reference if reference[name] != records[name]}
@@ -50,9 +56,7 @@ def agree(reference: Records, records: Records) -> None:
 def test_each_answer_leads_to_one_backup_and_one_outcome(reference: Records) -> None:
     """Every snapshot has one backup, which is accepted and completed once."""
     for case in ANSWER_CASES:
-        record = reference[case.name]
-        assert (len(case.messages), 2 * len(case.messages)) == (record.backups, len(record.outcomes))
-        assert not record.dead
+        check(case, reference)
 
 
 @pytest.mark.broker
@@ -99,8 +103,24 @@ def test_refused_tokens_that_cannot_be_read_keep_no_connection(
         "OS_PROJECT_ID": project(case.name),
     }
     python = paths_of(transport, tmp_path)
-    records = runner(
-        "sqlite", tmp_path, amqp_url, unique, signed_in, emulator={"auth": "token"}, python=python
-    ).run([case])
-    record = records[case.name]
-    assert (12, 24, frozenset()) == (record.backups, len(record.outcomes), record.dead)
+    made = runner("sqlite", tmp_path, amqp_url, unique, signed_in, {"auth": "token"}, python)
+    check(case, made.run([case]))
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("runner", [WorkerRunner, FunctionRunner])
+@TRANSPORTS
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(
+    runner: type[WorkerRunner],
+    transport: str,
+    amqp_url: str,
+    unique: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one call at a time, each call after a surplus answer gets its own: no backup's id is another's."""
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
+    monkeypatch.setattr(http, "_fast", transport == "pool")
+    python = paths_of(transport, tmp_path)
+    made = runner("sqlite", tmp_path, amqp_url, unique, {"CONCURRENCY": "1"}, python=python)
+    check(UNASKED, made.run([UNASKED]))

@@ -28,7 +28,7 @@ from tests.unit.vbs.serving import serving
 from tests.unit.vbs.world import BACKUP, PROJECT, REQUEST
 
 T = TypeVar("T")
-TIMEOUT = 0.25
+TIMEOUT = 5.0
 TLS = ssl.create_default_context()  # it takes longer to make than a call
 OURS = json.dumps({"backup": {"id": BACKUP}}).encode()
 NEXT_BACKUP = "22222222-93d4-4e55-a2b8-0d7e4f9c1a26"

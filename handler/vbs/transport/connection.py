@@ -185,8 +185,7 @@ class Connection(asyncio.Protocol):
         begins = not self._seen and not self._complete
         self._seen = self._seen + data if self._seen else data
         if begins and not data.startswith(b"H"):
-            self._parse_again(data)  # httptools would skip empty lines
-            return
+            raise ValueError("it does not begin with HTTP")  # httptools would skip empty lines
         try:
             self._parser.feed_data(data)
         except _REFUSED:
