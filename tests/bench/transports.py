@@ -2,7 +2,7 @@
 
 Run it as ``python -m tests.bench.transports``. It is one process with a fast API, without broker and ledger.
 ``post`` is ``client.post`` over our pool, ``pool`` the program's own client over it, ``httpx`` the same
-client over httpx's own transport.
+client over httpx's own transport, as without the extra ``fast``.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import httpx
 from handler.backup.request import BackupRequest
 from handler.settings import Settings
 from handler.vbs.client import VbsClient
-from handler.vbs.transport.http import http_client
+from handler.vbs.transport import http
 from tests.bench.throughput import fast_api
 
 PROJECT: Final = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
@@ -31,11 +31,8 @@ Call = Callable[[], Awaitable[object]]
 
 def make(kind: str, endpoint: str, in_flight: int) -> tuple[httpx.AsyncClient, Call]:
     """Return a client and the call that is measured."""
-    if kind == "httpx":
-        limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
-        client = httpx.AsyncClient(limits=limits, trust_env=False)
-    else:
-        client = http_client(Settings(_env_file=None, concurrency=in_flight))
+    http._fast = kind != "httpx"
+    client = http.http_client(Settings(_env_file=None, concurrency=in_flight))
     if kind == "post":
         url = f"{endpoint}/v2/{PROJECT}/backups"
         return client, lambda: client.post(url, json={"backup": {"volume_id": "v", "name": "n"}})

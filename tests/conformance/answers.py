@@ -187,6 +187,11 @@ INTERIM = (
         "103 with a length", "6.3 item 1", "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n" + _with()
     ),
     read("an unknown interim answer", "9110 15", "HTTP/1.1 199 Odd\r\n\r\n" + _with()),
+    read(
+        "an unknown interim answer with a length",
+        "6.3 item 1",
+        "HTTP/1.1 183 Progress\r\nContent-Length: 5\r\n\r\n" + _with(),
+    ),
     read("100 with Connection: close", "9110 15.2", "HTTP/1.1 100 OK\r\nConnection: close\r\n\r\n" + _with()),
     read("a final answer that offers an upgrade", "9110 7.8", _with("Upgrade: h2c", "Connection: Upgrade")),
     refused("101", "9110 15.2.2", "HTTP/1.1 101 OK\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n" + _with()),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 import httpx
 
-from handler.vbs.transport.framing import Framing, framing
+from handler.vbs.transport.framing import UNKNOWN, framing
 
 if TYPE_CHECKING:
     from handler.vbs.transport.second_parser import SecondParser
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | SecondParser = httptools.HttpResponseParser(self)
         self._head: Head | None = None
         self._headers: Headers = []
-        self._framing = Framing()
+        self._framing = UNKNOWN
         self._unframed = 0
         self._seen: bytes | None = b""
         """The answer so far, for the second parser; None if it is too long, or parsed a second time."""
@@ -92,8 +92,8 @@ class Connection(asyncio.Protocol):
         return self._head
 
     def whole(self) -> bytes | None:
-        """Return the body if all of it has arrived, else None."""
-        if not self._complete:
+        """Return the body if all of it has arrived and it is not encoded, else None."""
+        if not self._complete or self._framing.encoded:
             return None
         body = b"".join(self._body)
         self._body.clear()
@@ -159,6 +159,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, within the size limits."""
+        if self._error is not None:
+            return
         self._unframed += len(data)
         try:
             self._parse(data)
@@ -240,7 +242,9 @@ class Connection(asyncio.Protocol):
         self._headers = self._headers if self._head else []
 
     def on_body(self, part: bytes) -> None:
-        """Keep a part of the body."""
+        """Keep a part of the body. An interim answer has none, whatever its length says."""
+        if self._head is None:
+            raise ValueError("an interim answer with a body")
         self._unframed = 0
         self._received += len(part)
         if self._skip:

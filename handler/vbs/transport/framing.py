@@ -11,16 +11,21 @@ from typing import NamedTuple
 KEEP_ALIVE = 4.0
 """Seconds; servers close idle connections after five and more, and a POST that meets that is in doubt."""
 
-_RELEVANT = frozenset({b"content-length", b"transfer-encoding", b"keep-alive"})
+_RELEVANT = frozenset({b"content-length", b"transfer-encoding", b"keep-alive", b"content-encoding"})
 _TIMEOUT = re.compile(rb"\btimeout\s*=\s*(\d{1,9})", re.IGNORECASE)
 
 
 class Framing(NamedTuple):
-    """The ``Transfer-Encoding`` headers, whether there is a ``Content-Length``, and its ``Keep-Alive``."""
+    """The framing of an answer.
+
+    ``codings`` are its ``Transfer-Encoding`` headers. ``sized`` and ``encoded`` say whether it has a
+    ``Content-Length`` and a ``Content-Encoding``; ``closes_soon``, that its ``Keep-Alive`` is short.
+    """
 
     codings: Sequence[bytes] = ()
-    length: bool = False
+    sized: bool = False
     closes_soon: bool = False
+    encoded: bool = False
 
     @property
     def readable(self) -> bool:
@@ -30,27 +35,31 @@ class Framing(NamedTuple):
     @property
     def until_close(self) -> bool:
         """Whether the body ends with the connection."""
-        return not self.codings and not self.length
+        return not self.codings and not self.sized
 
     @property
     def reusable(self) -> bool:
         """Whether the connection may be used again: one length, and no short ``Keep-Alive``."""
-        return not (self.codings and self.length) and not self.closes_soon
+        return not (self.codings and self.sized) and not self.closes_soon
+
+
+UNKNOWN = Framing()
+"""Before the head of an answer has come."""
+
+_USUAL = Framing(sized=True)
 
 
 def framing(headers: Iterable[tuple[bytes, bytes]]) -> Framing:
     """Return the framing of an answer."""
-    codings: list[bytes] = []
-    length = closes_soon = False
-    for name, value in headers:
-        key = name.lower()
-        if key not in _RELEVANT:
-            continue
-        if key == b"content-length":
-            length = True
-        elif key == b"transfer-encoding":
-            codings.append(value)
-        else:
-            timeout = _TIMEOUT.search(value)
-            closes_soon = timeout is not None and int(timeout[1]) <= KEEP_ALIVE
-    return Framing(codings, length, closes_soon)
+    relevant = [(key, value) for name, value in headers if (key := name.lower()) in _RELEVANT]
+    if len(relevant) == 1 and relevant[0][0] == b"content-length":
+        return _USUAL
+    codings = [value for key, value in relevant if key == b"transfer-encoding"]
+    names = {key for key, _ in relevant}
+    timeouts = [_TIMEOUT.search(value) for key, value in relevant if key == b"keep-alive"]
+    return Framing(
+        codings,
+        sized=b"content-length" in names,
+        closes_soon=any(each is not None and int(each[1]) <= KEEP_ALIVE for each in timeouts),
+        encoded=b"content-encoding" in names,
+    )

@@ -20,7 +20,7 @@ import httpx
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from handler.vbs.transport.body import Whole
-from handler.vbs.transport.connection import Connection, Head, Headers
+from handler.vbs.transport.connection import Connection, Head
 
 Origin = tuple[str, str, int | None]
 """Scheme, host and port."""
@@ -48,7 +48,7 @@ class Pool(httpx.AsyncBaseTransport):
         try:
             status, headers = await exchange.ask(message)
             return httpx.Response(
-                status, headers=headers, stream=exchange.whole(headers) or exchange, request=request
+                status, headers=headers, stream=exchange.whole() or exchange, request=request
             )
         except BaseException:
             exchange.end()
@@ -140,11 +140,9 @@ class _Exchange(httpx.AsyncByteStream):
             async for part in self._connection.body(self._timeouts.get("read")):
                 yield part
 
-    def whole(self, headers: Headers) -> Whole | None:
+    def whole(self) -> Whole | None:
         """Return the body and release the connection if all of it came with the head and is not encoded."""
-        if self._connection is None or any(name.lower() == b"content-encoding" for name, _ in headers):
-            return None
-        content = self._connection.whole()
+        content = self._connection.whole() if self._connection is not None else None
         if content is None:
             return None
         self.end()
