@@ -9,7 +9,6 @@ import httpx
 BODY_LIMIT = 1024 * 1024
 """The most bytes of an answer that are read; 100 backups in detail need about a quarter of it."""
 
-
 _NOT_COMPRESSED = frozenset({"", "identity"})
 
 
