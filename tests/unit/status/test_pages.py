@@ -99,7 +99,7 @@ def test_slow_clients_keep_no_other_client_from_its_answer(sent: bytes) -> None:
         async with server.listening("127.0.0.1:0", pages) as port:
             slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
             for _, writer in slow:
-                writer.transport.pause_reading()
+                cast("asyncio.Transport", writer.transport).pause_reading()
                 writer.write(sent)
             for _ in range(3):
                 began = time.monotonic()
