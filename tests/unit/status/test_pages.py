@@ -237,7 +237,7 @@ def test_a_worker_whose_outcomes_reach_no_queue_is_not_ready(ready_worker: Ready
     ready_worker.missing_routes |= {"backup.failed": "unroutable", "backup.accepted": "refused"}
     status, page = ready_worker.ask()
     assert 503 == status
-    assert "refused: backup.accepted; unroutable: backup.failed;" in page["outcomes"]
+    assert "unroutable: backup.failed; refused: backup.accepted;" in page["outcomes"]
 
 
 def test_a_worker_whose_circuit_breaker_is_open_is_ready(ready_worker: ReadyWorker) -> None:
