@@ -1,13 +1,16 @@
 """The command line ``snapshot-backup``. Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
 
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from handler.commands import ledger, topology
+from handler.commands.command import Command
 from handler.commands.dead_letters.app import app as dead_letters
 from handler.commands.doctor import doctor
+from handler.commands.help import examples
 from handler.commands.package import package
 from handler.commands.plugins import PluginGroup
 from handler.commands.publish import publish
@@ -20,9 +23,10 @@ app = typer.Typer(
     cls=PluginGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    rich_markup_mode=None,
     help="Turn snapshot-completed events into backups: one backup per snapshot, one outcome event per event.",
-    epilog="handler/README.md lists the settings (environment variables). First: snapshot-backup doctor",
+    epilog="Settings are environment variables: handler/README.md lists them.\n\n"
+    + examples("doctor", "dead-letters list --help"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -43,15 +47,23 @@ def root(
     """Take the options before a command."""
 
 
-app.command(epilog="Example: VBS_ENDPOINT=https://vbs.region.example.com snapshot-backup worker")(worker)
+def _add(command: Callable[..., Any], *calls: str) -> None:
+    app.command(cls=Command, epilog=examples(*calls))(command)
+
+
+_add(worker, "worker", "worker 2>worker.log")
 app.add_typer(topology.app, name="topology")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(ledger.app, name="ledger")
-app.command(
-    epilog="Example: snapshot-backup publish --volume-id 0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40 "
-    "--snapshot-id b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8 --project-id 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
-)(publish)
-app.command(epilog="Example: snapshot-backup package --out function.zip")(package)
-app.command(epilog="Example: snapshot-backup doctor --json")(doctor)
-app.command(epilog="Example: snapshot-backup watch --json --count 10")(watch)
-app.command(epilog="Example: snapshot-backup schemas --out schemas")(schemas)
+_add(
+    publish,
+    """publish \\
+    --volume-id 0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40 \\
+    --snapshot-id b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8 \\
+    --project-id 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5""",
+    "publish --file events.jsonl",
+)
+_add(package, "package --out function.zip", "package --out function.zip --with postgres")
+_add(doctor, "doctor", "doctor --json")
+_add(watch, "watch", "watch --json --count 10")
+_add(schemas, "schemas --out schemas")

@@ -1,9 +1,12 @@
 """Shared parts of all commands: options, output, confirmation and error messages."""
 
+import asyncio
+import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import IO, Annotated, Any
 
 import typer
 
@@ -27,6 +30,46 @@ def progress_console() -> SafeConsole:
     return SafeConsole(stderr=True, highlight=False)
 
 
+def print_json(document: object) -> None:
+    """Print a JSON document on one line."""
+    print(to_json(document), flush=True)
+
+
+def to_json(document: object) -> str:
+    """Return JSON on one line. It is ASCII, for any terminal and pipe; NaN, which JSON lacks, is a text."""
+    try:
+        return json.dumps(document, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(document), default=str)
+
+
+def _without_nan(value: object) -> object:
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case dict():
+            return {key: _without_nan(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_without_nan(each) for each in value]
+        case _:
+            return value
+
+
+def at_terminal() -> bool:
+    """Return whether progress can be shown: standard error is a terminal that can move its cursor."""
+    return sys.stderr.isatty() and not progress_console().is_dumb_terminal
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Show at a terminal that work goes on; yields a function that shows another text."""
+    if not at_terminal():
+        yield lambda _: None
+        return
+    with progress_console().status(text) as status:
+        yield status.update
+
+
 def fail(text: str, *, code: int = 1) -> typer.Exit:
     """Print an error line and return the exception that ends the command; the caller raises it."""
     warn(text)
@@ -38,8 +81,11 @@ def warn(text: str) -> None:
     print(printable(redacted(text)), file=sys.stderr)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask the operator and return only if they agree; without a terminal to ask on, exit 2."""
+async def confirm(question: str, *, yes: bool) -> None:
+    """Ask the operator and return only if they agree; without a terminal to ask on, exit 2.
+
+    While they think, the connection to the broker is kept, and Ctrl-C ends the command.
+    """
     if yes:
         return
     if not sys.stdin.isatty():
@@ -47,8 +93,23 @@ def confirm(question: str, *, yes: bool) -> None:
             "nothing was done: no terminal to ask on; add --yes, or --dry-run to see what would be done",
             code=2,
         )
-    if not typer.confirm(question, err=True):
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    await until_readable(sys.stdin)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise fail("nothing was done")
+
+
+async def until_readable(stream: IO[Any]) -> None:
+    """Wait until a terminal or a pipe has something to read, or its end; a file always has."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(stream.fileno(), readable.set)
+    except PermissionError:  # the system waits for no file
+        return
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(stream.fileno())
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from handler.commands.common import AsJson, console, progress_console
+from handler.commands.common import AsJson, console, print_json, working
 from handler.doctor.examine import examine
 from handler.doctor.findings import Finding, exit_code
 from handler.redaction import redacted
@@ -40,12 +39,10 @@ def doctor(
     messages; 2 the settings are unusable.
     """
     logs.set_up("ERROR", None)
-    with progress_console().status("checking…"):
+    with working("checking…"):
         found = [_without_secrets(each) for each in asyncio.run(examine(declare=declare))]
     if as_json:
-        print(
-            json.dumps({"exit": exit_code(found), "findings": [dataclasses.asdict(each) for each in found]})
-        )
+        print_json({"exit": exit_code(found), "findings": [dataclasses.asdict(each) for each in found]})
     else:
         _print(found)
     raise typer.Exit(exit_code(found))

@@ -1,14 +1,13 @@
 """``snapshot-backup ledger``: maintains the ledger."""
 
 import asyncio
-import json
-import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import typer
 
+from handler.commands.command import Command, Group
 from handler.commands.common import (
     AsJson,
     DryRun,
@@ -17,8 +16,11 @@ from handler.commands.common import (
     console,
     fail,
     failing_plainly,
+    print_json,
     progress_console,
 )
+from handler.commands.help import examples
+from handler.commands.values import checked, finite
 from handler.errors import SettingsError
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.pruning import Prunable
@@ -31,7 +33,9 @@ T = TypeVar("T")
 _DAY = 86_400.0
 
 app = typer.Typer(
-    no_args_is_help=True, help="Maintain the ledger, the store of which snapshots have their backup."
+    cls=Group,
+    no_args_is_help=True,
+    help="Maintain the ledger, the store of which snapshots have their backup.",
 )
 
 
@@ -40,11 +44,18 @@ def _ledger() -> None:
     """Keep ``prune`` a subcommand; Typer would merge a single command into its group."""
 
 
-@app.command("prune", epilog="Example: snapshot-backup ledger prune --older-than 30 --dry-run")
+@app.command(
+    "prune", cls=Command, epilog=examples("ledger prune --dry-run", "ledger prune --older-than 30 --yes")
+)
 def prune(
     older_than: Annotated[
         float | None,
-        typer.Option(min=0, help="Days since the backup's final outcome (default: LEDGER_RETENTION)."),
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            callback=checked(finite),
+            help="Days since the backup's final outcome (default: LEDGER_RETENTION).",
+        ),
     ] = None,
     force: Annotated[
         bool,
@@ -75,20 +86,18 @@ def prune(
             return
         if found.total and not yes:
             progress_console().print(_plan(found), soft_wrap=True)
-            confirm(f"Delete the entries of {_snapshots(found.total)} for good?", yes=yes)
+            asyncio.run(confirm(f"Delete the entries of {_snapshots(found.total)} for good?", yes=yes))
         # A new connection: the server may have closed an idle one while the operator was deciding.
         pruned = _run(settings, lambda ledger: ledger.prune(seconds, as_of=found.as_of))
     if as_json:
-        print(json.dumps({"pruned": pruned}))
+        print_json({"pruned": pruned})
     else:
         console().print(f"deleted the entries of {_snapshots(pruned)}")
 
 
 def _days(settings: Settings, older_than: float | None, *, force: bool) -> float:
-    """Return the age in days; an age that is too small or not a number exits 2."""
+    """Return the age in days; an age that is too small exits 2."""
     days = settings.ledger_retention if older_than is None else older_than
-    if math.isnan(days):
-        raise fail("--older-than: must be a number of days, such as --older-than 30", code=2)
     if days < settings.shortest_retention and not force:
         least = in_digits(settings.shortest_retention)
         raise fail(
@@ -126,13 +135,14 @@ def _show_plan(found: Prunable, *, as_json: bool) -> None:
     if not as_json:
         console().print(_plan(found), soft_wrap=True)
         return
-    document = {
-        "would_prune": found.total,
-        "without_end": found.without_end,
-        "oldest": _time(found.oldest),
-        "youngest": _time(found.youngest),
-    }
-    print(json.dumps(document))
+    print_json(
+        {
+            "would_prune": found.total,
+            "without_end": found.without_end,
+            "oldest": _time(found.oldest),
+            "youngest": _time(found.youngest),
+        }
+    )
 
 
 def _plan(found: Prunable) -> str:

@@ -1,9 +1,7 @@
 """``snapshot-backup package``: builds the FunctionGraph bundle."""
 
 import dataclasses
-import json
 import os
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from handler.commands.common import AsJson, console, fail, failing_plainly, progress_console
+from handler.commands.common import AsJson, console, fail, failing_plainly, print_json, warn, working
 from handler.function.bundle.archive import MAX_PACKED, MAX_UNPACKED, Written, write
 from handler.function.bundle.bytecode import compiled, compiler
 from handler.function.bundle.sources import sources
@@ -28,14 +26,15 @@ class Extra(StrEnum):
 
 
 def package(
-    out: Annotated[Path, typer.Option(help="The ZIP file to write.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The ZIP file to write.", dir_okay=False)],
     extras: Annotated[
         list[Extra] | None, typer.Option("--with", help="Add the driver for LEDGER_URL=postgresql://…")
     ] = None,
     add: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Add a file at the root, such as the broker's CA file or the RULES_FILE. Repeatable."
+            metavar="FILE",
+            help="Add a file at the root, such as the broker's CA file or the RULES_FILE. Repeatable.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -53,11 +52,11 @@ def package(
     if not os.access(out.parent, os.W_OK):
         raise fail(f"--out {out}: its folder does not exist, or is not writable", code=2)
     added = _read(add or [])
-    with failing_plainly(), progress_console().status("Fetching packages"):
+    with failing_plainly(), working("fetching packages"):
         written = write(out, {**_modules(frozenset(extras or [])), **added})
     _print(written, as_json=as_json)
     if not written.compiled:
-        print(_SLOW, file=sys.stderr)
+        warn(_SLOW)
 
 
 def _modules(extras: frozenset[str]) -> Mapping[str, bytes]:
@@ -79,7 +78,7 @@ def _read(paths: list[Path]) -> dict[str, bytes]:
 
 def _print(written: Written, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(dataclasses.asdict(written)))
+        print_json(dataclasses.asdict(written))
         return
     console().print(
         f"{written.file}: {written.zip_bytes / _MEGABYTE:.1f} MB (of {MAX_PACKED / _MEGABYTE:.0f}), "

@@ -4,16 +4,16 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
+from handler.commands.command import Command, Group
 from handler.commands.common import fail
 
 COMMANDS = "snapshot_backup.commands"
 """The entry point group of commands outside the handler, such as the emulator."""
 
 
-class PluginGroup(TyperGroup):
+class PluginGroup(Group):
     """The group of its own commands and those of the entry points.
 
     An entry point that cannot be imported is listed with the reason, and calling it prints that reason. The
@@ -36,7 +36,7 @@ class PluginGroup(TyperGroup):
 def _command(entry: EntryPoint) -> Any:
     app = typer.Typer(add_completion=False)
     try:
-        app.command(entry.name)(entry.load())
+        app.command(entry.name, cls=Command)(entry.load())
     except ImportError as error:
         app = _unavailable(entry, str(error).partition("\n")[0])
     return get_command(app)
@@ -49,6 +49,7 @@ def _unavailable(entry: EntryPoint, reason: str) -> typer.Typer:
 
     @app.command(
         entry.name,
+        cls=Command,
         help=f"Not available: {reason}.",
         add_help_option=False,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},

@@ -1,17 +1,18 @@
 """``snapshot-backup schemas``: writes the JSON Schemas and the AsyncAPI document."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from events import schemas as documents
-from handler.commands.common import AsJson, console, fail
+from handler.commands.common import AsJson, console, fail, print_json
 
 
 def schemas(
-    out: Annotated[Path, typer.Option(help="The folder to write to; created if it does not exist.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder to write to; created if it does not exist.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Write the JSON Schemas of all events, and the AsyncAPI 3 document."""
@@ -20,7 +21,7 @@ def schemas(
     except OSError as error:
         raise fail(f"--out {out}: {error.strerror}") from None
     if as_json:
-        print(json.dumps({"files": written}))
+        print_json({"files": written})
     else:
         for path in written:
             console().print(path, soft_wrap=True, markup=False)

@@ -1,7 +1,6 @@
 """``snapshot-backup topology``: declares or shows exchanges, queues and bindings."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,10 +12,13 @@ from handler import bootstrap
 from handler.broker.declaration import Declaration, Made, make
 from handler.broker.outcomes_queue import wrong_name
 from handler.broker.topology import Binding, Exchange, Part, Queue, Topology
-from handler.commands.common import AsJson, console, fail, failing_plainly, warn
+from handler.commands.command import Command, Group
+from handler.commands.common import AsJson, console, fail, failing_plainly, print_json, warn
+from handler.commands.help import examples
 from handler.settings import Settings, load_settings
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     help="Declare or show the exchanges, queues and bindings at the broker. Never deletes.",
 )
@@ -29,7 +31,11 @@ OutcomesQueue = Annotated[
 _FOREIGN = "foreign: bound, never declared"
 
 
-@app.command("declare", epilog="Example: snapshot-backup topology declare --outcomes-queue outcomes")
+@app.command(
+    "declare",
+    cls=Command,
+    epilog=examples("topology declare", "topology declare --outcomes-queue outcomes"),
+)
 def declare_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = None) -> None:
     """Declare every exchange, queue and binding; existing ones stay as they are.
 
@@ -48,7 +54,7 @@ def declare_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = Non
         topology = _topology(settings, outcomes_queue)
         declaration = asyncio.run(_declare(settings, topology))
     if as_json:
-        print(json.dumps(_document(topology, declaration)))
+        print_json(_document(topology, declaration))
     else:
         console().print(_table(topology, declaration))
     for problem in _problems(declaration):
@@ -57,7 +63,7 @@ def declare_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = Non
         raise typer.Exit(1)
 
 
-@app.command("show", epilog="Example: snapshot-backup topology show --json")
+@app.command("show", cls=Command, epilog=examples("topology show", "topology show --json"))
 def show_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = None) -> None:
     """Show what `declare` would declare, without a connection to the broker.
 
@@ -66,7 +72,7 @@ def show_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = None) 
     with failing_plainly():
         topology = _topology(load_settings(), outcomes_queue)
     if as_json:
-        print(json.dumps(_document(topology)))
+        print_json(_document(topology))
     else:
         console().print(_table(topology))
 

@@ -22,7 +22,7 @@ from events.outcome import (
 from handler import bootstrap
 from handler.broker.connection import BrokerConnection, Channel
 from handler.broker.consumer import Consumer, Delivery
-from handler.commands.common import AsJson, console, failing_plainly, progress_console
+from handler.commands.common import AsJson, console, failing_plainly, print_json, progress_console
 from handler.errors import BrokerError
 from handler.printable import printable
 from handler.redaction import redacted
@@ -40,7 +40,9 @@ _COLOURS = {
 
 
 def watch(
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many outcomes.")] = None,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Stop after this many outcomes.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show outcome events as they are published, until Ctrl-C.
@@ -117,9 +119,10 @@ async def _next(channel: Channel, deliveries: asyncio.Queue[Delivery]) -> Delive
 def _show_json(body: bytes) -> None:
     # Parsed and printed again, since the JSON of another publisher may contain line breaks.
     try:
-        print(json.dumps(json.loads(body)), flush=True)
-    except ValueError:
-        print(json.dumps({"unreadable": body.decode("utf-8", "replace")}), flush=True)
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = {"unreadable": body.decode("utf-8", "replace")}
+    print_json(document)
 
 
 def _show_line(body: bytes) -> None:

@@ -37,6 +37,6 @@ async def _work(settings: Settings) -> None:
         async with monitored(parts, worker):
             event_loop.tune_interpreter()
             with stop_on_signals(stop):
-                log.info("consuming %s", settings.snapshot_queue, extra={"action": "worker.started"})
+                log.info("started, connecting to RabbitMQ", extra={"action": "worker.started"})
                 left = await worker.run(stop)
         log.info("stopped, %d messages left for redelivery", left, extra={"action": "worker.stopped"})

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from events.decode import decode, ids_of, open_message
 from events.errors import EventError, EventIds
 from events.message import Message, State, wrap
+from events.outcome import Category
 from events.republish import restored
 from events.snapshot import SnapshotEvent
 from events.state_keys import StateKeys
@@ -29,6 +30,11 @@ _RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 """Headers in which the broker counts deliveries; they are not part of the message."""
 _DEATH = re.compile(r"x-(death$|first-death-|last-death-)")
 _MAX_BYTES = 1_048_576
+_BY_THE_BROKER = ("rejected", "expired", "maxlen", "delivery_limit")
+"""RabbitMQ's own reasons to dead-letter a message."""
+
+CATEGORIES: Final = tuple(dict.fromkeys((*map(str, Category), *_BY_THE_BROKER, UNKNOWN)))
+"""Every category that a dead letter can have, unless another program invents one."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from handler.dead_letters.dead_letter import DeadLetter
+from handler.dead_letters.dead_letter import CATEGORIES, UNKNOWN, DeadLetter
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -30,13 +30,18 @@ class Filters:
         """Return whether a dead letter matches; one without a time never matches ``since`` or ``until``."""
         # The cheapest comparison comes first: most messages do not match, and are read no further.
         return (
-            (not self.categories or dead_letter.category in self.categories)
+            (not self.categories or self._of_category(dead_letter))
             and (not self.codes or dead_letter.code in self.codes)
             and self._in_time(dead_letter)
             and (not self.projects or dead_letter.project_id in self.projects)
             and (not self.snapshots or dead_letter.snapshot_id in self.snapshots)
             and (not self.ids or dead_letter.id in self.ids)
         )
+
+    def _of_category(self, dead_letter: DeadLetter) -> bool:
+        """Return whether the category matches; ``unknown`` matches also those that other programs invent."""
+        category = dead_letter.category
+        return category in self.categories or (UNKNOWN in self.categories and category not in CATEGORIES)
 
     def _in_time(self, dead_letter: DeadLetter) -> bool:
         if self.since is None and self.until is None:
@@ -53,11 +58,11 @@ def moment(text: str, *, now: datetime) -> datetime:
         ValueError: the text is neither a time nor an age.
 
     """
-    if ago := _AGO.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := _AGO.fullmatch(text.strip()):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(
             f"{text!r} is not a time; give a time such as 2026-11-23T22:00, or an age such as 90m, 12h or 3d"
         ) from None

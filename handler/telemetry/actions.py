@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 ACTIONS: Final[Mapping[str, str]] = {
-    "worker.started": "the program starts, with its settings",
+    "worker.started": "the program starts with its settings, and connects to the broker",
     "worker.draining": "a signal came: no more messages are fetched, those in hand are finished",
     "worker.stopped": "the program ends; messages left in hand are redelivered to another worker",
     "summary": "counts since the last summary, each minute unless they are all zero",
-    "broker.connected": "connected to the broker; consuming starts",
+    "broker.connected": "connected to the broker",
     "broker.lost": "the connection to the broker failed or was lost; the worker reconnects",
     "broker.blocked": "the broker blocks the connection (memory or disk alarm), or unblocks it",
     "broker.classic": "QUEUE_TYPE=classic, logged at each start: waiting messages can be lost",
     "binding.missing": "an exchange of SNAPSHOT_BINDINGS does not exist, or may not be bound; retried",
+    "consume.started": "the broker has confirmed that messages are consumed, once for each connection",
     "consume.refused": "the broker refuses to let the queue be consumed; the worker tries again",
     "publish.refused": "the broker refused a publish; it is retried, an outcome after a delay",
     "topology.missing": "one of our queues was deleted; it is declared again",

@@ -74,6 +74,7 @@ class ConsumerSession:
         self._changed = asyncio.Event()
         self._consumer: Consumer | None = None
         self._ended = False
+        self._has_consumed = False
 
     @property
     def in_hand(self) -> int:
@@ -142,12 +143,19 @@ class ConsumerSession:
             consumer = await self._open_consumer()
             limit = self._breaker.limit
             await consumer.set_prefetch(min(limit, 1) if self._isolated else limit)
+            self._log_first(consumer)
         except ChannelClosed as error:
             log.warning("not consuming: %s", error, extra={"action": "consume.refused"})
             self._consumer = None
             self._changed.clear()
             await self._change(seconds=_RETRY_CONSUME)
             await self._declare_again()
+
+    def _log_first(self, consumer: Consumer) -> None:
+        """Log that the session consumes, once the broker has confirmed it."""
+        if consumer.prefetch and not self._has_consumed:
+            self._has_consumed = True
+            log.info("consuming %s", self._topology.queue, extra={"action": "consume.started"})
 
     async def _declare_again(self) -> None:
         """Declare again what an operator has deleted; the next attempt to consume logs a refusal."""

@@ -102,10 +102,7 @@ class Worker:
         async with connection:
             self.connections += 1
             log.info(
-                "connected to RabbitMQ %s, consuming %s",
-                connection.server_version,
-                self._services.topology.queue,
-                extra={"action": "broker.connected"},
+                "connected to RabbitMQ %s", connection.server_version, extra={"action": "broker.connected"}
             )
             upkeep = asyncio.create_task(self._keep_bindings(connection))
             try:

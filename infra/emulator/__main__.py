@@ -12,12 +12,13 @@ def main() -> None:
         with needing("cli", "rich", "typer"):
             import typer
 
+            from handler.commands.command import Command
             from infra.emulator.cli import command
     except ExtraMissing as error:
         print(f"emulator: {error}", file=sys.stderr)
         sys.exit(2)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
+    app.command(cls=Command)(command)
     app()
 
 

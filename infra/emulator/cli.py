@@ -14,54 +14,63 @@ from infra.emulator.settings import Auth, Rules, Settings
 def command(
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 selects a free one.")
     ] = 8776,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    settle: Annotated[float, typer.Option(min=0, help="Seconds until a backup is available.")] = 1.0,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    settle: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Seconds until a backup is available.")
+    ] = 1.0,
     rules: Annotated[
         Rules, typer.Option(help="Rules for requests: those of the API page, or Cinder's.")
     ] = "page",
     strict: Annotated[bool, typer.Option("--strict", help="Know declared snapshots only.")] = False,
     race: Annotated[
-        float, typer.Option(min=0, help="Seconds within which concurrent creates are all accepted.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Seconds within which concurrent creates are all accepted."
+        ),
     ] = 0.005,
     quota_backups: Annotated[
-        int, typer.Option(help="How many backups a project may have; -1: no limit.")
+        int, typer.Option(metavar="N", min=-1, help="How many backups a project may have; -1: no limit.")
     ] = -1,
     quota_gigabytes: Annotated[
-        int, typer.Option(help="How many gigabytes a project may have; -1: no limit.")
+        int, typer.Option(metavar="N", min=-1, help="How many gigabytes a project may have; -1: no limit.")
     ] = -1,
     auth: Annotated[Auth, typer.Option(help="The sign-in that each call needs.")] = "none",
-    username: Annotated[str, typer.Option(help="User name for the token request.")] = Settings.username,
-    password: Annotated[str, typer.Option(help="Password for the token request.")] = Settings.password,
+    username: Annotated[
+        str, typer.Option(metavar="NAME", help="User name for the token request.")
+    ] = Settings.username,
+    password: Annotated[
+        str, typer.Option(metavar="TEXT", help="Password for the token request.")
+    ] = Settings.password,
     project_id: Annotated[
-        str | None, typer.Option(help="The only project that is served; default: all.")
+        str | None, typer.Option(metavar="ID", help="The only project that is served; default: all.")
     ] = None,
     token: Annotated[
-        str | None, typer.Option(help="A token that never expires, valid for every project.")
+        str | None, typer.Option(metavar="TEXT", help="A token that never expires, valid for every project.")
     ] = None,
-    token_ttl: Annotated[float, typer.Option(min=0, help="Seconds that a token is valid.")] = 86400.0,
-    ak: Annotated[str, typer.Option(help="Access key.")] = "emulator-ak",
-    sk: Annotated[str, typer.Option(help="Secret of the access key.")] = "emulator-sk",
+    token_ttl: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Seconds that a token is valid.")
+    ] = 86400.0,
+    ak: Annotated[str, typer.Option(metavar="TEXT", help="Access key.")] = "emulator-ak",
+    sk: Annotated[str, typer.Option(metavar="TEXT", help="Secret of the access key.")] = "emulator-sk",
     security_token: Annotated[
-        str | None, typer.Option(help="Security token; makes the access key a temporary one.")
+        str | None, typer.Option(metavar="TEXT", help="Security token; makes the access key a temporary one.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed for faults with a probability.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed for faults with a probability.")] = 0,
 ) -> None:
     """Serve a local stand-in of the backup API on loopback, with faults on demand.
 
     Without --strict, every volume and snapshot exists as soon as a request names it. When ready, the command
-    prints one line, "listening on http://..."; SIGTERM ends it.
+    prints one line, "listening on http://..."; Ctrl-C or SIGTERM ends it.
 
+    \b
     Examples:
-
-      emulator --port 8776
-
-      emulator --port 0 --settle 0.1 --strict --auth token --username demo --password secret
-
+      snapshot-backup emulator
+      snapshot-backup emulator --port 0 --settle 0.1 --strict
       curl 127.0.0.1:8776/_emulator/backups
-
-      curl -X PUT 127.0.0.1:8776/_emulator/faults -d '[{"route":"create","effect":"drop_after","times":1}]'
+      curl -X PUT 127.0.0.1:8776/_emulator/faults -d '[{
+        "route": "create", "effect": "drop_after", "times": 1}]'
     """
     settings = Settings(
         settle=settle,

@@ -68,11 +68,11 @@ async def start_worker(
     stack: AsyncExitStack, place: Place, settings: Settings, endpoint: str, on_line: Callable[[str], None]
 ) -> Child:
     """Start a worker and return once it consumes. Raises `ChildEnded`, `TimeoutError`."""
-    connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    consuming: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_worker_line(line: str) -> None:
-        if '"broker.connected"' in line and not connected.done():
-            connected.set_result(None)
+        if '"consume.started"' in line and not consuming.done():
+            consuming.set_result(None)
         on_line(line)
 
     child = await Child.start(
@@ -84,7 +84,7 @@ async def start_worker(
         settings=_worker_settings(settings, endpoint),
     )
     stack.push_async_callback(child.stop, STOP_SECONDS)
-    await child.says(connected)
+    await child.says(consuming)
     return child
 
 

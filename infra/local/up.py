@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import SecretStr
 
+from handler.commands.command import Command
 from handler.errors import BrokerError, SettingsError
 from handler.settings import Settings, load_settings
 from infra.local import display as displays
@@ -69,25 +70,24 @@ def command(
     *,
     once: Annotated[bool, typer.Option("--once", help="Exit when every sample has its outcome.")] = False,
     events: Annotated[
-        int | None, typer.Option(min=1, help="Send this many valid events instead of the samples.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Send this many valid events instead of the samples."),
     ] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print the summary as one last line; other output goes to stderr."),
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random ids of --events.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the random ids of --events.")] = None,
 ) -> None:
     """Start a broker, the API emulator and a worker; send sample events and show their outcomes.
 
     Runs until Ctrl-C. Uses the broker of AMQP_URL if that is set, and the settings SNAPSHOT_QUEUE,
     SNAPSHOT_EXCHANGE, RESULT_EXCHANGE and QUEUE_TYPE. Exits with 1 if an event has no outcome.
 
+    \b
     Examples:
-
       infra/up
-
       infra/up --once --json
-
       infra/up --once --events 500
     """
     seed = secrets.randbits(32) if seed is None else seed
@@ -280,7 +280,7 @@ def _stop_on_signals() -> Iterator["asyncio.Task[Any]"]:
 def main() -> None:
     """Run the command."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
+    app.command(cls=Command)(command)
     app(prog_name="infra/up")
 
 

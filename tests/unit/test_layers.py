@@ -17,7 +17,14 @@ TIERS: Sequence[frozenset[str]] = (
     frozenset({"events"}),
     frozenset({"handler.errors"}),
     frozenset(
-        {"handler.addresses", "handler.extras", "handler.loopback", "handler.printable", "handler.redaction"}
+        {
+            "handler.addresses",
+            "handler.extras",
+            "handler.loopback",
+            "handler.printable",
+            "handler.redaction",
+            "handler.streams",
+        }
     ),
     frozenset({"handler.proxies"}),
     frozenset({"handler.backup", "handler.settings"}),

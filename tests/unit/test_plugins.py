@@ -58,8 +58,9 @@ def test_a_command_that_cannot_be_imported_stops_no_other(plug: Path) -> None:
 
     code, help_text, _ = run("--help")
     assert 0 == code
-    assert "Not available: No module named 'a_package_that_is_not_installed'." in help_text
-    assert "Serve a local stand-in of the backup API" in help_text
+    words = " ".join(help_text.split())
+    assert "Not available: No module named 'a_package_that_is_not_installed'." in words
+    assert "Serve a local stand-in of the backup API" in words
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("--size", "3", "more")], ids=repr)
@@ -77,4 +78,4 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     code, _, error = run("no-such-command")
 
     assert 2 == code
-    assert "No such command 'no-such-command'" in error
+    assert "No such command: no-such-command" in error

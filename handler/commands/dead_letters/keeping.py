@@ -1,16 +1,16 @@
 """The commands ``dead-letters export`` and ``drop``."""
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from handler.commands.common import AsJson, DryRun, Yes, confirm, console
+from handler.commands.common import AsJson, DryRun, Yes, confirm, console, print_json
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import count, groups_json
+from handler.commands.values import checked, new_file
 from handler.dead_letters.archive import Archive
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.queue_session import HeldDeadLetter, selected
@@ -19,7 +19,15 @@ from handler.settings import Settings
 
 _BATCH = 500
 
-NewFile = Annotated[Path, typer.Option("--out", help="The file to create; an existing file is an error.")]
+NewFile = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        callback=checked(new_file),
+        help="The file to create; an existing file is an error.",
+    ),
+]
 
 
 def export_command(
@@ -53,9 +61,9 @@ def export_command(
 
     exported = options.run(work)
     if as_json:
-        print(json.dumps({"exported": exported, "file": str(out)}))
+        print_json({"exported": exported, "file": str(out)})
     else:
-        console().print(f"{view.counted(exported)} in {out}")
+        console().print(f"{view.counted(exported)} in {out}", markup=False, soft_wrap=True)
 
 
 def drop_command(
@@ -70,7 +78,10 @@ def drop_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="The file to export to first (default: a new file in the current folder)."
+            "--out",
+            metavar="FILE",
+            callback=checked(new_file),
+            help="The file to export to first (default: a new file in the current folder).",
         ),
     ] = None,
     no_export: Annotated[bool, typer.Option("--no-export", help="Delete without a copy.")] = False,
@@ -90,12 +101,12 @@ def drop_command(
             if dry_run or not yes:
                 groups, _ = await count(queue_session, filters, keep=0, limit=limit)
                 if dry_run and as_json:
-                    print(json.dumps({"would_drop": groups.total, "groups": groups_json(groups)}))
+                    print_json({"would_drop": groups.total, "groups": groups_json(groups)})
                 else:
-                    view.out().print(view.groups_table(groups, queue_session.topology.dead))
+                    view.print_groups(view.out(error=as_json), groups, queue_session.topology.dead)
                 if dry_run or not groups.total:
                     return 0
-                confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
+                await confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
             async with queue_session.open() as found:
                 return await _drop(found, filters, limit, path)
 
@@ -104,9 +115,9 @@ def drop_command(
         return
     kept = f", exported to {path}" if path and dropped else ""
     if as_json:
-        print(json.dumps({"dropped": dropped, "file": str(path) if kept else None}))
+        print_json({"dropped": dropped, "file": str(path) if kept else None})
     else:
-        console().print(f"dropped {view.counted(dropped)}{kept}")
+        console().print(f"dropped {view.counted(dropped)}{kept}", markup=False, soft_wrap=True)
 
 
 async def _drop(found: Reading, filters: Filters, limit: int | None, path: Path | None) -> int:

@@ -9,8 +9,9 @@ import typer
 
 from events.headers import headers_to_json
 from handler import bootstrap
-from handler.commands.common import AsJson, fail
+from handler.commands.common import AsJson, fail, print_json, to_json
 from handler.commands.dead_letters import options, view
+from handler.commands.values import checked
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
@@ -72,9 +73,8 @@ def _print(groups: Groups, dead_letters: list[DeadLetter], queue: str) -> None:
     if not groups.total:
         out.print(f"{queue}: no matching dead letters")
         return
-    out.print(view.groups_table(groups, queue))
-    if dead_letters:
-        out.print(view.dead_letters_table(dead_letters))
+    view.print_groups(out, groups, queue)
+    view.print_dead_letters(out, dead_letters)
     if len(dead_letters) < groups.total:
         out.print(
             f"{len(dead_letters)} of {groups.total:,} shown; --limit N lists more, `show ID` one in full"
@@ -84,13 +84,13 @@ def _print(groups: Groups, dead_letters: list[DeadLetter], queue: str) -> None:
 async def _print_json(queue_session: QueueSession, filters: Filters, limit: int | None) -> None:
     """Print one JSON document while reading, so that memory does not grow with the queue."""
     groups, between = Groups(), ""
-    print('{"messages": [', end="")
     async with queue_session.open() as found:
+        print('{"messages": [', end="")
         async for held in selected(found, filters, limit=limit):
             groups.add(held.dead_letter)
-            print(between, json.dumps(held.dead_letter.facts(), ensure_ascii=False), sep="", end="")
+            print(between, to_json(held.dead_letter.facts()), sep="", end="")
             between = ",\n"
-    print(f'], "groups": {json.dumps(groups_json(groups))}, "total": {groups.total}}}')
+    print(f'], "groups": {to_json(groups_json(groups))}, "total": {groups.total}}}')
 
 
 def groups_json(groups: Groups) -> list[dict[str, Any]]:
@@ -108,7 +108,12 @@ def groups_json(groups: Groups) -> list[dict[str, Any]]:
 
 
 def show_command(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The ID that `list` shows.")],
+    id_: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", callback=checked(options.dead_letter_id), help="The ID that `list` shows."
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter: reason, headers, body, and what ledger and API know of its snapshot."""
@@ -130,7 +135,7 @@ def show_command(
             "api": await _api(settings, dead_letter),
         }
         if as_json:
-            print(json.dumps(document, ensure_ascii=False))
+            print_json(document)
         else:
             _print_all(dead_letter, document)
 

@@ -1,6 +1,7 @@
 """Options shared by all commands on dead letters, and the filters and session made from them."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -9,32 +10,84 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from events.snapshot import canonical_project
 from handler import bootstrap
-from handler.commands.common import fail, failing_plainly
+from handler.commands.common import failing_plainly
+from handler.commands.values import checked, not_empty, one_of, project, resource_id
+from handler.dead_letters.dead_letter import CATEGORIES
 from handler.dead_letters.filters import Filters, moment
 from handler.dead_letters.queue_session import QueueSession
 from handler.settings import Settings, load_settings
 
 T = TypeVar("T")
 
-Ids = Annotated[list[str] | None, typer.Option("--id", help="ID as `list` shows it. Repeatable.")]
+_ID = re.compile(r"[0-9a-f]{12}")
+
+
+def dead_letter_id(value: str) -> str:
+    """Return the ID of a dead letter, as ``list`` shows it."""
+    if not _ID.fullmatch(value.lower()):
+        raise ValueError(f"{value!r} is not an ID of 12 hex digits, as `dead-letters list` shows it")
+    return value.lower()
+
+
+def _moment(value: str) -> str:
+    """Return a time as it was given, if it is one."""
+    moment(value, now=datetime.now(UTC))
+    return value
+
+
+Ids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id", metavar="ID", callback=checked(dead_letter_id), help="ID as `list` shows it. Repeatable."
+    ),
+]
 Categories = Annotated[
-    list[str] | None, typer.Option("--category", help="Category, such as quota or denied. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--category",
+        metavar="CATEGORY",
+        callback=checked(one_of(CATEGORIES, "category")),
+        autocompletion=lambda: list(CATEGORIES),
+        help="Category, such as quota or denied. Repeatable.",
+    ),
 ]
 Codes = Annotated[
-    list[str] | None, typer.Option("--code", help="Error code, such as VolumeBackup.0061. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--code",
+        metavar="CODE",
+        callback=checked(not_empty),
+        help="Error code, such as VolumeBackup.0061. Repeatable.",
+    ),
 ]
-Projects = Annotated[list[str] | None, typer.Option("--project", help="Project ID. Repeatable.")]
-Snapshots = Annotated[list[str] | None, typer.Option("--snapshot", help="Snapshot ID. Repeatable.")]
+Projects = Annotated[
+    list[str] | None,
+    typer.Option("--project", metavar="ID", callback=checked(project), help="Project ID. Repeatable."),
+]
+Snapshots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--snapshot", metavar="UUID", callback=checked(resource_id), help="Snapshot ID. Repeatable."
+    ),
+]
 Since = Annotated[
     str | None,
     typer.Option(
-        help="Dead-lettered at or after this time: 2026-11-23T22:00 (UTC), or an age: 90m, 12h, 3d."
+        metavar="TIME",
+        callback=checked(_moment),
+        help="Dead-lettered at or after this time: 2026-11-23T22:00 (UTC), or an age: 90m, 12h, 3d.",
     ),
 ]
-Until = Annotated[str | None, typer.Option(help="Dead-lettered before this time; same forms as --since.")]
-Limit = Annotated[int | None, typer.Option(min=0, help="At most this many, oldest first.")]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        callback=checked(_moment),
+        help="Dead-lettered before this time; same forms as --since.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=0, help="At most this many, oldest first.")]
 
 
 def filters(
@@ -46,23 +99,22 @@ def filters(
     since: str | None,
     until: str | None,
 ) -> Filters:
-    """Return the filters that the options give; a bad time exits 2."""
+    """Return the filters that the options give; times between which nothing can be are wrong usage."""
+    now = datetime.now(UTC)
+    begin, end = (moment(text, now=now) if text else None for text in (since, until))
+    if begin and begin > now:
+        raise typer.BadParameter(f"{since} is in the future", param_hint="'--since'")
+    if begin and end and begin >= end:
+        raise typer.BadParameter(f"{until} is not after --since {since}", param_hint="'--until'")
     return Filters(
         ids=frozenset(ids or ()),
         categories=frozenset(categories or ()),
         codes=frozenset(codes or ()),
-        projects=frozenset(map(canonical_project, projects or ())),
+        projects=frozenset(projects or ()),
         snapshots=frozenset(snapshots or ()),
-        since=_moment("--since", since),
-        until=_moment("--until", until),
+        since=begin,
+        until=end,
     )
-
-
-def _moment(option: str, text: str | None) -> datetime | None:
-    try:
-        return moment(text, now=datetime.now(UTC)) if text else None
-    except ValueError as error:
-        raise fail(f"{option}: {error}", code=2) from None
 
 
 def run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:

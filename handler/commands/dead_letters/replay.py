@@ -1,9 +1,7 @@
 """The command ``dead-letters replay``."""
 
 import asyncio
-import json
 import re
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -17,9 +15,22 @@ from events.state_keys import StateKeys
 from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
-from handler.commands.common import AsJson, DryRun, Yes, confirm, console, fail, progress_console
+from handler.commands.common import (
+    AsJson,
+    DryRun,
+    Yes,
+    at_terminal,
+    confirm,
+    console,
+    fail,
+    print_json,
+    progress_console,
+    warn,
+)
+from handler.commands.console import SafeConsole
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import SHOWN, count, groups_json
+from handler.commands.values import checked, finite
 from handler.dead_letters.archive import ArchiveReader
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.filters import Filters
@@ -68,6 +79,14 @@ class Summary:
     failed: int
 
 
+def _percentage(text: str) -> str:
+    """Return a percentage as it was given, if it is one below 100."""
+    found = _PERCENT.fullmatch(text.strip())
+    if not found or float(found[1]) >= 100:
+        raise ValueError(f"{text!r} is not a percentage below 100, such as 20%")
+    return text
+
+
 def replay_command(
     ids: options.Ids = None,
     categories: options.Categories = None,
@@ -79,11 +98,26 @@ def replay_command(
     limit: options.Limit = None,
     file: Annotated[
         Path | None,
-        typer.Option("--from", help="Replay from a file of `export` or `drop`, not from the queue."),
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Replay from a file of `export` or `drop`, not from the queue.",
+        ),
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="At most this many per second.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=0.001, callback=checked(finite), help="At most this many per second."),
+    ] = None,
     stop_at: Annotated[
-        str | None, typer.Option(help="Stop when more than this share fails again, such as 20%.")
+        str | None,
+        typer.Option(
+            metavar="PERCENT",
+            callback=checked(_percentage),
+            help="Stop when more than this share fails again, such as 20%.",
+        ),
     ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -105,12 +139,16 @@ def replay_command(
         async with options.queue_session(settings) as queue_session:
             if dry_run or not yes:
                 groups, dead_letters = await _preview(queue_session, request)
-                _print_plan(
-                    groups, dead_letters, request, queue_session.topology.dead, as_json=as_json and dry_run
-                )
-                if dry_run or not groups.total:
+                queue = queue_session.topology.dead
+                if dry_run and as_json:
+                    _print_plan_json(groups, dead_letters)
+                else:
+                    _print_plan(view.out(error=as_json), groups, dead_letters, str(request.file or queue))
+                if dry_run:
                     return None
-                confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
+                if not groups.total:
+                    return Summary("done", 0, 0, 0)
+                await confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
             return await _replay(queue_session, request, keys)
 
     summary = options.run(work)
@@ -123,18 +161,13 @@ def replay_command(
 def _fraction(text: str | None) -> float | None:
     if text is None:
         return None
-    found = _PERCENT.fullmatch(text.strip())
-    if not found or float(found[1]) >= 100:
-        raise fail(
-            f"--stop-at: {text!r} is not a percentage below 100; give one such as --stop-at 20%", code=2
-        )
-    return float(found[1]) / 100
+    return float(text.strip().rstrip("%")) / 100
 
 
 async def _state_keys(settings: Settings) -> StateKeys | None:
     """Return the keys that the workers verify. Raises ``SettingsError`` where they cannot be had here."""
     if settings.unauthenticated:
-        print(f"STATE_KEYS: {bootstrap.UNAUTHENTICATED}", file=sys.stderr)
+        warn(f"STATE_KEYS: {bootstrap.UNAUTHENTICATED}")
         return None
     url = settings.ledger_url.get_secret_value()
     if not settings.state_keys and url.startswith("sqlite:") and not sqlite_path(url).exists():
@@ -215,7 +248,7 @@ async def _progress_bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> Asyn
         console=err,
         transient=True,
     )
-    with bar if err.is_terminal else nullcontext():
+    with bar if at_terminal() else nullcontext():
         task = asyncio.create_task(_update(bar, replay, replay_outcomes))
         try:
             yield
@@ -242,32 +275,28 @@ async def _update(bar: Progress, replay: Replay, replay_outcomes: ReplayOutcomes
         )
 
 
-def _print_plan(
-    groups: Groups, dead_letters: list[DeadLetter], request: ReplayRequest, queue: str, *, as_json: bool
-) -> None:
-    if as_json:
-        facts = [dead_letter.facts() for dead_letter in dead_letters]
-        print(json.dumps({"would_replay": groups.total, "groups": groups_json(groups), "messages": facts}))
-        return
-    out = view.out()
+def _print_plan_json(groups: Groups, dead_letters: list[DeadLetter]) -> None:
+    facts = [dead_letter.facts() for dead_letter in dead_letters]
+    print_json({"would_replay": groups.total, "groups": groups_json(groups), "messages": facts})
+
+
+def _print_plan(out: SafeConsole, groups: Groups, dead_letters: list[DeadLetter], source: str) -> None:
     if not groups.total:
-        out.print(f"{request.file or queue}: no matching dead letters")
+        out.print(f"{source}: no matching dead letters", markup=False)
         return
-    out.print(view.groups_table(groups, str(request.file or queue)))
-    out.print(view.dead_letters_table(dead_letters))
+    view.print_groups(out, groups, source)
+    view.print_dead_letters(out, dead_letters)
 
 
 def _print(summary: Summary, *, as_json: bool) -> None:
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "replayed": summary.replayed,
-                    "answered": summary.good,
-                    "failed": summary.failed,
-                    "end": summary.end,
-                }
-            )
+        print_json(
+            {
+                "replayed": summary.replayed,
+                "answered": summary.good,
+                "failed": summary.failed,
+                "end": summary.end,
+            }
         )
         return
     answers = ""

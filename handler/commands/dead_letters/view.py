@@ -1,10 +1,11 @@
 """Tables and texts that show dead letters on a terminal."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -13,14 +14,16 @@ from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.groups import Groups
 from handler.printable import printable
 
-_REASON = 48
 _WIDE = 180
 
 
-def out() -> SafeConsole:
-    """Return the console for results; wide if it is not a terminal, so that no line is wrapped."""
-    found = SafeConsole(highlight=False)
-    return found if found.is_terminal else SafeConsole(highlight=False, width=_WIDE)
+def out(*, error: bool = False) -> SafeConsole:
+    """Return the console for results; wide if it is not a terminal, so that no line is wrapped.
+
+    With ``error`` it is standard error, for what is shown beside a JSON document.
+    """
+    found = SafeConsole(highlight=False, stderr=error)
+    return found if found.is_terminal else SafeConsole(highlight=False, stderr=error, width=_WIDE)
 
 
 def plain(text: str) -> Text:
@@ -44,14 +47,14 @@ def age(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{seconds}s"
 
 
-def groups_table(groups: Groups, queue: str) -> Table:
-    """Return a table of the groups: category, code, count, and ages."""
-    table = Table(title=f"{queue}: {counted(groups.total)}", title_justify="left")
+def print_groups(console: SafeConsole, groups: Groups, queue: str) -> None:
+    """Print a table of the groups: category, code, count, and ages."""
+    console.print(plain(f"{queue}: {counted(groups.total)}"))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("category", "code"):
         table.add_column(column, overflow="fold")
-    table.add_column("messages", justify="right")
-    table.add_column("oldest", justify="right")
-    table.add_column("newest", justify="right")
+    for column in ("messages", "oldest", "newest"):
+        table.add_column(column, justify="right")
     for group in groups:
         table.add_row(
             plain(group.category),
@@ -60,32 +63,51 @@ def groups_table(groups: Groups, queue: str) -> Table:
             age(group.oldest),
             age(group.newest),
         )
-    return table
+    if groups.total:
+        console.print(table)
 
 
-def dead_letters_table(dead_letters: Iterable[DeadLetter]) -> Table:
-    """Return a table of dead letters, one row each."""
-    table = Table()
-    for column in ("id", "age", "attempts"):
-        table.add_column(column, no_wrap=True)
-    for column in ("reason", "snapshot", "project"):
-        table.add_column(column, overflow="fold")
-    for dead_letter in dead_letters:
-        table.add_row(
-            dead_letter.id,
-            age(dead_letter.dead_at),
-            str(dead_letter.attempts),
-            plain(reason(dead_letter)),
-            plain(dead_letter.snapshot_id or "-"),
-            plain(dead_letter.project_id or "-"),
-        )
-    return table
+def print_dead_letters(console: SafeConsole, dead_letters: Sequence[DeadLetter]) -> None:
+    """Print two lines for each dead letter, with whole ids: none is cut, and none is broken by a line's end.
+
+    At a terminal the reason is cut to the width; elsewhere it is whole.
+    """
+    rows = [_cells(each) for each in dead_letters]
+    if not rows:
+        return
+    widths = [
+        max(map(len, column)) for column in zip(_HEAD[:-1], *(row[:-1] for row, _ in rows), strict=True)
+    ]
+    room = max(_SHORTEST, console.width - sum(widths) - 2 * len(widths)) if console.is_terminal else None
+    for (first, second), style in zip([(_HEAD, _SECOND), *rows], ["bold", *[""] * len(rows)], strict=True):
+        *cells, reason = first
+        text = Text(reason)
+        if room:
+            text.truncate(room, overflow="ellipsis")
+        start = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        for line in (Text.assemble(start, "  ", text, style=style), Text(second, style=style)):
+            if line.plain.strip():
+                console.print(line, soft_wrap=True)
 
 
-def reason(dead_letter: DeadLetter) -> str:
-    """Return category and reason, truncated to one line."""
-    text = f"{dead_letter.category}: {dead_letter.reason}" if dead_letter.reason else dead_letter.category
-    return text if len(text) <= _REASON else text[: _REASON - 1] + "…"
+_HEAD = ("category", "id", "age", "attempts", "reason")
+_SECOND = f"  {'snapshot':36}  project"
+_SHORTEST = 20
+"""The reason has so many characters at least, however narrow the terminal."""
+
+
+def _cells(dead_letter: DeadLetter) -> tuple[tuple[str, ...], str]:
+    """Return the cells of the first line, and the second line, which is empty if nothing is known."""
+    first = (
+        dead_letter.category,
+        dead_letter.id,
+        age(dead_letter.dead_at),
+        str(dead_letter.attempts),
+        dead_letter.reason or "-",
+    )
+    snapshot, project = dead_letter.snapshot_id, dead_letter.project_id
+    second = f"  {snapshot or '-':36}  {project or '-'}" if snapshot or project else ""
+    return tuple(map(printable, first)), printable(second)
 
 
 def counted(number: int) -> str:
