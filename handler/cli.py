@@ -63,7 +63,7 @@ _add(
     --project-id 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5""",
     "publish --file events.jsonl",
 )
-_add(package, "package --out function.zip", "package --out function.zip --with postgres")
+_add(package, "package --out function.zip", "package --out function.zip \\\n    --with postgres")
 _add(doctor, "doctor", "doctor --json")
 _add(watch, "watch", "watch --json --count 10")
 _add(schemas, "schemas --out schemas")

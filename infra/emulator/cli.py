@@ -70,7 +70,7 @@ def command(
       snapshot-backup emulator --port 0 --settle 0.1 --strict
       curl 127.0.0.1:8776/_emulator/backups
       curl -X PUT 127.0.0.1:8776/_emulator/faults -d '[{
-        "route": "create", "effect": "drop_after", "times": 1}]'
+        "route": "create", "effect": "drop_after"}]'
     """
     settings = Settings(
         settle=settle,

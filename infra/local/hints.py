@@ -6,19 +6,21 @@ import uuid
 from pathlib import Path
 
 
-def how_to_use(amqp_url: str, endpoint: str) -> str:
-    """Return the lines: settings, a command that publishes an event, and one that shows the backups."""
+def how_to_use(amqp_url: str, endpoint: str, ledger_url: str) -> str:
+    """Return the lines: settings, a command that publishes an event, and some that show what there is."""
     program = _here(Path(sys.executable).with_name("snapshot-backup"))
     return f"""\
 From another shell in this folder (if you publish twice, there is still one backup):
 
   export AMQP_URL='{amqp_url}'
   export VBS_ENDPOINT={endpoint}
+  export LEDGER_URL={ledger_url}
   {program} publish --name hello \\
     --project-id {uuid.uuid4().hex} \\
     --volume-id {uuid.uuid4()} \\
     --snapshot-id {uuid.uuid4()}
   curl $VBS_ENDPOINT/_emulator/backups
+  {program} dead-letters list
 """
 
 

@@ -30,6 +30,11 @@ class Place:
     folder: Path
     guardian: Guardian
 
+    @property
+    def ledger_url(self) -> str:
+        """The worker's ledger, a file in the folder."""
+        return f"sqlite:///{self.folder}/ledger.db"
+
     @classmethod
     def made(cls, stack: AsyncExitStack) -> "Place":
         """Create both; they end when `stack` is closed."""
@@ -81,15 +86,15 @@ async def start_worker(
         guardian=place.guardian,
         folder=place.folder,
         on_line=on_worker_line,
-        settings=_worker_settings(settings, endpoint),
+        settings=_worker_settings(settings, endpoint, place.ledger_url),
     )
     stack.push_async_callback(child.stop, STOP_SECONDS)
     await child.says(consuming)
     return child
 
 
-def _worker_settings(settings: Settings, endpoint: str) -> dict[str, str]:
-    """Return the worker's settings as environment variables; its ledger is a file in its folder."""
+def _worker_settings(settings: Settings, endpoint: str, ledger_url: str) -> dict[str, str]:
+    """Return the worker's settings as environment variables."""
     files = {
         f"AMQP_{name}_FILE": str(file.resolve())
         for name, file in (
@@ -109,7 +114,7 @@ def _worker_settings(settings: Settings, endpoint: str) -> dict[str, str]:
         "VBS_AUTH": "none",
         "VBS_TIMEOUT": str(VBS_TIMEOUT),
         "WAIT_LADDER": ",".join(map(str, WAIT_LADDER)),
-        "LEDGER_URL": "sqlite:///ledger.db",
+        "LEDGER_URL": ledger_url,
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "DEBUG",  # logs the result of each message
     }

@@ -138,7 +138,7 @@ async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
         worker = await start_worker(stack, place, settings, emulator.api.url, run.on_worker_line)
         display.say(f"emulator: {emulator.api.url} (pid {emulator.child.process.pid})")
         display.say(f"worker: pid {worker.process.pid}")
-        hints = how_to_use(broker.url, emulator.api.url)
+        hints = how_to_use(broker.url, emulator.api.url, place.ledger_url)
         queues = KEPT if broker.kind == "given" else GONE
         return await _Session(plan, run, display, bus, (worker, emulator.child), hints, queues).go()
 
