@@ -24,7 +24,7 @@ def _add(name: str, command: Callable[..., Any], *calls: str) -> None:
     app.command(name, cls=Command, epilog=text)(command)
 
 
-_add("list", list_command, "", "--category quota --limit 5", "--json")
+_add("list", list_command, "--category quota", "--since 12h --json")
 _add("show", show_command, "3f6c0d9a41b2")
 _add("replay", replay_command, "--dry-run", "--category quota \\\n    --rate 50 --stop-at 20%")
 _add("export", export_command, "--out friday.jsonl")
