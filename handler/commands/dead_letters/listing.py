@@ -185,9 +185,10 @@ def _print_all(dead_letter: DeadLetter, document: dict[str, Any]) -> None:
     parts = ("headers", "original", "body", "ledger", "api")
     for name, value in document.items():
         if name not in parts:
-            out.print(view.plain(f"{name + ':':14} {'-' if value is None else value}"))
+            out.print(view.plain(f"{name + ':':14} {'-' if value is None else value}"), soft_wrap=True)
     for name in parts:
         value = document[name]
         out.print(f"\n[bold]{name}[/bold]")
-        out.print(view.pretty(value) if isinstance(value, dict | list) else view.plain(str(value)))
+        text = view.pretty(value) if isinstance(value, dict | list) else view.plain(str(value))
+        out.print(text, soft_wrap=True)
     out.print(f"\nTo replay it: snapshot-backup dead-letters replay --id {dead_letter.id}")
