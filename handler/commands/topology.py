@@ -1,11 +1,10 @@
 """``snapshot-backup topology``: declares or shows exchanges, queues and bindings."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from handler import bootstrap
@@ -15,6 +14,7 @@ from handler.broker.topology import Binding, Exchange, Part, Queue, Topology
 from handler.commands.command import Command, Group
 from handler.commands.common import AsJson, console, fail, failing_plainly, print_json, warn
 from handler.commands.help import examples
+from handler.printable import printable
 from handler.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def declare_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = Non
     if as_json:
         print_json(_document(topology, declaration))
     else:
-        console().print(_table(topology, declaration))
+        _print(topology, declaration)
     for problem in _problems(declaration):
         warn(problem)
     if not declaration.complete:
@@ -74,7 +74,7 @@ def show_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = None) 
     if as_json:
         print_json(_document(topology))
     else:
-        console().print(_table(topology))
+        _print(topology)
 
 
 def _topology(settings: Settings, outcomes_queue: str | None) -> Topology:
@@ -102,38 +102,41 @@ def _problems(declaration: Declaration) -> Sequence[str]:
     ]
 
 
-def _table(topology: Topology, declaration: Declaration | None = None) -> Table:
-    table = Table(title=f"Topology of {topology.queue}", title_justify="left")
-    columns = ("kind", "name", "details", *(["made"] if declaration else []))
-    for column in columns:
-        table.add_column(column, overflow="fold")
+def _print(topology: Topology, declaration: Declaration | None = None) -> None:
+    """Print a line for each part, and one for each argument of a queue: no name is broken or cut."""
+    out = console()
+    head = ("made", "kind", "name") if declaration else ("kind", "name")
+    rows = [head, *_rows(topology, declaration)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head) - 1)]
+    out.print(Text(f"Topology of {printable(topology.queue)}\n"), soft_wrap=True)
+    for row in rows:
+        start = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        out.print(Text(f"{start}  {printable(row[-1])}", style="bold" if row is head else ""), soft_wrap=True)
+
+
+def _rows(topology: Topology, declaration: Declaration | None) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each line."""
     foreign = list(topology.foreign_exchanges())
     for name in foreign:
-        _add(table, "exchange", name, _FOREIGN)
+        yield (*(("",) if declaration else ()), "exchange", f"{name} ({_FOREIGN})")
     for made in _parts(topology, declaration):
-        _add(table, *_cells(made.part, foreign), *(_state(made) if declaration else ()))
-    return table
+        state = ("no" if made.problem else "yes",) if declaration else ()
+        kind, name, *arguments = _cells(made.part, foreign)
+        yield (*state, kind, name)
+        for argument in arguments:
+            yield (*("" for _ in state), "", f"  {argument}")
 
 
-def _add(table: Table, *cells: str) -> None:
-    """Add a row; brackets in a name are not markup."""
-    table.add_row(*map(Text, cells))
-
-
-def _cells(part: Part, foreign: Sequence[str]) -> tuple[str, str, str]:
+def _cells(part: Part, foreign: Sequence[str]) -> Sequence[str]:
+    """Return kind and name, and a queue's arguments."""
     match part:
         case Exchange(name, type_):
-            return "exchange", name, type_
+            return "exchange", f"{name} ({type_})"
         case Queue(name, arguments):
-            return "queue", name, "\n".join(f"{key}={value}" for key, value in arguments.items())
+            return "queue", name, *(f"{key}={value}" for key, value in arguments.items())
         case Binding(source, destination, key, to_exchange):
-            details = f"to the {'exchange' if to_exchange else 'queue'}{f' for {key}' if key else ''}"
-            mark = " (foreign)" if source in foreign else ""
-            return "binding", f"{source} → {destination}", details + mark
-
-
-def _state(made: Made) -> tuple[str]:
-    return (f"no: {made.problem}" if made.problem else "yes",)
+            target = f"{'exchange' if to_exchange else 'queue'} {destination}{f', {key}' if key else ''}"
+            return "binding", f"{source} → {target}{' (foreign)' if source in foreign else ''}"
 
 
 def _document(topology: Topology, declaration: Declaration | None = None) -> dict[str, object]:

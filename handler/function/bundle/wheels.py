@@ -4,10 +4,11 @@ Versions and hashes come from the lock files beside this module; pip refuses wha
 """
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from handler.errors import SnapshotBackupError
@@ -45,14 +46,24 @@ def wheels(extras: frozenset[str]) -> Mapping[str, bytes]:
 
 
 def _install(lock: Path, folder: str) -> None:
-    if importlib.util.find_spec("pip") is None:
-        raise WheelsMissing("pip is not installed in this environment: python -m ensurepip")
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-compile")
     checked = ("--no-deps", "--require-hashes", "--requirement", str(lock))
-    command = [sys.executable, "-m", "pip", "install", *quiet, *TARGET, "--target", folder, *checked]
+    command = [*_pip(), "install", *quiet, *TARGET, "--target", folder, *checked]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     if done.returncode:
         raise WheelsMissing(f"pip: {_last_error(done.stderr)}")
+
+
+def _pip() -> Sequence[str]:
+    """Return the command of this environment's pip, or of another: what it installs is for FunctionGraph."""
+    if importlib.util.find_spec("pip"):
+        return (sys.executable, "-m", "pip")
+    for name in ("pip3", "pip"):
+        if found := shutil.which(name):
+            return (found,)
+    raise WheelsMissing(
+        "pip is neither in this environment nor on the PATH: install it, such as apt-get install python3-pip"
+    )
 
 
 def _last_error(text: str) -> str:
