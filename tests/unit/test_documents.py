@@ -18,6 +18,7 @@ from events.snapshot import SnapshotEvent
 from handler.cli import app
 from handler.settings import Settings
 from tests.conftest import ROOT
+from tests.documents import CODE, blocks
 from tests.settings_names import NAMES, parse
 
 LONGEST_README = 150
@@ -26,7 +27,6 @@ MAY_BE_NAMED = re.compile(r"(.*\.)?example\.(com|org)|127\.0\.0\.1|keepachangelo
 """Hosts that documents name: examples, loopback, and sites that explain. No package index is among them."""
 
 HOME = re.compile(r"(?<![\w.])/(home|root|tmp|Users)/")
-CODE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -55,11 +55,6 @@ def rows(text: str) -> Iterator[Row]:
         if line.startswith("| ") and line.endswith("|"):
             first, *others = (cell.strip() for cell in line.strip("|").split("|"))
             yield Row(SPAN.findall(first), others)
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Return the code blocks in a language."""
-    return [code for found, code in CODE.findall(text) if found == language]
 
 
 def anchors(text: str) -> set[str]:
