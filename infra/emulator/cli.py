@@ -1,6 +1,5 @@
 """The emulator's command: `python -m infra.emulator` and `snapshot-backup emulator`."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -9,6 +8,8 @@ from handler.commands.common import failing_plainly
 from handler.extras import needing
 from handler.loopback import is_loopback
 from infra.emulator.settings import Auth, Rules, Settings
+
+_ANOTHER = "give another --port (0 selects a free one) or --host"
 
 
 def command(
@@ -97,8 +98,13 @@ def command(
     try:
         serve(settings, host, port, lambda url: print(f"listening on {url}", flush=True))
     except OSError as problem:
-        typer.echo(f"cannot listen on {host}:{port}: {os.strerror(problem.errno or 0)}", err=True)
+        typer.echo(f"cannot listen on {host}:{port}: {_reason(problem)}; {_ANOTHER}", err=True)
         raise typer.Exit(1) from None
+
+
+def _reason(problem: OSError) -> str:
+    """Return the system's words, without the address that Python adds to them."""
+    return str(problem.strerror).partition(" (")[0]
 
 
 def _warn_beyond_loopback(host: str) -> None:

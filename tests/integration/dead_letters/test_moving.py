@@ -116,7 +116,7 @@ def test_a_drop_without_a_writable_file_deletes_nothing(place: Place) -> None:
 
     done = place.run("drop", "--yes", "--out", "kept.jsonl")
 
-    assert (1, True) == (done.exit_code, "exists" in done.stderr)
+    assert (2, True) == (done.exit_code, "exists already" in done.stderr)
     assert [0, 1, 2] == numbers(place, place.topology.dead)
 
 

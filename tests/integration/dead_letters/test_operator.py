@@ -3,12 +3,13 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 
 import pytest
 
-from tests.integration.dead_letters.place import Place, dead_headers, event
+from tests.integration.dead_letters.place import PROJECT, Place, dead_headers, event, snapshot_id
 
 pytestmark = pytest.mark.broker
 
@@ -18,12 +19,12 @@ def dead_letter(place: Place, count: int) -> None:
     place.dead_letter([(event(n), dead_headers(n)) for n in range(count)])
 
 
-def on_terminal(place: Place, *arguments: str, answer: str) -> tuple[int, str]:
+def on_terminal(place: Place, *arguments: str, answer: str, columns: int = 160) -> tuple[int, str]:
     """Run a command at a terminal, answer its question, and return its exit code and what was shown."""
     ours, its = pty.openpty()
     with subprocess.Popen(
         place.command(*arguments),
-        env={**place.environment, "TERM": "xterm", "COLUMNS": "160"},
+        env={**place.environment, "TERM": "xterm", "COLUMNS": str(columns)},
         cwd=place.folder,
         stdin=its,
         stdout=its,
@@ -37,6 +38,77 @@ def on_terminal(place: Place, *arguments: str, answer: str) -> tuple[int, str]:
             shown += part
         os.close(ours)
     return process.returncode, shown.decode()
+
+
+def test_ctrl_c_at_the_question_ends_the_command(place: Place) -> None:
+    """Ctrl-C at the question ends the command at once, and moves nothing."""
+    dead_letter(place, 2)
+    ours, its = pty.openpty()
+    with subprocess.Popen(
+        place.command("replay"), env=place.environment, cwd=place.folder, stdin=its, stdout=its, stderr=its
+    ) as process:
+        os.close(its)
+        shown = b""
+        while part := _read(ours):
+            shown += part
+            if b"[y/N]" in part:
+                process.send_signal(signal.SIGINT)
+        os.close(ours)
+
+    assert (-signal.SIGINT, 2) == (process.returncode, place.count(place.topology.dead))
+    assert shown.endswith(b"interrupted\r\n")
+    assert b"Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("replay",), {"replayed": 2, "answered": 0, "failed": 0, "end": "done"}),
+        (("drop", "--no-export"), {"dropped": 2, "file": None}),
+    ],
+)
+def test_with_json_the_plan_and_the_question_leave_standard_output_alone(
+    place: Place, command: tuple[str, ...], expected: dict[str, object]
+) -> None:
+    """With --json and without --yes, standard output is one JSON document; the plan is on standard error."""
+    dead_letter(place, 2)
+    ours, its = pty.openpty()
+    with subprocess.Popen(
+        place.command(*command, "--json"),
+        env=place.environment,
+        cwd=place.folder,
+        stdin=its,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(its)
+        os.write(ours, b"y\n")
+        out, error = process.communicate(timeout=60)
+        os.close(ours)
+
+    assert (0, expected) == (process.returncode, json.loads(out))
+    assert "2 dead letters" in error
+
+
+def test_without_dead_letters_json_is_a_document_too(place: Place) -> None:
+    """If nothing matches, --json prints a document with zeros."""
+    assert {"replayed": 0, "answered": 0, "failed": 0, "end": "done"} == place.json("replay", "--yes")
+    assert {"dropped": 0, "file": None} == place.json("drop", "--yes", "--no-export")
+    assert {"messages": [], "groups": [], "total": 0} == place.json("list")
+
+
+def test_the_list_at_80_columns_shows_whole_ids(place: Place) -> None:
+    """At a terminal of 80 columns each dead letter has two lines, which show its ids whole."""
+    dead_letter(place, 1)
+    _, shown = on_terminal(place, "list", answer="", columns=80)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.replace("\r\n", "\n")).splitlines()
+    [row] = [number for number, line in enumerate(lines) if line.startswith("quota ")]
+    identity = place.json("list")["messages"][0]["id"]
+
+    assert lines[row].startswith(f"quota     {identity}  ")
+    assert f"  {snapshot_id(0)}  {PROJECT}" == lines[row + 1]
+    assert [] == [line for line in lines if len(line) > 80]
 
 
 def _read(terminal: int) -> bytes:

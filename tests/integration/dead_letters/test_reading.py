@@ -110,7 +110,7 @@ def test_dead_letters_of_the_broker_and_of_other_programs_are_listed(place: Plac
 
     assert ("rejected", "event-1") == (first["category"], first["event_id"])
     assert "unknown" == second["category"]
-    assert "no dead letter has the ID" in place.run("show", "none").stderr
+    assert "no dead letter has the ID" in place.run("show", "0" * 12).stderr
     assert {"base64": "/w=="} == place.json("show", second["id"])["body"]
 
 

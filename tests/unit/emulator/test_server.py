@@ -29,7 +29,8 @@ def test_a_port_in_use_ends_the_emulator_with_an_error() -> None:
         port = emulator.url.rpartition(":")[2]
         command = [sys.executable, "-m", "infra.emulator", "--port", port]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (1, f"cannot listen on 127.0.0.1:{port}: Address already in use\n") == (
+    advice = "give another --port (0 selects a free one) or --host"
+    assert (1, f"cannot listen on 127.0.0.1:{port}: Address already in use; {advice}\n") == (
         ended.returncode,
         ended.stderr,
     )
