@@ -154,3 +154,24 @@ def test_doctor_with_unusable_settings_is_exit_2() -> None:
     assert [("settings", "WAIT_LADDER")] == [
         (each["area"], each["what"]) for each in document["findings"] if each["state"] == "bad"
     ]
+
+
+def test_a_worker_without_a_broker_does_not_say_that_it_consumes(tmp_path: Path) -> None:
+    """The log says ``consuming`` only once the broker has confirmed it."""
+    settings = {
+        "AMQP_URL": "amqp://127.0.0.1:1",
+        "VBS_ENDPOINT": "http://127.0.0.1:1",
+        "LEDGER_URL": f"sqlite:///{tmp_path}/l.db",
+    }
+    with start("worker", **settings) as process:
+        assert process.stderr is not None
+        lines: list[str] = []
+        for line in process.stderr:
+            lines.append(line)
+            if "broker.lost" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+
+    assert "worker.started" in lines[0]
+    assert [] == [line for line in lines if "consuming" in line]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.function.bundle import archive
+from handler.function.bundle import archive, wheels
 from handler.function.bundle.bytecode import NotCompiled, compiled, compiler
 from handler.function.bundle.sources import sources
 from handler.function.bundle.wheels import lock_file
@@ -164,3 +164,16 @@ def test_no_other_python_than_the_runtimes_compiles(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "executable", str(impostor))
 
     assert compiler() is None
+
+
+def test_without_a_pip_of_its_own_the_bundle_takes_one_from_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment without pip, as of ``uv tool install``, uses any pip of the PATH."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(wheels.WheelsMissing, match="pip is neither in this environment nor on the PATH"):
+        wheels._pip()
+    (tmp_path / "pip3").touch(mode=0o755)
+
+    assert (str(tmp_path / "pip3"),) == wheels._pip()
