@@ -51,8 +51,8 @@ UP, INSTALL, RUN, PACKAGE = blocks(README, "sh")
 def test_the_readme_has_the_commands_that_are_walked() -> None:
     """The blocks are those of trying, installing, running and packaging."""
     assert "infra/up" == UP.strip()
-    assert ["topology declare", "doctor", "worker"] == re.findall(
-        r"^snapshot-backup (.+)$", RUN, re.MULTILINE
+    assert ["topology declare --outcomes-queue outcomes", "doctor", "worker"] == re.findall(
+        r"^snapshot-backup ([a-z -]+?)(?: +#.*)?$", RUN, re.MULTILINE
     )
     assert PACKAGE.startswith("snapshot-backup package --out function.zip")
 
@@ -276,7 +276,9 @@ def test_the_commands_to_run_a_worker_make_the_first_backup(
             "OS_PROJECT_ID": json.loads(EVENT)["data"]["project_id"],
         }
         lines = PLACEHOLDER.sub(lambda found: f"{found[1]}={own[found[1]]}", RUN).splitlines()
-        *before, worker = lines
+        *before, worker = (
+            line.replace("queue outcomes", f"queue {names['SNAPSHOT_QUEUE']}.outcomes") for line in lines
+        )
         quick = {**names, "WAIT_LADDER": "1", "LOG_FORMAT": "text"}
         shown = installed.shell("\n".join(before), quick)
 
