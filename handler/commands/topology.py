@@ -34,7 +34,7 @@ _FOREIGN = "foreign: bound, never declared"
 @app.command(
     "declare",
     cls=Command,
-    epilog=examples("topology declare", "topology declare --outcomes-queue outcomes"),
+    epilog=examples("topology declare", "topology declare \\\n    --outcomes-queue outcomes"),
 )
 def declare_command(as_json: AsJson = False, outcomes_queue: OutcomesQueue = None) -> None:
     """Declare every exchange, queue and binding; existing ones stay as they are.
