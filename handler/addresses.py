@@ -1,132 +1,222 @@
-"""Checks of URLs and addresses in settings, without a connection. Each problem is a text with an example."""
+"""URLs, addresses and files in settings: parsed and normalised, without a connection.
 
-import ast
+What cannot be used is a ``ValueError`` that says what to write instead, and shows no part of the value.
+"""
+
 import ipaddress
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 _NAME = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
 _LONGEST_NAME = 253
-_LISTEN = re.compile(r"(?:(?P<host>[^:\[\]]*)|\[(?P<address>[^\[\]]+)\]):(?P<port>\d{1,5})")
+_LISTEN = re.compile(r"(?:(?P<host>[^:\[\]]*)|\[(?P<address>[^\[\]]+)\]):(?P<port>[0-9]{1,5})")
+_BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
-AMQP: Final = "must be an amqp or amqps URL, such as amqp://user:password@host:5672/vhost"
-_ESCAPE = "%-encode special characters of user and password, such as %40 for @"
+_ESCAPES = "in user and password write %23 for #, %40 for @, %2F for /, %3A for : and %25 for %"
+_SPACED = "has a space or a control character inside; a space is written %20"
+_NO_HOST = "has a host that is neither a name nor an address; an IPv6 address is written in brackets"
+_NO_PORT = "has a port that is no number from 1 to 65535"
 
 
-def split_url(url: str, *schemes: str) -> SplitResult | None:
-    """Split a URL; None where scheme, host or port is bad, as with an unescaped # in a password."""
-    if not url.isprintable() or " " in url:
-        return None  # urlsplit silently drops some of these
+def ascii_host(text: str) -> str:
+    """Return a host as it goes over the network: an address, or a name in ASCII. Raises ``ValueError``."""
+    text = text.replace("%25", "%")  # before the zone of a link-local address
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        return str(ipaddress.ip_address(text))
     except ValueError:
-        return None
-    usable = parts.scheme in schemes and is_host(host) and port != 0 and not parts.fragment
-    return parts if usable else None
+        pass
+    try:
+        name = text.lower() if text.isascii() else text.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise ValueError(_NO_HOST) from None  # its own text shows the host
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise ValueError(_NO_HOST)
+    return name
 
 
 def is_host(text: str) -> bool:
     """Return whether a text can be a host: a name that DNS can hold, or an address."""
     try:
-        ipaddress.ip_address(text)
+        ascii_host(text)
     except ValueError:
-        return len(text) <= _LONGEST_NAME and bool(_NAME.fullmatch(text))
+        return False
     return True
 
 
-def amqp_problems(url: str) -> Iterator[str]:
-    """Yield what is wrong with a broker's URL."""
-    parts = split_url(url, "amqp", "amqps")
-    if parts is None:
-        yield f"{AMQP}; {_ESCAPE}"
-        return
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        check = _PARAMETERS.get(name)
-        if check is None:
-            yield (
-                f"{name[:40]!r} is no parameter of an AMQP URL; known are {', '.join(_PARAMETERS)}, "
-                "such as ?heartbeat=30; TLS has AMQP_CA_FILE, AMQP_CERT_FILE and AMQP_KEY_FILE"
-            )
-        elif not check(value):
-            yield f"the parameter {name} has a value that it cannot have; use {_EXAMPLES[name]}, for example"
-
-
-def endpoint_problems(url: str) -> Iterator[str]:
-    """Yield what is wrong with the API's endpoint: scheme and host, perhaps a port."""
-    parts = split_url(url, "http", "https")
-    if parts is None:
-        yield "must be scheme and host, such as https://vbs.region.example.com"
-    elif parts.path not in ("", "/") or parts.query or "@" in parts.netloc:
-        yield (
-            "must be scheme, host and port, such as https://vbs.region.example.com; "
-            "the path is made from VBS_API_VERSION and the project"
+def endpoint(url: str) -> str:
+    """Return the API's endpoint: scheme and host, perhaps a port."""
+    parts = _http(url)
+    if parts.path not in ("", "/") or parts.query:
+        raise ValueError(
+            "must be scheme, host and port only: the path is made from VBS_API_VERSION and the project"
         )
+    return _origin(parts)
 
 
-def sign_in_problems(url: str) -> Iterator[str]:
-    """Yield what is wrong with the URL of IAM or Keystone, which may have a path."""
-    parts = split_url(url, "http", "https")
-    if parts is None or parts.query or "@" in parts.netloc:
-        yield "must be a URL, for example https://iam.region.example.com/v3"
+def sign_in_url(url: str) -> str:
+    """Return the URL of IAM or Keystone, which may have a path."""
+    parts = _http(url)
+    if parts.query:
+        raise ValueError("has parameters after a ?, which belong to no sign-in")
+    return _origin(parts) + parts.path
 
 
-def ledger_problems(url: str) -> Iterator[str]:
-    """Yield what is wrong with the ledger's URL; the file's folder need not be there yet."""
-    scheme = url.partition(":")[0]
-    if url != "none" and scheme not in ("sqlite", "postgresql"):
-        yield "must be sqlite:///FILE, postgresql://user:password@host/database, or none"
-    elif scheme == "sqlite":
-        yield from _sqlite_problems(url)
-    elif scheme == "postgresql" and not _is_postgresql(url):
-        yield f"must be postgresql://user:password@host:5432/database; {_ESCAPE}"
+def web_url(url: str) -> str:
+    """Return a URL of http or https, which may have a login, a path and parameters."""
+    _http(url, login=True)
+    return url
 
 
-def _sqlite_problems(url: str) -> Iterator[str]:
-    prefix, _, path = url.partition("///")
-    if prefix != "sqlite:" or not path or "?" in path or "\0" in path:
-        yield "must be sqlite:///relative.db or sqlite:////absolute/path.db"
-    elif _is_folder(Path(path)):
-        yield "names a folder; name a file in it, such as sqlite:////var/lib/snapshot-backup/ledger.db"
-
-
-def _is_postgresql(url: str) -> bool:
-    """Return whether libpq can read the URL; it may name several hosts, or none for its defaults."""
+def _http(url: str, *, login: bool = False) -> SplitResult:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        raise ValueError("must begin with https:// (or http://)")
+    if not url.isprintable() or " " in url:
+        raise ValueError(_SPACED)
+    if "#" in rest:
+        raise ValueError("has a #, and what comes after it is not sent")
     try:
         parts = urlsplit(url)
     except ValueError:
-        return False
-    if not url.startswith("postgresql://") or not url.isprintable() or " " in url or parts.fragment:
-        return False
-    hosts = parts.netloc.rpartition("@")[2]
-    return parts.netloc.count("@") <= 1 and all(map(_is_place, hosts.split(",")))
+        raise ValueError(_NO_HOST) from None
+    if "@" in rest and not login:
+        raise ValueError("has an @: user and password belong into settings of their own")
+    _check_place(parts)
+    return parts
+
+
+def _origin(parts: SplitResult) -> str:
+    host = ascii_host(parts.hostname or "")
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
+
+
+def _check_place(parts: SplitResult) -> None:
+    """Check host and port of a URL. Raises ``ValueError``."""
+    if not parts.hostname:
+        raise ValueError("names no host")
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError(_NO_PORT)
+    if not is_host(parts.hostname):
+        raise ValueError(_NO_HOST)
+
+
+def ledger_url(text: str) -> str:
+    """Return the ledger's URL as the ledgers know it: ``none``, ``sqlite:///…`` or ``postgresql://…``.
+
+    ``postgres://`` and SQLAlchemy's ``postgresql+psycopg://`` are read too.
+    """
+    if text.lower() == "none":
+        return "none"
+    scheme, _, rest = text.partition(":")
+    kind = scheme.lower().partition("+")[0]
+    if kind == "sqlite":
+        return f"sqlite:///{_sqlite_file(rest)}"
+    if kind in ("postgres", "postgresql"):
+        url = f"postgresql:{rest}"
+        _check_postgresql(url)
+        return url
+    raise ValueError("must be sqlite:///FILE, postgresql://user:password@host:5432/database, or none")
+
+
+def _sqlite_file(rest: str) -> str:
+    path = rest.removeprefix("///")
+    if path == rest or not path:
+        raise ValueError(
+            "must have three slashes before the file, and a fourth where its path is absolute: "
+            "sqlite:///relative.db or sqlite:////absolute/path.db"
+        )
+    if "?" in path or not path.isprintable():
+        raise ValueError("must name a file only: no parameters after a ?, no control characters")
+    if path == ":memory:" or path.startswith("file:"):
+        raise ValueError("must name a file: a ledger in memory is lost when the process ends")
+    path = str(expanded(path)) + "/" * path.endswith("/")
+    if path.endswith("/") or _is_folder(Path(path)):
+        raise ValueError("names a folder; name a file in it")
+    return path
+
+
+def _check_postgresql(url: str) -> None:
+    """Check what libpq reads: it may name several hosts, sockets, or none for its defaults."""
+    if not url.startswith("postgresql://"):
+        raise ValueError("must have two slashes after postgresql:")
+    if not url.isprintable() or " " in url:
+        raise ValueError(_SPACED)
+    if "#" in url or _BARE_PERCENT.search(url):
+        raise ValueError(f"has a bare # or %; {_ESCAPES}")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"{_NO_HOST}; {_ESCAPES}") from None
+    login, _, hosts = parts.netloc.rpartition("@")
+    if "@" in login or "@" in parts.path:
+        raise ValueError(f"has a bare character in user or password; {_ESCAPES}")
+    if not all(map(_is_place, hosts.split(","))):
+        raise ValueError(f"has a host or a port that cannot be; {_ESCAPES}")
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in _POSTGRESQL and not re.fullmatch(_POSTGRESQL[name], value):
+            raise ValueError(f"has the parameter {name} with a value that it cannot have")
+
+
+_POSTGRESQL: Final[Mapping[str, str]] = {
+    "sslmode": "disable|allow|prefer|require|verify-ca|verify-full",
+    "connect_timeout": "[0-9]{1,6}",
+    "target_session_attrs": "any|read-write|read-only|primary|standby|prefer-standby",
+    "port": "[0-9]{1,5}(?:,[0-9]{1,5})*",
+}
+"""Parameters whose wrong value libpq names only when it connects, and what they can be."""
 
 
 def _is_place(text: str) -> bool:
-    """Return whether a text is a host with or without a port, or nothing."""
-    if not text:
+    """Return whether a text is a host with or without a port, a socket's folder, or nothing."""
+    if not text or unquote(text).startswith("/"):
         return True
-    found = _LISTEN.fullmatch(text if re.search(r":\d+$", text) else f"{text}:5432")
+    found = _LISTEN.fullmatch(text if re.search(r":\d*$", text) else f"{text}:5432")
     if found is None or not 0 < int(found["port"]) < 65_536:
         return False
     return is_host(found["host"] or found["address"] or "")
 
 
-def listen_problems(address: str) -> Iterator[str]:
-    """Yield what is wrong with the address of a server of ours; without a host it is every interface."""
-    found = _LISTEN.fullmatch(address)
+def listen_address(text: str) -> str:
+    """Return the address of a server of ours; without a host it is every interface."""
+    found = _LISTEN.fullmatch(text)
     host = (found["host"] or found["address"] or "") if found else ""
     if found is None or int(found["port"]) > 65_535 or (host and not is_host(host)):
-        yield "must be host:port, such as 127.0.0.1:8080 or [::1]:8080"
+        raise ValueError("must be host:port, or :port for every interface, with a port up to 65535")
+    return text
 
 
-def file_problems(path: Path) -> Iterator[str]:
-    """Yield what is wrong with a file that is to be read."""
-    if _is_folder(path):
-        yield f"{path}: is a folder; name a file"
+def readable_file(text: str) -> Path:
+    """Return the path of a file that this user can read."""
+    path = expanded(text)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist (No such file)") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    if stat.S_ISDIR(mode):
+        raise ValueError(f"{path} is a folder; name a file in it")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"{path} cannot be read by this user; give it the right, with chmod or chown")
+    return path
+
+
+def expanded(text: str) -> Path:
+    """Return a path; ``~`` at its beginning is the user's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, and this user has no home folder; write the whole path") from None
 
 
 def _is_folder(path: Path) -> bool:
@@ -134,53 +224,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
-
-
-def _number(least: float, most: float) -> Callable[[str], bool]:
-    def check(value: str) -> bool:
-        try:
-            return least <= float(value) <= most
-        except ValueError:
-            return False
-
-    return check
-
-
-def _integer(least: int, most: int) -> Callable[[str], bool]:
-    return lambda value: value.isdecimal() and value.isascii() and least <= int(value) <= most
-
-
-def _is_table(value: str) -> bool:
-    try:
-        return isinstance(ast.literal_eval(value), dict)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return False
-
-
-_YEAR = 31_536_000
-_PARAMETERS: Final[Mapping[str, Callable[[str], bool]]] = {
-    "heartbeat": _integer(0, 65_535),
-    "blocked_connection_timeout": _number(0, _YEAR),
-    "channel_max": _integer(1, 65_535),
-    "connection_attempts": _integer(1, 1_000),
-    "frame_max": _integer(4_096, 131_072),
-    "locale": lambda value: bool(re.fullmatch(r"[A-Za-z_]{2,16}", value)),
-    "retry_delay": _number(0, _YEAR),
-    "socket_timeout": _number(0.001, _YEAR),
-    "stack_timeout": _number(0.001, _YEAR),
-    "tcp_options": _is_table,
-}
-"""The parameters that pika reads from a URL, and whether a text is a value of each."""
-
-_EXAMPLES: Final[Mapping[str, str]] = {
-    "heartbeat": "30",
-    "blocked_connection_timeout": "300",
-    "channel_max": "2047",
-    "connection_attempts": "1",
-    "frame_max": "131072",
-    "locale": "en_US",
-    "retry_delay": "2",
-    "socket_timeout": "10",
-    "stack_timeout": "15",
-    "tcp_options": "{'TCP_KEEPIDLE':60}",
-}

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from handler.errors import SettingsError
 from handler.loopback import address_of, is_loopback
+from handler.values import clean
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 _PORTS = {"http": 80, "https": 443}
@@ -78,7 +79,7 @@ def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """Return the variable's name as it is set, and its value; an empty one in small letters counts too."""
     small, capital = f"{name}_proxy", f"{name.upper()}_PROXY"
     variable = small if small in environment else capital
-    return variable, environment.get(variable, "").strip()
+    return variable, clean(environment.get(variable, ""))
 
 
 def _checked(variable: str, value: str) -> str:

@@ -4,34 +4,23 @@ Each field is the variable of the same name in capitals. A bad or missing one st
 that names it.
 """
 
-import contextlib
-import itertools
 import math
 import os
-import re
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic_settings import SettingsError as UnreadableSource
+from pydantic import SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from events.snapshot import ProjectId
-from handler.addresses import (
-    amqp_problems,
-    endpoint_problems,
-    file_problems,
-    ledger_problems,
-    listen_problems,
-    sign_in_problems,
-)
+from handler import fields
+from handler.addresses import endpoint, listen_address, sign_in_url
+from handler.amqp_url import EXAMPLE
 from handler.errors import SettingsError
+from handler.fields import checked, each_of, file, header_text, one_line, project_id, seconds, short_name
 from handler.redaction import hold, hold_urls
-
-_LONGEST_DELAY = 4_294_967
-"""Seconds: RabbitMQ stores a queue's message TTL in milliseconds as 32 bits."""
+from handler.sources import Sources, read_sources
+from handler.values import YEARS_100, choice, clean, decimal, flag, listed, whole
 
 RETAINED = "MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER"
 """The settings that bound ``LEDGER_RETENTION`` from below."""
@@ -40,110 +29,117 @@ _DAY = 86_400.0
 _URLS = ("_URL", "_ENDPOINT")
 _SECRET_TEXTS = frozenset({"HUAWEICLOUD_SDK_AK"})
 """Variables whose value is shown to their owner, but in no text that leaves."""
-_SHORTEST_KEY = 16
-_SHORT_NAME = r"^[0-9A-Za-z._:-]{1,127}$"
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _split_urls(value: object) -> object:
-    return _split(value.get_secret_value() if isinstance(value, SecretStr) else value)
-
-
-def _binding(value: str) -> tuple[str, str]:
-    exchange, colon, key = value.strip().partition(":")
-    if not (colon and exchange and key):
-        raise ValueError("each must be exchange:routing.key, such as openstack:notifications.info")
-    return exchange, key
-
-
-def _bindings(value: object) -> object:
-    return [_binding(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-Name = Annotated[str, Field(pattern=_SHORT_NAME)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_urls)]
+_PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+_LEVELS = {"warn": "WARNING", "critical": "ERROR", "fatal": "ERROR", "trace": "DEBUG"}
+"""What other programs call the levels."""
 
 
 class Settings(BaseSettings):
     """All settings, validated. Secrets are ``SecretStr``, which no repr, log or traceback shows."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        env_ignore_empty=True,
+        extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=False
     )
 
     # broker
-    amqp_url: Annotated[Secrets, Field(min_length=1)] = (SecretStr("amqp://guest:guest@127.0.0.1:5672/"),)
-    amqp_ca_file: Path | None = None
-    amqp_cert_file: Path | None = None
-    amqp_key_file: Path | None = None
-    snapshot_exchange: Name = "snapshots"
-    snapshot_queue: Annotated[str, Field(pattern=r"^[0-9A-Za-z._:-]{1,100}$")] = "snapshot-backup"
-    snapshot_bindings: Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_bindings)] = ()
-    result_exchange: Name = "backups"
-    result_unroutable: Literal["wait", "ignore"] = "wait"
-    queue_type: Literal["quorum", "classic"] = "quorum"
+    amqp_url: Annotated[tuple[SecretStr, ...], checked(fields.broker_urls, EXAMPLE)] = (
+        SecretStr("amqp://guest:guest@127.0.0.1:5672/"),
+    )
+    amqp_ca_file: Annotated[Path | None, file("/etc/ssl/broker-ca.pem")] = None
+    amqp_cert_file: Annotated[Path | None, file("/etc/ssl/client.pem")] = None
+    amqp_key_file: Annotated[Path | None, file("/etc/ssl/client.key")] = None
+    snapshot_exchange: Annotated[str, checked(short_name(127), "snapshots")] = "snapshots"
+    snapshot_queue: Annotated[str, checked(short_name(100), "snapshot-backup")] = "snapshot-backup"
+    snapshot_bindings: Annotated[
+        tuple[tuple[str, str], ...], checked(each_of(fields.binding), "openstack:notifications.info")
+    ] = ()
+    result_exchange: Annotated[str, checked(short_name(127), "backups")] = "backups"
+    result_unroutable: Annotated[Literal["wait", "ignore"], checked(choice("wait", "ignore"), "wait")] = (
+        "wait"
+    )
+    queue_type: Annotated[Literal["quorum", "classic"], checked(choice("quorum", "classic"), "quorum")] = (
+        "quorum"
+    )
 
     # API
-    vbs_endpoint: str | None = None
-    vbs_api_version: Literal["v2", "v3"] = "v2"
-    vbs_project_id: ProjectId | None = None
-    vbs_allowed_projects: Annotated[tuple[ProjectId, ...], NoDecode, BeforeValidator(_split)] = ()
-    vbs_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
-    vbs_ca_file: Path | None = None
+    vbs_endpoint: Annotated[str | None, checked(endpoint, "https://vbs.region.example.com")] = None
+    vbs_api_version: Annotated[Literal["v2", "v3"], checked(choice("v2", "v3"), "v2")] = "v2"
+    vbs_project_id: Annotated[str | None, checked(project_id, _PROJECT)] = None
+    vbs_allowed_projects: Annotated[tuple[str, ...], checked(each_of(project_id), _PROJECT)] = ()
+    vbs_timeout: Annotated[float, checked(seconds(0.001, 600), "30")] = 30.0
+    vbs_ca_file: Annotated[Path | None, file("/etc/ssl/api-ca.pem")] = None
 
     # sign-in
-    vbs_auth: Literal["auto", "none", "token", "password", "aksk", "agency"] = "auto"
-    os_token: SecretStr | None = None
-    os_auth_url: str | None = None
+    vbs_auth: Annotated[
+        Literal["auto", "none", "token", "password", "aksk", "agency"],
+        checked(choice("auto", "none", "token", "password", "aksk", "agency"), "password"),
+    ] = "auto"
+    os_token: Annotated[SecretStr | None, checked(header_text, "gAAAAABl-x7")] = None
+    os_auth_url: Annotated[str | None, checked(sign_in_url, "https://iam.region.example.com/v3")] = None
     os_username: str | None = None
-    os_password: SecretStr | None = None
+    os_password: Annotated[SecretStr | None, checked(one_line, "s3cret")] = None
     os_user_domain_name: str = "Default"
-    os_project_id: ProjectId | None = None
+    os_project_id: Annotated[str | None, checked(project_id, _PROJECT)] = None
     os_project_name: str | None = None
-    huaweicloud_sdk_ak: str | None = None
-    huaweicloud_sdk_sk: SecretStr | None = None
-    huaweicloud_sdk_security_token: SecretStr | None = None
+    huaweicloud_sdk_ak: Annotated[str | None, checked(header_text, "HPUAVKL2DXGTEXAMPLE")] = None
+    huaweicloud_sdk_sk: Annotated[SecretStr | None, checked(one_line, "s3cret")] = None
+    huaweicloud_sdk_security_token: Annotated[SecretStr | None, checked(header_text, "gQpjbi1ub3J0aC0x")] = (
+        None
+    )
 
     # ledger
-    ledger_url: SecretStr = SecretStr("sqlite:///snapshot-backup.db")
-    ledger_retention: Annotated[float, Field(gt=0)] = 90.0
+    ledger_url: Annotated[
+        SecretStr, checked(fields.ledger_secret, "sqlite:////var/lib/snapshot-backup/ledger.db")
+    ] = SecretStr("sqlite:///snapshot-backup.db")
+    ledger_retention: Annotated[float, checked(decimal(0.001, YEARS_100 / _DAY, "days"), "90")] = 90.0
     """Days that a row is kept after its backup's end; at least ``shortest_retention``."""
 
     # state of waiting messages
-    state_keys: Secrets = ()
+    state_keys: Annotated[
+        tuple[SecretStr, ...], checked(each_of(fields.state_key), "2b7e151628aed2a6abf7158809cf4f3c")
+    ] = ()
     """The first signs, all verify; without any the ledger keeps one."""
 
     # behaviour
-    concurrency: Annotated[int, Field(ge=1, le=2000)] = 32
-    wait_ladder: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = (
-        5,
-        30,
-        120,
-        600,
-        3600,
+    concurrency: Annotated[int, checked(whole(1, 2000), "32")] = 32
+    wait_ladder: Annotated[tuple[int, ...], checked(fields.delays, "5,30,120")] = (5, 30, 120, 600, 3600)
+    max_attempts: Annotated[int, checked(whole(1, 1_000_000), "8")] = 8
+    max_age: Annotated[float, checked(seconds(0.001), "86400")] = 86400.0
+    track_backups: Annotated[bool, checked(flag, "true")] = True
+    track_deadline: Annotated[float, checked(seconds(0.001), "86400")] = 86400.0
+    lease_seconds: Annotated[float, checked(seconds(0.5, 3600), "20")] = 20.0
+    skip_snapshots: Annotated[tuple[str, ...], checked(listed, "autobk_snapshot_*,mine-*")] = (
+        "autobk_snapshot_*",
     )
-    max_attempts: Annotated[int, Field(ge=1)] = 8
-    max_age: Annotated[float, Field(gt=0)] = 86400.0
-    track_backups: bool = True
-    track_deadline: Annotated[float, Field(gt=0)] = 86400.0
-    lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 20.0
-    skip_snapshots: Words = ("autobk_snapshot_*",)
-    drain_seconds: Annotated[float, Field(ge=0)] = 25.0
-    max_body_bytes: Annotated[int, Field(ge=1024, le=128 * 1024 * 1024)] = 1048576
-    rules_file: Path | None = None
+    drain_seconds: Annotated[float, checked(seconds(0, 86400), "25")] = 25.0
+    max_body_bytes: Annotated[int, checked(whole(1024, 128 * 1024 * 1024), "1048576")] = 1048576
+    rules_file: Annotated[Path | None, file("/etc/snapshot-backup/rules.toml")] = None
 
     # operations
-    http_address: str | None = None
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "text"] | None = None
+    http_address: Annotated[str | None, checked(listen_address, "127.0.0.1:8080")] = None
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        checked(choice("DEBUG", "INFO", "WARNING", "ERROR", also=_LEVELS), "INFO"),
+    ] = "INFO"
+    log_format: Annotated[Literal["json", "text"] | None, checked(choice("json", "text"), "json")] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Leave the reading to ``handler.sources``, which knows where each value comes from."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take what is empty for not set."""
+        return {name: value for name, value in values.items() if value not in (None, "")}
 
     @property
     def unauthenticated(self) -> bool:
@@ -169,30 +165,26 @@ class Settings(BaseSettings):
 
 def _problems(settings: Settings) -> Iterator[str]:
     """Yield the problems between fields; each text names its variable."""
-    # The retention depends on the delays, so it is checked only where these are valid.
-    yield from list(_delay_problems(settings.wait_ladder)) or _retention_problems(settings)
-    yield from _address_problems(settings)
+    yield from _retention_problems(settings)
     if bool(settings.amqp_cert_file) != bool(settings.amqp_key_file):
-        yield "AMQP_CERT_FILE, AMQP_KEY_FILE: set both or neither, such as client.pem and client.key"
-    if any(len(key.get_secret_value()) < _SHORTEST_KEY for key in settings.state_keys):
         yield (
-            f"STATE_KEYS: each key must have at least {_SHORTEST_KEY} characters, the newest first, such as "
-            "STATE_KEYS=2b7e151628aed2a6abf7158809cf4f3c (make one with: openssl rand -hex 32)"
+            "AMQP_CERT_FILE, AMQP_KEY_FILE: set both or neither, such as AMQP_CERT_FILE=client.pem and "
+            "AMQP_KEY_FILE=client.key"
         )
-
-
-def _delay_problems(delays: Sequence[int]) -> Iterator[str]:
-    if any(a >= b for a, b in itertools.pairwise(delays)) or delays[0] < 1:
-        yield "WAIT_LADDER: must be increasing whole seconds, such as 5,30,120"
-    if delays[-1] > _LONGEST_DELAY:
-        yield f"WAIT_LADDER: no delay can be longer than {_LONGEST_DELAY} seconds; use 3600, for example"
+    names = [settings.snapshot_exchange, settings.snapshot_queue, settings.result_exchange]
+    if len({*names, f"{settings.snapshot_queue}.dead"}) <= len(names):
+        yield (
+            "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE, RESULT_EXCHANGE: must be three different names, since the "
+            "queue has an exchange of its own name, such as RESULT_EXCHANGE=backups"
+        )
 
 
 def _retention_problems(settings: Settings) -> Iterator[str]:
     if settings.ledger_retention < (shortest := settings.shortest_retention):
         yield (
             f"LEDGER_RETENTION: {settings.ledger_retention:g} days are fewer than {RETAINED}; a message that "
-            f"comes later causes a second backup. The least is LEDGER_RETENTION={in_digits(shortest)}"
+            "comes later causes a second backup. Set at least the sum of these, such as "
+            f"LEDGER_RETENTION={in_digits(shortest)}"
         )
 
 
@@ -201,90 +193,70 @@ def in_digits(days: float) -> str:
     return f"{days:.3f}".rstrip("0").rstrip(".")
 
 
-def _address_problems(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with URLs, addresses and files, each with its variable."""
-    for url in settings.amqp_url:
-        yield from _named("AMQP_URL", amqp_problems(url.get_secret_value()))
-    if settings.vbs_endpoint is not None:
-        yield from _named("VBS_ENDPOINT", endpoint_problems(settings.vbs_endpoint))
-    if settings.os_auth_url is not None:
-        yield from _named("OS_AUTH_URL", sign_in_problems(settings.os_auth_url))
-    yield from _named("LEDGER_URL", ledger_problems(settings.ledger_url.get_secret_value()))
-    if settings.http_address is not None:
-        yield from _named("HTTP_ADDRESS", listen_problems(settings.http_address))
-    for name, value in settings:
-        if isinstance(value, Path):
-            yield from _named(name.upper(), file_problems(value))
+NAMES = frozenset(field.upper() for field in Settings.model_fields)
+"""The names of all settings; ``SECRETS_DIR`` says where they are, and is none."""
 
 
-def _named(variable: str, problems: Iterator[str]) -> Iterator[str]:
-    return (f"{variable}: {problem}" for problem in problems)
+class Loaded(NamedTuple):
+    """The settings, and the sources that they are from."""
+
+    settings: Settings
+    sources: Sources
 
 
-def load_settings(**overrides: Any) -> Settings:
+def load_settings(*, _env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     """Read the settings. Raises ``SettingsError``, which names each bad variable.
 
     All secrets among them are held for redaction, also those of settings that are refused.
     """
-    _hold_environment()
-    _check_dotenv(overrides)
-    secrets_dir = os.environ.get("SECRETS_DIR") or None
-    if secrets_dir and not Path(secrets_dir).is_dir():
-        raise SettingsError(f"SECRETS_DIR: {secrets_dir} is not a folder; name one, such as /run/secrets")
+    return load(_env_file=_env_file, **overrides).settings
+
+
+def load(*, _env_file: str | Path | None = ".env", **overrides: Any) -> Loaded:
+    """Read the settings, and keep where they are from. As ``load_settings``."""
+    _hold_proxies(os.environ)
+    sources = read_sources(NAMES, Path(_env_file) if _env_file else None)
+    given = {name: clean(value) if isinstance(value, str) else value for name, value in overrides.items()}
+    values: dict[str, Any] = {found.name.lower(): found.text for found in sources.settings.values()}
+    values |= {name: value for name, value in given.items() if value not in (None, "")}
+    for name, value in values.items():
+        _hold(name.upper(), value)
     try:
-        settings = Settings(_secrets_dir=secrets_dir, **overrides)
+        return Loaded(Settings(**values), sources)
     except ValidationError as error:
         raise SettingsError(*_lines(error)) from None
-    except UnreadableSource as error:
-        raise SettingsError(f"SECRETS_DIR: {secrets_dir}: {error}") from None
-    _hold_settings(settings)
-    return settings
 
 
-def _hold_environment() -> None:
-    """Hold what the environment says before it is checked, and the passwords of its proxies."""
-    for name, value in os.environ.items():
-        field = Settings.model_fields.get(name.lower())
-        if name.lower().endswith("_proxy") or (field and name.endswith(_URLS)):
+def _hold_proxies(environment: Mapping[str, str]) -> None:
+    """Hold the secrets in variables that are no settings: proxies' passwords, and OpenTelemetry's headers."""
+    for name, value in environment.items():
+        if name.lower().endswith("_proxy"):
             hold_urls(value)
-        elif field and (_is_secret(field.annotation) or name in _SECRET_TEXTS):
-            hold(value)
         elif name.startswith("OTEL_") and name.endswith("_HEADERS"):
             hold(*(header.partition("=")[2] for header in value.split(",")))
 
 
-def _hold_settings(settings: Settings) -> None:
-    for name, value in settings:
-        for each in value if isinstance(value, tuple) else (value,):
-            text = each.get_secret_value() if isinstance(each, SecretStr) else each
-            if not isinstance(text, str):
-                continue
-            if name.upper().endswith(_URLS):
-                hold_urls(text)
-            elif isinstance(each, SecretStr) or name.upper() in _SECRET_TEXTS:
-                hold(text)
+def _hold(name: str, value: object) -> None:
+    """Hold the secrets of one setting."""
+    for each in value if isinstance(value, tuple | list) else (value,):
+        text = each.get_secret_value() if isinstance(each, SecretStr) else each
+        if not isinstance(text, str) or name not in NAMES:
+            continue
+        if name.endswith(_URLS):
+            hold_urls(text)
+        elif is_secret(name):
+            hold(text, *text.split(","))
 
 
-def _is_secret(annotation: object) -> bool:
-    return "SecretStr" in str(annotation)
-
-
-def _check_dotenv(overrides: Mapping[str, Any]) -> None:
-    """Refuse a ``.env`` that every user of the machine may write. Raises ``SettingsError``."""
-    name = overrides.get("_env_file", ".env")
-    if name is None:
-        return
-    with contextlib.suppress(OSError):
-        path = Path(name)
-        if path.stat().st_mode & stat.S_IWOTH:
-            raise SettingsError(
-                f"{path}: every user may write it, and so the settings; run: chmod o-w {path}"
-            )
+def is_secret(name: str) -> bool:
+    """Return whether a setting's value, or a part of it, is a secret."""
+    field = Settings.model_fields[name.lower()]
+    return name in _SECRET_TEXTS or "SecretStr" in str(field.annotation)
 
 
 def _lines(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False):
-        text = re.sub(r"^Value error, ", "", problem["msg"])
+        text = problem["msg"].removeprefix("Value error, ")
         if problem["loc"]:
             yield f"{str(problem['loc'][0]).upper()}: {text}"
         else:

@@ -15,10 +15,11 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
-from handler.addresses import AMQP
+from handler.amqp_url import AmqpUrl, parse_amqp_url
 from handler.broker.content_header import use_tolerant_decoder
 from handler.broker.stream import IoServices
-from handler.errors import ConnectionLost, SettingsError
+from handler.errors import ConnectionLost
+from handler.tls_files import present, trusting
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,33 +50,27 @@ class Tls(NamedTuple):
 
     def context(self) -> ssl.SSLContext:
         """Return an SSL context that checks the broker's name. Raises ``SettingsError`` for a bad file."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except OSError as error:
-            raise SettingsError(f"AMQP_CA_FILE: {self.ca_file}: {error}; name a PEM file of CAs") from None
-        if self.cert_file:
-            try:
-                context.load_cert_chain(self.cert_file, self.key_file)
-            except OSError as error:
-                raise SettingsError(
-                    f"AMQP_CERT_FILE, AMQP_KEY_FILE: {self.cert_file}: {error}; name PEM files"
-                ) from None
+        context = trusting("AMQP_CA_FILE", self.ca_file)
+        if self.cert_file and self.key_file:
+            present(context, ("AMQP_CERT_FILE", "AMQP_KEY_FILE"), self.cert_file, self.key_file)
         return context
 
 
-def parameters(url: str, tls: Tls) -> pika.URLParameters:
-    """Return the connection parameters of one URL. A heartbeat in the URL (``?heartbeat=``) stays."""
-    try:
-        found = pika.URLParameters(url)
-    except (AMQPError, OSError, TypeError, ValueError) as error:
-        kind = type(error).__name__
-        raise SettingsError(f"AMQP_URL: pika cannot use it ({kind}); {AMQP}") from None
-    if "heartbeat=" not in url:
-        found.heartbeat = HEARTBEAT
-    if found.ssl_options is not None:
-        found.ssl_options = pika.SSLOptions(tls.context(), found.host)
-    found.client_properties = {"connection_name": "snapshot-backup", "product": "snapshot-backup"}
-    return found
+def parameters(url: AmqpUrl, tls: Tls) -> pika.ConnectionParameters:
+    """Return pika's parameters for one address. A heartbeat in the URL (``?heartbeat=``) stays."""
+    options = {"heartbeat": HEARTBEAT, **url.options}
+    # pika's limit for the whole stack must not end what a longer limit for the socket allows.
+    options.setdefault("stack_timeout", max(_CONNECT_TIMEOUT, options.get("socket_timeout", 0)))
+    if url.tls:
+        options["ssl_options"] = pika.SSLOptions(tls.context(), url.server_name or url.host)
+    return pika.ConnectionParameters(
+        host=url.host,
+        port=url.port,
+        virtual_host=url.vhost,
+        credentials=pika.PlainCredentials(url.user, url.password),
+        client_properties={"connection_name": "snapshot-backup", "product": "snapshot-backup"},
+        **options,
+    )
 
 
 class Channel:
@@ -196,13 +191,13 @@ async def connect(urls: Sequence[str], tls: Tls) -> BrokerConnection:
     lost: ConnectionLost | None = None
     for url in urls:
         try:
-            return await _connect_one(parameters(url, tls))
+            return await _connect_one(parameters(parse_amqp_url(url), tls))
         except ConnectionLost as error:
             lost = error
     raise lost or ConnectionLost("AMQP_URL names no broker")
 
 
-async def _connect_one(params: pika.URLParameters) -> BrokerConnection:
+async def _connect_one(params: pika.ConnectionParameters) -> BrokerConnection:
     use_tolerant_decoder()
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[None] = loop.create_future()
@@ -223,17 +218,24 @@ async def _connect_one(params: pika.URLParameters) -> BrokerConnection:
         on_close_callback=lose,
         custom_ioloop=IoServices(loop),
     )
+    limit = _connect_limit(params)
     try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT):
+        async with asyncio.timeout(limit):
             await opened
     except TimeoutError:
-        raise ConnectionLost(f"{where}: no answer within {_CONNECT_TIMEOUT:g} s") from None
+        raise ConnectionLost(f"{where}: no answer within {limit:g} s") from None
     finally:
         # The connecting was cancelled, or took too long.
         if not (raw.is_open or raw.is_closed or raw.is_closing):
             raw.close()
             await asyncio.wait({closed}, timeout=_GIVE_UP_TIMEOUT)
     return BrokerConnection(raw, closed)
+
+
+def _connect_limit(params: pika.ConnectionParameters) -> float:
+    """Return the seconds for all of pika's tries; more than ours only where ``AMQP_URL`` asks for more."""
+    one = max(_CONNECT_TIMEOUT, params.socket_timeout or 0, params.stack_timeout or 0)
+    return float(one * params.connection_attempts + params.retry_delay * (params.connection_attempts - 1))
 
 
 def _plain(reason: object) -> str:

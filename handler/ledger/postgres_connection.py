@@ -11,9 +11,11 @@ import re
 import time
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 from typing_extensions import override
 
@@ -212,8 +214,18 @@ def _parse(url: str) -> dict[str, Any]:
     except psycopg.Error:
         # psycopg's text quotes the whole URL with its password.
         raise SettingsError(
-            "LEDGER_URL: is no PostgreSQL URL; it must be like postgresql://user:password@host:5432/database"
+            f"LEDGER_URL: {_unread(url)}, such as LEDGER_URL=postgresql://user:password@host:5432/database"
         ) from None
+
+
+def _unread(url: str) -> str:
+    """Return why libpq cannot read a URL: mostly a parameter of others, such as asyncpg's ``ssl``."""
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    names = [name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)]
+    unknown = [name for name in names if name not in known and name.isidentifier()]
+    if unknown:
+        return f"has the parameter {unknown[0]}, which is none of PostgreSQL's; TLS is sslmode=require"
+    return "is a URL that PostgreSQL's library cannot read"
 
 
 def _split(options: str) -> tuple[str, dict[str, str]]:

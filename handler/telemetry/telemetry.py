@@ -24,6 +24,7 @@ from handler.errors import SettingsError
 from handler.extras import install
 from handler.telemetry.counters import Counters
 from handler.telemetry.logs import ABOUT
+from handler.telemetry.otel import check_otel, otel_variables
 from handler.telemetry.outcome_log import OutcomeLog
 
 if TYPE_CHECKING:
@@ -116,13 +117,18 @@ class _Following:
 
 def open_telemetry(queue: str, environment: Mapping[str, str] = os.environ) -> Telemetry:
     """Make the telemetry, with traces if the ``OTEL_*`` variables ask for them. Raises ``SettingsError``."""
-    if not traces_wanted(environment):
+    variables = otel_variables(environment)
+    if not traces_wanted(variables):
         return Telemetry()
+    check_otel(variables)
+    if environment is os.environ:
+        os.environ.update(variables)  # where the SDK reads them
     try:
         from handler.telemetry.tracing import start
     except ModuleNotFoundError as error:
         raise SettingsError(f"OTEL_*: for traces {install('tracing')} ({error})") from None
-    tracing = start(environment, queue)
+    others = {name: value for name, value in environment.items() if not name.startswith("OTEL_")}
+    tracing = start({**others, **variables}, queue)
     log.info("spans are exported", extra={"action": "tracing.started"})
     return Telemetry(tracing)
 
@@ -133,5 +139,5 @@ def traces_wanted(environment: Mapping[str, str]) -> bool:
         return False
     exporter = environment.get("OTEL_TRACES_EXPORTER")
     if exporter:
-        return exporter != "none"
+        return exporter.lower() != "none"
     return any(environment.get(name) for name in _ENDPOINTS)

@@ -24,9 +24,12 @@ TIERS: Sequence[frozenset[str]] = (
             "handler.printable",
             "handler.redaction",
             "handler.streams",
+            "handler.tls_files",
+            "handler.values",
         }
     ),
-    frozenset({"handler.proxies"}),
+    frozenset({"handler.amqp_url", "handler.proxies", "handler.sources"}),
+    frozenset({"handler.fields"}),
     frozenset({"handler.backup", "handler.settings"}),
     frozenset({"handler.broker", "handler.ledger", "handler.telemetry", "handler.vbs.transport"}),
     frozenset({"handler.vbs"}),

@@ -1,5 +1,6 @@
 """Redaction: secrets are replaced by value in all output, in each form that quotes them."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -15,7 +16,7 @@ from handler.backup.received import Received
 from handler.commands.common import fail
 from handler.commands.doctor import _without_secrets
 from handler.doctor.findings import Finding
-from handler.errors import ApiError
+from handler.errors import ApiError, SettingsError
 from handler.redaction import MASK, hold, hold_token, hold_urls, install_excepthook, redacted
 from handler.settings import load_settings
 from handler.telemetry.logs import JsonFormatter, TextFormatter
@@ -56,7 +57,8 @@ def test_a_secret_is_replaced_in_every_form(form: str) -> None:
 def test_every_secret_of_the_environment_is_held(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the settings are loaded, each secret of the environment is replaced."""
     monkeypatch.setenv(name, ENVIRONMENT[name])
-    load_settings()
+    with contextlib.suppress(SettingsError):  # an HTTP header cannot carry some of them
+        load_settings()
     assert MASK == redacted(SECRET)
 
 

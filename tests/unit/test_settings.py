@@ -52,52 +52,11 @@ def test_a_name_counts_in_either_case(name: str, monkeypatch: pytest.MonkeyPatch
     assert 7 == load_settings().concurrency
 
 
-def test_an_empty_variable_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty variable means the default, since compose files and charts leave variables empty."""
-    monkeypatch.setenv("CONCURRENCY", "")
-    (folder / ".env").write_text("MAX_ATTEMPTS=\n")
-
-    assert Settings.model_construct() == load_settings()
-
-
-def test_a_dotenv_file_is_read_as_shells_write_it(folder: Path) -> None:
-    """A ``.env`` file may have quotes, comments, ``export`` and variables; unknown names are ignored."""
-    (folder / ".env").write_text(
-        "# ours\nHOST=vbs.example.com\nexport VBS_ENDPOINT=\"https://${HOST}\"  # the API\nOTHER='x'\n"
-    )
-
-    assert "https://vbs.example.com" == load_settings().vbs_endpoint
-
-
 def test_a_dotenv_file_can_be_ignored(folder: Path) -> None:
     """A ``.env`` file can be ignored, since a worker of ``infra/up`` must not read another program's."""
     (folder / ".env").write_text("CONCURRENCY=7\n")
 
     assert Settings.model_construct() == load_settings(_env_file=None)
-
-
-def test_other_files_beside_the_secrets_are_ignored(secrets: Path) -> None:
-    """A mounted secret may have keys for other programs, and folders that make its updates atomic."""
-    (secrets / "..data").mkdir()
-    (secrets / "tls.key").write_bytes(b"\xff")
-
-    assert Settings.model_construct() == load_settings()
-
-
-def test_a_secret_that_cannot_be_read_is_named(secrets: Path) -> None:
-    """The error is one line with the setting's name."""
-    (secrets / "OS_TOKEN").write_bytes(b"\xff")
-
-    with pytest.raises(SettingsError, match=r"^SECRETS_DIR: .*os_token"):
-        load_settings()
-
-
-def test_a_missing_secrets_folder_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing mount is not taken for an empty set of secrets."""
-    monkeypatch.setenv("SECRETS_DIR", str(folder / "none"))
-
-    with pytest.raises(SettingsError, match=r"^SECRETS_DIR: .* is not a folder; .*$"):
-        load_settings()
 
 
 def test_each_bad_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,17 +134,6 @@ def test_only_without_a_ledger_and_keys_waiting_messages_are_unauthenticated(
 ) -> None:
     """Delayed messages are unauthenticated only without keys and ledger, since any ledger stores a key."""
     assert wanted is load_settings(**settings).unauthenticated
-
-
-def test_a_dotenv_file_that_every_user_may_write_is_refused_in_one_line(folder: Path) -> None:
-    """A ``.env`` file that all users may write is refused: another user could redirect the sign-in."""
-    dotenv = folder / ".env"
-    dotenv.write_text("VBS_ENDPOINT=https://vbs.example.com\n")
-    dotenv.chmod(0o646)
-    with pytest.raises(SettingsError, match=r"^\.env: every user may write it.* chmod o-w \.env$"):
-        load_settings()
-    dotenv.chmod(0o664)
-    assert "https://vbs.example.com" == load_settings().vbs_endpoint
 
 
 SPELLINGS = [

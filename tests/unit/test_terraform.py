@@ -12,7 +12,7 @@ import hcl2
 import pytest
 
 from handler.bootstrap import topology
-from handler.settings import Settings
+from handler.settings import Settings, load_settings
 from tests.settings_names import NAMES, SECRETS, parse, program, unknown
 
 FOLDER = Path(__file__).parents[2] / "infra" / "terraform"
@@ -321,7 +321,7 @@ def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Pa
     given = {name: each["value"] for name, each in shown["planned_values"]["outputs"].items()}
     (tmp_path / ".env").write_text(given["topology_settings"], encoding="utf-8")
 
-    declared = topology(Settings(_env_file=tmp_path / ".env"))
+    declared = topology(load_settings(_env_file=tmp_path / ".env"))
 
     assert topology(parse(given["settings"])) == declared
     assert ("q", (7, 70)) == (declared.queue, declared.delays)

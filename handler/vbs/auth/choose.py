@@ -107,15 +107,15 @@ def _aksk(settings: Settings, _client: httpx.AsyncClient, _notify: OnCall) -> ht
     security_token = settings.huaweicloud_sdk_security_token
     return AkSkAuth(
         Keys(
-            _header_value("HUAWEICLOUD_SDK_AK", settings.huaweicloud_sdk_ak or ""),
+            settings.huaweicloud_sdk_ak or "",
             _secret(settings.huaweicloud_sdk_sk),
-            _header_value("HUAWEICLOUD_SDK_SECURITY_TOKEN", _secret(security_token)) or None,
+            _secret(security_token) or None,
         )
     )
 
 
 def _token(settings: Settings, _client: httpx.AsyncClient, _notify: OnCall) -> httpx.Auth:
-    return TokenAuth(_header_value("OS_TOKEN", _secret(settings.os_token)))
+    return TokenAuth(_secret(settings.os_token))
 
 
 _BUILDERS: Mapping[str, Callable[[Settings, httpx.AsyncClient, OnCall], httpx.Auth]] = {
@@ -136,16 +136,7 @@ def _agency(agency: Context | None, *, required: bool) -> httpx.Auth:
 
 
 def _secret(value: SecretStr | None) -> str:
-    return value.get_secret_value().strip() if value is not None else ""
-
-
-def _header_value(variable: str, value: str) -> str:
-    if not value.isascii() or not value.isprintable():
-        raise SettingsError(
-            f"{variable}: has characters that an HTTP header cannot carry; use printable ASCII, "
-            "for example gAAAAABl-x7"
-        )
-    return value
+    return value.get_secret_value() if value is not None else ""
 
 
 def _check_encrypted(variable: str, url: str | None) -> None:

@@ -14,6 +14,7 @@ import httpx
 from handler.errors import SettingsError
 from handler.proxies import Proxy, any_proxy
 from handler.settings import Settings
+from handler.tls_files import trust
 from handler.vbs.transport.framing import KEEP_ALIVE
 from handler.vbs.transport.guarded import GuardedTransport
 from handler.vbs.transport.proxied import ProxiedTransport
@@ -128,8 +129,5 @@ def _through(proxy: Proxy, context: ssl.SSLContext, limits: httpx.Limits) -> htt
 def _context(settings: Settings) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if settings.vbs_ca_file:
-        try:
-            context.load_verify_locations(settings.vbs_ca_file)
-        except OSError as error:
-            raise SettingsError(f"VBS_CA_FILE: {settings.vbs_ca_file}: {error}") from None
+        trust(context, "VBS_CA_FILE", settings.vbs_ca_file)
     return context

@@ -65,8 +65,6 @@ def test_the_settings_select_the_sign_in(settings: dict[str, str], kind: type, *
         ({"vbs_auth": "agency"}, "VBS_AUTH"),
         ({**PASSWORD, "os_auth_url": "http://iam.example.com"}, "OS_AUTH_URL"),
         ({**TOKEN, "vbs_endpoint": "http://vbs.example.com"}, "VBS_ENDPOINT"),
-        ({"os_token": "a\nb"}, "OS_TOKEN"),
-        ({"os_token": "tökén"}, "OS_TOKEN"),
     ],
 )
 def test_an_error_names_the_missing_or_wrong_variables(settings: dict[str, str], named: str) -> None:

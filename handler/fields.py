@@ -1,0 +1,130 @@
+"""The parsers of the settings' fields: text → value, with an error that ends with an example."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import BeforeValidator, SecretStr, ValidationInfo
+
+from events.snapshot import canonical_project
+from handler.addresses import ledger_url, readable_file
+from handler.amqp_url import parse_amqp_url, split_addresses
+from handler.values import YEARS_100, decimal, listed, pattern, whole
+
+_LONGEST_DELAY = 4_294_967
+"""Seconds: RabbitMQ stores a queue's message TTL in milliseconds as 32 bits."""
+
+_LONGEST_SHORT_TEXT = 255
+"""Bytes of a short string of AMQP."""
+
+_SHORTEST_KEY = 16
+_PROJECT = pattern("[0-9A-Za-z_-]{1,64}", "must be a project's id: up to 64 letters, digits, _ and -")
+_NAME = "letters, digits and the four characters . _ : -"
+
+
+def checked(parse: Callable[[Any], object], example: str) -> BeforeValidator:
+    """Return a validator whose error ends with an example of the setting."""
+
+    def validate(value: object, info: ValidationInfo) -> object:
+        try:
+            return parse(value)
+        except ValueError as error:
+            name = (info.field_name or "").upper()
+            raise ValueError(f"{error}, such as {name}={example}") from None
+
+    return BeforeValidator(validate)
+
+
+def each_of(parse: Callable[[Any], object]) -> Callable[[object], Sequence[object]]:
+    """Return a parser of lists, each part by the same parser."""
+    return lambda value: tuple(map(parse, listed(value)))
+
+
+def one_line(value: object) -> SecretStr:
+    """Return a secret: one line of text."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if any(ord(char) < 32 for char in text):
+        raise ValueError("must be one line without control characters")
+    return SecretStr(text)
+
+
+def header_text(value: object) -> str:
+    """Return a text that an HTTP header can carry."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be one line of ASCII without spaces, since an HTTP header carries it")
+    return text
+
+
+def broker_urls(value: object) -> Sequence[SecretStr]:
+    """Return the addresses of the broker, checked."""
+    if isinstance(value, str):
+        value = split_addresses(value)
+    urls = [each.get_secret_value() if isinstance(each, SecretStr) else str(each) for each in listed(value)]
+    if not urls:
+        raise ValueError("names no broker")
+    for url in urls:
+        parse_amqp_url(url)
+    return tuple(map(SecretStr, urls))
+
+
+def ledger_secret(value: object) -> SecretStr:
+    """Return the ledger's URL, normalised."""
+    return SecretStr(ledger_url(value.get_secret_value() if isinstance(value, SecretStr) else str(value)))
+
+
+def state_key(value: object) -> SecretStr:
+    """Return a key that authenticates waiting messages."""
+    secret = one_line(value)
+    if len(secret.get_secret_value()) < _SHORTEST_KEY:
+        raise ValueError(
+            f"each key must have at least {_SHORTEST_KEY} characters (openssl rand -hex 32 makes one), the "
+            "newest first"
+        )
+    return secret
+
+
+def binding(value: object) -> tuple[str, str]:
+    """Return an exchange and a routing key."""
+    if isinstance(value, tuple):
+        return value
+    exchange, colon, key = (part.strip() for part in str(value).partition(":"))
+    if not (colon and exchange and key):
+        raise ValueError("each must be exchange:routing.key")
+    if max(len(exchange.encode()), len(key.encode())) > _LONGEST_SHORT_TEXT:
+        raise ValueError(f"neither exchange nor routing key can be longer than {_LONGEST_SHORT_TEXT} bytes")
+    return exchange, key
+
+
+def delays(value: object) -> Sequence[int]:
+    """Return the delays of the wait queues, which grow."""
+    try:
+        found = tuple(map(whole(1, _LONGEST_DELAY), listed(value)))
+    except ValueError:
+        found = ()
+    if not found or any(a >= b for a, b in itertools.pairwise(found)):
+        raise ValueError(
+            f"must be growing whole seconds from 1 to {_LONGEST_DELAY}, in digits with commas between them "
+            "and without a letter for the unit"
+        )
+    return found
+
+
+def project_id(value: object) -> str:
+    """Return a project's id as Keystone spells it."""
+    return canonical_project(_PROJECT(value))
+
+
+def short_name(longest: int) -> Callable[[object], str]:
+    """Return a parser of the names of queues and exchanges."""
+    return pattern(rf"[0-9A-Za-z._:-]{{1,{longest}}}", f"must be 1 to {longest} {_NAME}")
+
+
+def seconds(least: float, most: float = YEARS_100) -> Callable[[object], float]:
+    """Return a parser of durations."""
+    return decimal(least, most, "seconds")
+
+
+def file(example: str) -> BeforeValidator:
+    """Return the validator of a file that can be read."""
+    return checked(lambda value: readable_file(str(value)), example)
