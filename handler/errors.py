@@ -7,6 +7,7 @@ SnapshotBackupError
 ├── LedgerUnavailable    the ledger cannot be read or written now
 └── BrokerError
     ├── ConnectionLost   the connection, or the channel that delivered, is closed
+    │   └── AccessRefused  the broker refuses the login or the virtual host
     ├── PublishRefused   the broker refused a message
     └── Unroutable       no queue is bound for a message
         └── OutcomeRefused   the broker refused an outcome again and again
@@ -72,6 +73,17 @@ class BrokerError(SnapshotBackupError):
 
 class ConnectionLost(BrokerError):
     """The connection is lost; the broker delivers again what was not acknowledged."""
+
+
+class AccessRefused(ConnectionLost):
+    """The broker refuses the login or the virtual host. The text names ``AMQP_URL`` and what to change.
+
+    ``reason`` is the broker's own text.
+    """
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class PublishRefused(BrokerError):

@@ -6,6 +6,7 @@ answer of the broker raises, so that none waits for ever.
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
-from handler.amqp_url import AmqpUrl, parse_amqp_url
+from handler.amqp_url import EXAMPLE, AmqpUrl, parse_amqp_url
 from handler.broker.content_header import use_tolerant_decoder
 from handler.broker.stream import IoServices
-from handler.errors import ConnectionLost
+from handler.causes import Setting, explain
+from handler.errors import AccessRefused, ConnectionLost
 from handler.tls_files import present, trusting
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,10 @@ T = TypeVar("T")
 
 HEARTBEAT = 10
 """Seconds. Load balancers cut idle connections; a dead connection is noticed after twice this time."""
+
+SETTING = Setting("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
+_REFUSED = r"Login was refused|vhost .* not found|access to vhost .* refused for user '[^']*'\W*$"
+"""What RabbitMQ says of a wrong login or virtual host; it refuses in other words where a limit is reached."""
 
 _CONNECT_TIMEOUT = 15.0
 _CLOSE_TIMEOUT = 2.0
@@ -187,14 +193,30 @@ class BrokerConnection:
 
 
 async def connect(urls: Sequence[str], tls: Tls) -> BrokerConnection:
-    """Connect to the first of ``urls`` that answers. Raises ``ConnectionLost``; its text has no password."""
+    """Connect to the first of ``urls`` that answers. Its errors' texts have no password.
+
+    Raises:
+        AccessRefused: each of them refuses the login or the virtual host.
+        ConnectionLost: there is one that cannot be reached, or another reason.
+
+    """
     lost: ConnectionLost | None = None
     for url in urls:
         try:
             return await _connect_one(parameters(parse_amqp_url(url), tls))
         except ConnectionLost as error:
-            lost = error
+            if lost is None or isinstance(lost, AccessRefused):
+                lost = error
     raise lost or ConnectionLost("AMQP_URL names no broker")
+
+
+def _lost(where: str, reason: str) -> ConnectionLost:
+    """Return the error for a connection that could not be made, or is lost."""
+    text = f"{where}: {reason}"
+    if not re.search(_REFUSED, reason):
+        return ConnectionLost(text)
+    cause, remedy = explain(SETTING, text)
+    return AccessRefused(f"AMQP_URL: {cause}; {remedy}, such as AMQP_URL={EXAMPLE}", text)
 
 
 async def _connect_one(params: pika.ConnectionParameters) -> BrokerConnection:
@@ -205,7 +227,7 @@ async def _connect_one(params: pika.ConnectionParameters) -> BrokerConnection:
     where = f"{params.host}:{params.port}"
 
     def lose(_raw: object, reason: object) -> None:
-        lost = ConnectionLost(f"{where}: {_plain(reason)}")
+        lost = _lost(where, _plain(reason))
         if not opened.done():
             opened.set_exception(lost)
         if not closed.done():

@@ -11,7 +11,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from handler.commands.console import SafeConsole
-from handler.errors import ExtraMissing, SettingsError, SnapshotBackupError
+from handler.errors import AccessRefused, ExtraMissing, SettingsError, SnapshotBackupError
 from handler.printable import printable
 from handler.redaction import redacted
 
@@ -119,7 +119,7 @@ def failing_plainly() -> Iterator[None]:
         yield
     except ExtraMissing as error:
         raise fail(str(error), code=2) from None
-    except SettingsError as error:
+    except (SettingsError, AccessRefused) as error:
         raise fail(f"settings: {error}", code=2) from None
     except SnapshotBackupError as error:
         raise fail(f"failed: {error}") from None

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import httpx
 
 from events.outcome import Category
-from handler.doctor.causes import Setting, explain
+from handler.causes import Setting, explain
 from handler.doctor.clock import Clocks
 from handler.doctor.findings import Finding
 from handler.errors import ApiError

@@ -9,18 +9,17 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from handler import bootstrap
-from handler.broker.connection import BrokerConnection
+from handler.broker.connection import SETTING, BrokerConnection
 from handler.broker.declaration import Declaration, make
-from handler.doctor.causes import Setting, explain
+from handler.causes import explain
 from handler.doctor.findings import Finding
 from handler.doctor.foreign import examine_foreign
 from handler.doctor.outcomes import examine_outcomes
 from handler.doctor.queues import examine_queues
 from handler.doctor.rights import examine_rights
-from handler.errors import ConnectionLost
+from handler.errors import AccessRefused, ConnectionLost
 from handler.settings import Settings
 
-_SETTING = Setting("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
 _QUORUM_SINCE = (3, 10)
 """Quorum queues dead-letter at least once from this version of RabbitMQ."""
 
@@ -56,7 +55,8 @@ def _reached(
         return Finding(
             "broker", what, "ok", f"signed in{tls}, virtual host {connection.raw.params.virtual_host}"
         )
-    text, remedy = explain(_SETTING, str(connection))
+    reason = connection.reason if isinstance(connection, AccessRefused) else str(connection)
+    text, remedy = explain(SETTING, reason)
     return Finding("broker", what, "warning" if another_reachable else "bad", text, remedy)
 
 

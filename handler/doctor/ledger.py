@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
-from handler.doctor.causes import Setting, explain
+from handler.causes import Setting, explain
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable

@@ -28,10 +28,10 @@ async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     counters = parts.telemetry.counters
     readiness = Readiness(worker, parts.breaker, parts.ledger, counters.ledger, counters.missing_routes)
     async with AsyncExitStack() as stack:
-        chores = [_each_minute(parts, worker), readiness.keep_checking()]
         port = None
         if address := parts.settings.http_address:
             port = await stack.enter_async_context(server.listening(address, pages(parts, worker, readiness)))
+        chores = [_each_minute(parts, worker), readiness.keep_checking()]
         tasks = [asyncio.create_task(chore) for chore in chores]
         try:
             yield port

@@ -9,8 +9,10 @@ another. If too many are open, the oldest one is closed: a probe sends its reque
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -116,6 +118,20 @@ def _head(answer: Answer) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
+def _why(error: OSError | OverflowError) -> str:
+    """Return why the program cannot listen somewhere, and what to choose."""
+    if isinstance(error, socket.gaierror):
+        return "the host name cannot be resolved; choose an address of this machine"
+    return _REASONS.get(getattr(error, "errno", None) or 0, f"{error}; choose another address")
+
+
+_REASONS = {
+    errno.EADDRINUSE: "another program listens there already; choose a free port",
+    errno.EADDRNOTAVAIL: "it is no address of this machine; choose one of it",
+    errno.EACCES: "this user may not use the port; choose one above 1023",
+}
+
+
 @asynccontextmanager
 async def listening(address: str, pages: Mapping[str, Page]) -> AsyncIterator[int]:
     """Serve the pages at ``host:port``; yields the port. Raises ``SettingsError`` where it cannot listen."""
@@ -127,7 +143,7 @@ async def listening(address: str, pages: Mapping[str, Page]) -> AsyncIterator[in
         )
     except (OSError, OverflowError) as error:
         raise SettingsError(
-            f"HTTP_ADDRESS: cannot listen at {address}: {error}; choose a free one, such as 127.0.0.1:8080"
+            f"HTTP_ADDRESS: cannot listen at {address}: {_why(error)}, such as HTTP_ADDRESS=127.0.0.1:8080"
         ) from None
     async with server:
         chosen = int(server.sockets[0].getsockname()[1])

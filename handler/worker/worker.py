@@ -13,7 +13,7 @@ from handler.backup.ports import Ledger
 from handler.broker.connection import BrokerConnection
 from handler.broker.declaration import bind_foreign
 from handler.broker.topology import Binding, Mismatch, Topology, declare
-from handler.errors import BrokerError, LedgerUnavailable, SettingsError
+from handler.errors import AccessRefused, BrokerError, LedgerUnavailable, SettingsError
 from handler.worker.session import ConsumerSession
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> int:
         """Work until ``stop`` is set; return how many messages in hand were left for redelivery.
 
-        Raises ``SettingsError`` where the first broker that answers has a topology that would lose messages.
+        Raises ``SettingsError`` where the first broker that answers refuses the login or the virtual host, or
+        has a topology that would lose messages.
         """
         if not self._services.topology.quorum:
             log.warning("QUEUE_TYPE=classic: %s", CLASSIC, extra={"action": "broker.classic"})
@@ -117,8 +118,13 @@ class Worker:
                 await asyncio.gather(upkeep, return_exceptions=True)
 
     async def _open(self) -> BrokerConnection:
-        """Connect, and declare what is ours."""
-        connection = await self._services.connect()
+        """Connect, and declare what is ours. A login that is refused at start is a wrong setting."""
+        try:
+            connection = await self._services.connect()
+        except AccessRefused as error:
+            if self._declared:
+                raise
+            raise SettingsError(str(error)) from error
         try:
             await self._declare(connection)
         except BaseException:

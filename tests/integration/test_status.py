@@ -201,9 +201,8 @@ def _marked(endpoint: str, tmp_path: Path, **others: str) -> Settings:
         "huaweicloud_sdk_sk": MARK,
         "huaweicloud_sdk_security_token": MARK,
         "ledger_url": f"sqlite:///{tmp_path}/ledger.db",
-        "max_age": 0.000001,
     }
-    return Settings(_env_file=None, **(values | others))
+    return Settings(_env_file=None, **(values | others)).model_copy(update={"max_age": 0.000001})
 
 
 class _Lines(logging.Handler):

@@ -19,6 +19,7 @@ TIERS: Sequence[frozenset[str]] = (
     frozenset(
         {
             "handler.addresses",
+            "handler.causes",
             "handler.extras",
             "handler.loopback",
             "handler.printable",

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from handler.broker.difference import Difference, difference
+from handler.causes import Setting, explain
 from handler.doctor.advice import examine_settings
 from handler.doctor.broker import version
-from handler.doctor.causes import Setting, explain
 from handler.doctor.disk import Disk, kind_of
 from handler.doctor.findings import Finding, exit_code
 from handler.doctor.ledger import disk_findings
