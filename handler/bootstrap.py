@@ -22,8 +22,10 @@ from handler.broker.topology import DELIVERY_LIMIT, Topology
 from handler.errors import SettingsError
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
-from handler.settings import Settings
+from handler.settings import NAMES, Settings
+from handler.sources import Sources
 from handler.telemetry.telemetry import Telemetry, open_telemetry
+from handler.unknown_names import unknown_names
 from handler.vbs.auth.choose import Context, choose_auth
 from handler.vbs.client import VbsClient
 from handler.vbs.transport.http import http_client
@@ -50,6 +52,12 @@ def topology(settings: Settings) -> Topology:
         quorum=settings.queue_type == "quorum",
         foreign=settings.snapshot_bindings,
     )
+
+
+def warn_of_unknown_names(sources: Sources) -> None:
+    """Log each variable that looks like a setting and is none."""
+    for each in unknown_names(sources.others, NAMES):
+        log.warning("%s", each, extra={"action": "settings.unknown"})
 
 
 async def open_connection(settings: Settings) -> BrokerConnection:

@@ -15,6 +15,7 @@ from handler.commands.package import package
 from handler.commands.plugins import PluginGroup
 from handler.commands.publish import publish
 from handler.commands.schemas import schemas
+from handler.commands.settings import settings
 from handler.commands.watch import watch
 from handler.commands.worker import worker
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Turn snapshot-completed events into backups: one backup per snapshot, one outcome event per event.",
-    epilog="Settings are environment variables: handler/README.md lists them.\n\n"
+    epilog="Settings are environment variables: snapshot-backup settings lists them.\n\n"
     + examples("doctor", "dead-letters list --help"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -65,5 +66,6 @@ _add(
 )
 _add(package, "package --out function.zip", "package --out function.zip \\\n    --with postgres")
 _add(doctor, "doctor", "doctor --json")
+_add(settings, "settings", "settings --json")
 _add(watch, "watch", "watch --json --count 10")
 _add(schemas, "schemas --out schemas")

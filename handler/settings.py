@@ -242,10 +242,15 @@ def _hold(name: str, value: object) -> None:
         text = each.get_secret_value() if isinstance(each, SecretStr) else each
         if not isinstance(text, str) or name not in NAMES:
             continue
-        if name.endswith(_URLS):
+        if holds_a_url(name):
             hold_urls(text)
         elif is_secret(name):
             hold(text, *text.split(","))
+
+
+def holds_a_url(name: str) -> bool:
+    """Return whether a setting's value is a URL, of which only the password is a secret."""
+    return name.endswith(_URLS)
 
 
 def is_secret(name: str) -> bool:

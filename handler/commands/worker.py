@@ -5,7 +5,7 @@ import logging
 
 from handler import bootstrap
 from handler.commands.common import failing_plainly
-from handler.settings import Settings, load_settings
+from handler.settings import Settings, load
 from handler.status.monitoring import monitored
 from handler.telemetry import logs
 from handler.worker import event_loop
@@ -25,8 +25,9 @@ def worker() -> None:
     SECRETS_DIR. VBS_ENDPOINT is the only one without a default.
     """
     with failing_plainly():
-        settings = load_settings()
+        settings, sources = load()
         logs.set_up(settings.log_level, settings.log_format)
+        bootstrap.warn_of_unknown_names(sources)
         event_loop.run(_work(settings))
 
 

@@ -8,7 +8,9 @@ from handler.broker.connection import Tls
 from handler.doctor.findings import Finding
 from handler.errors import SettingsError
 from handler.ledger.stores import open_ledger
-from handler.settings import Settings
+from handler.settings import NAMES, Settings
+from handler.sources import Sources
+from handler.unknown_names import unknown_names
 from handler.vbs.auth.choose import choose_auth
 from handler.vbs.transport.http import http_client
 from handler.worker.worker import CLASSIC
@@ -27,6 +29,13 @@ def settings_finding(problem: str) -> Finding:
         variable, text = "settings", problem
     remedy = f"correct {variable}; handler/README.md lists all settings"
     return Finding("settings", variable, "bad", text, remedy)
+
+
+def examine_names(sources: Sources) -> Iterator[Finding]:
+    """Yield a finding for each variable that looks like a setting and is none."""
+    for name, source, meant in unknown_names(sources.others, NAMES):
+        text = f"is no setting and has no effect (from {source}); {meant}"
+        yield Finding("settings", name, "warning", text, f"rename {name}, or remove it")
 
 
 async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:

@@ -7,13 +7,13 @@ unless asked, and attempt each sign-in once.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from handler.doctor.advice import examine_settings, settings_finding
+from handler.doctor.advice import examine_names, examine_settings, settings_finding
 from handler.doctor.api import examine_api
 from handler.doctor.broker import examine_broker
 from handler.doctor.findings import Area, Finding
 from handler.doctor.ledger import examine_ledger
 from handler.errors import SettingsError, SnapshotBackupError
-from handler.settings import load_settings
+from handler.settings import load
 
 LIMIT_SECONDS = 40.0
 """The time limit of each area."""
@@ -25,13 +25,14 @@ async def examine(*, declare: bool = False, limit: float = LIMIT_SECONDS) -> lis
     Raises nothing: a check that fails is a finding.
     """
     try:
-        settings = load_settings()
+        settings, sources = load()
     except SettingsError as error:
         return [
             *map(settings_finding, error.problems),
             *(_skipped(area) for area in ("broker", "api", "ledger")),
         ]
     found = [each async for each in examine_settings(settings)]
+    found += examine_names(sources)
     # A bad setting of one area must not prevent the checks of the others.
     wrong = " ".join(each.what for each in found if each.state == "bad")
     areas: dict[Area, AsyncIterator[Finding]] = {

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from handler.settings import Settings, load_settings
+from handler.settings import Loaded, Settings, load
 
 
-def settings_of(context: Any) -> Settings:
+def settings_of(context: Any) -> Loaded:
     """Read the settings from the function's user data, then from where all settings come.
 
     Without a ``LEDGER_URL`` the ledger is ``none``: a file would be on one instance's own disk, gone with it
@@ -21,7 +21,7 @@ def settings_of(context: Any) -> Settings:
 
     """
     user_data = {field: context.getUserData(field.upper()) for field in Settings.model_fields}
-    settings = load_settings(**{field: value for field, value in user_data.items() if value})
+    settings, sources = load(**{field: value for field, value in user_data.items() if value})
     if "ledger_url" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"ledger_url": SecretStr("none")})
+        return Loaded(settings, sources)
+    return Loaded(settings.model_copy(update={"ledger_url": SecretStr("none")}), sources)

@@ -19,7 +19,7 @@ from events.state_keys import StateKeys
 from handler.backup.ports import Ledger, Outbox
 from handler.backup.received import Received, Receiver
 from handler.backup.result import Kind
-from handler.bootstrap import Parts, open_connection, parts
+from handler.bootstrap import Parts, open_connection, parts, warn_of_unknown_names
 from handler.broker.connection import BrokerConnection
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
 from handler.function.batch import Batch, BatchServices
@@ -41,8 +41,9 @@ COUNTED: Final[tuple[Kind, ...]] = ("accepted", "completed", "failed", "skipped"
 
 def new_instance(context: Any) -> "Instance":
     """Make an instance by the settings in the context. Raises ``SettingsError``."""
-    settings = settings_of(context)
+    settings, sources = settings_of(context)
     logs.set_up(settings.log_level, settings.log_format)
+    warn_of_unknown_names(sources)
     return Instance(settings)
 
 

@@ -16,6 +16,7 @@ from events.message import Message
 from events.outcome import Category
 from events.snapshot import SnapshotEvent
 from handler.cli import app
+from handler.meanings import GROUPS, table
 from handler.settings import Settings
 from tests.conftest import ROOT
 from tests.documents import CODE, blocks
@@ -104,6 +105,14 @@ def settings_rows() -> dict[str, str]:
 def test_the_table_of_settings_has_every_setting_and_no_other() -> None:
     """The names in handler/README.md are the fields of ``Settings``, and ``SECRETS_DIR``."""
     assert NAMES == settings_rows().keys()
+
+
+@pytest.mark.parametrize("section", GROUPS)
+def test_the_tables_of_settings_are_made_of_the_model(section: str) -> None:
+    """Each table in handler/README.md is what ``handler.meanings`` makes, as ``settings`` shows it."""
+    text = DOCUMENTS["handler/README.md"].partition(f"\n### {section}\n")[2]
+
+    assert table(section) == text[text.index("| variable |") :].partition("\n\n")[0]
 
 
 @pytest.mark.parametrize("document", ["README.md", "handler/README.md"])

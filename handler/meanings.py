@@ -1,0 +1,144 @@
+"""What each setting means: the tables of handler/README.md, and of ``snapshot-backup settings``.
+
+Names and defaults are the model's. A meaning is Markdown of one line.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import SecretStr
+
+from handler.settings import Settings
+
+GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Broker": {
+        "AMQP_URL": "address of RabbitMQ; `amqps://` for TLS; several with commas for a cluster",
+        "AMQP_CA_FILE": "certificate authority that the broker's certificate must be signed by",
+        "AMQP_CERT_FILE": "client certificate; both it and its key, or neither",
+        "AMQP_KEY_FILE": "the client certificate's key, without a passphrase",
+        "SNAPSHOT_EXCHANGE": "exchange to which producers publish events",
+        "SNAPSHOT_QUEUE": "the queue; the names of the other queues begin with it",
+        "SNAPSHOT_BINDINGS": (
+            "foreign exchanges to take events from, as `exchange:routing.key`, with commas"
+        ),
+        "RESULT_EXCHANGE": "exchange to which outcomes are published",
+        "RESULT_UNROUTABLE": (
+            "an outcome that no queue receives is published again later; `ignore`: it is counted and dropped"
+        ),
+        "QUEUE_TYPE": (
+            "`classic` for brokers without quorum queues; a killed broker may then lose messages that wait"
+        ),
+    },
+    "API": {
+        "VBS_ENDPOINT": "scheme and host of the API, perhaps a port",
+        "VBS_API_VERSION": "`v3` for OpenStack Cinder of today",
+        "VBS_PROJECT_ID": "project of the events that name none",
+        "VBS_ALLOWED_PROJECTS": (
+            "projects whose snapshots are backed up, with commas. An id of 32 hex digits is one "
+            "project in capitals and with dashes too"
+        ),
+        "VBS_TIMEOUT": "seconds for one call",
+        "VBS_CA_FILE": "certificate authority of the API and of the sign-in",
+    },
+    "Sign-in": {
+        "VBS_AUTH": (
+            "`none`, `token`, `password`, `aksk` or `agency`; `auto` takes the first way whose "
+            "variables are set"
+        ),
+        "OS_TOKEN": "for `token`",
+        "OS_AUTH_URL": ("for `password`: the identity service, such as `https://iam.region.example.com/v3`"),
+        "OS_USERNAME": "for `password`: the user",
+        "OS_PASSWORD": "for `password`: its password",
+        "OS_USER_DOMAIN_NAME": "for `password`: the user's domain",
+        "OS_PROJECT_ID": "for `password`: the project to sign in to; this or `OS_PROJECT_NAME`",
+        "OS_PROJECT_NAME": "for `password`: the project to sign in to; this or `OS_PROJECT_ID`",
+        "HUAWEICLOUD_SDK_AK": "for `aksk`: the access key",
+        "HUAWEICLOUD_SDK_SK": "for `aksk`: the access key's secret",
+        "HUAWEICLOUD_SDK_SECURITY_TOKEN": "for `aksk` with a temporary key",
+    },
+    "Ledger": {
+        "LEDGER_URL": (
+            "`postgresql://…` (or `postgres://…`, `postgresql+psycopg://…`) where several machines "
+            "share the queue; `none`, the default of a function: the program asks the API before "
+            "each create"
+        ),
+        "LEDGER_RETENTION": (
+            "days that the ledger keeps a backup after its end; at least `MAX_AGE` + "
+            "`TRACK_DEADLINE` + the longest delay of `WAIT_LADDER`"
+        ),
+    },
+    "State of waiting messages": {
+        "STATE_KEYS": (
+            "keys that authenticate waiting messages, with commas, the newest first; each of at "
+            "least 16 characters, such as the output of `openssl rand -hex 32`. All workers and "
+            "functions of the queue, and `dead-letters replay`, need the same. Unset: a key that the "
+            "ledger keeps; with `LEDGER_URL=none` waiting messages are not authenticated, and the "
+            "start warns"
+        ),
+    },
+    "Behaviour": {
+        "CONCURRENCY": "messages in hand at once",
+        "WAIT_LADDER": "delays of the wait queues in seconds, growing",
+        "MAX_ATTEMPTS": "tries of a message whose own trouble it is, such as a busy volume",
+        "MAX_AGE": "seconds until a message that cannot be handled becomes a dead letter",
+        "TRACK_BACKUPS": "follow each backup to its end; `false`: `backup.accepted` is final",
+        "TRACK_DEADLINE": "seconds until a backup in progress is given up",
+        "LEASE_SECONDS": "seconds that a claim holds unless its worker renews it",
+        "SKIP_SNAPSHOTS": (
+            "names of snapshots that are not backed up, with commas; `*` and `?` stand for any text"
+        ),
+        "RULES_FILE": "a TOML file that says how each kind of snapshot is backed up: see [Rules](#rules)",
+        "DRAIN_SECONDS": "seconds to finish the messages in hand after SIGTERM",
+        "MAX_BODY_BYTES": "larger messages become dead letters",
+    },
+    "Operations": {
+        "HTTP_ADDRESS": "`host:port` that serves `/healthz`, `/readyz` and `/metrics`",
+        "LOG_LEVEL": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
+        "LOG_FORMAT": "`json` or `text`",
+        "SECRETS_DIR": "folder of files that are named after settings",
+    },
+}
+"""The meanings by the documents' sections; ``SECRETS_DIR`` says where settings are, and is none itself."""
+
+_WITHOUT_DEFAULT: Final[Mapping[str, str]] = {
+    "VBS_ENDPOINT": "needed",
+    "VBS_ALLOWED_PROJECTS": "all",
+    "LOG_FORMAT": "json, or text on a terminal",
+}
+"""What is used where a setting has no default of its own."""
+
+
+def default_of(name: str) -> str:
+    """Return a setting's default as it would be written; empty where there is none."""
+    field = Settings.model_fields.get(name.lower())
+    return text_of(field.default) if field else ""
+
+
+def otherwise(name: str) -> str:
+    """Return what is used where a setting without a default is not set."""
+    return _WITHOUT_DEFAULT.get(name, "")
+
+
+def text_of(value: object) -> str:
+    """Return a value as it would be written. Secrets are not masked."""
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return value.get_secret_value()
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.9f}".rstrip("0").rstrip(".")
+        case tuple():
+            return ",".join(":".join(each) if isinstance(each, tuple) else text_of(each) for each in value)
+    return str(value)
+
+
+def table(section: str) -> str:
+    """Return a section's table in Markdown, as the documents have it."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, meaning in GROUPS[section].items():
+        default = f"`{text}`" if (text := default_of(name)) else otherwise(name)
+        rows.append(f"| `{name}` | {default}{' ' * bool(default)}| {meaning} |")
+    return "\n".join(rows)
