@@ -1,6 +1,7 @@
 """The parsers of the settings' fields: text → value, with an error that ends with an example."""
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import BeforeValidator, SecretStr, ValidationInfo
 from events.snapshot import canonical_project
 from handler.addresses import ledger_url, readable_file
 from handler.amqp_url import parse_amqp_url, split_addresses
-from handler.values import YEARS_100, decimal, listed, pattern, whole
+from handler.values import YEARS_100, decimal, listed, pattern, trimmed, whole
 
 _LONGEST_DELAY = 4_294_967
 """Seconds: RabbitMQ stores a queue's message TTL in milliseconds as 32 bits."""
@@ -113,6 +114,14 @@ def delays(value: object) -> Sequence[int]:
 def project_id(value: object) -> str:
     """Return a project's id as Keystone spells it."""
     return canonical_project(_PROJECT(value))
+
+
+def name_patterns(value: object) -> Sequence[object]:
+    r"""Return patterns of names, which have commas between them; a comma of a name is written ``\\,``."""
+    if not isinstance(value, str):
+        return listed(value)
+    parts = re.findall(r"(?:\\.|[^,\n\\]|\\\Z)+", value)
+    return [each for each in map(trimmed, parts) if each] or listed(value)
 
 
 def short_name(longest: int) -> Callable[[object], str]:

@@ -85,7 +85,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "TRACK_DEADLINE": "seconds until a backup in progress is given up",
         "LEASE_SECONDS": "seconds that a claim holds unless its worker renews it",
         "SKIP_SNAPSHOTS": (
-            "names of snapshots that are not backed up, with commas; `*` and `?` stand for any text"
+            "names of snapshots that are not backed up, with commas: see [Patterns](#patterns). The default "
+            "is what the backup service and Cinder make for their own work: name it too if you set others"
         ),
         "RULES_FILE": "a TOML file that says how each kind of snapshot is backed up: see [Rules](#rules)",
         "DRAIN_SECONDS": "seconds to finish the messages in hand after SIGTERM",

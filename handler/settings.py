@@ -20,10 +20,19 @@ from handler.errors import SettingsError
 from handler.fields import checked, each_of, file, header_text, one_line, project_id, seconds, short_name
 from handler.redaction import hold, hold_urls
 from handler.sources import Sources, read_sources
-from handler.values import YEARS_100, choice, clean, decimal, flag, listed, whole
+from handler.values import YEARS_100, choice, clean, decimal, flag, whole
 
 RETAINED = "MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER"
 """The settings that bound ``LEDGER_RETENTION`` from below."""
+
+OWN_SNAPSHOTS = (
+    "autobk_snapshot_*",
+    "manualbk_snapshot_*",
+    "backup-snap-*",
+    "tmp-snap-*",
+    "[revert] volume * backup snapshot",
+)
+"""The snapshots that the backup service (the first two) and Cinder make for their own work, and delete."""
 
 _DAY = 86_400.0
 _URLS = ("_URL", "_ENDPOINT")
@@ -108,8 +117,8 @@ class Settings(BaseSettings):
     track_backups: Annotated[bool, checked(flag, "true")] = True
     track_deadline: Annotated[float, checked(seconds(0.001), "86400")] = 86400.0
     lease_seconds: Annotated[float, checked(seconds(0.5, 3600), "20")] = 20.0
-    skip_snapshots: Annotated[tuple[str, ...], checked(listed, "autobk_snapshot_*,mine-*")] = (
-        "autobk_snapshot_*",
+    skip_snapshots: Annotated[tuple[str, ...], checked(fields.name_patterns, "autobk_snapshot_*,mine-*")] = (
+        OWN_SNAPSHOTS
     )
     drain_seconds: Annotated[float, checked(seconds(0, 86400), "25")] = 25.0
     max_body_bytes: Annotated[int, checked(whole(1024, 128 * 1024 * 1024), "1048576")] = 1048576

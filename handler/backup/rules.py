@@ -14,9 +14,9 @@ The first rule that matches decides, and what it sets goes before what the event
 ``incremental = "auto"`` is incremental where the volume has a full backup that is available, else full.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -31,6 +31,7 @@ from pydantic import (
 )
 
 from events.snapshot import BackupOptions, SnapshotCompleted, SnapshotEvent, canonical_project
+from handler.backup.patterns import matches
 from handler.backup.request import filled_name
 from handler.errors import SettingsError
 
@@ -42,10 +43,10 @@ class _Model(BaseModel):
 
 
 class Match(_Model):
-    """What a snapshot must be like; names are globs, and what is not given matches all."""
+    """What a snapshot must be like; names are patterns, and what is not given matches all."""
 
     project: Annotated[str, AfterValidator(canonical_project)] = "*"
-    volume: str = "*"
+    volume: Annotated[str, AfterValidator(str.lower)] = "*"
     snapshot_name: str = "*"
     min_size_gb: Annotated[int, Field(ge=0)] | None = None
     max_size_gb: Annotated[int, Field(ge=0)] | None = None
@@ -60,7 +61,7 @@ class Match(_Model):
             (snapshot.snapshot_name or "", self.snapshot_name),
             *((str(event.metadata.get(key, "")), pattern) for key, pattern in self.metadata.items()),
         )
-        return self._fits_size(snapshot.size_gb) and all(fnmatchcase(*pair) for pair in names)
+        return self._fits_size(snapshot.size_gb) and all(matches(*pair) for pair in names)
 
     def _fits_size(self, size: int | None) -> bool:
         if self.min_size_gb is None and self.max_size_gb is None:
@@ -97,8 +98,19 @@ class Set(_Model):
     def _valid(self) -> Self:
         sample = dict.fromkeys(("snapshot_id", "volume_id"), f"{'0' * 8}-0000-0000-0000-{'0' * 12}")
         name = filled_name(self.name, snapshot_name="", **sample) if self.name else None
-        BackupOptions(name=name, description=self.description)
+        for field, value in (("name", name), ("description", self.description)):
+            try:
+                BackupOptions(**{field: value})
+            except ValidationError:
+                raise ValueError(_REQUEST_RULES[field]) from None
         return self
+
+
+_REQUEST_RULES = {
+    "name": "name must be 1 to 64 letters, digits, _ and -, and must not begin with auto",
+    "description": "description must be at most 255 characters without < and >",
+}
+"""The API's rules for what a rule sets."""
 
 
 class Rule(_Model):
@@ -121,12 +133,18 @@ _RULES = TypeAdapter(list[Rule])
 def load_rules(path: Path) -> Sequence[Rule]:
     """Read the rules. Raises ``SettingsError`` that names the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document: Mapping[str, Any] = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"RULES_FILE: {path}: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"RULES_FILE: {path}: cannot be read ({error.strerror}); {_EXAMPLE}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"RULES_FILE: {path}: is not UTF-8; {_EXAMPLE}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"RULES_FILE: {path}: is not TOML: {error}; {_EXAMPLE}") from None
     if unknown := set(document) - {"rule"}:
-        raise SettingsError(f"RULES_FILE: {path}: unknown {min(unknown)!r}; it holds {_HEADER} tables")
+        raise SettingsError(
+            f"RULES_FILE: {path}: unknown {min(unknown)!r}; it holds {_HEADER} tables; {_EXAMPLE}"
+        )
     try:
         return _RULES.validate_python(document.get("rule", []))
     except ValidationError as error:
@@ -134,11 +152,41 @@ def load_rules(path: Path) -> Sequence[Rule]:
 
 
 def _lines(path: Path, text: str, error: ValidationError) -> Iterator[str]:
-    headers = [number for number, line in enumerate(text.splitlines(), 1) if line.strip() == _HEADER]
+    headers = [number for number, line in enumerate(text.splitlines(), 1) if _HEADER_LINE.match(line)]
+    found: dict[str, str] = {}  # a value that may be one of two kinds has two errors: the last one has both
     for problem in error.errors(include_url=False, include_input=False):
         where = problem["loc"]
         rule = where[0] if where and isinstance(where[0], int) else 0
         line = headers[rule] if rule < len(headers) else 1
-        field = ".".join(str(part) for part in where[1:] if isinstance(part, str))
-        message = problem["msg"].removeprefix("Value error, ")
-        yield f"RULES_FILE: {path}, rule at line {line}: {f'{field}: ' if field else ''}{message}"
+        field = ".".join(str(part) for part in where[1:] if isinstance(part, str) and part not in _BRANCHES)
+        place = f"rule at line {line}: {f'{field}: ' if field else ''}"
+        found[place] = _MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    for place, message in found.items():
+        yield f"RULES_FILE: {path}, {place}{message}; {_EXAMPLE}"
+
+
+_HEADER_LINE = re.compile(r"\s*\[\[\s*rule\s*\]\]")
+_EXAMPLE = 'a rule is such as: [[rule]] match = { snapshot_name = "tmp-*" } skip = "not kept"'
+_BRANCHES = frozenset({"bool", "literal['auto']"})
+"""What pydantic adds to the place of an error where a value may be one of several kinds."""
+
+_MESSAGES = {
+    "extra_forbidden": (
+        "is none: match has project, volume, snapshot_name, metadata, min_size_gb and max_size_gb; set has "
+        "name, description, force and incremental"
+    ),
+    "string_type": "must be a text in quotes",
+    "string_too_short": "must have 1 to 255 characters",
+    "string_too_long": "must have 1 to 255 characters",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "literal_error": 'must be true, false or "auto"',
+    "int_type": "must be a whole number of GB",
+    "int_parsing": "must be a whole number of GB",
+    "int_from_float": "must be a whole number of GB",
+    "greater_than_equal": "must be 0 or more GB",
+    "model_type": "must be a table in braces",
+    "dict_type": "must be a table in braces",
+    "list_type": "rules are [[rule]] tables",
+}
+"""pydantic's kinds of errors in our own words."""

@@ -4,11 +4,11 @@ A snapshot that the backup service made itself must never lead to a backup: each
 """
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from events.snapshot import SnapshotEvent
+from handler.backup.patterns import matches
 
 if TYPE_CHECKING:
     from handler.backup.rules import Rule
@@ -52,7 +52,7 @@ class Selection:
             return f"project {project_id} is not in VBS_ALLOWED_PROJECTS"
         name = event.snapshot.snapshot_name or ""
         for pattern in self._patterns:
-            if fnmatchcase(name, pattern):
+            if matches(name, pattern):
                 return f"the snapshot's name matches {pattern} of SKIP_SNAPSHOTS"
         if SYSTEM_METADATA in event.metadata:
             return f"the snapshot carries {SYSTEM_METADATA}: it was made by the backup service itself"

@@ -8,7 +8,7 @@ from handler.broker.connection import Tls
 from handler.doctor.findings import Finding
 from handler.errors import SettingsError
 from handler.ledger.stores import open_ledger
-from handler.settings import NAMES, Settings
+from handler.settings import NAMES, OWN_SNAPSHOTS, Settings
 from handler.sources import Sources
 from handler.unknown_names import unknown_names
 from handler.vbs.auth.choose import choose_auth
@@ -75,6 +75,15 @@ def _advice(settings: Settings) -> Iterator[Finding]:
     if settings.unauthenticated:
         text, remedy = UNAUTHENTICATED.split(". ", 1)
         yield Finding("settings", "STATE_KEYS", "warning", text, remedy)
+    if backed_up := [pattern for pattern in OWN_SNAPSHOTS if pattern not in settings.skip_snapshots]:
+        yield Finding(
+            "settings",
+            "SKIP_SNAPSHOTS",
+            "warning",
+            "lacks snapshots that the backup service or Cinder makes for its own work, so that each may lead "
+            f"to a backup: {', '.join(backed_up)}",
+            f"add them: SKIP_SNAPSHOTS={','.join((*settings.skip_snapshots, *backed_up))}",
+        )
     held = _CALLS_PER_MESSAGE * 2 * settings.vbs_timeout
     if held > _CONSUMER_TIMEOUT:
         yield Finding(

@@ -66,3 +66,10 @@ def test_risky_settings_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     report.one("settings", "warning", "VBS_TIMEOUT", "consumer_timeout")
     report.one("settings", "warning", "WAIT_LADDER", "MAX_AGE")
     report.one("ledger", "warning", "LEDGER_URL", "both make a backup")
+
+
+def test_patterns_without_the_clouds_own_snapshots_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SKIP_SNAPSHOTS replaces the default: what it leaves out is named, with the whole value to set."""
+    report = look(monkeypatch, SKIP_SNAPSHOTS="autobk_snapshot_*,mine-*")
+
+    report.one("settings", "warning", "SKIP_SNAPSHOTS", "manualbk_snapshot_*, backup-snap-*")

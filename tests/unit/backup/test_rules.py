@@ -1,5 +1,6 @@
 """``RULES_FILE``: what the operator's rules select, and the errors for a wrong file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,17 @@ def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() ->
         ("rule = 7\n", "RULES_FILE"),
         ("[[rules]]\nskip = 'x'\n", "unknown 'rules'"),
         ("[[rule]\n", "line 1"),
-        ("[[rule]]\nset = { description = '<b>' }\n", "rule at line 1: set"),
+        ("[[rule]]\nset = { description = '<b>' }\n", "rule at line 1: set: description must be at most 255"),
+        ("[[rule]]\nset = { name = 'a b' }\n", "rule at line 1: set: name must be 1 to 64 letters"),
+        ("[[ rule ]] # x\nskip = ''\n", "rule at line 1: skip: must have 1 to 255 characters"),
+        ("[[rule]]\nmatch = { min_size_gb = 1.5 }\nskip = 'x'", "match.min_size_gb: must be a whole number"),
+        ("[[rule]]\nmatch = { min_size_gb = -1 }\nskip = 'x'", "match.min_size_gb: must be 0 or more"),
+        ("[[rule]]\nmatch = { volume = 7 }\nskip = 'x'", "match.volume: must be a text in quotes"),
+        ("[[rule]]\nmatch = { metadata = 7 }\nskip = 'x'", "match.metadata: must be a table in braces"),
+        ("[[rule]]\nmatch = 7\nskip = 'x'", "match: must be a table in braces"),
+        ("[[rule]]\nset = { incremental = 'always' }\n", 'set.incremental: must be true, false or "auto"'),
+        ("[[rule]]\nset = { force = 'maybe' }\n", "set.force: must be true or false"),
+        ("[[rule]]\nnot toml", "is not TOML: "),
     ],
 )
 def test_the_error_for_a_wrong_file_names_the_place(tmp_path: Path, text: str, published: str) -> None:
@@ -134,6 +145,8 @@ def test_the_error_for_a_wrong_file_names_the_place(tmp_path: Path, text: str, p
         load_rules(file)
 
     assert published in str(raised.value)
+    assert str(raised.value).endswith('skip = "not kept"')
+    assert not re.search(r"\^\[|pydantic|Error|Input|\n", str(raised.value))
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
