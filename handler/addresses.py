@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 _NAME = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
 _LONGEST_NAME = 253
@@ -30,13 +30,24 @@ def ascii_host(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         pass
-    try:
-        name = text.lower() if text.isascii() else text.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise ValueError(_NO_HOST) from None  # its own text shows the host
+    name = text.lower()
+    if not name.isascii() or "xn--" in name:
+        name = _international(name)
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise ValueError(_NO_HOST)
     return name
+
+
+def _international(name: str) -> str:
+    """Return a name with letters beyond ASCII as httpx encodes it, which then can decode it too."""
+    import idna  # takes 20 ms, and few hosts need it
+
+    try:
+        encoded = idna.encode(name, uts46=True).decode("ascii")
+        idna.decode(encoded)
+    except idna.IDNAError:
+        raise ValueError(_NO_HOST) from None  # its own text shows the host
+    return encoded
 
 
 def is_host(text: str) -> bool:
@@ -153,6 +164,8 @@ def _check_postgresql(url: str) -> None:
         raise ValueError(_SPACED)
     if "#" in url or _BARE_PERCENT.search(url):
         raise ValueError(f"has a bare # or %; {_ESCAPES}")
+    if not is_text(url):
+        raise ValueError("has % escapes that are no UTF-8, or a control character; % itself is written %25")
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -174,6 +187,14 @@ _POSTGRESQL: Final[Mapping[str, str]] = {
     "port": "[0-9]{1,5}(?:,[0-9]{1,5})*",
 }
 """Parameters whose wrong value libpq names only when it connects, and what they can be."""
+
+
+def is_text(escaped: str) -> bool:
+    """Return whether a text's % escapes are UTF-8 without control characters."""
+    try:
+        return all(ord(char) >= 32 for char in unquote_to_bytes(escaped).decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_place(text: str) -> bool:
@@ -213,6 +234,8 @@ def readable_file(text: str) -> Path:
 
 def expanded(text: str) -> Path:
     """Return a path; ``~`` at its beginning is the user's home."""
+    if not text.isprintable():
+        raise ValueError("has a line end or another control character in its path")
     try:
         return Path(text).expanduser()
     except RuntimeError:

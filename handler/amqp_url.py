@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final
-from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from handler.addresses import ascii_host
+from handler.addresses import ascii_host, is_text
 
 EXAMPLE: Final = "amqp://user:password@host:5672/vhost"
 
@@ -138,13 +138,11 @@ def _vhost(path: str) -> str:
 
 
 def _decoded(text: str, what: str) -> str:
-    try:
-        found = unquote_to_bytes(text).decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"has % escapes in {what} that are no UTF-8; % itself is written %25") from None
-    if any(ord(char) < 32 for char in found):
-        raise ValueError(f"has a control character in {what}")
-    return found
+    if not is_text(text):
+        raise ValueError(
+            f"has % escapes in {what} that are no UTF-8, or a control character; % itself is written %25"
+        )
+    return unquote(text)
 
 
 def _options(parts: SplitResult) -> Iterator[tuple[str, Any]]:
