@@ -40,7 +40,7 @@ def ascii_host(text: str) -> str:
 
 def _international(name: str) -> str:
     """Return a name with letters beyond ASCII as httpx encodes it, which then can decode it too."""
-    import idna  # takes 20 ms, and few hosts need it
+    import idna  # takes 9 ms, and few hosts need it
 
     try:
         encoded = idna.encode(name, uts46=True).decode("ascii")
@@ -176,17 +176,20 @@ def _check_postgresql(url: str) -> None:
     if not all(map(_is_place, hosts.split(","))):
         raise ValueError(f"has a host or a port that cannot be; {_ESCAPES}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in _POSTGRESQL and not re.fullmatch(_POSTGRESQL[name], value):
-            raise ValueError(f"has the parameter {name} with a value that it cannot have")
+        values, example = _POSTGRESQL.get(name, (".*", ""))
+        if not re.fullmatch(values, value):
+            raise ValueError(
+                f"has the parameter {name} with a value that it cannot have; write {name}={example}"
+            )
 
 
-_POSTGRESQL: Final[Mapping[str, str]] = {
-    "sslmode": "disable|allow|prefer|require|verify-ca|verify-full",
-    "connect_timeout": "[0-9]{1,6}",
-    "target_session_attrs": "any|read-write|read-only|primary|standby|prefer-standby",
-    "port": "[0-9]{1,5}(?:,[0-9]{1,5})*",
+_POSTGRESQL: Final[Mapping[str, tuple[str, str]]] = {
+    "sslmode": ("disable|allow|prefer|require|verify-ca|verify-full", "require"),
+    "connect_timeout": ("[0-9]{1,6}", "5"),
+    "target_session_attrs": ("any|read-write|read-only|primary|standby|prefer-standby", "read-write"),
+    "port": ("[0-9]{1,5}(?:,[0-9]{1,5})*", "5432"),
 }
-"""Parameters whose wrong value libpq names only when it connects, and what they can be."""
+"""Parameters whose wrong value libpq names only when it connects: what they can be, and a value."""
 
 
 def is_text(escaped: str) -> bool:

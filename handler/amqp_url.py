@@ -13,13 +13,13 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from handler.addresses import ascii_host, is_text
+from handler.values import choice, decimal, pattern, whole
 
 EXAMPLE: Final = "amqp://user:password@host:5672/vhost"
 
 _SEPARATORS = re.compile(r"[,\s]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _LONGEST_VHOST = 255
-_YEAR = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,41 +180,12 @@ def _shown(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z_-]{1,40}", name) else "with an unusual name"
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise ValueError(text)
-        return int(text)
-
-    return parse
-
-
-def _seconds(least: float, most: float = _YEAR) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
-            raise ValueError(text)
-        return float(text)
-
-    return parse
-
-
 def _milliseconds(text: str) -> float:
-    return _whole(1, 900_000)(text) / 1000
+    return whole(1, 900_000)(text) / 1000
 
 
-def _word(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(text)
-        return text.lower()
-
-    return parse
-
-
-def _locale(text: str) -> str:
-    if not re.fullmatch("[A-Za-z_]{2,16}", text):
-        raise ValueError(text)
-    return text
+def _seconds(least: float, most: float = 31_536_000) -> Callable[[object], float]:
+    return decimal(least, most, "seconds")
 
 
 def _tcp_options(text: str) -> Mapping[str, int]:
@@ -228,19 +199,19 @@ def _tcp_options(text: str) -> Mapping[str, int]:
 
 
 _PARAMETERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
-    "heartbeat": (_whole(0, 65_535), "30"),
+    "heartbeat": (whole(0, 65_535), "30"),
     "connection_timeout": (_milliseconds, "10000 (milliseconds)"),
-    "channel_max": (_whole(1, 65_535), "2047"),
-    "frame_max": (_whole(4_096, 131_072), "131072"),
-    "verify": (_word("verify_peer"), "verify_peer: the certificate is always checked, against AMQP_CA_FILE"),
+    "channel_max": (whole(1, 65_535), "2047"),
+    "frame_max": (whole(4_096, 131_072), "131072"),
+    "verify": (choice("verify_peer"), "verify_peer: the certificate is always checked, against AMQP_CA_FILE"),
     "server_name_indication": (ascii_host, "broker.example.com"),
-    "auth_mechanism": (_word("plain"), "plain: the program signs in with user and password only"),
+    "auth_mechanism": (choice("plain"), "plain: the program signs in with user and password only"),
     "blocked_connection_timeout": (_seconds(0), "300"),
     "socket_timeout": (_seconds(0.001), "10"),
     "stack_timeout": (_seconds(0.001), "15"),
-    "connection_attempts": (_whole(1, 100), "1"),
+    "connection_attempts": (whole(1, 100), "1"),
     "retry_delay": (_seconds(0, 3600), "2"),
-    "locale": (_locale, "en_US"),
+    "locale": (pattern("[A-Za-z_]{2,16}", "a locale"), "en_US"),
     "tcp_options": (_tcp_options, "{'TCP_KEEPIDLE':60}"),
 }
 """The parameters that work: RabbitMQ's documented ones first, then pika's. Each has a parser and a value."""

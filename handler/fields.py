@@ -41,12 +41,17 @@ def each_of(parse: Callable[[Any], object]) -> Callable[[object], Sequence[objec
     return lambda value: tuple(map(parse, listed(value)))
 
 
-def one_line(value: object) -> SecretStr:
-    """Return a secret: one line of text."""
+def one_line(value: object) -> str:
+    """Return one line of text that is UTF-8."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if any(ord(char) < 32 for char in text):
-        raise ValueError("must be one line without control characters")
-    return SecretStr(text)
+    if any(ord(char) < 32 or "\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("must be one line of UTF-8 without control characters")
+    return text
+
+
+def secret_line(value: object) -> SecretStr:
+    """Return a secret: one line of text that is UTF-8."""
+    return SecretStr(one_line(value))
 
 
 def header_text(value: object) -> str:
@@ -76,7 +81,7 @@ def ledger_secret(value: object) -> SecretStr:
 
 def state_key(value: object) -> SecretStr:
     """Return a key that authenticates waiting messages."""
-    secret = one_line(value)
+    secret = secret_line(value)
     if len(secret.get_secret_value()) < _SHORTEST_KEY:
         raise ValueError(
             f"each key must have at least {_SHORTEST_KEY} characters (openssl rand -hex 32 makes one), the "

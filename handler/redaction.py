@@ -55,8 +55,8 @@ def hold_token(token: str | None) -> None:
 
 
 def hold_urls(text: str) -> None:
-    """Remember the passwords of one URL, or of several with commas, also where they are not escaped."""
-    for url in re.split(r",(?=\s*[a-z0-9+.-]+://)", text):
+    """Remember the passwords of one URL, or of several in a list, also where they are not escaped."""
+    for url in re.split(r"[,\s]+(?=[A-Za-z0-9+.-]+://)", text):
         hold(*_passwords(url.strip()))
 
 
@@ -96,8 +96,8 @@ def _forms(secret: str) -> Iterator[str]:
     for text in (secret, secret.strip(), unquote(secret)):
         for form in (
             text,
-            quote(text, safe=""),
-            quote(text),
+            quote(text, safe="", errors="surrogatepass"),
+            quote(text, errors="surrogatepass"),
             json.dumps(text)[1:-1],
             json.dumps(text, ensure_ascii=False)[1:-1],
             repr(text)[1:-1],

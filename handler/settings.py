@@ -17,7 +17,17 @@ from handler import fields
 from handler.addresses import endpoint, listen_address, sign_in_url
 from handler.amqp_url import EXAMPLE
 from handler.errors import SettingsError
-from handler.fields import checked, each_of, file, header_text, one_line, project_id, seconds, short_name
+from handler.fields import (
+    checked,
+    each_of,
+    file,
+    header_text,
+    one_line,
+    project_id,
+    seconds,
+    secret_line,
+    short_name,
+)
 from handler.redaction import hold, hold_urls
 from handler.sources import Sources, read_sources
 from handler.values import YEARS_100, choice, clean, decimal, flag, whole
@@ -85,13 +95,13 @@ class Settings(BaseSettings):
     ] = "auto"
     os_token: Annotated[SecretStr | None, checked(header_text, "gAAAAABl-x7")] = None
     os_auth_url: Annotated[str | None, checked(sign_in_url, "https://iam.region.example.com/v3")] = None
-    os_username: str | None = None
-    os_password: Annotated[SecretStr | None, checked(one_line, "s3cret")] = None
-    os_user_domain_name: str = "Default"
+    os_username: Annotated[str | None, checked(one_line, "backup-user")] = None
+    os_password: Annotated[SecretStr | None, checked(secret_line, "s3cret")] = None
+    os_user_domain_name: Annotated[str, checked(one_line, "Default")] = "Default"
     os_project_id: Annotated[str | None, checked(project_id, _PROJECT)] = None
-    os_project_name: str | None = None
+    os_project_name: Annotated[str | None, checked(one_line, "production")] = None
     huaweicloud_sdk_ak: Annotated[str | None, checked(header_text, "HPUAVKL2DXGTEXAMPLE")] = None
-    huaweicloud_sdk_sk: Annotated[SecretStr | None, checked(one_line, "s3cret")] = None
+    huaweicloud_sdk_sk: Annotated[SecretStr | None, checked(secret_line, "s3cret")] = None
     huaweicloud_sdk_security_token: Annotated[SecretStr | None, checked(header_text, "gQpjbi1ub3J0aC0x")] = (
         None
     )

@@ -64,10 +64,17 @@ def _environment(environment: Mapping[str, str]) -> Iterator[Found]:
 
 def _dotenv(path: Path | None) -> Iterator[Found]:
     """Yield what ``.env`` sets. A folder of that name, such as a virtual environment, is none."""
-    if path is None or not path.is_file():
+    if path is None or not _exists(path) or path.is_dir():
         return
     for name, text in _capitals_first(_parsed(path, _dotenv_text(path))):
         yield Found(name.upper(), clean(text or ""), DOTENV)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the working folder cannot be searched
+        return False
 
 
 def _dotenv_text(path: Path) -> str:

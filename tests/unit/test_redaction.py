@@ -81,6 +81,7 @@ def test_secrets_of_settings_that_are_refused_are_held(monkeypatch: pytest.Monke
         ("amqp://user:left,right@host/", "right"),
         ("postgresql://host/db?password=right", "right"),
         ("amqp://a:first@host1,amqp://a:second@host2", "second"),
+        ("amqp://a:first@host1\nAMQP://a:second@host2", "first"),
     ],
 )
 def test_each_part_of_an_unescaped_password_is_held(url: str, part: str) -> None:

@@ -1,6 +1,7 @@
 """Where settings come from: ``.env`` and ``SECRETS_DIR`` in the forms that other programs write."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,17 @@ def test_a_dotenv_folder_is_no_file_of_settings(folder: Path) -> None:
     (folder / ".env").mkdir()
 
     assert Settings() == load_settings()
+
+
+def test_a_dotenv_pipe_is_read(folder: Path) -> None:
+    """A ``.env`` may be a named pipe, as password managers make it."""
+    os.mkfifo(folder / ".env", 0o600)
+    writer = threading.Thread(target=(folder / ".env").write_text, args=("LOG_LEVEL=DEBUG\n",))
+    writer.start()
+    try:
+        assert "DEBUG" == load_settings().log_level
+    finally:
+        writer.join()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
