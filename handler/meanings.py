@@ -23,7 +23,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
         "RESULT_EXCHANGE": "exchange to which outcomes are published",
         "RESULT_UNROUTABLE": (
-            "an outcome that no queue receives is published again later; `ignore`: it is counted and dropped"
+            "an outcome that no queue receives [waits until one does](#outcomes-without-a-queue); "
+            "`ignore`: it is counted and dropped"
         ),
         "QUEUE_TYPE": (
             "`classic` for brokers without quorum queues; a killed broker may then lose messages that wait"
@@ -58,9 +59,9 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Ledger": {
         "LEDGER_URL": (
-            "`postgresql://…` (or `postgres://…`, `postgresql+psycopg://…`) where several machines "
-            "share the queue; `none`, the default of a function: the program asks the API before "
-            "each create"
+            "`postgresql://…` (or `postgres://…`, `postgresql+psycopg://…`) where several machines share the "
+            "queue: see [PostgreSQL](#postgresql); `none`, the default of a function: the program asks the "
+            "API before each create"
         ),
         "LEDGER_RETENTION": (
             "days that the ledger keeps a backup after its end; at least `MAX_AGE` + "
