@@ -1,7 +1,6 @@
 """``snapshot-backup settings``: each setting with its value, its source, its default and its meaning."""
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from rich.padding import Padding
 from rich.text import Text
 
-from handler.commands.common import AsJson, console, failing_plainly, warn
+from handler.commands.common import AsJson, console, failing_plainly, print_json, warn
 from handler.meanings import GROUPS, default_of, otherwise, text_of
 from handler.redaction import MASK, redacted
 from handler.settings import NAMES, Loaded, holds_a_url, is_secret, load
@@ -44,7 +43,7 @@ def settings(as_json: AsJson = False) -> None:
     unknown = [*unknown_names(loaded.sources.others, NAMES)]
     if as_json:
         items = [dataclasses.asdict(each) for each in shown]
-        print(json.dumps({"settings": items, "unknown": [each._asdict() for each in unknown]}, indent=2))
+        print_json({"settings": items, "unknown": [each._asdict() for each in unknown]})
         return
     _print(shown)
     for each in unknown:
