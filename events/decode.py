@@ -29,7 +29,7 @@ _WAITING_MARK = f'"{WAITING}"'.encode()
 _MAX_WAITING_VALUES = 500_000
 
 
-class Opened(NamedTuple):
+class Parsed(NamedTuple):
     """The original message and its state.
 
     ``believed`` is False for a waiting message whose state was dropped: no key of ours has signed it, or it
@@ -41,7 +41,7 @@ class Opened(NamedTuple):
     believed: bool = True
 
 
-def open_message(message: Message, *, now: float, keys: StateKeys | None = None) -> Opened:
+def parse_message(message: Message, *, now: float, keys: StateKeys | None = None) -> Parsed:
     """Return the original message and its state; ``now`` is in seconds since the epoch. Never raises.
 
     A message that is not waiting is its own original, first seen now. Of a waiting message that ``keys`` do
@@ -54,15 +54,15 @@ def open_message(message: Message, *, now: float, keys: StateKeys | None = None)
     """
     value = _waiting(message.body)
     if value is None:
-        return Opened(message, State(first_seen=now))
+        return Parsed(message, State(first_seen=now))
     try:
         original = unwrap_original(value)
     except ValueError:
-        return Opened(message, State(first_seen=now), believed=False)
+        return Parsed(message, State(first_seen=now), believed=False)
     state = _state(message.body, value, keys)
     if state is None:
-        return Opened(original, State(first_seen=now), believed=False)
-    return Opened(original, state.until(now))
+        return Parsed(original, State(first_seen=now), believed=False)
+    return Parsed(original, state.until(now))
 
 
 def _waiting(body: bytes) -> Mapping[str, Any] | None:

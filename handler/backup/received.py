@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from events.decode import open_message
+from events.decode import parse_message
 from events.message import Message, State, WaitReason, wrap
 from events.state_keys import StateKeys
 from handler.backup.policy import LOOKUPS_UNTIL_CERTAIN
@@ -61,7 +61,7 @@ class Receiver:
     def receive(self, message: Message) -> Received:
         """Parse a message. Never raises."""
         now = self._clock()
-        original, state, believed = open_message(message, now=now, keys=self._keys)
+        original, state, believed = parse_message(message, now=now, keys=self._keys)
         if not believed:
             self._count(now)
             state = state._replace(doubt_since=_LONG_AGO, lookups=LOOKUPS_UNTIL_CERTAIN - 1)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
-from events.decode import decode, ids_of, open_message
+from events.decode import decode, ids_of, parse_message
 from events.errors import EventError, EventIds
 from events.message import Message, State, wrap
 from events.outcome import Category
@@ -150,7 +150,7 @@ class DeadLetter:
 
     def original(self) -> Message:
         """Return the message as it first arrived, without what this program and the broker added."""
-        message, *_ = open_message(self.message, now=0.0)
+        message, *_ = parse_message(self.message, now=0.0)
         if message is self.message:
             message = _without_death(message)
         return restored(message.blanked())
@@ -196,7 +196,7 @@ def _ids_of_headers(headers: Mapping[str, Any]) -> EventIds | None:
 
 def _ids_of_body(message: Message) -> EventIds:
     """Return the ids that can be read from the body."""
-    original, *_ = open_message(message, now=0.0)
+    original, *_ = parse_message(message, now=0.0)
     try:
         event = decode(original, max_bytes=_MAX_BYTES)
     except EventError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from events.decode import open_message
+from events.decode import parse_message
 from events.message import Message
 from infra.local.server import RabbitProcess
 from tests.chaos.conftest import MakeSite
@@ -69,7 +69,7 @@ def test_a_message_that_kills_the_process_is_dead_lettered_alone(
     site.wait_until_ended(seconds=30)
     [(headers, body)] = site.rabbit.take_all(dead_queue)
     # If the message was parked before, the broker dead-letters its delayed form, which contains the original.
-    original, state, _ = open_message(Message(body), now=time.time(), keys=site.state_keys)
+    original, state, _ = parse_message(Message(body), now=time.time(), keys=site.state_keys)
     assert made_up_id("snapshot", DEADLY) == json.loads(original.body)["data"]["snapshot_id"]
     assert "delivery_limit" == headers["x-death"][0]["reason"]
     site.judge("T14 bystanders", deaths=deaths)

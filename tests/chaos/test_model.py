@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from events.decode import open_message
+from events.decode import parse_message
 from events.message import Message, State, wrap
 from events.outcome import CONTENT_TYPE, Category
 from handler.backup.ports import Key
@@ -138,7 +138,7 @@ class Promises(RuleBasedStateMachine):
     def replay(self, choice: int) -> None:
         """Replay a dead letter."""
         letter = self.world.broker.dead.pop(choice % len(self.world.broker.dead))
-        original, *_ = open_message(letter.message, now=self.world.clock())
+        original, *_ = parse_message(letter.message, now=self.world.clock())
         event_id = _event_id(letter)
         self.replays[event_id] += 1
         fresh = State(self.world.clock(), replay=f"replay-{sum(self.replays.values())}")
@@ -238,7 +238,7 @@ def test_the_promises_hold_in_many_runs(seed: int) -> None:
 
 
 def _event_id(letter: DeadLetter) -> str:
-    original, *_ = open_message(letter.message, now=0.0)
+    original, *_ = parse_message(letter.message, now=0.0)
     return str(json.loads(original.body)["id"])
 
 

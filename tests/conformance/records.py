@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events.decode import decode, open_message
+from events.decode import decode, parse_message
 from events.errors import EventError
 from events.outcome import BackupAccepted, BackupCompleted, BackupFailed, OutcomeEvent, outcome_id
 from tests.conformance.cases import Case
@@ -49,7 +49,7 @@ def event_ids(case: Case) -> set[str]:
     """Return the event ids that the outcomes of a case have as correlation ids."""
     found = set()
     for message in case.messages:
-        original, *_ = open_message(message, now=1.0)
+        original, *_ = parse_message(message, now=1.0)
         try:
             found.add(getattr(decode(original, max_bytes=MAX_BYTES), "id", ""))
         except EventError as error:

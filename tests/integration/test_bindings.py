@@ -15,7 +15,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import UnroutableError
 
-from events.decode import open_message
+from events.decode import parse_message
 from events.message import Message
 from infra.emulator.testing import running_emulator
 from tests.chaos.rabbit import delete
@@ -220,7 +220,7 @@ def _taken(site: Site, queues: Sequence[str]) -> str:
             for headers, body in site.rabbit.take_all(queue):
                 taken.append(f"{headers} {body.decode()}")
                 with contextlib.suppress(ValueError):
-                    original, state, _ = open_message(Message(body), now=0.0)
+                    original, state, _ = parse_message(Message(body), now=0.0)
                     taken.append(f"{original} {state}")
         return bool(taken)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pika
 import pytest
 
-from events.decode import open_message
+from events.decode import parse_message
 from events.message import Message
 from events.state_keys import StateKeys
 from handler.broker.connection import Tls, connect
@@ -31,7 +31,7 @@ def dead_letter_mixed(place: Place, count: int) -> None:
 
 def numbers(place: Place, queue: str) -> list[int]:
     """Consume all messages of a queue, and return the numbers of their events."""
-    found = [open_message(Message(body), now=0.0)[0] for body, _ in place.take(queue)]
+    found = [parse_message(Message(body), now=0.0)[0] for body, _ in place.take(queue)]
     return [int(json.loads(original.body)["id"].removeprefix("event-")) for original in found]
 
 
@@ -240,7 +240,7 @@ def test_a_replay_is_signed_with_the_key_of_the_ledger(place: Place) -> None:
     [(body, _)] = place.take(place.topology.queue)
 
     keys = StateKeys(place.topology.queue, (key.encode(),))
-    _, state, believed = open_message(Message(body), now=0.0, keys=keys)
+    _, state, believed = parse_message(Message(body), now=0.0, keys=keys)
     assert believed
     assert state.replay
 

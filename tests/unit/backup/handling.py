@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from events.decode import open_message
+from events.decode import parse_message
 from events.message import Message, wrap
 from events.outcome import BackupFailed, Category
 from handler.errors import ApiError
@@ -65,5 +65,5 @@ def trace(number: int) -> Message:
 
 def replayed(message: Message, world: World, name: str) -> Message:
     """Return the message that replays a dead letter."""
-    original, state, _ = open_message(message, now=world.clock(), keys=world.keys)
+    original, state, _ = parse_message(message, now=world.clock(), keys=world.keys)
     return Message(wrap(original, state._replace(replay=name), event_id="x", keys=world.keys))

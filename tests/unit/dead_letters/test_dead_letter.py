@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.decode import open_message
+from events.decode import parse_message
 from events.message import Message, State, wrap
 from events.republish import inert
 from handler.dead_letters.dead_letter import UNKNOWN, DeadLetter
@@ -16,7 +16,7 @@ from tests.unit.dead_letters.samples import BROKERS, DATA, DIED, PROJECT, SNAPSH
 
 def sent_back(message: Message) -> tuple[Message, State]:
     """Return the original and the state that a worker reads from the replayed message."""
-    return open_message(Message(DeadLetter(message).sent_back(now=1000.0, keys=None)), now=1000.0)[:2]
+    return parse_message(Message(DeadLetter(message).sent_back(now=1000.0, keys=None)), now=1000.0)[:2]
 
 
 def test_a_dead_letter_of_ours_is_read_from_its_headers() -> None:
@@ -140,4 +140,4 @@ def test_reading_a_dead_letter_never_fails(headers: dict[str, Any], body: bytes)
     dead_letter = DeadLetter(Message(body, None, headers))
 
     assert json.dumps(dead_letter.facts())
-    assert body == open_message(Message(dead_letter.sent_back(now=1.0, keys=None)), now=0.0)[0].body
+    assert body == parse_message(Message(dead_letter.sent_back(now=1.0, keys=None)), now=0.0)[0].body

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import events
-from events.decode import decode, open_message, unpack
+from events.decode import decode, parse_message, unpack
 from events.errors import CODES, EventError
 from events.message import Message, State, wrap
 from events.snapshot import ForeignEvent, SnapshotEvent
@@ -34,7 +34,7 @@ CLOUDEVENT = load("cloudevents")
 
 def check(message: Message) -> None:
     """Decode a message; fail unless the result is an event or a documented error."""
-    original, state, _ = open_message(message, now=1.0)
+    original, state, _ = parse_message(message, now=1.0)
     assert state.first_seen > 0
     try:
         event = decode(original, max_bytes=LIMIT)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.decode import Opened, open_message
+from events.decode import Parsed, parse_message
 from events.message import Message, State, wrap
 from events.state_keys import MAC, StateKeys
 from tests.unit.events.forms import load, message
@@ -19,13 +19,13 @@ ORIGINAL = message(load("data"))
 TRACKED = State(NOW, reason="track", backup_id="b", attempts=3, replay="r", crashes=2)
 
 
-def opened(body: bytes, keys: StateKeys = KEYS) -> Opened:
+def parsed(body: bytes, keys: StateKeys = KEYS) -> Parsed:
     """Parse a body with the keys of a queue."""
-    return open_message(Message(body), now=NOW, keys=keys)
+    return parse_message(Message(body), now=NOW, keys=keys)
 
 
 OURS = wrap(ORIGINAL, TRACKED, event_id="e", keys=KEYS)
-DROPPED = Opened(ORIGINAL, State(NOW), believed=False)
+DROPPED = Parsed(ORIGINAL, State(NOW), believed=False)
 
 
 @pytest.mark.parametrize("key", [NEW, OLD], ids=["the newest", "the one before"])
@@ -33,15 +33,15 @@ def test_each_key_verifies(key: bytes) -> None:
     """Each key verifies messages, since those signed with the old key wait during a rotation."""
     body = wrap(ORIGINAL, TRACKED, event_id="e", keys=StateKeys("q", (key,)))
 
-    assert Opened(ORIGINAL, TRACKED) == opened(body)
+    assert Parsed(ORIGINAL, TRACKED) == parsed(body)
 
 
 def test_the_first_key_signs() -> None:
     """Messages are signed with the first key, so a worker with only the second key drops their state."""
     body = wrap(ORIGINAL, TRACKED, event_id="e", keys=KEYS)
 
-    assert Opened(ORIGINAL, TRACKED) == opened(body, StateKeys("q", (NEW,)))
-    assert DROPPED == opened(body, StateKeys("q", (OLD,)))
+    assert Parsed(ORIGINAL, TRACKED) == parsed(body, StateKeys("q", (NEW,)))
+    assert DROPPED == parsed(body, StateKeys("q", (OLD,)))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_first_key_signs() -> None:
 )
 def test_only_the_original_is_read_from_a_message_without_a_valid_hmac(keys: StateKeys | None) -> None:
     """A message without a valid HMAC is handled as a new event; its state is dropped."""
-    assert DROPPED == opened(wrap(ORIGINAL, TRACKED, event_id="e", keys=keys))
+    assert DROPPED == parsed(wrap(ORIGINAL, TRACKED, event_id="e", keys=keys))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_an_odd_mac_does_not_verify(end: bytes) -> None:
     body = OURS.rpartition(b',"statemac"')[0] + end
 
     assert not KEYS.verify(body)
-    assert DROPPED == opened(body)
+    assert DROPPED == parsed(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"}", OURS[1:], OURS + b" ", OURS + b"\n", OURS * 2])
@@ -89,9 +89,9 @@ def test_no_flipped_bit_is_believed(original: Message, state: State, data: st.Da
     flipped = bytearray(body)
     flipped[bit // 8] ^= 1 << bit % 8
 
-    found = opened(bytes(flipped))
+    found = parsed(bytes(flipped))
 
-    assert found in (Opened(original, state), found._replace(state=State(NOW)))
+    assert found in (Parsed(original, state), found._replace(state=State(NOW)))
 
 
 @pytest.mark.parametrize("name", sorted(set(json.loads(OURS)) - {MAC}))
@@ -108,7 +108,7 @@ def test_every_member_is_signed(name: str) -> None:
 
 def test_a_member_after_the_mac_is_not_believed() -> None:
     """The state is dropped if a member follows the HMAC, since its value would replace the signed one."""
-    assert DROPPED == opened(OURS[:-1] + b',"attempts":0}')
+    assert DROPPED == parsed(OURS[:-1] + b',"attempts":0}')
 
 
 def test_a_signature_holds_for_one_text_only() -> None:
@@ -129,4 +129,4 @@ def test_without_keys_a_crash_count_makes_no_poison_message() -> None:
     """Without keys, the crash count is at most one, since a producer may have forged it."""
     body = wrap(ORIGINAL, TRACKED._replace(crashes=1_000_000), event_id="e")
 
-    assert TRACKED._replace(crashes=1) == open_message(Message(body), now=NOW).state
+    assert TRACKED._replace(crashes=1) == parse_message(Message(body), now=NOW).state

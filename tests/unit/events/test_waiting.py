@@ -1,4 +1,4 @@
-"""Unit tests of waiting messages: ``wrap`` and ``open_message`` keep original and state."""
+"""Unit tests of waiting messages: ``wrap`` and ``parse_message`` keep original and state."""
 
 import json
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.decode import decode, open_message
+from events.decode import decode, parse_message
 from events.errors import EventError
 from events.message import WAITING, Message, State, WaitReason, wrap
 from events.properties import NUMBERS
@@ -69,10 +69,10 @@ STATES = st.builds(
 def test_a_waiting_message_keeps_original_and_state(
     original: Message, state: State, subject: str | None
 ) -> None:
-    """``open_message`` returns the body, content type, headers of every AMQP type, and the state."""
+    """``parse_message`` returns the body, content type, headers of every AMQP type, and the state."""
     waiting = Message(wrap(original, state, event_id="e", subject=subject, keys=KEYS))
 
-    assert (original, state, True) == open_message(waiting, now=NOW, keys=KEYS)
+    assert (original, state, True) == parse_message(waiting, now=NOW, keys=KEYS)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -80,7 +80,7 @@ def test_a_waiting_message_keeps_original_and_state(
 def test_a_second_delay_does_not_wrap_twice(original: Message, first: State, second: State) -> None:
     """A message that is delayed again contains the original, not the former waiting message."""
     once = wrap(original, first, event_id="e")
-    again, *_ = open_message(Message(once), now=NOW)
+    again, *_ = parse_message(Message(once), now=NOW)
 
     assert wrap(original, second, event_id="e") == wrap(again, second, event_id="e")
 
@@ -89,7 +89,7 @@ def test_a_nan_header_is_kept() -> None:
     """A header with NaN, which JSON cannot represent, is still NaN after a delay."""
     waiting = Message(wrap(Message(b"", None, {"f": float("nan")}), State(NOW), event_id="e"))
 
-    assert "nan" == str(open_message(waiting, now=NOW)[0].headers["f"])
+    assert "nan" == str(parse_message(waiting, now=NOW)[0].headers["f"])
 
 
 def test_a_time_without_a_zone_is_utc() -> None:
@@ -97,13 +97,13 @@ def test_a_time_without_a_zone_is_utc() -> None:
     when = datetime(2026, 3, 4, 2, 15)  # noqa: DTZ001 - the test needs no zone
     waiting = Message(wrap(Message(b"", None, {"t": when}), State(NOW), event_id="e"))
 
-    assert when.replace(tzinfo=UTC) == open_message(waiting, now=NOW)[0].headers["t"]
+    assert when.replace(tzinfo=UTC) == parse_message(waiting, now=NOW)[0].headers["t"]
 
 
 def test_a_waiting_message_with_the_former_names_is_read() -> None:
     """A message that was delayed before the renaming is still read: it may wait during an upgrade."""
     lines = (DATA / "events" / "waiting-before-renaming.jsonl").read_bytes().splitlines()
-    found = [open_message(Message(line), now=NOW)[1] for line in lines]
+    found = [parse_message(Message(line), now=NOW)[1] for line in lines]
 
     assert ["retry", "lookup", "track", "publish", "check", "pause"] == [state.reason for state in found]
     assert {(2, 3, 1, 2)} == {(state.attempts, state.waits, state.crashes, state.lookups) for state in found}
@@ -113,21 +113,21 @@ def test_another_message_is_its_own_original() -> None:
     """A message that is not a waiting message is returned unchanged, first seen now."""
     plain = message(load("cloudevents"))
 
-    assert (plain, State(first_seen=NOW), True) == open_message(plain, now=NOW)
+    assert (plain, State(first_seen=NOW), True) == parse_message(plain, now=NOW)
 
 
 def test_a_text_with_the_waiting_type_is_not_a_waiting_message() -> None:
     """Only the attribute ``type`` counts; other texts may have the same content."""
     plain = message({**load("data"), "snapshot_name": WAITING, "x": [WAITING]})
 
-    assert plain == open_message(plain, now=NOW)[0]
+    assert plain == parse_message(plain, now=NOW)[0]
 
 
 def test_an_original_of_any_size_is_unwrapped() -> None:
-    """``open_message`` returns an original that is larger than the limit of a body."""
+    """``parse_message`` returns an original that is larger than the limit of a body."""
     large = Message(b"x" * (2 * LIMIT))
 
-    assert large == open_message(Message(wrap(large, State(NOW), event_id="e")), now=NOW)[0]
+    assert large == parse_message(Message(wrap(large, State(NOW), event_id="e")), now=NOW)[0]
 
 
 def _envelope(**changes: object) -> dict[str, Any]:
@@ -152,10 +152,10 @@ def _envelope(**changes: object) -> dict[str, Any]:
 def test_a_waiting_message_without_an_original_is_returned_unchanged_and_refused(
     value: dict[str, Any],
 ) -> None:
-    """``open_message`` returns the damaged message unchanged, and ``decode`` refuses it."""
+    """``parse_message`` returns the damaged message unchanged, and ``decode`` refuses it."""
     damaged = message(value)
 
-    original, *_ = open_message(damaged, now=NOW)
+    original, *_ = parse_message(damaged, now=NOW)
 
     assert damaged == original
     with pytest.raises(EventError, match="bad_waiting"):
@@ -188,7 +188,7 @@ def test_a_state_that_makes_no_sense_is_dropped_and_the_original_is_kept(
     """An invalid state is dropped and the event is kept, since a newer release may have written the state."""
     signed = Message(KEYS.sign(json.dumps(_envelope(**attributes)).encode()))
 
-    assert (message(load("data")), State(NOW), False) == open_message(signed, now=NOW, keys=keys)
+    assert (message(load("data")), State(NOW), False) == parse_message(signed, now=NOW, keys=keys)
 
 
 def test_no_time_of_a_waiting_message_is_later_than_now() -> None:
@@ -197,7 +197,7 @@ def test_no_time_of_a_waiting_message_is_later_than_now() -> None:
     state = State(late, accepted_at=late, doubt_since=late)
     waiting = Message(wrap(message(load("data")), state, event_id="e"))
 
-    assert State(NOW, accepted_at=NOW, doubt_since=NOW) == open_message(waiting, now=NOW)[1]
+    assert State(NOW, accepted_at=NOW, doubt_since=NOW) == parse_message(waiting, now=NOW)[1]
 
 
 @pytest.mark.parametrize(
@@ -211,13 +211,13 @@ def test_what_amqp_cannot_carry_is_left_out_of_the_original(data: dict[str, Any]
     """Invalid properties are dropped, so that the original can be published again."""
     body = {"body": "e30=", **data}
 
-    assert Message(b"{}") == open_message(message(_envelope(data=body)), now=NOW)[0]
+    assert Message(b"{}") == parse_message(message(_envelope(data=body)), now=NOW)[0]
 
 
 def test_a_waiting_message_inside_another_is_refused() -> None:
     """A nested waiting message, which we never publish, is refused."""
     inner = Message(wrap(message(load("data")), State(NOW), event_id="e"))
-    original, *_ = open_message(Message(wrap(inner, State(NOW), event_id="e")), now=NOW)
+    original, *_ = parse_message(Message(wrap(inner, State(NOW), event_id="e")), now=NOW)
 
     with pytest.raises(EventError, match="bad_waiting"):
         decode(original, max_bytes=LIMIT)
@@ -227,4 +227,4 @@ def test_a_decimal_header_is_kept() -> None:
     """A decimal, which AMQP tables have and JSON has not, is the same after a delay."""
     waiting = Message(wrap(Message(b"", None, {"d": Decimal("-1.50")}), State(NOW), event_id="e"))
 
-    assert Decimal("-1.50") == open_message(waiting, now=NOW)[0].headers["d"]
+    assert Decimal("-1.50") == parse_message(waiting, now=NOW)[0].headers["d"]
