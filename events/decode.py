@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from events import cloudevents
+from events.encoding import json_bytes
 from events.errors import EventError, EventIds, MalformedEvent
 from events.headers import MAX_DEPTH
 from events.message import WAITING, Message, State, unwrap_original, unwrap_state
@@ -109,7 +110,7 @@ def decode(original: Message, *, max_bytes: int) -> Event:
 def _decode_within(original: Message, max_bytes: int) -> Event:
     if len(original.body) > max_bytes:
         raise MalformedEvent("too_large", f"{len(original.body)} bytes are more than {max_bytes}")
-    return _decode(Part(original), depth=0)
+    return _decode(Part(original), json_bytes(original.body, original.labels, max_bytes), depth=0)
 
 
 def ids_of(event: SnapshotEvent) -> EventIds:
@@ -145,8 +146,8 @@ def _unpack(event: object, depth: int) -> list[Message]:
     return [part.message for part in parts]
 
 
-def _decode(part: Part, depth: int) -> Event:
-    parsed = ParsedMessage(part.message, parse_object(part.message.body), part.carrier_id)
+def _decode(part: Part, body: bytes, depth: int) -> Event:
+    parsed = ParsedMessage(part.message, parse_object(body), part.carrier_id)
     try:
         return _read(parsed, depth)
     except EventError as error:
@@ -161,7 +162,8 @@ def _read(parsed: ParsedMessage, depth: int) -> Event:
     if reader := _reader(value):
         return reader(parsed)
     if opener := _opener(value):
-        return _decode(_only(opener(value), parsed, depth), depth + 1)
+        part = _only(opener(value), parsed, depth)
+        return _decode(part, part.message.body, depth + 1)
     if value.get("trigger_type") == "TIMER":
         return ForeignEvent("timer", "TIMER")
     raise MalformedEvent("unknown_form", "the body is a JSON object of an unknown form")

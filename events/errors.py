@@ -11,8 +11,9 @@ from typing import ClassVar, Final, Literal, NamedTuple
 
 CODES: Final[Mapping[str, str]] = {
     # malformed: not an event of a known form
-    "too_large": "more bytes than MAX_BODY_BYTES",
+    "too_large": "more bytes than MAX_BODY_BYTES, as they came or decompressed",
     "bad_headers": "a header that cannot be read, or with more than 32 levels of tables and arrays",
+    "bad_encoding": "a body that is compressed or encoded in a way that cannot be read, or damaged",
     "not_utf8": "the body is not UTF-8 text",
     "not_json": "the body is not JSON, or has NaN, a lone surrogate or a number without end",
     "too_deep": "more than 200 levels of JSON, or more than 4 envelopes in each other",

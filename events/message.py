@@ -6,7 +6,6 @@ however often it waited.
 """
 
 import base64
-import re
 import uuid
 from collections.abc import Mapping
 from hashlib import sha256
@@ -15,9 +14,11 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
+from events.encoding import Labels, labels
 from events.headers import headers_from_json, headers_to_json
 from events.properties import checked_properties, short_string
 from events.state_keys import StateKeys
+from events.tokens import canonical, without_tokens
 
 WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
@@ -33,13 +34,6 @@ circuit breaker is open, or the message is parked.
 _NAMESPACE = uuid.UUID("c9f6a3b2-52a1-5d0e-8a3f-1d8e0f7b6a55")
 _RUNNING_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 """Headers in which the broker counts deliveries; they are not part of the original message."""
-# Old Cinder releases put the user's live token into their notifications. The quotes may be escaped, since
-# the inner message is JSON text inside JSON. Bounded, so that no body can make it slow.
-_TOKEN = re.compile(rb'(\\{0,7})"(_context_\w{0,40}token\w{0,40})\1"(\s{0,8}:\s{0,8})\1"[^"\\]{1,65536}\1"')
-
-
-def _without_tokens(body: bytes) -> bytes:
-    return _TOKEN.sub(rb'\1"\2\1"\3\1"\1"', body) if b"_context_" in body else body
 
 
 class Message(NamedTuple):
@@ -56,9 +50,14 @@ class Message(NamedTuple):
     bad_headers: tuple[str, ...] = ()
 
     @property
+    def labels(self) -> Labels:
+        """What the message says of its body's encoding."""
+        return labels(self.content_type, self.headers, self.properties)
+
+    @property
     def derived_id(self) -> str:
-        """An event id for a message without one: the same bytes have the same id, with or without tokens."""
-        return str(uuid.uuid5(_NAMESPACE, sha256(_without_tokens(self.body)).hexdigest()))
+        """An event id for a message without one: the same text has the same id, with or without tokens."""
+        return str(uuid.uuid5(_NAMESPACE, sha256(canonical(self.body, self.labels)).hexdigest()))
 
     @property
     def delivery_count(self) -> int:
@@ -69,7 +68,7 @@ class Message(NamedTuple):
     def blanked(self) -> "Message":
         """The same message without live tokens and without the broker's delivery counts."""
         headers = {key: value for key, value in self.headers.items() if key not in _RUNNING_COUNTS}
-        return self._replace(body=_without_tokens(self.body), headers=headers)
+        return self._replace(body=without_tokens(self.body, self.labels), headers=headers)
 
 
 class State(NamedTuple):

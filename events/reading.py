@@ -7,12 +7,12 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from events.encoding import BOM
 from events.errors import EventIds, InvalidEvent, MalformedEvent
 from events.message import Message
 from events.snapshot import NAME_LIMIT, SIZE_LIMIT, SnapshotCompleted, SnapshotEvent
 
 ID_LIMIT: Final = 256
-_BOM = b"\xef\xbb\xbf"
 # The characters that CloudEvents forbids in attributes; some stores cannot hold NUL at all.
 _PLAIN_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,256}")
 # W3C Trace Context, version 00: https://www.w3.org/TR/trace-context/#traceparent-header
@@ -46,7 +46,7 @@ def parse_object(body: bytes | str, ids: EventIds | None = None) -> dict[str, An
     """
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     try:
-        value = from_json(raw.removeprefix(_BOM), allow_inf_nan=False)
+        value = from_json(raw.removeprefix(BOM), allow_inf_nan=False)
     except ValueError as error:
         raise _unreadable(raw, str(error), ids or EventIds()) from None
     if not isinstance(value, dict):

@@ -1,6 +1,11 @@
 """Unit tests of ``Message.blanked``: it removes live tokens of old Cinder releases, and nothing else."""
 
+import base64
+import gzip
 import json
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -85,6 +90,77 @@ def test_a_derived_id_is_the_same_without_the_token(place: str) -> None:
     message = Message(PLACES[place].encode())
 
     assert message.derived_id == message.blanked().derived_id
+
+
+def _of_codec(codec: str) -> "Encoded":
+    return lambda text: text.decode().encode(codec), lambda body: body.decode(codec).encode(), {}
+
+
+Encoded = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes], Mapping[str, Any]]
+ENCODED: Mapping[str, Encoded] = {
+    "gzip": (gzip.compress, gzip.decompress, {}),
+    "gzip of several members": (
+        lambda text: gzip.compress(text[:500]) + gzip.compress(text[500:]),
+        gzip.decompress,
+        {},
+    ),
+    "zlib": (zlib.compress, zlib.decompress, {"content_encoding": "deflate"}),
+    "base64": (base64.b64encode, base64.b64decode, {"content_encoding": "base64"}),
+    "gzip in base64": (
+        lambda text: base64.b64encode(gzip.compress(text)),
+        lambda body: gzip.decompress(base64.b64decode(body)),
+        {"content_encoding": "gzip, base64"},
+    ),
+    **{codec: _of_codec(codec) for codec in ("utf-16", "utf-16-le", "utf-32-be")},
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_a_token_is_blanked_in_an_encoded_body(name: str) -> None:
+    """The blanked body has the encoding that its labels say, and all of the text but the token."""
+    encode, read, properties = ENCODED[name]
+    blanked = Message(encode(LEAK.encode()), None, {}, properties).blanked()
+
+    assert LEAK.replace(TOKEN, "").encode() == read(blanked.body)
+    assert (blanked, properties) == (blanked.blanked(), blanked.properties)
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_an_encoded_body_without_a_token_is_not_changed(name: str) -> None:
+    """An encoded body without a token keeps its bytes, though compressing it again might give others."""
+    encode, _, properties = ENCODED[name]
+    body = encode(LEAK.replace(TOKEN, "").encode())
+
+    assert body == Message(body, None, {}, properties).blanked().body
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_an_encoded_message_keeps_its_derived_id(name: str) -> None:
+    """The derived id of an encoded body does not change when its token is blanked."""
+    encode, _, properties = ENCODED[name]
+    message = Message(encode(LEAK.encode()), None, {}, properties)
+
+    assert Message(LEAK.encode()).derived_id == message.derived_id == message.blanked().derived_id
+
+
+def test_a_token_is_blanked_in_a_truncated_body() -> None:
+    """Of a truncated body with a token, the part that can be read is kept, without the token."""
+    body = gzip.compress(LEAK.encode(), compresslevel=0)[:-20]
+    assert TOKEN.encode() in body
+    message = Message(body)
+
+    kept = gzip.decompress(message.blanked().body)
+
+    assert LEAK.replace(TOKEN, "").encode().startswith(kept)
+    assert len(kept) > 1_000
+    assert message.derived_id == message.blanked().derived_id
+
+
+def test_a_token_is_blanked_in_the_beginning_of_a_bomb() -> None:
+    """A body that is too large to be read whole has no token in the part that is kept."""
+    message = Message(gzip.compress(LEAK.encode() + b" " * 40_000_000))
+
+    assert TOKEN.encode() not in gzip.decompress(message.blanked().body)
 
 
 def test_a_blanked_message_has_no_delivery_counts() -> None:
