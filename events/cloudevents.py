@@ -1,7 +1,9 @@
 """Reads CloudEvents 1.0: structured (one JSON object) and binary (attributes in AMQP headers).
 
 https://github.com/cloudevents/spec/tree/v1.0.2/cloudevents: spec.md, formats/json-format.md,
-bindings/amqp-protocol-binding.md. Brokers and clients spell the header prefix differently; all are accepted.
+bindings/amqp-protocol-binding.md. Brokers and clients spell the header prefix differently, and HTTP bridges
+change its case; all are accepted. Attributes on which nothing here depends (``time``, ``dataschema``,
+extensions) are not checked.
 """
 
 import base64
@@ -26,7 +28,9 @@ from events.sources import cts
 
 COMPLETED: Final = "snapshot.completed"
 SOURCE_LIMIT: Final = 1024
-_PREFIXES = ("cloudEvents:", "cloudEvents_", "ce-", "ce_")
+_HEADER = re.compile(r"(?:cloud-?events?|ce)[-_:.](\w{1,64})", re.IGNORECASE)
+_REQUIRED: Final = frozenset({"specversion", "id", "source", "type"})
+_JSON_TYPE = re.compile(r"\s*(?:[\w.-]+/(?:[\w.+-]+\+)?json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _CLOUD_TRACE = re.compile(r"[0-9A-Z_-]{1,32}:CloudTrace:\w{1,32}")
 _OUTCOMES = frozenset(TYPES.values())
 
@@ -36,38 +40,59 @@ def is_structured(value: Mapping[str, Any]) -> bool:
     return "specversion" in value
 
 
-def is_binary(headers: Mapping[str, Any]) -> bool:
-    """Return whether AMQP headers contain a CloudEvent's attributes."""
-    return any(f"{prefix}specversion" in headers for prefix in _PREFIXES)
+def header_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the CloudEvents attributes in AMQP headers, of any prefix and in any case.
+
+    Raises:
+        MalformedEvent: ``bad_field``, if two headers give an attribute different values.
+
+    """
+    found: dict[str, Any] = {}
+    for header, value in headers.items():
+        if match := _HEADER.fullmatch(header):
+            name, text = match[1].lower(), _text(value)
+            if found.setdefault(name, text) != text:
+                raise MalformedEvent("bad_field", f"{name[:64]}: two headers give it different values")
+    return found
+
+
+def is_binary(attributes: Mapping[str, Any]) -> bool:
+    """Return whether attributes from headers are a CloudEvent's: one that is required suffices."""
+    return not _REQUIRED.isdisjoint(attributes)
 
 
 def read_structured(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
     """Read a CloudEvent in the JSON format. Raises ``EventError``."""
     value = parsed.value
     data = value.get("data")
-    if data is None and isinstance(value.get("data_base64"), str):
-        data = _from_base64(value["data_base64"], _ids(value, None))
+    if isinstance(encoded := value.get("data_base64"), str):
+        if data is not None:
+            raise MalformedEvent("bad_field", "data and data_base64: only one may be set", _ids(value, None))
+        data = _from_base64(encoded, _ids(value, None))
     return _read(parsed, value, data, form="cloudevents")
 
 
-def read_binary(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
+def read_binary(parsed: ParsedMessage, attributes: Mapping[str, Any]) -> SnapshotEvent | ForeignEvent:
     """Read a CloudEvent whose attributes are in the headers. Raises ``EventError``."""
-    attributes = {_bare_name(key): _text(value) for key, value in parsed.message.headers.items()}
     return _read(parsed, attributes, parsed.value, form="cloudevents-binary")
 
 
-def _bare_name(header: str) -> str:
-    for prefix in _PREFIXES:
-        if header.startswith(prefix):
-            return header.removeprefix(prefix)
-    return ""
+def check_headers(attributes: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+    """Check that the headers of a structured CloudEvent name no other type. Raises ``MalformedEvent``."""
+    named = attributes.get("type", value.get("type"))
+    if named != value.get("type"):
+        text = f"type: the headers say {truncate(named)!r}, the body says {truncate(value.get('type'))!r}"
+        raise MalformedEvent("bad_field", text, _ids(value, value.get("data")))
 
 
 def trace_of(message: Message, attributes: Mapping[str, Any]) -> str | None:
     """Return the trace context of a message: an attribute of its parsed body, or a header."""
-    headers = message.headers
-    names = [f"{prefix}traceparent" for prefix in (*_PREFIXES, "")]
-    return traceparent(attributes.get("traceparent"), *(_text(headers.get(name)) for name in names))
+    found: dict[bool, object] = {}
+    for name, value in message.headers.items():
+        match = _HEADER.fullmatch(name)
+        if (match[1] if match else name).lower() == "traceparent":
+            found[match is None] = _text(value)
+    return traceparent(attributes.get("traceparent"), found.get(False), found.get(True))
 
 
 def _text(value: object) -> object:
@@ -123,7 +148,9 @@ def _completed(
 
 def _check(attributes: Mapping[str, Any], data: object) -> None:
     """Check the four required attributes."""
-    if (version := attributes.get("specversion")) != "1.0":
+    if (version := attributes.get("specversion")) is None:
+        raise MalformedEvent("missing_field", "specversion: is missing", _ids(attributes, data))
+    if version != "1.0":
         text = f"CloudEvents specversion {truncate(version)!r} is not 1.0"
         raise MalformedEvent("unknown_version", text, _ids(attributes, data))
     for name in ("id", "source", "type"):
@@ -138,7 +165,14 @@ def _check(attributes: Mapping[str, Any], data: object) -> None:
 
 
 def _object(attributes: Mapping[str, Any], data: object) -> dict[str, Any]:
+    """Return the data, which may be JSON in a text. Raises ``MalformedEvent``."""
     if isinstance(data, dict):
         return data
+    ids, type_ = _ids(attributes, data), attributes.get("datacontenttype")
+    if isinstance(data, str) and data[:64].lstrip().startswith("{"):
+        return parse_object(data, ids)
     code = "missing_field" if data is None else "bad_field"
-    raise MalformedEvent(code, "data: must be an object", _ids(attributes, data))
+    is_json = not isinstance(type_, str) or not type_ or _JSON_TYPE.fullmatch(type_)
+    raise MalformedEvent(
+        code, "data: must be an object" + ("" if is_json else f", not {truncate(type_)!r}"), ids
+    )

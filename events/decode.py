@@ -12,8 +12,9 @@ from events import cloudevents
 from events.encoding import json_bytes
 from events.errors import EventError, EventIds, MalformedEvent
 from events.headers import MAX_DEPTH
+from events.json_texts import JsonTexts
 from events.message import WAITING, Message, State, unwrap_original, unwrap_state
-from events.reading import ParsedMessage, parse_object
+from events.reading import ParsedMessage, parse_json, parse_object
 from events.snapshot import ForeignEvent, SnapshotEvent
 from events.sources import cinder, cts, data, envelopes
 from events.sources.envelopes import Part
@@ -25,6 +26,8 @@ MAX_ENVELOPES: Final = 4
 """Envelopes inside each other: an asynchronous call, a trigger, a notification and an event."""
 MAX_MESSAGES: Final = 10_000
 """Messages in one call of the function."""
+MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one event in a batch; each is then held to MAX_BODY_BYTES."""
 
 _WAITING_MARK = f'"{WAITING}"'.encode()
 _MAX_WAITING_VALUES = 500_000
@@ -70,8 +73,8 @@ def _waiting(body: bytes) -> Mapping[str, Any] | None:
     """Parse a body; None where it is no waiting message."""
     if _WAITING_MARK in body and body.count(b",") < _MAX_WAITING_VALUES:
         with suppress(MalformedEvent):
-            value = parse_object(body)
-            return value if value.get("type") == WAITING else None
+            value = parse_json(body, unique=False)
+            return value if isinstance(value, dict) and value.get("type") == WAITING else None
     return None
 
 
@@ -124,13 +127,38 @@ def ids_of(event: SnapshotEvent) -> EventIds:
 def unpack(event: object) -> list[Message]:
     """Return the messages in a function's event, each to be decoded alone. Never raises.
 
-    An event that cannot be split is one message, which ``decode`` then refuses: nothing is left out.
+    A batch (a JSON array of objects) becomes the messages in it, as they are written. It stays whole
+    if there would be more than ``MAX_MESSAGES`` in all. An event or a batch that cannot be split is one
+    message, which ``decode`` then refuses: nothing is left out.
     """
     try:
         messages = _unpack(event, depth=0)
     except MalformedEvent:
         return [envelopes.dump(event)]
-    return messages if len(messages) <= MAX_MESSAGES else [envelopes.dump(event)]
+    if len(messages) > MAX_MESSAGES:
+        return [envelopes.dump(event)]
+    room = MAX_MESSAGES - len(messages)
+    found: list[Message] = []
+    for message in messages:
+        items = _items(message, room + 1)
+        room -= len(items) - 1
+        found += items
+    return found
+
+
+def _items(message: Message, most: int) -> list[Message]:
+    """Return the messages in a batch of at most ``most``; the message itself if it is no such batch."""
+    if not message.body[:64].lstrip(b" \t\r\n").startswith(b"["):
+        return [message]
+    items: list[Message] = []
+    try:
+        for text in JsonTexts(MAX_BATCH_BYTES).feed(message.body.decode(), last=True):
+            if len(items) == most:
+                return [message]
+            items.append(Message(text.text.encode()))
+    except ValueError:
+        return [message]
+    return items or [message]
 
 
 def _unpack(event: object, depth: int) -> list[Message]:
@@ -147,7 +175,10 @@ def _unpack(event: object, depth: int) -> list[Message]:
 
 
 def _decode(part: Part, body: bytes, depth: int) -> Event:
-    parsed = ParsedMessage(part.message, parse_object(body), part.carrier_id)
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise _no_object(value)
+    parsed = ParsedMessage(part.message, value, part.carrier_id)
     try:
         return _read(parsed, depth)
     except EventError as error:
@@ -155,10 +186,19 @@ def _decode(part: Part, body: bytes, depth: int) -> Event:
         raise
 
 
+def _no_object(value: object) -> MalformedEvent:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        text = f"a batch of {len(value)} events: publish each alone, as snapshot-backup publish --file does"
+        return MalformedEvent("several_events", text)
+    return MalformedEvent("not_object", "the body is JSON, but not an object")
+
+
 def _read(parsed: ParsedMessage, depth: int) -> Event:
     value, headers = parsed.value, parsed.message.headers
-    if headers and cloudevents.is_binary(headers) and not cloudevents.is_structured(value):
-        return cloudevents.read_binary(parsed)
+    if headers and cloudevents.is_binary(attributes := cloudevents.header_attributes(headers)):
+        if not cloudevents.is_structured(value):
+            return cloudevents.read_binary(parsed, attributes)
+        cloudevents.check_headers(attributes, value)
     if reader := _reader(value):
         return reader(parsed)
     if opener := _opener(value):

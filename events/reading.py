@@ -1,5 +1,6 @@
 """Functions that all forms share: parse JSON within limits, and make a checked event of the fields found."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, NoReturn
@@ -36,21 +37,74 @@ class ParsedMessage(NamedTuple):
 
 
 def parse_object(body: bytes | str, ids: EventIds | None = None) -> dict[str, Any]:
-    """Parse a JSON object strictly: UTF-8, no NaN, no lone surrogates, at most 200 levels deep.
-
-    If a key occurs twice, the last one counts, as in Python's own parser. A byte order mark is skipped.
+    """Parse a JSON object strictly, see ``parse_json``.
 
     Raises:
-        MalformedEvent: ``not_utf8``, ``not_json``, ``too_deep`` or ``not_object``.
+        MalformedEvent: ``not_object``, and as ``parse_json`` does.
+
+    """
+    value = parse_json(body, ids)
+    if not isinstance(value, dict):
+        raise MalformedEvent("not_object", "the body is JSON, but not an object", ids or EventIds())
+    return value
+
+
+def parse_json(body: bytes | str, ids: EventIds | None = None, *, unique: bool = True) -> Any:
+    """Parse JSON strictly: UTF-8, no NaN, no lone surrogates, at most 200 levels deep.
+
+    A byte order mark is skipped. A key may occur twice in an object if its value is the same; if not
+    ``unique``, the last value counts.
+
+    Raises:
+        MalformedEvent: ``not_utf8``, ``not_json``, ``too_deep`` or ``duplicate_key``.
 
     """
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    raw = raw.removeprefix(BOM)
     try:
-        value = from_json(raw.removeprefix(BOM), allow_inf_nan=False)
+        value = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise _unreadable(raw, str(error), ids or EventIds()) from None
-    if not isinstance(value, dict):
-        raise MalformedEvent("not_object", "the body is JSON, but not an object", ids or EventIds())
+    if unique and _may_repeat(raw, _keys(value)):
+        try:
+            json.loads(raw, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+        except _RepeatedKeyError as error:
+            text = f"the key {error.key[:64]!r} occurs twice with different values; write it once"
+            raise MalformedEvent("duplicate_key", text, ids or EventIds()) from None
+    return value
+
+
+class _RepeatedKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+def _keys(value: Any) -> int:
+    """Count the keys of all objects."""
+    if type(value) is dict:
+        count = len(value)
+        for child in value.values():
+            if type(child) is dict or type(child) is list:
+                count += _keys(child)
+        return count
+    return sum(map(_keys, value)) if type(value) is list else 0
+
+
+def _may_repeat(raw: bytes, keys: int) -> bool:
+    """Return whether the text may have more keys than were parsed; an exact answer takes longer."""
+    more = raw.count(b'":') - keys
+    if not more:
+        return b'" :' in raw
+    # JSON text inside JSON, as in Cinder's envelope, has escaped quotes.
+    return more != raw.count(b'\\":') or b'\\\\"' in raw or b'" :' in raw
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        for key, found in pairs:
+            if found != value[key]:
+                raise _RepeatedKeyError(key)
     return value
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from events.message import Message
 from tests.chaos.verdicts import judge
 from tests.twins.api import CutAfter, Fault
 from tests.twins.events import made_up_id, message
@@ -16,30 +17,40 @@ from tests.twins.world import LedgerKind
 
 EVENTS = 2
 MOST_STEPS = 400
+Packed = Callable[[Sequence[Message]], Sequence[Message]]
 
 
-async def run(kind: LedgerKind, folder: Path, k: int, faults: Sequence[Fault]) -> FunctionWorld:
-    """Call with a batch, crash at step ``k``, and call again until the end."""
+async def run(
+    kind: LedgerKind, folder: Path, k: int, faults: Sequence[Fault], messages: Sequence[Message]
+) -> FunctionWorld:
+    """Call with the messages, crash at step ``k``, and call again until the end."""
     world = FunctionWorld(kind=kind, folder=folder, steps=Steps(crash_at=k))
     world.api.fail("create", *faults)
     try:
-        await world.call([message(number) for number in range(EVENTS)])
+        await world.call(messages)
         await world.until_done(EVENTS)
     finally:
         await world.aclose()
     return world
 
 
+def as_batch(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return one message that is a batch of CloudEvents."""
+    return [Message(b"[" + b",".join(each.body for each in messages) + b"]")]
+
+
+@pytest.mark.parametrize("packed", [list, as_batch], ids=["messages", "a batch of CloudEvents"])
 @pytest.mark.parametrize("faults", [[], [CutAfter()]], ids=["well", "in-doubt"])
 @pytest.mark.parametrize("kind", ["sqlite", "none"])
 def test_a_function_killed_at_any_step_and_called_again_makes_one_backup_and_one_outcome(
-    kind: LedgerKind, faults: list[Fault], tmp_path: Path
+    kind: LedgerKind, faults: list[Fault], packed: Packed, tmp_path: Path
 ) -> None:
     """The platform repeats a killed call, which leads to one backup and one outcome of each event."""
     for k in range(1, MOST_STEPS):
         folder = tmp_path / str(k)
         folder.mkdir()
-        world = asyncio.run(run(kind, folder, k, faults))
+        messages = packed([message(number) for number in range(EVENTS)])
+        world = asyncio.run(run(kind, folder, k, faults, messages))
         asked = [made_up_id("snapshot", number) for number in range(EVENTS)]
         told = [json.loads(outcome.body) for outcome in world.outcomes]
         made = [backup.request.snapshot_id for backup in world.api.backups]

@@ -1,10 +1,13 @@
 """Conformance cases as data: messages, faults and expected outcomes for every way to run the program."""
 
+import base64
+import gzip
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,8 @@ class Case:
 
     ``faults`` are those of the emulator, for this case's project only. ``expected`` has the distinct outcomes
     as type and category, and ``dead`` the categories of the dead letters, each at least once. With a
-    ``state`` the messages have been delayed before, and the runner of the case signs them.
+    ``state`` the messages have been delayed before, and the runner of the case signs them. A message that is
+    ``queue_only`` is handled otherwise in a call of the function, which takes batches apart.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Case:
     snapshots: Sequence[Mapping[str, Any]] = ()
     dead: Sequence[str] = field(default=())
     state: State | None = None
+    queue_only: bool = False
 
     def as_published(self, keys: StateKeys) -> Sequence[Message]:
         """Return the messages as they are published; those that have been delayed have a signed state."""
@@ -188,6 +193,28 @@ def _binary(case: str) -> Message:
     return Message(json.dumps(data(case)).encode(), "application/json", headers)
 
 
+def _encoded(name: str, encode: Callable[[bytes], bytes], **parts: Any) -> Case:
+    """Return a case with an event whose body is encoded."""
+    return Case(name, [Message(encode(event(name).body), "application/cloudevents+json", **parts)])
+
+
+def _headed(name: str, type_: str, spell: Callable[[str], str]) -> Message:
+    """Return a bare object with the attributes of a CloudEvent in headers that are spelled otherwise."""
+    attributes = {"specversion": "1.0", "id": own_id(name, "event 0"), "source": SOURCE, "type": type_}
+    headers = {spell(key): value for key, value in attributes.items()}
+    return Message(json.dumps(data(name)).encode(), "application/json", headers)
+
+
+def _other(name: str, message: Message) -> Case:
+    """Return a case with a message that is another event than ours, or not readable."""
+    return Case(name, [message], [failed("malformed")], backups=0, dead=["malformed"])
+
+
+def _beside(name: str, fields: Mapping[str, Any], **parts: Any) -> Case:
+    """Return a case with a bare object, and what names another type beside it."""
+    return _other(name, Message(json.dumps(data(name, **fields)).encode(), "application/json", **parts))
+
+
 def _must_be(status: str) -> str:
     return f'Invalid snapshot: must be available, but the current status is "{status}".'
 
@@ -221,6 +248,58 @@ FORMS = [
     ),
     trace("trace of a snapshot in error", "error"),
     trace("trace of a snapshot that is being deleted", "deleting"),
+]
+
+ENCODED = [
+    _encoded("gzip", gzip.compress, properties={"content_encoding": "gzip"}),
+    _encoded("gzip without a label", gzip.compress),
+    _encoded("gzip by Spring", gzip.compress, properties={"content_encoding": "gzip:UTF-8"}),
+    _encoded("gzip by a header", gzip.compress, headers={"Content-Encoding": "gzip"}),
+    _encoded("zlib by kombu", zlib.compress, headers={"compression": "application/x-gzip"}),
+    _encoded("base64", base64.b64encode, properties={"content_encoding": "base64"}),
+    _encoded("UTF-16", lambda body: body.decode().encode("utf-16")),
+    _encoded("a mark", lambda body: b"\xef\xbb\xbf" + body),
+    _encoded("labelled utf-8", bytes, properties={"content_encoding": "utf-8"}),
+    _encoded("labelled binary", bytes, properties={"content_encoding": "binary"}),
+    _other("a bomb", Message(gzip.compress(b" " * 10_000_000), properties={"content_encoding": "gzip"})),
+    _other("truncated gzip", Message(gzip.compress(event("truncated gzip").body)[:-4])),
+    _other("brotli", Message(b"\x0b\x02\x80{}\x03", properties={"content_encoding": "br"})),
+]
+
+NAMED = [
+    Case("Ce-Type", [_headed("Ce-Type", "snapshot.completed", lambda key: f"Ce-{key.title()}")]),
+    Case("CE_TYPE", [_headed("CE_TYPE", "snapshot.completed", lambda key: f"CE_{key.upper()}")]),
+    _other(
+        "Ce-Type: deleted", _headed("Ce-Type: deleted", "snapshot.deleted", lambda key: f"Ce-{key.title()}")
+    ),
+    _other("ce_type: deleted", _headed("ce_type: deleted", "snapshot.deleted", lambda key: f"ce_{key}")),
+    _other(
+        "cloudEvents: deleted", _headed("cloudEvents: deleted", "snapshot.deleted", "CloudEvents:{}".format)
+    ),
+    *(
+        _beside(f"a bare object with {name}", {name: "snapshot.deleted"})
+        for name in ("type", "event", "event_type", "eventType", "detail-type", "action", "message_type")
+    ),
+    _beside("a header event_type", {}, headers={"event_type": "snapshot.deleted"}),
+    _beside("the property type", {}, properties={"type": "snapshot.deleted"}),
+    _other(
+        "two snapshots in one event",
+        Message(
+            event("two snapshots in one event").body.replace(
+                b'"snapshot_id"', b'"snapshot_id": "x", "snapshot_id"'
+            )
+        ),
+    ),
+    *(
+        replace(
+            _other(name, Message(b"[" + b",".join([event(name).body] * count) + b"]", content_type)),
+            queue_only=True,
+        )
+        for name, count, content_type in (
+            ("a batch", 3, "application/cloudevents-batch+json"),
+            ("a batch of one", 1, "application/json"),
+        )
+    ),
 ]
 
 REFUSALS = [
@@ -410,7 +489,19 @@ ENDS = [
     Case("a replayed dead letter", [event("a replayed dead letter")], state=_waited(replay="replay-1")),
 ]
 
-CASES: Sequence[Case] = [*FORMS, *REFUSALS, *WAITS, *DOUBTS, *BAD, *SKIPPED, *TWICE, *FORGED, *ENDS]
+CASES: Sequence[Case] = [
+    *FORMS,
+    *ENCODED,
+    *NAMED,
+    *REFUSALS,
+    *WAITS,
+    *DOUBTS,
+    *BAD,
+    *SKIPPED,
+    *TWICE,
+    *FORGED,
+    *ENDS,
+]
 
 _SURPLUS = f"HTTP/1.1 202 Accepted\r\nContent-Length: {len(FOREIGN)}\r\n\r\n{FOREIGN}"
 _UNASKED = "answers that nobody asked for"

@@ -134,6 +134,19 @@ def test_a_bad_message_does_not_affect_the_rest_of_its_batch(world: World) -> No
     assert Counter({"backup.accepted": 1, "backup.failed": 2, "backup.skipped": 1}) == world.outcomes()
 
 
+@pytest.mark.parametrize("how", ["a message", "a call"])
+def test_a_batch_of_cloudevents_is_taken_apart(world: World, how: str) -> None:
+    """Each event of a batch has its own outcome, and a bad one is dead-lettered alone."""
+    bad = {**event(), "type": "snapshot.deleted"}
+    several = [event(), bad, event()]
+
+    summary = world.call(several if how == "a call" else batch(several))
+
+    assert counts(3, accepted=2, failed=1) == summary
+    assert [bad] == [json.loads(body) for body, _ in world.dead()]
+    assert Counter({"backup.accepted": 2, "backup.failed": 1}) == world.outcomes()
+
+
 def test_a_repeated_batch_creates_no_second_backup(world: World) -> None:
     """If the platform repeats a whole call on a new instance, each snapshot still has one backup."""
     again = batch(event(), event())

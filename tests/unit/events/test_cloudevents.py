@@ -60,14 +60,120 @@ def test_the_library_reads_what_we_publish(type_: str) -> None:
     )
 
 
-@pytest.mark.parametrize("prefix", ["cloudEvents:", "cloudEvents_", "ce-", "ce_"])
-def test_binary_mode_is_read_in_each_spelling(prefix: str) -> None:
-    """Each spelling of the header prefix that clients use is accepted."""
-    headers = {f"{prefix}{key}": value for key, value in ATTRIBUTES.items()}
+def titled(header: str) -> str:
+    """Return a header as HTTP libraries spell it: ``Ce-Type``."""
+    return "-".join(part.capitalize() for part in header.split("-"))
+
+
+@pytest.mark.parametrize("case", [str, str.lower, str.upper, titled])
+@pytest.mark.parametrize("prefix", ["cloudEvents:", "cloudEvents_", "ce-", "ce_", "cloud-events-", "ce:"])
+def test_binary_mode_is_read_in_each_spelling(prefix: str, case: Callable[[str], str]) -> None:
+    """Each spelling of the header prefix that clients use is accepted, in any case."""
+    headers = {case(f"{prefix}{key}"): value for key, value in ATTRIBUTES.items()}
 
     event = read_snapshot(SNAPSHOT_DATA, **headers, unrelated=1)
 
     assert ("cloudevents-binary", ATTRIBUTES["id"], EXPECTED) == (event.form, event.id, event.snapshot)
+
+
+@pytest.mark.parametrize("type_", ["snapshot.deleted", "Snapshot.Completed", "snapshot.completed.v2"])
+@pytest.mark.parametrize("header", ["Ce-Type", "ce-type", "CE_TYPE", "cloudEvents:type", "CloudEvents_Type"])
+def test_headers_rule_a_binary_event(header: str, type_: str) -> None:
+    """A bare object whose headers have another CloudEvents type is refused, however they are spelled."""
+    attributes = {key: value for key, value in ATTRIBUTES.items() if key != "type"}
+    headers = {f"ce-{key}": value for key, value in attributes.items()} | {header: type_}
+
+    error = refusal(json.dumps(SNAPSHOT_DATA).encode(), headers=headers)
+
+    assert ("malformed", "unknown_type", type_) == (error.category, error.code, error.ids.type)
+
+
+@pytest.mark.parametrize("missing", ["specversion", "id", "source", "type"])
+def test_binary_mode_needs_each_required_attribute(missing: str) -> None:
+    """A bare object whose headers have some CloudEvents attributes, but not all required ones, is refused."""
+    headers = {f"Ce-{key}": value for key, value in ATTRIBUTES.items() if key != missing}
+
+    error = refusal(json.dumps(SNAPSHOT_DATA).encode(), headers=headers)
+
+    assert ("malformed", "missing_field", missing) == (
+        error.category,
+        error.code,
+        error.message.partition(":")[0],
+    )
+
+
+def test_headers_with_two_values_are_refused() -> None:
+    """Binary headers that give an attribute twice are refused if the values differ, else read."""
+    headers = {f"ce-{key}": value for key, value in ATTRIBUTES.items()}
+
+    agreeing = read_snapshot(SNAPSHOT_DATA, **headers, **{"cloudEvents:type": b"snapshot.completed"})
+    differing = refusal(
+        json.dumps(SNAPSHOT_DATA).encode(), headers={**headers, "CE_type": "snapshot.deleted"}
+    )
+
+    assert (ATTRIBUTES["id"], "bad_field") == (agreeing.id, differing.code)
+
+
+def test_a_structured_event_is_refused_beside_another_type() -> None:
+    """A structured event is refused if its headers name another type, and read if they repeat its own."""
+    repeated = read_snapshot(SNAPSHOT_EVENT, **{"Ce-Type": "snapshot.completed"})
+    other = refusal(json.dumps(SNAPSHOT_EVENT).encode(), headers={"Ce-Type": "snapshot.deleted"})
+
+    assert (SNAPSHOT_EVENT["id"], "bad_field") == (repeated.id, other.code)
+    assert "the headers say 'snapshot.deleted'" in other.message
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/cloudevents+json; charset=utf-8",
+        "Application/CloudEvents+JSON;charset=UTF-8; profile=x",
+        "application/json",
+        None,
+    ],
+)
+def test_structured_mode_is_read_with_any_content_type(content_type: str | None) -> None:
+    """A structured event is read with parameters in its content type, in any case, and without one."""
+    event = decode(Message(json.dumps(SNAPSHOT_EVENT).encode(), content_type), max_bytes=LIMIT)
+
+    assert isinstance(event, SnapshotEvent)
+    assert EXPECTED == event.snapshot
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"time": "yesterday"},
+        {"time": 7},
+        {"dataschema": "not a URI"},
+        {"datacontenttype": "text/plain"},
+        {"odd-Name.ä": {"nested": [1]}},
+        {"x" * 300: None},
+        {"data_base64": None},
+    ],
+    ids=str,
+)
+def test_attributes_on_which_nothing_depends_are_not_checked(extra: dict[str, Any]) -> None:
+    """An event is read although an attribute that the program does not use breaks the specification."""
+    assert EXPECTED == read_snapshot({**SNAPSHOT_EVENT, **extra}).snapshot
+
+
+@pytest.mark.parametrize("space", ["", " \n"])
+def test_data_may_be_json_in_a_text(space: str) -> None:
+    """Data that was encoded twice, as JSON in a text, is read."""
+    assert EXPECTED == read_snapshot({**SNAPSHOT_EVENT, "data": space + json.dumps(SNAPSHOT_DATA)}).snapshot
+
+
+def test_data_of_another_content_type_is_named() -> None:
+    """Data that is no object is refused, and the reason has the content type if that is not JSON."""
+    error = refusal_of({**SNAPSHOT_EVENT, "data": "<snapshot/>", "datacontenttype": "text/xml"})
+
+    assert "data: must be an object, not 'text/xml'" == error.message
+
+
+def test_an_event_with_two_data_is_refused() -> None:
+    """An event with both ``data`` and ``data_base64`` is refused, since they may differ."""
+    assert "bad_field" == refusal_of({**SNAPSHOT_EVENT, "data_base64": "e30="}).code
 
 
 def test_binary_attributes_may_be_bytes() -> None:
@@ -103,6 +209,9 @@ def test_our_own_outcomes_are_foreign(type_: str) -> None:
     ("change", "category", "code"),
     [
         ({"specversion": "0.3"}, "malformed", "unknown_version"),
+        ({"specversion": "1.0.2"}, "malformed", "unknown_version"),
+        ({"specversion": "1"}, "malformed", "unknown_version"),
+        ({"specversion": None}, "malformed", "missing_field"),
         ({"specversion": 1.0}, "malformed", "unknown_version"),
         ({"type": "snapshot.deleted"}, "malformed", "unknown_type"),
         ({"type": "snapshot-backup.waiting"}, "malformed", "bad_waiting"),

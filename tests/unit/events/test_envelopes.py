@@ -139,7 +139,8 @@ def test_an_envelope_with_nothing_inside_is_refused_in_a_queue_and_nothing_in_a_
         "text",
         None,
         7,
-        [load("cloudevents")],
+        [],
+        [load("cloudevents"), "text"],
     ],
 )
 def test_an_event_that_cannot_be_split_is_one_refused_message(value: object) -> None:
@@ -154,6 +155,65 @@ def test_a_call_with_too_many_messages_is_one_refused_message() -> None:
     """A call with more than the allowed number of messages becomes one message, which is refused."""
     assert MAX_MESSAGES == len(unpack(trigger(*["x"] * MAX_MESSAGES)))
     assert 1 == len(unpack(trigger(*["x"] * (MAX_MESSAGES + 1))))
+
+
+@pytest.mark.parametrize("how", ["a call", "a message", "the record of a call"])
+def test_a_batch_in_a_call_becomes_its_events(how: str) -> None:
+    """Each event of a batch becomes a message with the bytes that it has in the batch."""
+    texts = [json.dumps({**CLOUDEVENT, "id": name}, indent=1) for name in "abc"]
+    batch = "[" + " ,\n".join(texts) + " ]\n"
+    value = {
+        "a call": json.loads(batch),
+        "a message": trigger("{}", batch),
+        "the record of a call": {"request_context": {}, "request_payload": trigger("{}", batch)},
+    }[how]
+
+    found = unpack(value)
+
+    if how != "a call":
+        assert [Message(text.encode()) for text in ("{}", *texts)] == found
+    events = [decode(message, max_bytes=LIMIT) for message in found[-3:]]
+    assert ["a", "b", "c"] == [event.id for event in events if isinstance(event, SnapshotEvent)]
+
+
+@pytest.mark.parametrize("batch", ["[]", "[1]", '[{"a": 1}, 2]', '[{"a": 1},]', '[{"a": 1}', '[{"a": ]'])
+def test_what_is_no_batch_stays_one_refused_message(batch: str) -> None:
+    """A message that is an array of other things, or is cut off, stays as it is and is refused."""
+    [message] = unpack(trigger(batch))
+
+    assert batch.encode() == message.body
+    with pytest.raises(EventError, match=r"not_json|not_object"):
+        decode(message, max_bytes=LIMIT)
+
+
+def test_one_bad_event_of_a_batch_is_refused_alone() -> None:
+    """An event of a batch that has a key twice is refused; the one beside it is decoded."""
+    bad, good = unpack(trigger(f'[{{"a": 1, "a": 2}}, {json.dumps(CLOUDEVENT)}]'))
+
+    assert isinstance(decode(good, max_bytes=LIMIT), SnapshotEvent)
+    with pytest.raises(EventError, match="duplicate_key"):
+        decode(bad, max_bytes=LIMIT)
+
+
+def test_a_batch_without_room_is_refused_alone() -> None:
+    """A batch that would exceed the number of messages in a call stays whole, and its neighbours are read."""
+    several = "[" + ",".join(["{}"] * 6_000) + "]"
+
+    found = unpack(trigger("{}", several, several, "{}"))
+
+    assert 6_000 + 3 == len(found)
+    assert several.encode() == found[-2].body
+    with pytest.raises(EventError, match="several_events: a batch of 6000 events: publish each alone"):
+        decode(found[-2], max_bytes=LIMIT)
+
+
+@pytest.mark.parametrize("content_type", ["application/cloudevents-batch+json", "application/json", None])
+def test_a_batch_in_a_queue_is_refused(content_type: str | None) -> None:
+    """A queue's message that is a batch, even of one event, is refused with what to do instead."""
+    body = json.dumps([CLOUDEVENT]).encode()
+
+    with pytest.raises(EventError, match="several_events: a batch of 1 events: publish each alone"):
+        decode(Message(body, content_type), max_bytes=LIMIT)
 
 
 def test_a_lone_surrogate_in_a_call_is_refused_not_lost() -> None:
