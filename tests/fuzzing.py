@@ -141,7 +141,7 @@ class Headers:
         assert kept.keys() == message.headers.keys()
         assert wrap(message, State(NOW), event_id="e")
         dead = inert(message)
-        sent = to_publish(dead, fitting({**dead.headers, "dl-category": "malformed"}))
+        sent = to_publish(dead, fitting({**dead.headers, "dl-category": "malformed"}, FRAME - 4_096))
         size = sum(map(len, sent.encode()))
         assert size < FRAME
         assert "malformed" == sent.headers["dl-category"]
@@ -302,7 +302,7 @@ class Messages:
             assert "bug" != parsed.dead_letter.code
             dead = inert(parsed.original)
             why = dead_letter_headers(parsed, parsed.dead_letter, now=NOW, queue="q")
-            assert to_publish(dead, fitting({**dead.headers, **why})).encode()
+            assert to_publish(dead, fitting({**dead.headers, **why}, FRAME - 4_096)).encode()
 
     def _waiting(self, rng: random.Random, body: bytes) -> bytes:
         """Return a delayed message with random values in its state."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, NoFreeChannels
 
 from handler.amqp_url import EXAMPLE, AmqpUrl, parse_amqp_url
 from handler.broker.content_header import use_tolerant_decoder
@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HEARTBEAT = 10
-"""Seconds. Load balancers cut idle connections; a dead connection is noticed after twice this time."""
+"""Seconds. Load balancers cut idle connections; a dead connection is noticed after twice this time. A broker
+that proposes less gets that."""
+CHANNELS = 5
+"""Channels that a connection of a worker has at most: to consume, publish outcomes and others, park, declare."""
 
 SETTING = Setting("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
 _REFUSED = r"Login was refused|vhost .* not found|access to vhost .* refused for user '[^']*'\W*$"
@@ -64,7 +67,7 @@ class Tls(NamedTuple):
 
 def parameters(url: AmqpUrl, tls: Tls) -> pika.ConnectionParameters:
     """Return pika's parameters for one address. A heartbeat in the URL (``?heartbeat=``) stays."""
-    options = {"heartbeat": HEARTBEAT, **url.options}
+    options = {"heartbeat": _heartbeat, **url.options}
     # pika's limit for the whole stack must not end what a longer limit for the socket allows.
     options.setdefault("stack_timeout", max(_CONNECT_TIMEOUT, options.get("socket_timeout", 0)))
     if url.tls:
@@ -77,6 +80,11 @@ def parameters(url: AmqpUrl, tls: Tls) -> pika.ConnectionParameters:
         client_properties={"connection_name": "snapshot-backup", "product": "snapshot-backup"},
         **options,
     )
+
+
+def _heartbeat(_connection: object, proposed: float) -> int:
+    """Return the heartbeat to agree on; a broker that proposes 0 sends none by itself."""
+    return min(int(proposed), HEARTBEAT) if proposed else HEARTBEAT
 
 
 class Channel:
@@ -147,6 +155,11 @@ class BrokerConnection:
 
         try:
             self.raw.channel(on_open_callback=lambda raw: _settle(opened, Channel(raw)))
+        except NoFreeChannels as error:
+            raise ConnectionLost(
+                f"a connection may have {self.raw.params.channel_max} channels and needs {CHANNELS}: raise "
+                f"channel_max in rabbitmq.conf, or in AMQP_URL"
+            ) from error
         except AMQPError as error:
             raise ConnectionLost(str(error)) from error
         ends: set[asyncio.Future[Any]] = {opened, self.closed}
@@ -169,6 +182,11 @@ class BrokerConnection:
             # pika's close waits for an answer; pika has no public close without one.
             self.raw._terminate_stream(ConnectionLost("the broker does not answer"))  # noqa: SLF001
             await self.closed
+
+    @property
+    def frame_max(self) -> int:
+        """The largest frame, in bytes, that was agreed with the broker."""
+        return int(self.raw.params.frame_max)
 
     @property
     def server_version(self) -> str:

@@ -16,41 +16,63 @@ from events.properties import short_string
 DROPPED: Final = "dl-dropped-headers"
 """The header that names the headers that were left out."""
 
-_FRAME_ROOM = 131_072 - 4_096
-"""All headers share one frame of 128 KiB; 4 KiB of it are kept for the other properties."""
+_REASONS: Final = ("dl-category", "dl-event-id", "dl-code", "dl-dead-at", "dl-source-queue")
+"""Our headers that stay longest."""
+_FRAME: Final = 8 + 12 + 4
+"""Bytes around a content header, before its properties, and in front of its table of headers."""
 _UNENCODABLE = (AMQPError, ArithmeticError, TypeError, ValueError, struct.error)
 _SHORT_TEXT = 64
 _NAMES_LIMIT = 1024
 
 
-def fitting(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the headers that fit into one frame. Never raises.
+def header_room(frame_max: int, properties: pika.BasicProperties) -> int:
+    """Return how many bytes of headers fit into one frame beside these properties, which have none yet.
+
+    A content header cannot be split. A broker ends the connection on one that is longer than what was agreed
+    with it.
+    """
+    return frame_max - _FRAME - sum(map(len, properties.encode()))
+
+
+def fitting(headers: Mapping[str, Any], room: int) -> dict[str, Any]:
+    """Return the headers that fit into ``room`` bytes. Never raises.
 
     Where they do not fit, ``dl-message`` is truncated first; then the largest headers of the original are
-    left out, and named in ``dl-dropped-headers``.
+    left out, and named in ``dl-dropped-headers``; then the largest of ours.
     """
     encoded = {str(key): _encodable(value) for key, value in headers.items() if not too_deep(value)}
+    names = [str(encoded.pop(DROPPED, ""))]
     sizes = {key: _size(key, value) for key, value in encoded.items()}
-    dropped = [str(key) for key in headers if not sizes.get(str(key))]
+    names += [str(key)[:_SHORT_TEXT] for key in headers if key != DROPPED and not sizes.get(str(key))]
     message = encoded.get("dl-message")
-    if sum(sizes.values()) > _FRAME_ROOM and isinstance(message, str) and len(message) > _SHORT_TEXT:
+    if _total(sizes, names, room) > room and isinstance(message, str) and len(message) > _SHORT_TEXT:
         encoded["dl-message"] = message[: _SHORT_TEXT - 1] + "…"
         sizes["dl-message"] = _size("dl-message", encoded["dl-message"])
-    largest_first = sorted(sizes, key=lambda key: (_is_reason(key), -sizes[key]))
-    while sum(sizes.values()) > _FRAME_ROOM:
-        largest = largest_first.pop(0)
-        dropped.append(largest)
-        del sizes[largest]
+    for key in sorted(sizes, key=lambda key: (_rank(key), -sizes[key])):
+        if _total(sizes, names, room) <= room:
+            break
+        names.append(key[:_SHORT_TEXT])
+        del sizes[key]
     kept = {key: encoded[key] for key in encoded if sizes.get(key)}
-    if dropped:
-        names = [str(kept.get(DROPPED, "")), *(name[:_SHORT_TEXT] for name in dropped)]
-        kept[DROPPED] = ", ".join(filter(None, names))[:_NAMES_LIMIT]
-    return kept
+    return kept | ({DROPPED: text} if (text := _listed(names, room)) else {})
 
 
-def _is_reason(key: str) -> bool:
-    """Return whether a header is one of our ``dl-`` headers, which are short and stay."""
-    return key.startswith("dl-") and not key.startswith("dl-original-")
+def _total(sizes: Mapping[str, int], names: list[str], room: int) -> int:
+    """Return the bytes of all headers, with the one that names those that were left out."""
+    text = _listed(names, room)
+    return sum(sizes.values()) + (_size(DROPPED, text) if text else 0)
+
+
+def _listed(names: list[str], room: int) -> str:
+    limit = min(_NAMES_LIMIT, room // 4)
+    return ", ".join(filter(None, names)).encode(errors="replace")[:limit].decode(errors="ignore")
+
+
+def _rank(key: str) -> int:
+    """Return how long a header stays: the original's go first, then our other ones."""
+    if not key.startswith("dl-") or key.startswith("dl-original-"):
+        return 0
+    return 2 if key in _REASONS else 1
 
 
 def _encodable(value: Any) -> Any:

@@ -18,7 +18,7 @@ from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome, probe
 from handler.backup.hooks import OnPublish, Published, PublishedKind, Publishing, Unpublished, noop
 from handler.broker.connection import BrokerConnection, ChannelClosed
-from handler.broker.fitting import fitting
+from handler.broker.fitting import fitting, header_room
 from handler.broker.parked import Parked
 from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
@@ -118,7 +118,9 @@ class BrokerOutbox:
 
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""
-        properties = to_publish(message, fitting({**message.headers, **reason}))
+        properties = to_publish(message, {})
+        room = header_room(self._connection.frame_max, properties)
+        properties.headers = fitting({**message.headers, **reason}, room)
         await self._into_queue("dead_letter", self._topology.dead, message.body, properties)
 
     async def send(
