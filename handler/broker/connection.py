@@ -30,7 +30,7 @@ HEARTBEAT = 10
 """Seconds. Load balancers cut idle connections; a dead connection is noticed after twice this time. A broker
 that proposes less gets that."""
 CHANNELS = 5
-"""Channels that a connection of a worker has at most: to consume, publish outcomes and others, park, declare."""
+"""Channels of a connection at most: to consume, publish outcomes, publish others, park, declare."""
 
 SETTING = Setting("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
 _REFUSED = r"Login was refused|vhost .* not found|access to vhost .* refused for user '[^']*'\W*$"

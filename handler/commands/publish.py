@@ -4,11 +4,11 @@ import asyncio
 import json
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -16,29 +16,23 @@ import pika
 import typer
 from pydantic import ValidationError
 
+from events.decode import decode
+from events.errors import EventError
+from events.message import Message
 from events.outcome import CONTENT_TYPE
 from events.snapshot import SnapshotCompleted
 from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
+from handler.broker.properties import PERSISTENT
 from handler.broker.topology import SNAPSHOT_COMPLETED, declare
-from handler.commands.common import (
-    AsJson,
-    console,
-    fail,
-    failing_plainly,
-    print_json,
-    until_readable,
-    warn,
-    working,
-)
+from handler.commands.common import AsJson, console, fail, failing_plainly, print_json, warn, working
 from handler.commands.values import checked, project, readable_file, resource_id
 from handler.errors import BrokerError
+from handler.json_file import STDIN, JsonFile, JsonFileError
 from handler.settings import Settings, load_settings
 
 _IN_FLIGHT = 256
-_PERSISTENT = 2
 _SHOW_EVERY = 1000
-_CHUNK = 65_536
 
 
 @dataclass(slots=True)
@@ -72,7 +66,8 @@ def publish(
         typer.Option(
             metavar="FILE",
             callback=checked(readable_file),
-            help="File of events, one JSON document per line, published unchanged; - is standard input.",
+            help="File of events: JSON lines, an array, or indented documents. All are checked, then "
+            "published unchanged; - is standard input.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -83,11 +78,11 @@ def publish(
     """
     published = Published()
     with failing_plainly(), ExitStack() as stack:
-        bodies = _bodies(volume_id, snapshot_id, project_id, name, file, stack)
         settings = load_settings()
+        events = _events(settings, volume_id, snapshot_id, project_id, name, file, stack)
         show = stack.enter_context(working("publishing…"))
         try:
-            asyncio.run(_send(settings, bodies, published, show))
+            asyncio.run(_send(settings, events, published, show))
         except (BrokerError, KeyboardInterrupt):
             if published.count:
                 warn(f"{published} were published before")
@@ -98,46 +93,50 @@ def publish(
         console().print(f"published {published} to {settings.snapshot_exchange}", markup=False)
 
 
-def _bodies(
+def _events(
+    settings: Settings,
     volume_id: str | None,
     snapshot_id: str | None,
     project_id: str | None,
     name: str | None,
     file: Path | None,
     stack: ExitStack,
-) -> AsyncIterator[bytes]:
-    """Return the events to publish; exits with 2 unless there is one way to get them."""
+) -> Iterable[Message]:
     if file is not None and {volume_id, snapshot_id, project_id, name} == {None}:
-        return _lines(stack.enter_context(_open(file)))
+        return _checked(stack.enter_context(_open(file, settings)), settings.max_body_bytes)
     if file is None and volume_id and snapshot_id:
-        return _one(_event(volume_id, snapshot_id, project_id, name))
+        return [Message(_event(volume_id, snapshot_id, project_id, name), CONTENT_TYPE)]
     raise fail("give either --volume-id and --snapshot-id, or --file and nothing else", code=2)
 
 
-def _open(file: Path) -> BufferedReader:
-    if file != Path("-"):
-        return file.open("rb")
-    if sys.stdin.isatty():
-        warn("reading events from the terminal, one JSON document per line; Ctrl-D ends them")
-    return sys.stdin.buffer  # type: ignore[return-value] # it reads a file
+def _open(file: Path, settings: Settings) -> JsonFile:
+    if file == STDIN and sys.stdin.isatty():
+        warn("reading events from the terminal; Ctrl-D ends them")
+    try:
+        return JsonFile(file, limit=settings.max_body_bytes)
+    except JsonFileError as error:
+        raise fail(f"--file {error}", code=2) from None
 
 
-async def _lines(source: BufferedReader) -> AsyncIterator[bytes]:
-    """Yield the lines that are not empty. While a pipe or a terminal has none, other work goes on."""
-    rest = b""
-    while True:
-        await until_readable(source)
-        part = source.read1(_CHUNK)
-        *lines, rest = (rest + (part or b"\n")).split(b"\n")
-        for line in lines:
-            if text := line.strip():
-                yield text
-        if not part:
-            return
+def _checked(source: JsonFile, max_bytes: int) -> Iterable[Message]:
+    """Return the events of a file, all of which were checked, even if the file grows meanwhile.
+
+    Raises ``JsonFileError`` for the first one that a worker would refuse.
+    """
+    count = sum(1 for _ in _read(source, max_bytes))
+    return islice(_read(source, max_bytes), count)
 
 
-async def _one(event: bytes) -> AsyncIterator[bytes]:
-    yield event
+def _read(source: JsonFile, max_bytes: int) -> Iterator[Message]:
+    """Yield each event with the bytes that it has in the file, and the content type of its form."""
+    for text, line in source:
+        message = Message(text.encode())
+        try:
+            event = decode(message, max_bytes=max_bytes)
+        except EventError as error:
+            raise source.error(line, f"{error}; nothing was published") from None
+        is_cloudevent = event.form in {"cloudevents", "eventgrid"}
+        yield message._replace(content_type=CONTENT_TYPE if is_cloudevent else "application/json")
 
 
 def _event(volume_id: str, snapshot_id: str, project_id: str | None, name: str | None) -> bytes:
@@ -162,24 +161,24 @@ def _event(volume_id: str, snapshot_id: str, project_id: str | None, name: str |
 
 
 async def _send(
-    settings: Settings, bodies: AsyncIterator[bytes], published: Published, show: Callable[[str], None]
+    settings: Settings, events: Iterable[Message], published: Published, show: Callable[[str], None]
 ) -> None:
     """Publish the events and count those that the broker has confirmed. Raises ``BrokerError``."""
-    properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT)
     topology = bootstrap.topology(settings)
     async with await bootstrap.open_connection(settings) as connection:
         await declare(connection, topology)
         outbox = BrokerOutbox(connection, topology, ignore_unroutable=False)
         pending: set[asyncio.Task[None]] = set()
 
-        async def send(body: bytes) -> None:
-            await outbox.send(topology.snapshot_exchange, SNAPSHOT_COMPLETED, body, properties)
+        async def send(event: Message) -> None:
+            properties = pika.BasicProperties(content_type=event.content_type, delivery_mode=PERSISTENT)
+            await outbox.send(topology.snapshot_exchange, SNAPSHOT_COMPLETED, event.body, properties)
             published.count += 1
             if published.count % _SHOW_EVERY == 0:
                 show(f"published {published}")
 
-        async for body in bodies:
-            pending.add(asyncio.create_task(send(body)))
+        for event in events:
+            pending.add(asyncio.create_task(send(event)))
             if len(pending) >= _IN_FLIGHT:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.gather(*done)

@@ -14,6 +14,10 @@ from events.message import Message
 from events.properties import checked_properties
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.errors import SnapshotBackupError
+from handler.json_file import JsonFile
+
+_MOST_CHARACTERS = 256 * 1024 * 1024
+"""Characters of one dead letter: RabbitMQ takes messages of up to 128 MiB, which base64 lengthens."""
 
 
 class ArchiveError(SnapshotBackupError):
@@ -65,34 +69,42 @@ def from_line(text: str) -> DeadLetter:
 
 
 class ArchiveReader:
-    """Reads dead letters from an archive. ``total`` counts its lines; empty lines do not count."""
+    """Reads dead letters from an archive, which may be indented or an array after it was edited.
+
+    ``total`` counts them. All are checked when the reader is made. Raises ``ArchiveError`` or
+    ``JsonFileError``, which name a bad line.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = JsonFile(path, limit=_MOST_CHARACTERS)
         self.seen = 0
         try:
-            with path.open(encoding="utf-8") as file:
-                self.total = sum(1 for line in file if line.strip())
-        except (OSError, ValueError) as error:
-            raise ArchiveError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+            self.total = sum(1 for _ in self)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Yield the dead letters from the file's start. Raises ``ArchiveError`` that names a bad line."""
+        """Yield the dead letters from the file's start."""
         self.seen = 0
-        with self._path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    self.seen += 1
-                    yield self._read(line, number)
+        for text, line in self._file:
+            self.seen += 1
+            yield self._read(text, line)
 
-    def _read(self, line: str, number: int) -> DeadLetter:
+    def _read(self, text: str, line: int) -> DeadLetter:
         try:
-            return from_line(line)
+            return from_line(text)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]["msg"]
         except ValueError as error:
             problem = str(error)
-        raise ArchiveError(f"{self._path}, line {number} is not a dead letter: {problem}")
+        raise ArchiveError(f"{self._file.name}, line {line} is not a dead letter: {problem}")
 
 
 class Archive:

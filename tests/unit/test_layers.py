@@ -21,6 +21,7 @@ TIERS: Sequence[frozenset[str]] = (
             "handler.addresses",
             "handler.causes",
             "handler.extras",
+            "handler.json_file",
             "handler.loopback",
             "handler.printable",
             "handler.redaction",

@@ -30,7 +30,7 @@ from handler.commands.common import (
 from handler.commands.console import SafeConsole
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import SHOWN, count, groups_json
-from handler.commands.values import checked, finite
+from handler.commands.values import checked, finite, readable_file
 from handler.dead_letters.archive import ArchiveReader
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.filters import Filters
@@ -101,10 +101,8 @@ def replay_command(
         typer.Option(
             "--from",
             metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="Replay from a file of `export` or `drop`, not from the queue.",
+            callback=checked(readable_file),
+            help="Replay from a file of `export` or `drop`, not from the queue; - is standard input.",
         ),
     ] = None,
     rate: Annotated[
@@ -134,11 +132,11 @@ def replay_command(
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
     request = ReplayRequest(filters, limit, file, rate, _fraction(stop_at))
 
-    async def work(settings: Settings) -> Summary | None:
+    async def work(settings: Settings, reader: ArchiveReader | None) -> Summary | None:
         keys = None if dry_run else await _state_keys(settings)
         async with options.queue_session(settings) as queue_session:
             if dry_run or not yes:
-                groups, dead_letters = await _preview(queue_session, request)
+                groups, dead_letters = await _preview(queue_session, request, reader)
                 queue = queue_session.topology.dead
                 if dry_run and as_json:
                     _print_plan_json(groups, dead_letters)
@@ -149,9 +147,13 @@ def replay_command(
                 if not groups.total:
                     return Summary("done", 0, 0, 0)
                 await confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
-            return await _replay(queue_session, request, keys)
+            return await _replay(queue_session, request, reader, keys)
 
-    summary = options.run(work)
+    async def work_on_file(settings: Settings) -> Summary | None:
+        with ArchiveReader(request.file) if request.file else nullcontext() as reader:
+            return await work(settings, reader)
+
+    summary = options.run(work_on_file)
     if summary:
         _print(summary, as_json=as_json)
     if summary and summary.end != "done":
@@ -181,12 +183,14 @@ async def _state_keys(settings: Settings) -> StateKeys | None:
         await ledger.aclose()
 
 
-async def _preview(queue_session: QueueSession, request: ReplayRequest) -> tuple[Groups, list[DeadLetter]]:
+async def _preview(
+    queue_session: QueueSession, request: ReplayRequest, reader: ArchiveReader | None
+) -> tuple[Groups, list[DeadLetter]]:
     """Count the dead letters that would be replayed, and keep the first few."""
-    if request.file is None:
+    if reader is None:
         return await count(queue_session, request.filters, keep=SHOWN, limit=request.limit)
     groups, dead_letters = Groups(), list[DeadLetter]()
-    async for held in _from_file(ArchiveReader(request.file), request):
+    async for held in _from_file(reader, request):
         groups.add(held.dead_letter)
         if len(dead_letters) < SHOWN:
             dead_letters.append(held.dead_letter)
@@ -207,9 +211,13 @@ async def _keep() -> None:
     """Keep the dead letter in its file; an archive is never changed."""
 
 
-async def _replay(queue_session: QueueSession, request: ReplayRequest, keys: StateKeys | None) -> Summary:
+async def _replay(
+    queue_session: QueueSession,
+    request: ReplayRequest,
+    reader: ArchiveReader | None,
+    keys: StateKeys | None,
+) -> Summary:
     stop, replay_outcomes = asyncio.Event(), ReplayOutcomes(request.stop_at)
-    reader = ArchiveReader(request.file) if request.file else None
     await declare(queue_session.connection, queue_session.topology)
     replay = Replay(
         outbox=BrokerOutbox(queue_session.connection, queue_session.topology, ignore_unroutable=False),
