@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from events import cloudevents
-from events.encoding import json_bytes
+from events.encoding import is_plain, json_bytes
 from events.errors import EventError, EventIds, MalformedEvent
 from events.headers import MAX_DEPTH
 from events.json_texts import JsonTexts
@@ -113,7 +113,10 @@ def decode(original: Message, *, max_bytes: int) -> Event:
 def _decode_within(original: Message, max_bytes: int) -> Event:
     if len(original.body) > max_bytes:
         raise MalformedEvent("too_large", f"{len(original.body)} bytes are more than {max_bytes}")
-    return _decode(Part(original), json_bytes(original.body, original.labels, max_bytes), depth=0)
+    body, content_type, headers, properties, _ = original
+    if headers or properties or not is_plain(body) or (content_type and ";" in content_type):
+        body = json_bytes(body, original.labels, max_bytes)
+    return _decode(original, body)
 
 
 def ids_of(event: SnapshotEvent) -> EventIds:
@@ -174,15 +177,15 @@ def _unpack(event: object, depth: int) -> list[Message]:
     return [part.message for part in parts]
 
 
-def _decode(part: Part, body: bytes, depth: int) -> Event:
+def _decode(message: Message, body: bytes, carrier_id: str | None = None, depth: int = 0) -> Event:
     value = parse_json(body)
     if not isinstance(value, dict):
         raise _no_object(value)
-    parsed = ParsedMessage(part.message, value, part.carrier_id)
+    parsed = ParsedMessage(message, value, carrier_id)
     try:
         return _read(parsed, depth)
     except EventError as error:
-        error.traceparent = error.traceparent or cloudevents.trace_of(part.message, parsed.value)
+        error.traceparent = error.traceparent or cloudevents.trace_of(message, parsed.value)
         raise
 
 
@@ -202,8 +205,8 @@ def _read(parsed: ParsedMessage, depth: int) -> Event:
     if reader := _reader(value):
         return reader(parsed)
     if opener := _opener(value):
-        part = _only(opener(value), parsed, depth)
-        return _decode(part, part.message.body, depth + 1)
+        message, carrier_id = _only(opener(value), parsed, depth)
+        return _decode(message, message.body, carrier_id, depth + 1)
     if value.get("trigger_type") == "TIMER":
         return ForeignEvent("timer", "TIMER")
     raise MalformedEvent("unknown_form", "the body is a JSON object of an unknown form")

@@ -120,8 +120,6 @@ def json_bytes(body: bytes, said: Labels, limit: int) -> bytes:
         MalformedEvent: ``bad_encoding``, or ``too_large``.
 
     """
-    if said is _NO_LABELS and is_plain(body):
-        return body
     decoded = decode_body(body, said, limit)
     if decoded.error:
         raise decoded.error
@@ -162,7 +160,7 @@ def _step(body: bytes, said: Labels, limit: int) -> Decoded | None:
     """Undo one encoding; None if there is none."""
     if body.startswith(_GZIP):
         return _inflated(body, _GZIP_BITS, limit)
-    if codec := _wide(body):
+    if codec := wide_codec(body):
         return _narrow(body, codec)
     if _begins_as_json(body):
         return None
@@ -187,7 +185,7 @@ def _unreadable(what: str) -> MalformedEvent:
     )
 
 
-def _wide(body: bytes) -> str | None:
+def wide_codec(body: bytes) -> str | None:
     """Return the codec of a text in UTF-16 or UTF-32: JSON begins with ASCII, so zero bytes show it."""
     for mark, codec in _WIDE:
         if body.startswith(mark):

@@ -65,7 +65,7 @@ def parse_json(body: bytes | str, ids: EventIds | None = None, *, unique: bool =
         value = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise _unreadable(raw, str(error), ids or EventIds()) from None
-    if unique and _may_repeat(raw, _keys(value)):
+    if unique and _may_repeat(raw, value):
         try:
             json.loads(raw, object_pairs_hook=_unique, parse_int=str, parse_float=str)
         except _RepeatedKeyError as error:
@@ -80,23 +80,25 @@ class _RepeatedKeyError(Exception):
 
 
 def _keys(value: Any) -> int:
-    """Count the keys of all objects."""
-    if type(value) is dict:
-        count = len(value)
-        for child in value.values():
-            if type(child) is dict or type(child) is list:
-                count += _keys(child)
-        return count
-    return sum(map(_keys, value)) if type(value) is list else 0
+    """Count the keys of all objects in a value."""
+    if type(value) is list:
+        return sum(map(_keys, value))
+    if type(value) is not dict:
+        return 0
+    count = len(value)
+    for child in value.values():
+        if type(child) is not str:
+            count += _keys(child)
+    return count
 
 
-def _may_repeat(raw: bytes, keys: int) -> bool:
+def _may_repeat(raw: bytes, value: Any) -> bool:
     """Return whether the text may have more keys than were parsed; an exact answer takes longer."""
+    if raw.count(b":") == (keys := _keys(value)):
+        return False
     more = raw.count(b'":') - keys
-    if not more:
-        return b'" :' in raw
     # JSON text inside JSON, as in Cinder's envelope, has escaped quotes.
-    return more != raw.count(b'\\":') or b'\\\\"' in raw or b'" :' in raw
+    return b'" :' in raw or (more != 0 and (more != raw.count(b'\\":') or b'\\\\"' in raw))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ def _uuid(value: str) -> str:
 def canonical_project(value: str) -> str:
     """Return a project id of 32 hex digits as Keystone spells it: lower case, no dashes. Others stay."""
     text = value.lower()
-    if _CANONICAL.fullmatch(text) or _HEX.fullmatch(text):
-        return text.replace("-", "")
-    return value
+    if _HEX.fullmatch(text):
+        return text
+    return text.replace("-", "") if _CANONICAL.fullmatch(text) else value
 
 
 def _not_reserved(value: str) -> str:
