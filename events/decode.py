@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from events import cloudevents
-from events.encoding import is_plain, json_bytes
+from events.encoding import BOM, is_plain, json_bytes
 from events.errors import EventError, EventIds, MalformedEvent
 from events.headers import MAX_DEPTH
 from events.json_texts import JsonTexts
@@ -151,7 +151,7 @@ def unpack(event: object) -> list[Message]:
 
 def _items(message: Message, most: int) -> list[Message]:
     """Return the messages in a batch of at most ``most``; the message itself if it is no such batch."""
-    if not message.body[:64].lstrip(b" \t\r\n").startswith(b"["):
+    if not message.body.removeprefix(BOM)[:64].lstrip(b" \t\r\n").startswith(b"["):
         return [message]
     items: list[Message] = []
     try:

@@ -1,8 +1,8 @@
 """Reads a body that is compressed, in base64, or in another character set than UTF-8.
 
-The first bytes decide, and labels say the rest. JSON begins neither as gzip does nor with a zero byte, so
-gzip, UTF-16 and UTF-32 are recognised without a label, and a body that begins as JSON is never unpacked. So
-the worker reads as much as the function, which receives no labels.
+The first bytes decide; labels say the rest. JSON in UTF-8 does not begin as gzip does, nor with a zero among
+its first bytes. So gzip, UTF-16 and UTF-32 are recognised without a label, and a body that begins as JSON is
+never decompressed. A function receives no labels, and reads nearly as much as a worker.
 
 Labels are the property ``content_encoding``, a header ``Content-Encoding`` in any spelling, kombu's header
 ``compression``, and the ``charset`` of the content type. Producers put anything there, so a label that is
@@ -28,7 +28,7 @@ BOM: Final = b"\xef\xbb\xbf"
 _GZIP: Final = b"\x1f\x8b"
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 _SPACE: Final = b" \t\r\n"
-_LONE: Final = "surrogatepass"
+_SURROGATES: Final = "surrogatepass"
 
 _INFLATED: Final = frozenset(
     {"gzip", "x-gzip", "application/gzip", "application/x-gzip", "deflate", "x-deflate", "zlib"}
@@ -37,7 +37,7 @@ _UNREADABLE: Final = frozenset(
     {"br", "brotli", "zstd", "compress", "x-compress", "bzip2", "x-bzip2", "bz2", "lzma", "xz", "lz4"}
     | {"snappy", "zip", "application/x-bz2", "application/x-lzma", "application/x-brotli", "application/zstd"}
 )
-_NOTHING: Final = frozenset({"", "identity", "binary", "8bit", "7bit", "ascii-8bit", "none", "null"})
+_IDENTITY: Final = frozenset({"", "identity", "binary", "8bit", "7bit", "ascii-8bit", "none", "null"})
 _CHARSETS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("utf-8", "utf8", "utf-8-sig", "us-ascii", "ascii"), "utf-8"),
     **dict.fromkeys(("utf-16", "utf16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be"), "utf-8"),
@@ -50,7 +50,7 @@ _CHARSETS: Final[Mapping[str, str]] = {
 }
 """The codec for each charset. UTF-16 and UTF-32 are recognised by their bytes."""
 
-_PLAIN: Final = _NOTHING | {"utf-8", "UTF-8", "utf8"}
+_PLAIN: Final = _IDENTITY | {"utf-8", "UTF-8", "utf8"}
 _CHARSET = re.compile(r""";\s{0,8}charset\s{0,8}=\s{0,8}["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _WIDE: Final = (
     (b"\xff\xfe\0\0", "utf-32-le"),
@@ -68,7 +68,7 @@ class Labels(NamedTuple):
 
     def unknown(self) -> str:
         """Return the labels that this module does not know, to be named in an error."""
-        known = _INFLATED | _NOTHING | _CHARSETS.keys() | {"base64"}
+        known = _INFLATED | _IDENTITY | _CHARSETS.keys() | {"base64"}
         words = [word for word in self.words if word not in known]
         return ", ".join([*words, *({self.charset} - known if self.charset else ())])[:128]
 
@@ -87,7 +87,7 @@ class Decoded(NamedTuple):
 _NO_LABELS: Final = Labels()
 
 
-def labels(content_type: str | None, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> Labels:
+def labels_of(content_type: str | None, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> Labels:
     """Return the labels of a message with these properties and headers."""
     coding = properties.get("content_encoding")
     typed = content_type is not None and ";" in content_type
@@ -113,26 +113,28 @@ def is_plain(body: bytes) -> bool:
     return body[:1] in {b"{", b"["} and body[1:2] != b"\0"
 
 
-def json_bytes(body: bytes, said: Labels, limit: int) -> bytes:
+def json_bytes(body: bytes, labels: Labels, limit: int) -> bytes:
     """Return a body as JSON in UTF-8, decompressed to at most ``limit`` bytes.
 
     Raises:
         MalformedEvent: ``bad_encoding``, or ``too_large``.
 
     """
-    decoded = decode_body(body, said, limit)
+    if labels is _NO_LABELS and is_plain(body):
+        return body
+    decoded = decode_body(body, labels, limit)
     if decoded.error:
         raise decoded.error
-    codec = _CHARSETS.get(said.charset or "", "utf-8")
+    codec = _CHARSETS.get(labels.charset or "", "utf-8")
+    if codec == "utf-8" and not labels.unknown():
+        return decoded.text
     try:
-        return (
-            decoded.text if codec == "utf-8" and not said.unknown() else decoded.text.decode(codec).encode()
-        )
+        return decoded.text.decode(codec).encode()
     except UnicodeError:
-        raise _unreadable(said.unknown() or str(said.charset)) from None
+        raise _unreadable(labels.unknown() or str(labels.charset)) from None
 
 
-def decode_body(body: bytes, said: Labels, limit: int) -> Decoded:
+def decode_body(body: bytes, labels: Labels, limit: int) -> Decoded:
     """Undo what hides the text of a body: compression, base64, and the zero bytes of UTF-16 and UTF-32.
 
     Each step gives at most ``limit`` bytes. Never raises.
@@ -140,7 +142,7 @@ def decode_body(body: bytes, said: Labels, limit: int) -> Decoded:
     encoders: list[Callable[[bytes], bytes]] = []
     decoded = Decoded(body)
     for _ in range(_MAX_LAYERS):
-        step = _step(decoded.text, said, limit)
+        step = _step(decoded.text, labels, limit)
         if step is None:
             break
         encoders.insert(0, step.encode)
@@ -156,7 +158,7 @@ def _encoded(text: bytes, encoders: list[Callable[[bytes], bytes]]) -> bytes:
     return text
 
 
-def _step(body: bytes, said: Labels, limit: int) -> Decoded | None:
+def _step(body: bytes, labels: Labels, limit: int) -> Decoded | None:
     """Undo one encoding; None if there is none."""
     if body.startswith(_GZIP):
         return _inflated(body, _GZIP_BITS, limit)
@@ -164,14 +166,14 @@ def _step(body: bytes, said: Labels, limit: int) -> Decoded | None:
         return _narrow(body, codec)
     if _begins_as_json(body):
         return None
-    compressed = [word for word in said.words if word in _INFLATED]
+    compressed = [word for word in labels.words if word in _INFLATED]
     if compressed and len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0:
         return _inflated(body, _ZLIB_BITS, limit)  # kombu calls this gzip
-    if "base64" in said.words:
+    if "base64" in labels.words:
         return _from_base64(body)
     if "deflate" in compressed:
         return _inflated(body, _RAW_BITS, limit)
-    unread = next((word for word in said.words if word in _INFLATED | _UNREADABLE), None)
+    unread = next((word for word in labels.words if word in _INFLATED | _UNREADABLE), None)
     return Decoded(body, error=_unreadable(unread)) if unread else None
 
 
@@ -203,14 +205,16 @@ def wide_codec(body: bytes) -> str | None:
 
 
 def _narrow(body: bytes, codec: str) -> Decoded:
-    """Return a text in UTF-8, with what is no text in the way that it can be put back."""
+    """Return UTF-16 or UTF-32 in UTF-8. To encode it again restores lone surrogates and cut-off bytes."""
     rest = body[len(body) - len(body) % (4 if "32" in codec else 2) :]
     try:
-        text = body[: len(body) - len(rest)].decode(codec, _LONE).encode("utf-8", _LONE)
+        text = body[: len(body) - len(rest)].decode(codec, _SURROGATES).encode("utf-8", _SURROGATES)
     except UnicodeDecodeError:
         return Decoded(body, error=MalformedEvent("bad_encoding", f"the body is not {codec} text"))
     error = MalformedEvent("bad_encoding", f"the {codec} text of the body is cut off") if rest else None
-    return Decoded(text, lambda new: new.decode("utf-8", _LONE).encode(codec, _LONE) + rest, error)
+    return Decoded(
+        text, lambda new: new.decode("utf-8", _SURROGATES).encode(codec, _SURROGATES) + rest, error
+    )
 
 
 def _from_base64(body: bytes) -> Decoded:

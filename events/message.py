@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from events.encoding import Labels, labels
+from events.encoding import Labels, labels_of
 from events.headers import headers_from_json, headers_to_json
 from events.properties import checked_properties, short_string
 from events.state_keys import StateKeys
@@ -52,7 +52,7 @@ class Message(NamedTuple):
     @property
     def labels(self) -> Labels:
         """What the message says of its body's encoding."""
-        return labels(self.content_type, self.headers, self.properties)
+        return labels_of(self.content_type, self.headers, self.properties)
 
     @property
     def derived_id(self) -> str:

@@ -161,9 +161,9 @@ def test_a_call_with_too_many_messages_is_one_refused_message() -> None:
 def test_a_batch_in_a_call_becomes_its_events(how: str) -> None:
     """Each event of a batch becomes a message with the bytes that it has in the batch."""
     texts = [json.dumps({**CLOUDEVENT, "id": name}, indent=1) for name in "abc"]
-    batch = "[" + " ,\n".join(texts) + " ]\n"
+    batch = "\ufeff [" + " ,\n".join(texts) + " ]\n"
     value = {
-        "a call": json.loads(batch),
+        "a call": [json.loads(text) for text in texts],
         "a message": trigger("{}", batch),
         "the record of a call": {"request_context": {}, "request_payload": trigger("{}", batch)},
     }[how]
