@@ -1,5 +1,7 @@
 """Message handling, one test for each rule, with twins in memory."""
 
+import base64
+import gzip
 import json
 import uuid
 from typing import Any
@@ -20,6 +22,7 @@ from tests.twins.events import PROJECT, cloud_event, made_up_id, message
 from tests.twins.steps import SteppedLedger, Steps
 from tests.twins.world import MESSAGE_SETTINGS, World, with_limits
 from tests.unit.backup.handling import MADE, UNAVAILABLE, UNTRACKED, failure, handle, run, waits
+from tests.unit.events.forms import load
 
 # -- without failures
 
@@ -179,6 +182,27 @@ def test_tokens_of_old_notifications_are_blanked_in_a_dead_letter() -> None:
     world = World()
     handle(world, Message(body))
     assert body.replace(b"secret", b"") == world.broker.dead[0].message.body
+
+
+def test_tokens_in_compressed_notifications_reach_no_queue() -> None:
+    """A gzip body that waits and then dies has no token in either queue, and is still gzip."""
+    text = json.dumps({**load("cinder-bare"), "_context_auth_token": "secret"}).encode()
+    world = World(settings=with_limits(max_attempts=2))
+    world.api.fail("create", *[ApiError(Category.CONFLICT, "busy", status=409)] * 9)
+    waiting: list[bytes] = []
+
+    async def body() -> None:
+        world.broker.publish(Message(gzip.compress(text), None, {}, {"content_encoding": "gzip"}))
+        await world.deliver()
+        waiting.extend(each.body for each in world.broker.waiting)
+        await world.until_quiet()
+
+    run(body)
+    [kept] = [json.loads(each)["data"] for each in waiting]
+    dead = world.broker.dead[0].message
+    expected = text.replace(b"secret", b"")
+    assert expected == gzip.decompress(base64.urlsafe_b64decode(kept["body"]))
+    assert (expected, {"content_encoding": "gzip"}) == (gzip.decompress(dead.body), dead.properties)
 
 
 def test_a_dead_letter_makes_no_broker_act() -> None:
