@@ -4,6 +4,7 @@ SnapshotBackupError
 ├── SettingsError        a setting is missing or wrong; the program does not start
 ├── ExtraMissing         a package of an extra is not installed
 ├── ApiError             the API refused a call, could not be reached, or gave no usable answer
+│   └── CallHeld         the call was not sent, since calls like it fail
 ├── LedgerUnavailable    the ledger cannot be read or written now
 └── BrokerError
     ├── ConnectionLost   the connection, or the channel that delivered, is closed
@@ -48,6 +49,9 @@ class ApiError(SnapshotBackupError):
     request works on this snapshot or volume, so a lookup must come before the next try.
     ``sent``: a byte of the request may have left. Only where none has, a second request is safe without a
     lookup.
+    ``from_api``: the API itself gave the answer, in one of its own forms. Otherwise a gateway, a proxy or
+    another server did, and what it refuses or limits concerns all messages.
+    ``renewed``: the request's token was refused and has been renewed; the request was not sent again.
     """
 
     category: Category
@@ -58,9 +62,15 @@ class ApiError(SnapshotBackupError):
     retry_after: float | None = None
     busy: bool = False
     sent: bool = True
+    from_api: bool = True
+    renewed: bool = False
 
     def __str__(self) -> str:
         return " ".join(str(part) for part in (self.status, self.code, self.message) if part)
+
+
+class CallHeld(ApiError):
+    """A call that was not sent, since calls of its project or route fail; ``retry_after`` says how long."""
 
 
 class LedgerUnavailable(SnapshotBackupError):

@@ -71,10 +71,18 @@ class VbsClient:
         post = self._post(project_id, request.body())
         response, body = await self._exchange("create", post, lost=Category.IN_DOUBT)
         if post.extensions.get(RENEWED):
-            raise ApiError(Category.CONFLICT, _RENEWED_TEXT, status=response.status_code)
+            raise ApiError(Category.DENIED, _RENEWED_TEXT, status=response.status_code, renewed=True)
         if not response.is_success:
             raise faults.create_error(response.status_code, response.headers, body)
         return _read(response, body, answers.accepted, otherwise=Category.IN_DOUBT)
+
+    async def check(self, project_id: str) -> None:
+        """Read one backup of the project's list, to know whether the API accepts our account there."""
+        url = self._project(project_id, "/backups").copy_with(params={"limit": "1"})
+        response, body = await self._get("list", project_id, url)
+        if not response.is_success:
+            raise faults.lookup_error(response.status_code, response.headers, body)
+        _read(response, body, parse_json, otherwise=Category.UNAVAILABLE)
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
         """Return all backups of this snapshot from all pages, oldest first.

@@ -1,10 +1,15 @@
-"""Parse the body of an error answer, in each shape that the API, its gateway, IAM or a proxy sends.
+"""Parse the body of an error answer, and decide whether the API itself gave it.
+
+The API's own forms, also those of IAM and Keystone:
 
 1. ``{"badRequest": {"code": 400, "message": "…"}}``: Cinder; the name depends on the HTTP status
 2. ``{"error": {"code": "VolumeBackup.0012", "message": "…"}}``: VBS and EVS; with a title, Keystone and IAM
-3. ``{"error_code": "APIGW.0301", "error_msg": "…", "request_id": "…"}``: gateway and IAM v3.0
+3. ``{"error_code": "IAM.0101", "error_msg": "…", "request_id": "…"}``: IAM v3.0 and newer services
 4. ``{"message": "…<br />", "code": "413 Request Entity Too Large", "title": "…"}``: Cinder's outer layers
-5. HTML, an empty body, JSON that is not an object, truncated JSON: proxies
+
+All others come from something on the way: Huawei's gateway, whose codes begin with ``APIGW.`` or ``APIG.``,
+other gateways (Kong and AWS ``{"message": …}``, APISIX ``{"error_msg": …}``, Spring, WSO2, Kubernetes, gRPC),
+and proxies (HTML, text, an empty body, truncated JSON).
 """
 
 import re
@@ -22,13 +27,23 @@ _TAG = r"</?[a-zA-Z!][^<>]*>"
 _UNPRINTABLE = r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]+"
 _LONG_WORD = r"[\w+/=.-]{120,}"
 _SHORT = 120
+_SERVICE_CODE = r"(?!APIGW?\.)[A-Za-z]{2,20}\.\d{3,5}"
+
+_FAULT_NAMES = frozenset(
+    {
+        "badRequest", "unauthorized", "forbidden", "itemNotFound", "badMethod", "conflictingRequest",
+        "overLimit", "overLimitFault", "badMediaType", "notImplemented", "serviceUnavailable", "computeFault",
+    }
+)  # fmt: skip
+_FAULT_FIELDS = frozenset({"code", "message", "title", "details", "retryAfter"})
+_OUTER_FIELDS = frozenset({"message", "code", "title"})
+_FLAT_FIELDS = frozenset({"error_code", "error_msg", "request_id", "encoded_authorization_message"})
 
 
 class Fault(NamedTuple):
     """The content of an error body; ``name`` is the fault's name (``itemNotFound``) if the shape has one.
 
-    ``structured`` says that it has one of the shapes 1 to 4, which the API and its gateway give. Pages of
-    proxies, and empty bodies, have none.
+    ``own`` says that it has one of the API's own forms, for the HTTP status of its answer.
     """
 
     name: str | None = None
@@ -36,10 +51,10 @@ class Fault(NamedTuple):
     message: str = ""
     request_id: str | None = None
     retry_after: str | None = None
-    structured: bool = False
+    own: bool = False
 
 
-def read_fault(body: bytes) -> Fault:
+def read_fault(status: int, body: bytes) -> Fault:
     """Parse a body of any shape; of an unknown shape the truncated text is the message."""
     try:
         document = parse_json(body)
@@ -49,18 +64,37 @@ def read_fault(body: bytes) -> Fault:
         return Fault(message=clean(str(document)[: 64 * TEXT_LIMIT]))
     for name, inner in document.items():
         if isinstance(inner, dict) and ("message" in inner or "code" in inner):
-            return _fault(None if name == "error" else name, {**document, **inner})
-    return _fault(None, document)
+            own = document.keys() <= {name, "request_id"} and _is_own_fault(name, inner, status)
+            return _fault(None if name == "error" else name, {**document, **inner}, own=own)
+    return _fault(None, document, own=_is_own_flat(document, status))
 
 
-def _fault(name: str | None, fields: Mapping[str, Any]) -> Fault:
+def _is_own_fault(name: str, inner: Mapping[str, Any], status: int) -> bool:
+    """Return whether a named fault is one of Cinder, VBS, EVS, Keystone or IAM (forms 1 and 2)."""
+    code = str(inner.get("code", ""))
+    known = name in _FAULT_NAMES or code == str(status) or _is_service_code(code)
+    return known and inner.keys() <= _FAULT_FIELDS
+
+
+def _is_own_flat(fields: Mapping[str, Any], status: int) -> bool:
+    """Return whether the fields are of form 3 or 4."""
+    if "message" in fields and fields.keys() <= _OUTER_FIELDS:
+        return str(fields.get("code", "")).startswith(f"{status} ")
+    return fields.keys() <= _FLAT_FIELDS and _is_service_code(str(fields.get("error_code", "")))
+
+
+def _is_service_code(code: str) -> bool:
+    return re.fullmatch(_SERVICE_CODE, code) is not None
+
+
+def _fault(name: str | None, fields: Mapping[str, Any], *, own: bool) -> Fault:
     return Fault(
         name=_short(name),
         code=_short(_first(fields, "error_code", "code")),
         message=clean(_first(fields, "error_msg", "message", "title", "error") or ""),
         request_id=_short(_first(fields, "request_id")),
         retry_after=_short(_first(fields, "retryAfter")),
-        structured=any(key in fields for key in ("code", "error_code", "message", "error_msg")),
+        own=own,
     )
 
 

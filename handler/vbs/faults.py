@@ -91,6 +91,11 @@ CODES: Mapping[str, Category] = dict(
 _AFTER_PASSING_ON = frozenset({408, 499})
 """A proxy's words for a request that it had passed on, or for a client that had gone."""
 
+_GATEWAY = ("APIGW.", "APIG.")
+
+PROJECT_CODES = frozenset({"APIGW.0310", "APIG.0310"})
+"""The gateway's codes for a refusal of the request's project; its other refusals concern all projects."""
+
 BUSY_CODES = frozenset({"VolumeBackup.0013", "VolumeBackup.0206"})
 """Codes that mean: a backup of this disk is in progress."""
 
@@ -123,16 +128,18 @@ TEXTS: tuple[TextRule, ...] = (
 
 def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """Classify an error answer to the create call. ``headers`` are looked up by lower-case names."""
-    fault = read_fault(body)
+    fault = read_fault(status, body)
     wait = retry_after(headers, fault.retry_after, fault.message)
     category, busy = _classify(status, fault, wait)
     message = fault.message or _phrase(status)
-    if not fault.structured:
+    wrong_path = 300 <= status < 400 or _wrong_path(status, fault)
+    own = is_own(fault)
+    if not own and fault.code not in CODES:
         category = _of_another(status, category)
-    if 300 <= status < 400 or _wrong_path(status, fault) or not fault.structured:
-        message = clean(f"{message} (this may not be the API: check VBS_ENDPOINT and VBS_API_VERSION)")
-    if 300 <= status < 400 or _wrong_path(status, fault):
+    if wrong_path:
         category = C.UNAVAILABLE
+    if wrong_path or (not own and fault.code not in CODES):
+        message = clean(f"{message} (this may not be the API: check VBS_ENDPOINT and VBS_API_VERSION)")
     return ApiError(
         category,
         message,
@@ -141,7 +148,14 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
         request_id=request_id(headers) or fault.request_id,
         retry_after=wait,
         busy=busy,
+        from_api=own and not wrong_path,
     )
+
+
+def is_own(fault: Fault) -> bool:
+    """Return whether the API itself gave the answer: by its form, or by a code that only the API has."""
+    code = fault.code or ""
+    return fault.own or code in PROJECT_CODES or (code in CODES and not code.startswith(_GATEWAY))
 
 
 def _of_another(status: int, category: Category) -> Category:
@@ -170,7 +184,10 @@ def lookup_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
 
 def says_absent(status: int, body: bytes) -> bool:
     """Return whether the API itself says that the object does not exist; a wrong path is a 404 as well."""
-    return status == HTTPStatus.NOT_FOUND and not _wrong_path(status, read_fault(body))
+    if status != HTTPStatus.NOT_FOUND:
+        return False
+    fault = read_fault(status, body)
+    return is_own(fault) and not _wrong_path(status, fault)
 
 
 def _wrong_path(status: int, fault: Fault) -> bool:

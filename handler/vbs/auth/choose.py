@@ -110,7 +110,8 @@ def _aksk(settings: Settings, _client: httpx.AsyncClient, _notify: OnCall) -> ht
             settings.huaweicloud_sdk_ak or "",
             _secret(settings.huaweicloud_sdk_sk),
             _secret(security_token) or None,
-        )
+        ),
+        home=settings.vbs_project_id or settings.os_project_id,
     )
 
 

@@ -17,7 +17,7 @@ from handler.backup.hooks import Call, OnCall, noop
 from handler.errors import ApiError
 from handler.redaction import hold_token
 from handler.vbs.fault_body import read_fault
-from handler.vbs.faults import request_id
+from handler.vbs.faults import is_own, request_id
 from handler.vbs.retry_after import retry_after
 from handler.vbs.transport.body import Unreadable, parse_json, read_body
 from handler.vbs.transport.unanswered import NO_ANSWER, describe
@@ -111,10 +111,11 @@ def _document(account: Account, scope: Mapping[str, object]) -> Mapping[str, obj
 def _refusal(response: httpx.Response, body: bytes) -> ApiError:
     """Turn IAM's refusal into an ``ApiError``, as 401 even where IAM answered 400 or 403.
 
-    A 403 would count as one project's missing rights; IAM refuses the account, which all messages use.
+    A 403 would count as one project's missing rights; IAM refuses the account, which all messages use. A
+    refusal that is not in IAM's own form comes from a proxy: then IAM is unavailable.
     """
-    fault = read_fault(body)
-    denied = response.status_code in _REFUSALS
+    fault = read_fault(response.status_code, body)
+    denied = response.status_code in _REFUSALS and is_own(fault)
     hint = "OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and the project" if denied else "OS_AUTH_URL"
     return ApiError(
         Category.DENIED if denied else Category.UNAVAILABLE,

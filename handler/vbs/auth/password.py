@@ -67,6 +67,7 @@ class PasswordAuth(AsyncAuth):
         self._clock = clock
         self._notify = notify
         self._home = account.project_id
+        self._home_works = False
         self._verified = False
         self._lock = asyncio.Lock()
         self._pause = Pause(_REFUSED_FIRST, _REFUSED_LONGEST, clock)
@@ -130,44 +131,96 @@ class PasswordAuth(AsyncAuth):
         self._new -= 1
 
     async def ask(self, project_id: str | None) -> Grant:
-        """Sign in for a project. Before the first success: one at a time, and none during a pause."""
+        """Sign in for a project. Before the first success: one at a time, and none during a pause.
+
+        The account is judged by its own project before a stranger's: if it gets a token there, the refusal of
+        another project is that project's (403). Only if its own project is refused too, the account is (401).
+        """
         if self._verified:
             return await self._sign_in_verified(project_id)
         async with self._lock:
+            if self._verified:
+                return await self._sign_in_verified(project_id)
             return await self._sign_in_unverified(project_id)
 
     async def _sign_in_verified(self, project_id: str | None) -> Grant:
-        """Sign in; on a refusal, find out whether IAM refuses the project (403) or the account (401)."""
         try:
             return await self._sign_in_for(project_id)
         except ApiError as error:
-            if error.category is not Category.DENIED or project_id in (None, self._home):
+            if error.category is not Category.DENIED:
                 raise
-            await self._sign_in(self._account.home())
+            if project_id in (None, self._home):
+                self._refused(error)
+                raise
+            if self._home_works:
+                await self._judge_by_home(error)
             raise replace(error, status=HTTPStatus.FORBIDDEN.value) from None
+
+    async def _judge_by_home(self, refusal: ApiError) -> None:
+        """Sign in to our own project. Raises ``ApiError`` if it is refused too: then the account is."""
+        try:
+            await self._sign_in(self._account.home())
+        except ApiError as error:
+            if error.category is Category.DENIED:
+                self._refused(refusal)
+                self._refused(error)
+            raise
 
     async def _sign_in_unverified(self, project_id: str | None) -> Grant:
         self._pause.check()
         try:
-            grant = await self._sign_in_for(project_id)
+            grant = await self._sign_in_home()
         except ApiError as error:
-            if error.category is Category.DENIED and not self._verified:
-                self._pause.begin(error)
+            if error.category is not Category.DENIED:
+                raise
+            self._refused(error)
+            if project_id in (None, self._home):
+                raise
+            return await self._sign_in_instead(project_id, error)
+        if project_id in (None, self._home):
+            return grant
+        return await self._sign_in_stranger(project_id)
+
+    async def _sign_in_stranger(self, project_id: str | None) -> Grant:
+        """Sign in for a project after our own was accepted: a refusal is that project's."""
+        try:
+            return await self._sign_in({"id": project_id})
+        except ApiError as error:
+            if error.category is Category.DENIED:
+                raise replace(error, status=HTTPStatus.FORBIDDEN.value) from None
             raise
-        self._verified = True
-        self._pause.clear()
+
+    async def _sign_in_home(self) -> Grant:
+        """Sign in to our own project, which may be configured by its name; the answer has its id."""
+        grant = await self._sign_in(self._account.home())
+        self._home = self._home or grant.project_id
+        self._home_works = True
+        self._accepted()
         return grant
 
-    async def _sign_in_for(self, project_id: str | None) -> Grant:
-        """Sign in for one project.
+    async def _sign_in_instead(self, project_id: str | None, refusal: ApiError) -> Grant:
+        """Sign in for a project although our own is refused: if that succeeds, the account is not refused."""
+        try:
+            grant = await self._sign_in({"id": project_id})
+        except ApiError as error:
+            if error.category is Category.DENIED:
+                self._refused(error)
+            raise refusal from None
+        self._accepted()
+        return grant
 
-        The configured project may be known only by its name; the first sign-in returns its id.
-        """
-        if project_id is None or self._home in (None, project_id):
-            grant = await self._sign_in(self._account.home())
-            self._home = self._home or grant.project_id
-            if project_id in (None, self._home):
-                return grant
+    def _accepted(self) -> None:
+        self._verified = True
+        self._pause.clear()
+
+    def _refused(self, error: ApiError) -> None:
+        """Pause all sign-ins: each refusal of the account counts toward its lock."""
+        self._verified = False
+        self._pause.begin(error)
+
+    async def _sign_in_for(self, project_id: str | None) -> Grant:
+        if project_id in (None, self._home):
+            return await self._sign_in_home()
         return await self._sign_in({"id": project_id})
 
     async def _sign_in(self, scope: Mapping[str, object]) -> Grant:

@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from events.outcome import Category
+from handler.vbs.fault_body import read_fault
 from handler.vbs.faults import BUSY_CODES, CODES, STATUSES, create_error, lookup_error, says_absent
+from tests.twins.voices import FOREIGN, GATEWAY, OWN, foreign_body
 
 C = Category
 SAMPLES = Path(__file__).parents[2] / "data" / "cinder" / "api.jsonl"
@@ -62,16 +64,48 @@ def _bad_request(message: str) -> dict[str, object]:
 @pytest.mark.parametrize(("status", "categories"), PAGE.items())
 def test_a_status_has_its_category(status: int, categories: tuple[Category, Category]) -> None:
     """An answer in the API's form has its status's category; a 404 without a fault means a wrong path."""
-    assert categories[0] == _created(status, {"message": "no", "code": ""})
+    assert categories[0] == _created(status, {"message": "no", "code": f"{status} No", "title": "No"})
 
 
-@pytest.mark.parametrize("body", [b"", b"<html><h1>no</h1></html>", b'{"badRequest": {"co', b"[]"])
+@pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize(("status", "categories"), PAGE.items())
-def test_a_status_of_a_proxy_fails_no_message(
-    status: int, categories: tuple[Category, Category], body: bytes
+def test_a_status_of_somebody_on_the_way_fails_no_message(
+    status: int, categories: tuple[Category, Category], name: str
 ) -> None:
     """A proxy's answer fails no message: it may affect all of them, or come after the backup was created."""
-    assert categories[1] == _created(status, body)
+    error = create_error(status, httpx.Headers(), foreign_body(name, status))
+    assert (categories[1], False) == (error.category, error.from_api)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_no_lookup_is_refused_by_somebody_on_the_way(name: str) -> None:
+    """Nothing that a proxy answers to a lookup proves anything about a backup or a snapshot."""
+    for status in range(300, 600):
+        body = foreign_body(name, status)
+        error = lookup_error(status, httpx.Headers(), body)
+        assert error.category in (C.UNAVAILABLE, C.THROTTLED, C.DENIED)
+        assert not says_absent(status, body)
+
+
+@pytest.mark.parametrize(("status", "document"), GATEWAY)
+def test_what_the_gateway_refuses_concerns_all(status: int, document: dict[str, str]) -> None:
+    """Huawei's gateway refuses accounts, addresses and paths; it has not seen what is in a request."""
+    error = create_error(status, httpx.Headers(), json.dumps(document).encode())
+    assert error.category in (C.UNAVAILABLE, C.THROTTLED, C.DENIED, C.IN_DOUBT)
+    assert not error.from_api
+
+
+def test_the_gateway_refuses_a_project_too() -> None:
+    """``APIGW.0310`` is about the request's project, as a 403 of the API."""
+    body = b'{"error_code": "APIGW.0310", "error_msg": "The project is unavailable", "request_id": "r"}'
+    error = create_error(403, httpx.Headers(), body)
+    assert (C.DENIED, True) == (error.category, error.from_api)
+
+
+@pytest.mark.parametrize(("status", "document"), OWN)
+def test_each_form_of_the_api_is_its_own(status: int, document: dict[str, object]) -> None:
+    """Cinder, VBS, EVS, Keystone and IAM each have their forms."""
+    assert read_fault(status, json.dumps(document).encode()).own
 
 
 @pytest.mark.parametrize("status", PAGE)
@@ -149,7 +183,7 @@ def test_the_snapshots_status_decides_whether_the_error_is_transient(
         (500, {"error_code": "APIGW.0103", "error_msg": "backend not found"}, C.UNAVAILABLE),
         (502, {"error_code": "APIGW.0201", "error_msg": "backend unavailable"}, C.IN_DOUBT),
         (302, b"", C.UNAVAILABLE),
-        (418, {"message": "no"}, C.REFUSED),
+        (418, {"teapot": {"message": "no", "code": 418}}, C.REFUSED),
         (418, b"", C.UNAVAILABLE),
         (499, b"", C.IN_DOUBT),
         (599, b"", C.IN_DOUBT),

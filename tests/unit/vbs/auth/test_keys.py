@@ -26,6 +26,7 @@ from tests.unit.vbs.world import (
 
 C = Category
 KEYS = Keys("AK", "SK", "security+/=")
+REFUSED = {"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"}
 
 
 class Context:
@@ -91,9 +92,7 @@ def test_the_signature_covers_what_the_server_receives() -> None:
 
 def test_refused_keys_are_not_used_during_a_growing_pause() -> None:
     """The pause doubles at each refusal: more than five failures in a row lock the keys for five minutes."""
-    server = always(
-        401, {"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"}
-    )
+    server = always(401, REFUSED)
     clock = Clock()
     counts = []
     api = server.api(auth=AkSkAuth(KEYS, clock))
@@ -107,7 +106,7 @@ def test_refused_keys_are_not_used_during_a_growing_pause() -> None:
 
 def test_concurrent_calls_try_wrong_keys_once() -> None:
     """The first refusal fails all waiting calls, so that a burst at start does not lock the key pair."""
-    server = always(401)
+    server = always(401, REFUSED)
     api = server.api(auth=AkSkAuth(KEYS, Clock()))
 
     async def burst() -> list[BaseException | object]:
@@ -120,7 +119,7 @@ def test_concurrent_calls_try_wrong_keys_once() -> None:
 
 def test_any_other_answer_ends_the_pause() -> None:
     """An answer other than 401 proves that the keys are accepted again."""
-    server = always(401)
+    server = always(401, REFUSED)
     clock = Clock()
     api = server.api(auth=AkSkAuth(KEYS, clock))
     failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
