@@ -81,6 +81,7 @@ def message_settings(settings: Settings) -> MessageSettings:
         track_backups=settings.track_backups,
         track_deadline=settings.track_deadline,
         queue=settings.snapshot_queue,
+        home=settings.vbs_project_id or settings.os_project_id,
         crash_limit=DELIVERY_LIMIT,
     )
 

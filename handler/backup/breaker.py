@@ -1,34 +1,44 @@
 """The circuit breaker: stops consuming while the service fails, and resumes it step by step.
 
 While the API, its sign-in or the ledger is down, messages stay in the broker. One message at a time probes,
-at growing intervals; then the number in flight doubles with each round that goes well. A project that is
-throttled alone is parked alone, so that it does not starve the others; where nothing else comes in, the
-circuit breaker opens too.
+at growing intervals; then the number in flight doubles with each round that goes well. If only one project
+or one route of the API fails, its calls alone are held and probed (``holds``); where nothing else comes in,
+consuming pauses too. ``evidence`` tells these apart.
 """
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import Literal, NamedTuple
 
+from handler.backup.evidence import Evidence, Place, Route
+from handler.backup.holds import FIRST_PAUSE, LONGEST_PAUSE, PROBE_SECONDS, Holds
 from handler.backup.hooks import BreakerChange, OnBreakerChange, noop
 
 BreakerState = Literal["closed", "half_open", "open"]
 
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
 DOUBTS_IN_A_ROW = 16
+OTHERS_FIRST_SECONDS = 1.0
+"""How long after a pause messages of projects that failed before it leave the probe to other projects."""
+
+IDLE_SECONDS = 1.0
+"""How long consuming pauses where only messages of held projects come in. Others may be behind them."""
+
+_FAILED_PROJECTS = 64
 
 
 class ScopedFailure(NamedTuple):
-    """A failure with its scope: the service, one project, or a call in doubt, which may be one message's.
+    """A failure with its scope: the service, one route or project, or a call in doubt.
 
-    ``why`` is a failure's category, or ``ledger``; ``reason`` the text.
+    ``why`` is a failure's category, or ``ledger``; ``reason`` the text. ``place`` is None for the ledger.
+    ``seconds`` is how long the API asks to wait. ``doubt`` says that the call's outcome is not known.
     """
 
-    scope: Literal["service", "project", "doubt"]
+    scope: Literal["service", "route", "project"]
     reason: str
-    project_id: str | None = None
+    place: Place | None = None
     seconds: float = 0.0
     why: str = "unavailable"
+    doubt: bool = False
 
 
 class CircuitBreaker:
@@ -48,14 +58,17 @@ class CircuitBreaker:
         self._notify = notify
         self._limit = concurrency
         self._paused_until = 0.0
+        self._idle_until = 0.0
         self._pause = FIRST_PAUSE
         self._good_in_a_row = 0
         self._doubts = 0
         self._parked_in_a_row = 0
-        self._projects: dict[str, float] = {}
-        self._answered_at = float("-inf")
+        self._held_in_a_row = 0
+        self._holds = Holds(clock)
+        self._failed: OrderedDict[str, None] = OrderedDict()
         self._failing_since: float | None = None
         self._reported: BreakerState = "closed"
+        self.evidence = Evidence(clock)
         self.why: str | None = None
         self.reason: str | None = None
 
@@ -71,34 +84,74 @@ class CircuitBreaker:
             return "open"
         return "closed" if self._failing_since is None else "half_open"
 
+    @property
+    def held(self) -> int:
+        """How many projects and routes are held."""
+        return len(self._holds)
+
     def pause_left(self) -> float:
-        """Seconds until the next probe may start; 0 where it is not open."""
+        """Seconds until the next message may be consumed; 0 where it is not open."""
+        return max(0.0, max(self._paused_until, self._idle_until) - self._clock())
+
+    def outage_left(self) -> float:
+        """Seconds until the next probe may start while the service fails; 0 where it does not."""
         return max(0.0, self._paused_until - self._clock())
 
-    def answered_within(self, seconds: float) -> bool:
-        """Return whether the API has given a definite answer in the last ``seconds``."""
-        return self._clock() - self._answered_at <= seconds
-
     def park(self, project_id: str) -> float:
-        """Return for how many seconds a message of this project must be parked; 0 if it may go on."""
-        left = max(0.0, self._projects.get(project_id, 0.0) - self._clock())
-        if not left:
-            self._projects.pop(project_id, None)
-            self._parked_in_a_row = 0
-            return 0.0
-        self._parked_in_a_row += 1
+        """Return for how many seconds a message of this project must be parked; 0 if it may go on.
+
+        It is parked while the service fails or its project is held, and while other projects probe first.
+        """
+        if outage := self.outage_left():
+            # Messages of projects that failed come back one wait queue later than the others.
+            return outage + (self._doubt_pause if project_id in self._failed else 0.0)
+        if left := self._others_first(project_id):
+            return left
+        left = self._holds.left(project_id)
+        self._parked_in_a_row = self._parked_in_a_row + 1 if left else 0
         if self._parked_in_a_row > self._full:
-            # Only parked messages come in. To delay them again and again would only keep the broker busy.
             self._parked_in_a_row = 0
-            self._stop(left, "throttled", "nothing comes in but messages of throttled projects")
+            self._idle_until = self._clock() + min(left, IDLE_SECONDS)
         return left
 
-    def record_success(self) -> None:
-        """Record a definite answer of the API."""
-        self._answered_at = self._clock()
-        self._doubts = 0
-        if self._failing_since is None or self.pause_left():
+    def hold(self, route: Route) -> float:
+        """Return for how many seconds no call of this route may be sent, for a message that needs one.
+
+        If only such messages come in, consuming pauses: to delay them again and again would only keep the
+        broker busy.
+        """
+        left = self._holds.left((route,))
+        self._held_in_a_row += bool(left)
+        if self._held_in_a_row > self._full:
+            self._held_in_a_row = 0
+            self._idle_until = self._clock() + min(left, PROBE_SECONDS)
+        return left
+
+    def admit(self, place: Place) -> float:
+        """Return 0 if a call may be sent, as a probe of what is held; else the seconds left."""
+        if left := self._holds.left(place.project_id) or self.hold(place.route):
+            return left
+        if (place.route,) in self._holds:
+            self._held_in_a_row = 0
+        self._holds.probe(place.project_id)
+        self._holds.probe((place.route,))
+        return 0.0
+
+    def record_success(self, place: Place, *, made: bool = False) -> None:
+        """Record a definite answer of the API; ``made`` says that a backup was made, or found.
+
+        A refusal proves that the API answers. Only a backup proves that it makes backups.
+        """
+        self.evidence.answered(place, made=made)
+        self._holds.succeeded(place.project_id)
+        if made:
+            self._doubts = 0
+            self._holds.end(("create",))
+        elif place.route != "create":
+            self._holds.succeeded((place.route,))
+        if self._failing_since is None or self.outage_left():
             return
+        self._failed.clear()
         self._pause = FIRST_PAUSE
         self._good_in_a_row += 1
         if self._good_in_a_row >= self._limit:
@@ -108,20 +161,37 @@ class CircuitBreaker:
 
     def record_failure(self, failure: ScopedFailure) -> None:
         """Record a failure that does not concern one message alone."""
-        match failure.scope:
-            case "project" if failure.project_id is not None:
-                self._projects[failure.project_id] = self._clock() + failure.seconds
-            case "doubt":
-                self._doubts += 1
-                if self._doubts >= max(DOUBTS_IN_A_ROW, self._full):
-                    # So many calls in a row had no answer: wait for the result of the first lookups.
-                    self._doubts = 0
-                    self._stop(self._doubt_pause, failure.why, failure.reason)
+        if failure.doubt:
+            self._doubts += 1
+            if self._doubts < max(DOUBTS_IN_A_ROW, self._full):
+                return
+            # So many calls in a row had no answer: wait for the result of the first lookups.
+            failure = failure._replace(seconds=max(failure.seconds, self._doubt_pause))
+        match failure.scope, failure.place:
+            case "project", Place() as place:
+                self._begin(place.project_id, f"project {place.project_id}", failure)
+            case "route", Place() as place:
+                self._begin((place.route,), f"the route {place.route}", failure)
             case _:
                 self._record_for_service(failure)
 
+    def _begin(self, key: Hashable, what: str, failure: ScopedFailure) -> None:
+        if self._holds.begin(key, failure.seconds):
+            reason = f"{what} alone: {failure.reason}"
+            self._notify(BreakerChange("held", failure.why, reason, self._holds.left(key)))
+
+    def _others_first(self, project_id: str) -> float:
+        """Return for how long this project leaves the next probe to others, which may not fail."""
+        if project_id not in self._failed:
+            return 0.0
+        return max(0.0, self._paused_until + OTHERS_FIRST_SECONDS - self._clock())
+
     def _record_for_service(self, failure: ScopedFailure) -> None:
-        if self.pause_left():
+        if failure.place is not None:
+            self._failed[failure.place.project_id] = None
+            if len(self._failed) > _FAILED_PROJECTS:
+                self._failed.popitem(last=False)
+        if self.outage_left():
             return  # the message was in flight already when the circuit breaker opened
         self._stop(max(self._pause, failure.seconds), failure.why, failure.reason)
         self._pause = min(LONGEST_PAUSE, self._pause * 2)

@@ -82,10 +82,11 @@ class LedgerCommit(NamedTuple):
 class BreakerChange(NamedTuple):
     """The circuit breaker changed its state; ``why`` is a category or ``ledger``, ``reason`` the text.
 
-    ``seconds`` is how long it stays open, or, once it is not, for how long the service has failed.
+    ``held`` says that it holds the calls of one project or route alone. ``seconds`` is how long it stays open
+    or holds them at first, or, once it is not open, for how long the service has failed.
     """
 
-    state: Literal["closed", "half_open", "open"]
+    state: Literal["closed", "half_open", "open", "held"]
     why: str
     reason: str
     seconds: float

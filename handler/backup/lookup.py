@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from events.message import WaitReason
 from events.outcome import AcceptedBackup, Category, Failure
 from handler.backup import result as results
+from handler.backup.evidence import Route
 from handler.backup.policy import Decision, absence_is_certain
 from handler.backup.ports import Backup, Doubt, Granted
 from handler.backup.request import BackupRequest
@@ -37,27 +38,28 @@ class Lookup:
             return results.look_up_later(job, doubt, doubt.lookup_after - now)
         wanted = job.request
         try:
+            self.services.admit(job, "list")
             found = await self.services.api.find(
                 job.project_id, wanted.volume_id, wanted.snapshot_id, wanted.name
             )
         except ApiError as error:
-            return await self._unknown(job, claim, error)
-        self.services.breaker.record_success()
-        if backup := _best([each for each in found if not _is_failed(each, claim)], job):
+            return await self.unknown(job, claim, error, "list")
+        backup = _best([each for each in found if not _is_failed(each, claim)], job)
+        self.services.succeeded(job, "list", made=backup is not None and doubt is not None)
+        if backup:
             return AcceptedBackup(id=backup.id, name=backup.detail.name)
-        if doubt is None or absence_is_certain(
-            lookups=doubt.lookups + 1, seconds=now - doubt.since, limits=self.services.limits
-        ):
+        if doubt is None or self.precedes_request(claim):
             return None
         return await self._again(job, claim, doubt)
 
     async def for_snapshot(self, job: Job, claim: Granted) -> Result | None:
         """Look up whether a snapshot that was only requested is complete. None: it is."""
         try:
+            self.services.admit(job, "snapshot")
             snapshot = await self.services.api.show_snapshot(job.project_id, job.request.snapshot_id)
         except ApiError as error:
-            return await self._unknown(job, claim, error)
-        self.services.breaker.record_success()
+            return await self.unknown(job, claim, error, "snapshot")
+        self.services.succeeded(job, "snapshot")
         if snapshot is not None and snapshot.status in _COMPLETE:
             return None
         now = self.services.clock()
@@ -72,9 +74,11 @@ class Lookup:
         if not job.selected.incremental_if_possible:
             return job.request
         try:
+            self.services.admit(job, "list")
             full = await self.services.api.has_full_backup(job.project_id, job.request.volume_id)
         except ApiError as error:
-            return await self._unknown(job, claim, error)
+            return await self.unknown(job, claim, error, "list")
+        self.services.succeeded(job, "list")
         return job.request.model_copy(update={"incremental": full})
 
     def _never_complete(self, status: str | None, job: Job) -> Failure | None:
@@ -98,9 +102,18 @@ class Lookup:
         await self.services.ledger.doubt(claim, later)
         return results.look_up_later(job, later, seconds)
 
-    async def _unknown(self, job: Job, claim: Granted, error: ApiError) -> Result:
-        """Act on a lookup that failed: the backup may exist, so nothing may be sent."""
-        decision = self.services.classify(job, error)
+    def precedes_request(self, claim: Granted) -> bool:
+        """Return whether a request may follow the next lookup, if that finds nothing."""
+        doubt = claim.doubt
+        return doubt is None or absence_is_certain(
+            lookups=doubt.lookups + 1,
+            seconds=self.services.clock() - doubt.since,
+            limits=self.services.limits,
+        )
+
+    async def unknown(self, job: Job, claim: Granted, error: ApiError, route: Route) -> Result:
+        """Act on a lookup that failed, or was not made: the backup may exist, so nothing may be sent."""
+        decision = await self.services.classify(job, error, route)
         job = job.attempted() if decision.counted else job
         if decision.action == "fail":
             category = Category.IN_DOUBT if claim.doubt else decision.category

@@ -1,34 +1,41 @@
 """The policy: one pure function from a failed call to a decision.
 
-A failure has a scope. *Message*: its attempts are counted, and they run out. *Service*: the API, the sign-in
-or the ledger fails. Then no attempt is counted, the circuit breaker opens, and only ``MAX_AGE`` ends the
-wait.
+A failure has a scope, which the evidence about other calls tells (``evidence``). *Message*: other calls like
+it succeed. *Project*, *route*: only the calls of its project, or of its route, fail. *Service*: the API, the
+sign-in or the ledger fails. Attempts are counted only by evidence about this very message, and they run out.
+Without it only ``MAX_AGE`` ends the wait.
 
 | category                   | scope        | decision                                                 |
 |----------------------------|--------------|----------------------------------------------------------|
 | invalid refused            | message      | fail at once                                             |
 | not_found                  | message      | wait and try again, counted; fail once it is certain     |
 | quota                      | message      | fail at once: an operator must make room, then replay    |
-| denied, status 403         | message      | fail at once: waiting does not bring rights              |
+| denied, 403 of the API     | message      | fail at once: waiting does not bring rights; but if our  |
+|                            |              | own project is refused too, the service's: wait          |
+| denied, token renewed      | message      | wait, not counted, and look up first                     |
+| denied, other              | by evidence  | wait, not counted; if our own project is fine, the       |
+|                            |              | project's                                                |
 | conflict                   | message      | wait and try again, counted; if busy, look up first      |
-| in_doubt                   | doubt        | look up; counted only if the API answers other calls     |
-| throttled                  | project      | wait as long as the API says, not counted                |
-| denied (401, sign-in)      | service      | wait, not counted                                        |
-| unavailable                | service      | wait, not counted                                        |
+| in_doubt                   | by evidence  | look up; counted only if other creates succeed           |
+| throttled, by the API      | project      | wait as long as the API says, not counted                |
+| throttled, by a gateway    | service      | the same                                                 |
+| unavailable                | by evidence  | wait, not counted                                        |
 """
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from events.outcome import Category
+from handler.backup.evidence import Scope
 from handler.errors import ApiError
 
 Action = Literal["wait", "look_up", "fail"]
-Scope = Literal["message", "project", "service", "doubt"]
+Account = Literal["fine", "failing", "unknown"]
 
 _FINAL = frozenset({Category.INVALID, Category.REFUSED, Category.QUOTA})
 _FORBIDDEN = 403
 _LONGEST_PAUSE_STEP = 2
+_MANY_HELD = 3
 
 LOOKUPS_UNTIL_CERTAIN = 3
 """A slow server may commit late, and a node of the API may read from a database that lags behind."""
@@ -58,9 +65,23 @@ class Decision(NamedTuple):
     counted: bool = False
 
 
-def decide(
-    error: ApiError, *, attempts: int, waits: int, age: float, limits: Limits, others_fine: bool
-) -> Decision:
+class Seen(NamedTuple):
+    """What was seen of other calls.
+
+    ``scope`` is whom the failure concerns, by the calls that succeed meanwhile. ``creates_fine``: backups of
+    other snapshots were made since this message's last try. ``account``: whether the API accepts our account
+    in our own project, where that matters. ``home``: the message is of our own project. ``held``: how many
+    projects and routes are held.
+    """
+
+    scope: Scope = "service"
+    creates_fine: bool = False
+    account: Account = "unknown"
+    home: bool = False
+    held: int = 0
+
+
+def decide(error: ApiError, *, attempts: int, waits: int, age: float, limits: Limits, seen: Seen) -> Decision:
     """Decide what a failed call means.
 
     Args:
@@ -69,10 +90,10 @@ def decide(
         waits: waits of any kind so far.
         age: seconds since the message was first seen.
         limits: the bounds.
-        others_fine: whether the API has answered the calls of other messages properly of late.
+        seen: what was seen of other calls.
 
     """
-    decision = _family(error, attempts=attempts, waits=waits, age=age, limits=limits, others_fine=others_fine)
+    decision = _family(error, attempts=attempts, waits=waits, age=age, limits=limits, seen=seen)
     if decision.action == "fail":
         return decision
     if decision.counted and attempts + 1 >= limits.max_attempts:
@@ -84,12 +105,12 @@ def decide(
 
 
 def _family(
-    error: ApiError, *, attempts: int, waits: int, age: float, limits: Limits, others_fine: bool
+    error: ApiError, *, attempts: int, waits: int, age: float, limits: Limits, seen: Seen
 ) -> Decision:
     category = error.category
     asked = error.retry_after or 0.0
     pause = max(asked, limits.delay(min(waits, _LONGEST_PAUSE_STEP)))
-    if category in _FINAL or (category is Category.DENIED and error.status == _FORBIDDEN):
+    if category in _FINAL or (_is_refused_for_good(error) and seen.account != "failing"):
         return Decision("fail", category, "message", counted=True)
     match category:
         case Category.NOT_FOUND:
@@ -100,11 +121,30 @@ def _family(
             action: Action = "look_up" if error.busy else "wait"
             return Decision(action, category, "message", max(asked, limits.delay(attempts)), counted=True)
         case Category.IN_DOUBT:
-            return Decision("look_up", category, "doubt", limits.delay(0), counted=others_fine)
+            scope: Scope = "service" if seen.scope == "service" else "route"
+            return Decision("look_up", category, scope, limits.delay(0), counted=seen.creates_fine)
         case Category.THROTTLED:
+            return Decision("wait", category, _throttled(error, seen), pause)
+        case Category.DENIED if error.renewed:
+            return Decision("wait", category, "message", limits.delay(0))
+        case Category.DENIED if seen.account == "fine" and not seen.home:
             return Decision("wait", category, "project", pause)
         case _:
-            return Decision("wait", category, "service", pause)
+            return Decision("wait", category, seen.scope, pause)
+
+
+def _is_refused_for_good(error: ApiError) -> bool:
+    return error.category is Category.DENIED and error.status == _FORBIDDEN and error.from_api
+
+
+def _throttled(error: ApiError, seen: Seen) -> Scope:
+    """Return whom throttling concerns: the API limits each project, a gateway or proxy all our calls.
+
+    If many projects are throttled and no other call succeeds, the API limits all our calls too.
+    """
+    if not error.from_api or (seen.scope in ("service", "route") and seen.held >= _MANY_HELD):
+        return "service"
+    return "project"
 
 
 def absence_is_certain(*, lookups: int, seconds: float, limits: Limits) -> bool:

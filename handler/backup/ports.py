@@ -51,6 +51,9 @@ class Api(Protocol):
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
         """Request a backup. An ``ApiError`` of category ``in_doubt`` means that the backup may exist."""
 
+    async def check(self, project_id: str) -> None:
+        """Raise ``ApiError`` if the API does not accept our account in this project; read only."""
+
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
         """Return all backups of this snapshot, oldest first; all pages are read.
 

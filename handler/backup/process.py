@@ -34,9 +34,9 @@ from handler.backup.ports import Busy, Created, Doubt, Finished, Granted, Outbox
 from handler.backup.received import Received
 from handler.backup.result import Job, Result
 from handler.backup.selection import Selection
-from handler.backup.services import Services
+from handler.backup.services import Services, held
 from handler.backup.tracking import Tracking
-from handler.errors import ApiError, ConnectionLost, LedgerUnavailable, Unroutable
+from handler.errors import ApiError, CallHeld, ConnectionLost, LedgerUnavailable, Unroutable
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Process:
             return results.skipped(job, job.selected.skip)
         if job.state.crashes >= services.settings.crash_limit:
             return await self._final_delivery(job)
-        if seconds := services.breaker.pause_left() or services.breaker.park(job.project_id):
+        if seconds := services.breaker.park(job.project_id):
             return results.delayed(job, "pause", seconds)
         claim = await services.ledger.claim(job.key, job.cause, replay=job.state.replay is not None)
         match claim:
@@ -177,6 +177,8 @@ class Process:
         services = self._services
         if job.event.proves == "requested" and (result := await self._lookup.for_snapshot(job, claim)):
             return result
+        if self._lookup.precedes_request(claim) and (seconds := services.breaker.hold("create")):
+            return await self._lookup.unknown(job, claim, held("create", seconds), "create")
         found = await self._lookup.for_backup(job, claim) if claim.doubt or claim.ask_first else None
         if isinstance(found, Result):
             return found
@@ -190,17 +192,21 @@ class Process:
             await services.ledger.release(claim)
             return results.delayed(job, "retry", services.limits.delay(0))
         try:
+            services.admit(job, "create")
             backup = await services.api.create(job.project_id, request)
         except ApiError as error:
             return await self._not_created(job, claim, error)
-        services.breaker.record_success()
+        services.succeeded(job, "create", made=True)
         await services.ledger.created(claim, backup)
         return self._tracking.accepted(job.attempted(), backup, made_at=services.clock(), found=False)
 
     async def _not_created(self, job: Job, claim: Granted, error: ApiError) -> Result:
         """Act on the policy's decision about a call that gave no backup."""
         services = self._services
-        decision = services.classify(job, error)
+        if isinstance(error, CallHeld):
+            return await self._lookup.unknown(job, claim, error, "create")
+        last_try = claim.doubt.since if claim.doubt else None
+        decision = await services.classify(job, error, "create", last_try=last_try)
         claim = claim._replace(sent=error.sent)
         attempted = (job.attempted() if decision.counted else job).without_crashes()
         if decision.action == "fail":

@@ -1,19 +1,31 @@
-"""The services and settings that message handling works with, and the classification of failed calls."""
+"""The services and settings that message handling works with, and the classification of failed calls.
+
+The account is judged by its own project before a stranger's. What the API refuses in another project is that
+project's, unless it refuses our own project too.
+"""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import NamedTuple
 
 from events.outcome import Category, Failure
 from events.state_keys import StateKeys
 from handler.backup import result as results
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
-from handler.backup.policy import Decision, Limits, decide
+from handler.backup.evidence import Place, Route
+from handler.backup.policy import Account, Decision, Limits, Seen, decide
 from handler.backup.ports import Api, Doubt, Granted, Ledger
 from handler.backup.result import Job, Result
-from handler.errors import ApiError
+from handler.errors import ApiError, CallHeld
 
 _LOOK_BACK = 60.0
-"""An API that gave a definite answer within so many seconds is not down."""
+"""What the API answered within so many seconds still holds."""
+
+
+_THIS_MESSAGE = frozenset(
+    {Category.INVALID, Category.REFUSED, Category.QUOTA, Category.NOT_FOUND, Category.CONFLICT}
+)
+"""What the API itself says about one message, whatever becomes of others."""
 
 
 class MessageSettings(NamedTuple):
@@ -25,6 +37,8 @@ class MessageSettings(NamedTuple):
     track_backups: bool
     track_deadline: float
     queue: str
+    home: str | None
+    """Our own project: that of the sign-in, else the one of events that name none."""
     crash_limit: int
     """How many processes may crash with a message in hand before its final delivery."""
 
@@ -47,23 +61,74 @@ class Services(NamedTuple):
         """The bounds of a message."""
         return self.settings.limits
 
-    def classify(self, job: Job, error: ApiError) -> Decision:
-        """Ask the policy what a failed call means, and record its scope in the circuit breaker."""
+    def admit(self, job: Job, route: Route) -> None:
+        """Raise ``CallHeld`` if calls of this route or of the job's project fail, and others probe."""
+        if seconds := self.breaker.admit(place(job, route)):
+            raise held(route, seconds)
+
+    def succeeded(self, job: Job, route: Route, *, made: bool = False) -> None:
+        """Record a definite answer of the API; ``made`` says that a backup was made, or found."""
+        self.breaker.record_success(place(job, route), made=made)
+
+    async def classify(
+        self, job: Job, error: ApiError, route: Route, *, last_try: float | None = None
+    ) -> Decision:
+        """Ask the policy what a failed call means, and record its scope in the circuit breaker.
+
+        ``last_try`` is when the message's last create was in doubt, in seconds since the epoch.
+        """
+        seen = await self._seen(job, error, route, last_try)
         decision = decide(
             error,
             attempts=job.state.attempts,
             waits=job.state.waits,
             age=self.clock() - job.state.first_seen,
             limits=self.limits,
-            others_fine=self.breaker.answered_within(_LOOK_BACK),
+            seen=seen,
         )
-        if decision.scope == "message":
-            self.breaker.record_success()
-        else:
+        if isinstance(error, CallHeld):
+            return decision
+        at, doubt = place(job, route), error.category is Category.IN_DOUBT
+        if decision.scope != "message":
             seconds = decision.seconds if decision.scope == "project" else error.retry_after or 0.0
-            failure = ScopedFailure(decision.scope, str(error), job.project_id, seconds, error.category.value)
+            failure = ScopedFailure(decision.scope, str(error), at, seconds, error.category.value, doubt)
             self.breaker.record_failure(failure)
+        elif error.category in _THIS_MESSAGE:
+            self.breaker.record_success(at)
         return decision
+
+    async def _seen(self, job: Job, error: ApiError, route: Route, last_try: float | None) -> Seen:
+        """Collect what was seen of other calls, as far as the policy asks for it."""
+        if error.category in _THIS_MESSAGE:
+            return Seen()
+        since = _LOOK_BACK if last_try is None else max(_LOOK_BACK, self.clock() - last_try)
+        return Seen(
+            scope="service"
+            if isinstance(error, CallHeld)
+            else self.breaker.evidence.failed(place(job, route)),
+            creates_fine=self.breaker.evidence.made_within(since),
+            account=await self._account(job, error),
+            home=job.project_id == self.settings.home,
+            held=self.breaker.held,
+        )
+
+    async def _account(self, job: Job, error: ApiError) -> Account:
+        """Return whether the API accepts our account elsewhere: by recent answers, else by asking."""
+        home, evidence = self.settings.home, self.breaker.evidence
+        if error.category is not Category.DENIED or error.renewed or isinstance(error, CallHeld):
+            return "unknown"
+        if evidence.others_answered_within(job.project_id, _LOOK_BACK):
+            return "fine"
+        if home is None or (home == job.project_id and error.status != HTTPStatus.FORBIDDEN):
+            return "unknown"
+        if evidence.answered_within(Place("list", home), _LOOK_BACK):
+            return "fine"
+        try:
+            await self.api.check(home)
+        except ApiError:
+            return "failing"
+        evidence.answered(Place("list", home))
+        return "fine"
 
     async def fail(self, job: Job, claim: Granted, failure: Failure) -> Result:
         """Record the failure, so that a redelivery publishes the same, and return its result."""
@@ -72,3 +137,14 @@ class Services(NamedTuple):
             await self.ledger.doubt(claim, claim.doubt or Doubt(since=now, lookups=0, lookup_after=now))
         await self.ledger.refused(claim, job.cause, failure, attempts=job.state.attempts)
         return results.failed(job, failure)
+
+
+def place(job: Job, route: Route) -> Place:
+    """Return where a call for this job belongs."""
+    return Place(route, job.project_id, job.request.snapshot_id)
+
+
+def held(route: Route, seconds: float) -> CallHeld:
+    """Return the error of a call that is not sent."""
+    text = f"not sent: calls of this project, or of the route {route}, fail at present"
+    return CallHeld(Category.UNAVAILABLE, text, retry_after=seconds, sent=False)

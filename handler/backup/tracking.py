@@ -45,10 +45,11 @@ class Tracking:
         """Look the backup up. An unknown status, or one lookup that does not find it, means: not yet."""
         age = max(0.0, self.services.clock() - accepted_at)
         try:
+            self.services.admit(job, "show")
             backup = await self.services.api.show(job.project_id, backup_id)
         except ApiError as error:
             return await self._unknown(job, backup_id, accepted_at, error)
-        self.services.breaker.record_success()
+        self.services.succeeded(job, "show")
         if backup is None or backup.status == "deleted":
             return await self._missed(job, backup_id, accepted_at, _GONE)
         if not _belongs(backup, job, recorded=recorded):
@@ -63,7 +64,7 @@ class Tracking:
 
     async def _unknown(self, job: Job, backup_id: str, accepted_at: float, error: ApiError) -> Result:
         """Act on a lookup that failed: look up again later, until ``TRACK_DEADLINE``, whatever the error."""
-        decision = self.services.classify(job, error)
+        decision = await self.services.classify(job, error, "show")
         if self._is_late(accepted_at):
             return await self._ended(job, backup_id, self._expired(f"not known: {error}"))
         seconds = max(decision.seconds, self.services.limits.delay(0))

@@ -36,6 +36,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "breaker.open": "consuming stops for a time: the API, its sign-in or the ledger fails",
     "breaker.half_open": "the probe succeeded; consuming resumes step by step",
     "breaker.closed": "consuming is back at full concurrency",
+    "breaker.held": "only one project or one route of the API fails: its calls are held, all others go on",
     "backup.second": "a snapshot has more than one backup: another program made one, or we made two",
     "ledger.second_backup": "the ledger got a second backup of a snapshot; it keeps the first",
     "http.listening": "/healthz, /readyz and /metrics are served at this address",

@@ -31,8 +31,9 @@ _BREAKER_ACTIONS: Mapping[str, str] = {
     "open": "breaker.open",
     "half_open": "breaker.half_open",
     "closed": "breaker.closed",
+    "held": "breaker.held",
 }
-_BREAKER_LEVELS = {"open": logging.WARNING}
+_BREAKER_LEVELS = {"open": logging.WARNING, "held": logging.WARNING}
 
 
 class _Allowance:
@@ -90,6 +91,7 @@ class OutcomeLog:
             "open": f"consuming stops for {change.seconds:.0f} s: {change.reason}",
             "half_open": f"the probe succeeded after {change.seconds:.0f} s: consuming resumes step by step",
             "closed": f"consuming is back at full concurrency after {change.seconds:.0f} s",
+            "held": f"calls are held for {change.seconds:.0f} s, then probed one at a time: {change.reason}",
         }
         extra = {
             "action": _BREAKER_ACTIONS[change.state],

@@ -45,10 +45,10 @@ BUGS: Mapping[str, Bug] = {
     ),
     "take a failed look-up for an absence": Bug(
         "handler/backup/lookup.py",
-        "        except ApiError as error:\n            return await self._unknown(job, claim, error)\n"
-        "        self.services.breaker.record_success()\n        if backup",
-        "        except ApiError:\n            found = []\n"
-        "        self.services.breaker.record_success()\n        if backup",
+        "        except ApiError as error:\n"
+        '            return await self.unknown(job, claim, error, "list")\n'
+        "        backup = _best(",
+        "        except ApiError:\n            found = []\n        backup = _best(",
         f"{DOUBT}::test_a_lookup_that_fails_is_no_absence",
     ),
     "no fsync": Bug(
@@ -110,8 +110,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "count attempts in an outage": Bug(
         "handler/backup/policy.py",
-        'return Decision("wait", category, "service", pause)',
-        'return Decision("wait", category, "service", pause, counted=True)',
+        'return Decision("wait", category, seen.scope, pause)',
+        'return Decision("wait", category, seen.scope, pause, counted=True)',
         f"{PROCESS}::test_an_outage_burns_no_attempt",
     ),
     "reset the count of crashes at each delay": Bug(

@@ -5,7 +5,8 @@ import asyncio
 import pika
 import pytest
 
-from handler.backup.breaker import FIRST_PAUSE, CircuitBreaker, ScopedFailure
+from handler.backup.breaker import CircuitBreaker, ScopedFailure
+from handler.backup.holds import FIRST_PAUSE
 from handler.backup.received import Received
 from handler.broker.connection import Tls, connect
 from handler.broker.publisher import Publisher

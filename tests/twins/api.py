@@ -16,7 +16,7 @@ from handler.backup.ports import Backup, Snapshot
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
 
-Call = Literal["create", "find", "show", "show_snapshot"]
+Call = Literal["create", "check", "find", "show", "show_snapshot"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class DoneThen:
 
 
 Fault = DoneThen | ApiError | CutBefore | CutAfter | LateCommit | Absent
+Rule = Callable[[Call, str, str], Fault | None]
+"""Returns the fault of a call, by its kind, its project, and its snapshot or else an empty text."""
 
 
 @dataclass
@@ -67,9 +69,10 @@ class Made:
 class MemoryApi:
     """``handler.backup.ports.Api`` in memory.
 
-    ``backups`` has every backup ever made, also those of late commits; ``calls`` counts calls. A backup is
-    ``creating`` until ``settle`` seconds after it was made. ``snapshots`` has the snapshots that exist. With
-    ``hide_snapshot_ids`` backups are found by name only, as on releases that omit the snapshot id.
+    ``backups`` has every backup ever made, also those of late commits; ``calls`` counts calls, and ``log``
+    has the time, kind and project of each. ``rule`` gives the faults of calls for which none is queued. A
+    backup is ``creating`` until ``settle`` seconds after it was made. ``snapshots`` has the snapshots that
+    exist. With ``hide_snapshot_ids`` backups are found by name only, as on releases that omit its id.
     """
 
     clock: Callable[[], float]
@@ -80,6 +83,8 @@ class MemoryApi:
     calls: dict[Call, int] = field(default_factory=lambda: defaultdict(int))
     ends: deque[tuple[str, str | None]] = field(default_factory=deque)
     closed: bool = False
+    rule: Rule = lambda _call, _project_id, _snapshot_id: None
+    log: list[tuple[float, Call, str]] = field(default_factory=list)
     _faults: dict[Call, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
 
     def fail(self, call: Call, *faults: Fault) -> None:
@@ -96,7 +101,7 @@ class MemoryApi:
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
         """Make a backup, even if the snapshot has one."""
-        fault = self._next_fault("create")
+        fault = self._next_fault("create", project_id, request.snapshot_id)
         match fault:
             case ApiError():
                 raise fault
@@ -114,6 +119,10 @@ class MemoryApi:
         made = self._make(project_id, request, at=self.clock())
         href = f"http://api.invalid/v2/{project_id}/backups/{made.id}"
         return AcceptedBackup(id=made.id, name=request.name, links=(BackupLink(href=href, rel="self"),))
+
+    async def check(self, project_id: str) -> None:
+        """See ``Api.check``."""
+        self._known("check", project_id)
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
         """Return the snapshot's backups that have been committed by now, oldest first."""
@@ -139,23 +148,25 @@ class MemoryApi:
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
         """Return the snapshot if the test has added it to ``snapshots``."""
-        return self.snapshots.get(snapshot_id) if self._knows("show_snapshot") else None
+        knows = self._knows("show_snapshot", project_id, snapshot_id)
+        return self.snapshots.get(snapshot_id) if knows else None
 
     async def aclose(self) -> None:
         """Set ``closed``."""
         self.closed = True
 
-    def _next_fault(self, call: Call) -> Fault | None:
+    def _next_fault(self, call: Call, project_id: str, snapshot_id: str = "") -> Fault | None:
         self.calls[call] += 1
+        self.log.append((self.clock(), call, project_id))
         waiting = self._faults[call]
-        return waiting.popleft() if waiting else None
+        return waiting.popleft() if waiting else self.rule(call, project_id, snapshot_id)
 
     def _known(self, call: Call, project_id: str) -> list[Made]:
-        return self._visible(project_id) if self._knows(call) else []
+        return self._visible(project_id) if self._knows(call, project_id) else []
 
-    def _knows(self, call: Call) -> bool:
+    def _knows(self, call: Call, project_id: str, snapshot_id: str = "") -> bool:
         """Use the next fault of a lookup; return whether the node that answers is up to date."""
-        fault = self._next_fault(call)
+        fault = self._next_fault(call, project_id, snapshot_id)
         if isinstance(fault, ApiError):
             raise fault
         if fault is not None and not isinstance(fault, Absent):

@@ -18,6 +18,7 @@ from handler.settings import Settings
 from tests.twins.steps import Crash
 from tests.twins.world import DELAYS, LEASE, World
 
+BATCH = 32
 CALL_SECONDS = 60.0
 """Real seconds that a call may take; no test needs them."""
 
@@ -41,15 +42,23 @@ class FunctionWorld(World):
             else:
                 return
 
+    def most_in_hand(self) -> int:
+        """How many messages a call has; the trigger calls whatever the circuit breaker says."""
+        return BATCH
+
+    async def deliver(self, batch: int = 1) -> None:
+        """Call with a batch from the queue, which the trigger has acknowledged."""
+        taken = self.broker.take(batch)
+        self.broker.in_hand.clear()
+        await self.call(taken)
+
     async def until_done(self, batch: int) -> None:
         """Call with batches from the queue until it and the wait queues are empty."""
         while self.broker.ready or self.broker.waiting:
             if not self.broker.ready:
                 self.advance(max(0.0, (self.broker.next_due() or 0.0) - self.steady.now))
                 self.broker.expire()
-            taken = self.broker.take(batch)
-            self.broker.in_hand.clear()
-            await self.call(taken)
+            await self.deliver(batch)
 
     def _batch(self) -> Batch:
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=DELAYS)

@@ -51,6 +51,9 @@ class SteppedApi(Api):
         async with self.steps.around("create"):
             return await self.api.create(project_id, request)
 
+    async def check(self, project_id: str) -> None:
+        await self.api.check(project_id)
+
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
         async with self.steps.around("find"):
             return await self.api.find(project_id, volume_id, snapshot_id, name)

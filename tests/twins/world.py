@@ -38,6 +38,7 @@ MESSAGE_SETTINGS = MessageSettings(
     track_backups=True,
     track_deadline=3600.0,
     queue="q",
+    home=PROJECT,
     crash_limit=20,
 )
 ROUNDS = 2_000
@@ -162,6 +163,24 @@ class World:
             else:
                 return
         raise AssertionError(f"not quiet after {ROUNDS} rounds: {self.broker.waiting[:3]}")
+
+    async def run_for(self, seconds: float) -> None:
+        """Handle messages as they come due for ``seconds`` of the world's time."""
+        end = self.steady.now + seconds
+        while self.steady.now < end:
+            if self.broker.ready and (most := self.most_in_hand()):
+                await self.deliver(most)
+                continue
+            due = self.broker.next_due()
+            until = min(end, end if due is None or due <= self.steady.now else due)
+            if self.broker.ready:
+                until = min(until, self.steady.now + self.breaker.pause_left())
+            self.advance(until - self.steady.now)
+            self.broker.expire()
+
+    def most_in_hand(self) -> int:
+        """How many messages the process takes at once; a worker takes none while the breaker is open."""
+        return self.breaker.limit
 
     async def run(self, *messages: Message) -> Sequence[str]:
         """Publish and handle messages until none is left; return the types of the published outcomes."""

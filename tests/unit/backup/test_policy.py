@@ -3,10 +3,12 @@
 import pytest
 
 from events.outcome import Category
+from handler.backup.evidence import Scope
 from handler.backup.policy import (
     LOOKUPS_UNTIL_CERTAIN,
     Decision,
     Limits,
+    Seen,
     absence_is_certain,
     decide,
     tracking_delay,
@@ -15,6 +17,7 @@ from handler.errors import ApiError
 
 C = Category
 LIMITS = Limits(delays=(5, 30, 120, 600), max_attempts=3, max_age=1000.0, settle_time=30.0)
+FINE = Seen(creates_fine=True)
 
 
 def _decide(
@@ -26,10 +29,20 @@ def _decide(
     attempts: int = 0,
     waits: int = 0,
     age: float = 0.0,
-    others_fine: bool = True,
+    from_api: bool = True,
+    renewed: bool = False,
+    seen: Seen = FINE,
 ) -> Decision:
-    error = ApiError(category, "text", status=status, retry_after=retry_after, busy=busy)
-    return decide(error, attempts=attempts, waits=waits, age=age, limits=LIMITS, others_fine=others_fine)
+    error = ApiError(
+        category,
+        "text",
+        status=status,
+        retry_after=retry_after,
+        busy=busy,
+        from_api=from_api,
+        renewed=renewed,
+    )
+    return decide(error, attempts=attempts, waits=waits, age=age, limits=LIMITS, seen=seen)
 
 
 @pytest.mark.parametrize("category", [C.INVALID, C.REFUSED, C.QUOTA])
@@ -46,7 +59,7 @@ def test_not_found_fails_once_it_is_certain(attempts: int, age: float, action: s
     """Several answers over some time are needed, since one node of the API may lag behind."""
     error = ApiError(C.NOT_FOUND, "text", status=404)
     limits = LIMITS._replace(max_attempts=99)
-    decision = decide(error, attempts=attempts, waits=0, age=age, limits=limits, others_fine=True)
+    decision = decide(error, attempts=attempts, waits=0, age=age, limits=limits, seen=FINE)
     assert action == decision.action
 
 
@@ -88,15 +101,57 @@ def test_an_outage_burns_no_attempts(category: Category, attempts: int) -> None:
     assert ("wait", False) == (decision.action, decision.counted)
 
 
-def test_a_call_in_doubt_is_counted_only_where_others_are_fine() -> None:
-    """If the API answers no other calls, a call in doubt belongs to an outage."""
+def test_a_call_in_doubt_is_counted_only_where_others_are_made() -> None:
+    """If no other backups are made meanwhile, a call in doubt belongs to an outage."""
     assert _decide(C.IN_DOUBT).counted
-    assert not _decide(C.IN_DOUBT, attempts=50, others_fine=False).counted
+    assert not _decide(C.IN_DOUBT, attempts=50, seen=Seen()).counted
+
+
+@pytest.mark.parametrize("seen", ["message", "project", "route", "service"])
+def test_the_evidence_tells_whom_an_outage_concerns(seen: Scope) -> None:
+    """An unavailable API is an outage of what fails alone, and no attempt is counted in any case."""
+    expected = Decision("wait", C.UNAVAILABLE, seen, 5.0)
+    assert expected == _decide(C.UNAVAILABLE, attempts=50, seen=Seen(scope=seen))
 
 
 def test_throttling_concerns_the_project_alone() -> None:
     """The API limits the calls of each project separately."""
-    assert Decision("wait", C.THROTTLED, "project", 5.0) == _decide(C.THROTTLED)
+    assert Decision("wait", C.THROTTLED, "project", 5.0) == _decide(C.THROTTLED, status=429)
+
+
+def test_throttling_by_a_gateway_concerns_the_service() -> None:
+    """A gateway limits the calls of an account or an address, whatever their project."""
+    assert "service" == _decide(C.THROTTLED, status=429, from_api=False).scope
+
+
+@pytest.mark.parametrize(("scope", "expected"), [("service", "service"), ("project", "project")])
+def test_many_throttled_projects_are_the_service(scope: Scope, expected: Scope) -> None:
+    """If several projects are throttled and no call succeeds, the API limits all our calls."""
+    assert expected == _decide(C.THROTTLED, status=429, seen=Seen(scope=scope, held=3)).scope
+
+
+def test_a_project_that_is_refused_alone_is_held_alone() -> None:
+    """A 401 in a stranger's project is that project's if our own project is fine."""
+    assert "project" == _decide(C.DENIED, status=401, seen=Seen(account="fine")).scope
+    assert "service" == _decide(C.DENIED, status=401, seen=Seen(account="failing")).scope
+    assert "service" == _decide(C.DENIED, status=401, seen=Seen(account="fine", home=True)).scope
+
+
+def test_missing_rights_wait_if_our_own_project_is_refused_too() -> None:
+    """Then the account's rights are broken for all, which an operator can mend before MAX_AGE."""
+    expected = Decision("wait", C.DENIED, "service", 5.0)
+    assert expected == _decide(C.DENIED, status=403, seen=Seen(account="failing"))
+
+
+def test_a_403_of_a_gateway_fails_no_message() -> None:
+    """A gateway refuses an account, an application or an address, not one message."""
+    assert Decision("wait", C.DENIED, "service", 5.0) == _decide(C.DENIED, status=403, from_api=False)
+
+
+def test_a_renewed_token_counts_no_attempt() -> None:
+    """The message waits shortly, and the circuit breaker stays as it is."""
+    expected = Decision("wait", C.DENIED, "message", 5.0)
+    assert expected == _decide(C.DENIED, status=401, attempts=50, renewed=True)
 
 
 @pytest.mark.parametrize("category", [C.THROTTLED, C.UNAVAILABLE, C.CONFLICT])
@@ -123,7 +178,7 @@ def test_max_age_ends_every_wait(category: Category) -> None:
 
 def test_a_doubt_that_is_too_old_stays_a_doubt() -> None:
     """The category stays ``in_doubt``, so that the operator knows that a backup may exist."""
-    assert C.IN_DOUBT == _decide(C.IN_DOUBT, age=LIMITS.max_age, others_fine=False).category
+    assert C.IN_DOUBT == _decide(C.IN_DOUBT, age=LIMITS.max_age, seen=Seen()).category
 
 
 @pytest.mark.parametrize(

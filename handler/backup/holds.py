@@ -1,0 +1,77 @@
+"""Holds: calls that are not sent for a time, because calls of their kind fail.
+
+A hold is on a project or on a route. After its pause one call at a time probes, and each failure doubles the
+pause. Memory is bounded: the hold that ends first is dropped first.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+PROBE_SECONDS = 5.0
+"""The next probe may start so long after one whose result is not known yet."""
+
+MOST = 1024
+
+
+@dataclass(slots=True)
+class _Hold:
+    until: float
+    pause: float
+    probing: bool = False
+
+
+class Holds:
+    """The holds by their keys. ``clock`` gives monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._holds: dict[Hashable, _Hold] = {}
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._holds
+
+    def __len__(self) -> int:
+        return len(self._holds)
+
+    def begin(self, key: Hashable, seconds: float) -> bool:
+        """Hold the calls of a key for at least ``seconds``; return whether the hold is new.
+
+        A probe that fails doubles the pause. A call that was in flight when the hold began does not.
+        """
+        now, hold = self._clock(), self._holds.get(key)
+        if hold is None:
+            if len(self._holds) >= MOST:
+                del self._holds[min(self._holds, key=lambda each: self._holds[each].until)]
+            self._holds[key] = _Hold(now + max(seconds, FIRST_PAUSE), FIRST_PAUSE)
+            return True
+        if hold.probing:
+            hold.pause = min(LONGEST_PAUSE, hold.pause * 2)
+            hold.until, hold.probing = now + max(seconds, hold.pause), False
+        else:
+            hold.until = max(hold.until, now + seconds)
+        return False
+
+    def left(self, key: Hashable) -> float:
+        """Return for how many seconds no call may be sent; 0 where it may.
+
+        While one probes, the others wait for as long as the last pause: they would come back too often.
+        """
+        hold = self._holds.get(key)
+        left = hold.until - self._clock() if hold else 0.0
+        return max(left, hold.pause) if hold and left > 0 else 0.0
+
+    def probe(self, key: Hashable) -> None:
+        """Record that a call is sent. If it probes, others wait for its result."""
+        if hold := self._holds.get(key):
+            hold.until, hold.probing = self._clock() + PROBE_SECONDS, True
+
+    def succeeded(self, key: Hashable) -> None:
+        """End the hold if a probe has succeeded; a call that was in flight before it proves nothing."""
+        if (hold := self._holds.get(key)) and hold.probing:
+            del self._holds[key]
+
+    def end(self, key: Hashable) -> None:
+        """End the hold."""
+        self._holds.pop(key, None)
