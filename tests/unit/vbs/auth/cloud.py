@@ -34,6 +34,10 @@ class Cloud:
     scopes: list[dict[str, Any]] = field(default_factory=list)
     live: dict[str, str] = field(default_factory=dict)
     posts: int = 0
+    raw: tuple[int, bytes] | None = None
+    """What somebody on the way to IAM answers."""
+    api_answer: tuple[int, bytes] | None = None
+    """What somebody on the way to the API answers."""
     refused_together: asyncio.Barrier | None = None
     before_grant: Callable[[], Awaitable[None]] | None = None
     clock: Clock = field(default_factory=Clock)
@@ -41,8 +45,10 @@ class Cloud:
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer as IAM or as the API."""
         if request.url.path.endswith("/auth/tokens"):
-            return await self._grant(request)
+            return _raw(self.raw) or await self._grant(request)
         self.posts += 1
+        if answer := _raw(self.api_answer):
+            return answer
         project = request.url.path.split("/")[2]
         if self.live.get(request.headers["X-Auth-Token"]) != project:
             if self.refused_together:
@@ -93,6 +99,10 @@ class Session:
         with pytest.raises(ApiError) as caught:
             await self.create(project)
         return caught.value
+
+
+def _raw(answer: tuple[int, bytes] | None) -> httpx.Response | None:
+    return httpx.Response(answer[0], content=answer[1]) if answer else None
 
 
 def _later(seconds: float) -> str:

@@ -11,9 +11,11 @@ from handler.vbs.auth.agency import AgencyAuth
 from handler.vbs.auth.aksk import AkSkAuth, Keys
 from handler.vbs.auth.signer import sign
 from handler.vbs.auth.token import TokenAuth
+from tests.twins.voices import foreign_body
 from tests.unit.vbs.world import (
     ACCEPTED,
     NAME,
+    OTHER_PROJECT,
     PROJECT,
     REQUEST,
     SNAPSHOT,
@@ -191,3 +193,48 @@ def test_a_blocking_client_is_refused() -> None:
     client = httpx.Client(transport=httpx.MockTransport(always(200)), auth=AkSkAuth(KEYS))
     with client, pytest.raises(RuntimeError, match="AsyncClient"):
         client.get("http://127.0.0.1/")
+
+
+def _by_project(refused: set[str]) -> Server:
+    """Return an API that refuses the signature in these projects."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.split("/")[2] in refused:
+            return httpx.Response(401, json=REFUSED)
+        return httpx.Response(202, json=ACCEPTED)
+
+    return Server(answer)
+
+
+def test_a_refusal_in_another_project_does_not_stop_our_own() -> None:
+    """Three strangers are refused first; our own project's call is sent at once."""
+    strangers = [f"{number:032x}" for number in range(5)]
+    server = _by_project(set(strangers))
+    api = server.api(auth=AkSkAuth(KEYS, Clock(), home=PROJECT))
+    for project in strangers:
+        assert C.DENIED == failure(lambda project=project: asyncio.run(api.create(project, REQUEST))).category
+    asyncio.run(api.create(PROJECT, REQUEST))
+    assert 3 + 1 == len(server.requests), "more than three in a row could lock the key pair"
+
+
+def test_a_refusal_in_our_own_project_stops_all() -> None:
+    """Then the keys are wrong, and no call of any project is sent for a minute."""
+    server = _by_project({PROJECT})
+    clock = Clock()
+    api = server.api(auth=AkSkAuth(KEYS, clock, home=PROJECT))
+    for _ in range(3):
+        failure(lambda: asyncio.run(api.create(PROJECT, REQUEST)))
+        failure(lambda: asyncio.run(api.create(OTHER_PROJECT, REQUEST)))
+    assert 1 == len(server.requests)
+    clock.now += 60
+    asyncio.run(api.create(OTHER_PROJECT, REQUEST))
+
+
+@pytest.mark.parametrize("name", ["nginx", "Kong", "APISIX", "Spring"])
+def test_a_proxys_401_is_no_refusal_of_the_keys(name: str) -> None:
+    """The next call is sent as soon as the circuit breaker lets it."""
+    server = Server(lambda _request: httpx.Response(401, content=foreign_body(name, 401)))
+    api = server.api(auth=AkSkAuth(KEYS, Clock()))
+    for _ in range(2):
+        assert C.DENIED == failure(lambda: asyncio.run(api.create(PROJECT, REQUEST))).category
+    assert 2 == len(server.requests)

@@ -2,6 +2,9 @@
 
 from collections import Counter
 
+import pytest
+
+from tests.twins.voices import FOREIGN, foreign_body
 from tests.unit.vbs.auth.cloud import C, Cloud, Session
 from tests.unit.vbs.world import OTHER_PROJECT, PROJECT
 
@@ -106,5 +109,103 @@ def test_a_project_that_had_a_token_is_not_a_new_one() -> None:
         for project in made_up:
             await session.failure(project)
         await session.create(OTHER_PROJECT)
+
+    cloud.run(use)
+
+
+REFUSED_BY_IAM = {"error": {"code": 401, "message": "no", "title": "Unauthorized"}}
+
+
+def test_strangers_first_do_not_stop_our_own_project() -> None:
+    """The first three events after a start are of projects without a role: our own signs in at once."""
+    strangers = [f"{number:032x}" for number in range(3)]
+    cloud = Cloud(refused_projects=set(strangers))
+
+    async def use(session: Session) -> None:
+        errors = [await session.failure(project) for project in strangers]
+        assert [403] * 3 == [error.status for error in errors]
+        await session.create()
+
+    cloud.run(use)
+    assert PROJECT == cloud.scopes[0]["id"]
+    assert len(cloud.scopes) <= 2 + 2 * len(strangers)
+
+
+def test_strangers_first_do_not_stop_a_project_that_is_set_by_name() -> None:
+    """The same with OS_PROJECT_NAME."""
+    cloud = Cloud(refused_projects={OTHER_PROJECT}, named={"demo": PROJECT})
+
+    async def use(session: Session) -> None:
+        assert 403 == (await session.failure(OTHER_PROJECT)).status
+        await session.create()
+
+    cloud.run(use, project_name="demo")
+
+
+def test_a_wrong_project_of_the_settings_does_not_stop_the_others() -> None:
+    """OS_PROJECT_ID is refused, but the password is right: other projects get their tokens."""
+    cloud = Cloud(refused_projects={PROJECT})
+
+    async def use(session: Session) -> None:
+        await session.create(OTHER_PROJECT)
+        await session.create(f"{1:032x}")
+        cloud.refused_projects.add(f"{2:032x}")
+        assert 403 == (await session.failure(f"{2:032x}")).status
+        await session.create(f"{3:032x}")
+
+    cloud.run(use)
+
+
+def test_a_password_that_is_changed_is_tried_rarely_by_many_projects() -> None:
+    """IAM locks an account after five refusals in 15 minutes: a hundred projects make no more together."""
+    projects = [f"{number:032x}" for number in range(100)]
+    cloud = Cloud(lifetime=600.0)
+
+    async def use(session: Session) -> None:
+        for project in projects:
+            cloud.clock.now += 0.2
+            await session.create(project)
+        cloud.iam_status, cloud.iam_body = 401, REFUSED_BY_IAM
+        cloud.clock.now += cloud.lifetime
+        before = len(cloud.scopes)
+        for second in range(900):
+            cloud.clock.now += 1
+            error = await session.failure(projects[second % 100])
+            assert (C.DENIED, 401) == (error.category, error.status)
+        assert len(cloud.scopes) - before <= 4
+
+    cloud.run(use)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 407, 429, 500, 503])
+def test_what_a_proxy_answers_to_a_sign_in_refuses_no_account(status: int, name: str) -> None:
+    """The token call meets a proxy's page: IAM is unavailable for a second, not the account refused."""
+    cloud = Cloud()
+
+    async def use(session: Session) -> None:
+        cloud.raw = status, foreign_body(name, status)
+        error = await session.failure()
+        assert C.UNAVAILABLE == error.category
+        cloud.raw = None
+        cloud.clock.now += 1
+        await session.create()
+
+    cloud.run(use)
+
+
+@pytest.mark.parametrize("name", ["empty", "nginx", "Kong", "APISIX", "Spring"])
+def test_a_proxys_401_right_after_the_sign_in_is_no_loop(name: str) -> None:
+    """The sign-in succeeds, and a proxy answers 401 to each call: few sign-ins, and no call repeats."""
+    cloud = Cloud()
+
+    async def use(session: Session) -> None:
+        cloud.api_answer = 401, foreign_body(name, 401)
+        for _ in range(60):
+            assert C.DENIED == (await session.failure()).category
+            cloud.clock.now += 1
+        assert (3, 60) == (len(cloud.scopes), cloud.posts)
+        cloud.api_answer = None
+        await session.create()
 
     cloud.run(use)
