@@ -130,7 +130,7 @@ class Process:
             return results.skipped(job, job.selected.skip)
         if job.state.crashes >= services.settings.crash_limit:
             return await self._final_delivery(job)
-        if seconds := services.breaker.park(job.project_id):
+        if not self._is_too_old(job) and (seconds := services.breaker.park(job.project_id)):
             return results.delayed(job, "pause", seconds)
         claim = await services.ledger.claim(job.key, job.cause, replay=job.state.replay is not None)
         match claim:
@@ -148,6 +148,10 @@ class Process:
                 return await self._create_or_abandon(job, job.in_doubt(claim))
             case _:
                 assert_never(claim)
+
+    def _is_too_old(self, job: Job) -> bool:
+        """Such a message is not parked: it ends where its call is held or fails."""
+        return self._services.clock() - job.state.first_seen >= self._services.limits.max_age
 
     async def _final_delivery(self, job: Job) -> Result:
         """Publish the known state, start no work: RabbitMQ would dead-letter the next delivery silently."""
@@ -175,10 +179,10 @@ class Process:
     async def _create(self, job: Job, claim: Granted) -> Result:
         """Create the backup; look it up first wherever it may exist already."""
         services = self._services
-        if job.event.proves == "requested" and (result := await self._lookup.for_snapshot(job, claim)):
-            return result
         if self._lookup.precedes_request(claim) and (seconds := services.breaker.hold("create")):
             return await self._lookup.unknown(job, claim, held("create", seconds), "create")
+        if job.event.proves == "requested" and (result := await self._lookup.for_snapshot(job, claim)):
+            return result
         found = await self._lookup.for_backup(job, claim) if claim.doubt or claim.ask_first else None
         if isinstance(found, Result):
             return found

@@ -109,6 +109,45 @@ def test_a_long_outage_with_many_waiting(make_site: MakeSite, amqp_url: str) -> 
     _t9(make_site(amqp_url), waiting=10_000, seconds=120.0)
 
 
+@pytest.mark.parametrize("status", [500, 503])
+def test_creates_that_fail_while_lookups_work_end_no_event(
+    make_site: MakeSite, amqp_url: str, status: int
+) -> None:
+    """The API's own message bus is down: creates fail, lookups work. Events wait, and creates are probed."""
+    site = make_site(amqp_url, MAX_ATTEMPTS="3", VBS_TIMEOUT="1")
+    site.emulator.set_faults([{"route": "create", "effect": "status", "status": status}])
+    site.start_worker()
+    site.ask(dict(many(0, 10)))
+    wait_for(lambda: 12 <= sum(site.emulator.stats()["create"].values()), seconds=60, what=site.log_tail)
+    site.sink.poll(15.0)
+    creates = sum(site.emulator.stats()["create"].values())
+    assert 0 == site.counts()[site.queues[-1]], site.log_tail()
+    site.emulator.clear_faults()
+    drained = site.wait_until_ended(seconds=90)
+    site.judge(f"creates answered {status}", creates=creates, drained=f"{drained:.1f} s")
+
+
+def test_a_maintenance_page_for_one_project_does_not_stop_the_others(
+    make_site: MakeSite, amqp_url: str
+) -> None:
+    """A proxy answers all calls of one project with a page: the others' events, sent later, are completed."""
+    site = make_site(amqp_url)
+    page = "<html><h1>503</h1>maintenance</html>"
+    site.emulator.set_faults(
+        [{"route": "*", "effect": "status", "status": 404, "body": page, "project_id": PROJECT}]
+    )
+    site.start_worker()
+    site.ask(dict(many(0, 100)))
+    others = dict(many(100, 120, project_id="other"))
+    site.ask(others)
+    took = site.wait_until_ended(seconds=60, events=set(others))
+    calls = sum(sum(each.values()) for each in site.emulator.stats().values())
+    site.emulator.clear_faults()
+    site.wait_until_ended(seconds=90)
+    site.judge("maintenance of one project", calls=calls, others_took=f"{took:.1f} s")
+    assert calls <= 32 + 3 * 20 + took
+
+
 def test_a_probe_counts_no_message_as_a_crash(make_site: MakeSite, amqp_url: str) -> None:
     """T9: a probe does not raise a message's crash count, which would dead-letter it after twenty probes."""
     site = make_site(amqp_url)

@@ -13,11 +13,13 @@ from tests.twins.events import message
 from tests.twins.world import World
 from tests.unit.backup.handling import replayed
 
-FAULT = {"fault": {"code": 0, "message": "no"}}
+FAULT = {"badRequest": {"code": 0, "message": "no"}}
 BODIES = {
     "the API's own form": json.dumps(FAULT).encode(),
     "HTML": b"<html><h1>no</h1></html>",
     "empty": b"",
+    "a gateway's JSON": b'{"message": "no"}',
+    "Huawei's gateway": b'{"error_code": "APIGW.0201", "error_msg": "no", "request_id": "r"}',
     "cut off": json.dumps(FAULT).encode()[:-4],
     "a code that leaves the work in doubt": b'{"error": {"code": "VolumeBackup.0064", "message": "no"}}',
 }

@@ -158,6 +158,26 @@ def test_max_age_ends_creates_that_never_work(kind: Kind) -> None:
     run(body)
 
 
+@pytest.mark.parametrize("error", [own(401), own(429), page(503)], ids=["401", "429", "maintenance page"])
+def test_max_age_ends_the_messages_of_a_project_that_never_works(kind: Kind, error: ApiError) -> None:
+    """The same where one project is held while others are fine."""
+
+    async def body() -> None:
+        limits = SETTINGS.limits._replace(max_age=HOUR)
+        world = world_of(kind, limits=limits)
+        world.api.rule = lambda _call, project, _snapshot: error if project == OTHER else None
+        for event in many(0, 40, OTHER):
+            world.broker.publish(event)
+        for number in range(40, 115):
+            world.broker.publish(message(number))
+            await world.run_for(60.0)
+        assert {"backup.failed": 40, "backup.accepted": 75} == types(world)
+        assert {"in_doubt", "expired"} >= {dead.reason["dl-category"] for dead in world.broker.dead}
+        assert most_a_minute(world, "create", "find", "check") <= 40
+
+    run(body)
+
+
 # -- one route fails
 
 
