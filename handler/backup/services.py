@@ -99,13 +99,11 @@ class Services(NamedTuple):
 
     async def _seen(self, job: Job, error: ApiError, route: Route, last_try: float | None) -> Seen:
         """Collect what was seen of other calls, as far as the policy asks for it."""
-        if error.category in _THIS_MESSAGE:
+        if isinstance(error, CallHeld) or error.category in _THIS_MESSAGE:
             return Seen()
         since = _LOOK_BACK if last_try is None else max(_LOOK_BACK, self.clock() - last_try)
         return Seen(
-            scope="service"
-            if isinstance(error, CallHeld)
-            else self.breaker.evidence.failed(place(job, route)),
+            scope=self.breaker.evidence.failed(place(job, route)),
             creates_fine=self.breaker.evidence.made_within(since),
             account=await self._account(job, error),
             home=job.project_id == self.settings.home,
@@ -115,7 +113,7 @@ class Services(NamedTuple):
     async def _account(self, job: Job, error: ApiError) -> Account:
         """Return whether the API accepts our account elsewhere: by recent answers, else by asking."""
         home, evidence = self.settings.home, self.breaker.evidence
-        if error.category is not Category.DENIED or error.renewed or isinstance(error, CallHeld):
+        if error.category is not Category.DENIED or error.renewed:
             return "unknown"
         if evidence.others_answered_within(job.project_id, _LOOK_BACK):
             return "fine"

@@ -118,7 +118,9 @@ def test_creates_that_fail_while_lookups_work_end_no_event(
     site.emulator.set_faults([{"route": "create", "effect": "status", "status": status}])
     site.start_worker()
     site.ask(dict(many(0, 10)))
-    wait_for(lambda: 12 <= sum(site.emulator.stats()["create"].values()), seconds=60, what=site.log_tail)
+    wait_for(
+        lambda: 12 <= sum(site.emulator.stats().get("create", {}).values()), seconds=60, what=site.log_tail
+    )
     site.sink.poll(15.0)
     creates = sum(site.emulator.stats()["create"].values())
     assert 0 == site.counts()[site.queues[-1]], site.log_tail()

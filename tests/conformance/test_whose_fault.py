@@ -88,16 +88,16 @@ def most_a_minute(world: World, *calls: Call) -> int:
 
 
 @pytest.mark.parametrize("status", [500, 503])
-@pytest.mark.parametrize("events", [10, 60])
+@pytest.mark.parametrize("events", [10, 40])
 def test_creates_that_fail_for_all_end_no_message(kind: Kind, status: int, events: int) -> None:
-    """The API cannot make backups for two hours, in its own form: all events wait."""
+    """The API cannot make backups for an hour, in its own form: all events wait."""
 
     async def body() -> None:
         world = world_of(kind)
         world.api.rule = lambda call, _project, _snapshot: own(status) if call == "create" else None
         for event in many(0, events):
             world.broker.publish(event)
-        await world.run_for(2 * HOUR)
+        await world.run_for(HOUR)
         assert ([], Counter()) == (world.broker.dead, types(world))
         assert most_a_minute(world, "create") <= 40
         assert most_a_minute(world, "find") <= 140
@@ -115,10 +115,10 @@ def test_creates_that_work_without_an_answer_are_found(kind: Kind) -> None:
         world = world_of(kind)
         done = DoneThen(page(502))
         world.api.rule = lambda call, _project, _snapshot: done if call == "create" else None
-        for event in many(0, 100):
+        for event in many(0, 40):
             world.broker.publish(event)
         await world.run_for(2 * HOUR)
-        assert ({"backup.accepted": 100}, 100) == (types(world), len(world.api.backups))
+        assert ({"backup.accepted": 40}, 40) == (types(world), len(world.api.backups))
 
     run(body)
 
@@ -283,7 +283,7 @@ def test_a_project_that_fails_alone_does_not_stop_the_others(kind: Kind, error: 
             world.broker.publish(event)
         await world.run_for(120.0)
         assert {"backup.accepted": 20} == types(world)
-        await world.run_for(HOUR)
+        await world.run_for(1200.0)
         assert {"backup.accepted": 20} == types(world)
         assert [] == world.broker.dead
         assert most_a_minute(world, "create", "find", "check") <= 40
@@ -345,6 +345,24 @@ def test_an_account_that_is_refused_everywhere_ends_no_message(
         world.api.rule = lambda *_: None
         await world.run_for(HOUR)
         assert {"backup.accepted": 20} == types(world)
+
+    run(body)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(403, {"backup.failed": 10}), (401, {})])
+def test_without_an_own_project_a_403_ends_its_message(
+    kind: Kind, status: int, expected: Mapping[str, int]
+) -> None:
+    """No project is known that the account could be judged by: a 403 is its project's, a 401 everybody's."""
+
+    async def body() -> None:
+        world = world_of(kind, home=None)
+        world.api.rule = lambda *_: own(status)
+        for event in many(0, 10):
+            world.broker.publish(event)
+        await world.run_for(600.0)
+        assert expected == types(world)
+        assert most_a_minute(world, "create", "find", "check") <= 12
 
     run(body)
 

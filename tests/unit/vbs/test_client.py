@@ -383,3 +383,25 @@ def test_a_compressed_answer_is_in_doubt() -> None:
         lambda: always(202, ACCEPTED, Content_Encoding="x-odd").call(lambda api: api.create(PROJECT, REQUEST))
     )
     assert C.IN_DOUBT == error.category
+
+
+def test_a_check_reads_one_backup_of_the_project() -> None:
+    """It changes nothing, and costs the API little."""
+    server = always(200, {"backups": []})
+    server.call(lambda api: api.check(PROJECT))
+    [request] = server.requests
+    assert ("GET", f"/v2/{PROJECT}/backups?limit=1") == (request.method, request.url.raw_path.decode())
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "category"),
+    [
+        (403, b'{"forbidden": {"code": 403, "message": "no"}}', C.DENIED),
+        (401, b'{"error": {"code": 401, "message": "no", "title": "Unauthorized"}}', C.DENIED),
+        (503, b"", C.UNAVAILABLE),
+        (200, b"<html>log in</html>", C.UNAVAILABLE),
+    ],
+)
+def test_a_check_that_fails_says_why(status: int, body: bytes, category: Category) -> None:
+    """A refusal of the account is told from an API that is not there."""
+    assert category == always(status, body).failure(lambda api: api.check(PROJECT)).category

@@ -7,10 +7,12 @@ import httpx
 import pytest
 
 from events.outcome import Category
+from handler.errors import ApiError
 from handler.vbs.auth.agency import AgencyAuth
 from handler.vbs.auth.aksk import AkSkAuth, Keys
 from handler.vbs.auth.signer import sign
 from handler.vbs.auth.token import TokenAuth
+from handler.vbs.client import VbsClient
 from tests.twins.voices import foreign_body
 from tests.unit.vbs.world import (
     ACCEPTED,
@@ -195,6 +197,10 @@ def test_a_blocking_client_is_refused() -> None:
         client.get("http://127.0.0.1/")
 
 
+def _failure_in(api: VbsClient, project: str) -> ApiError:
+    return failure(lambda: asyncio.run(api.create(project, REQUEST)))
+
+
 def _by_project(refused: set[str]) -> Server:
     """Return an API that refuses the signature in these projects."""
 
@@ -212,7 +218,7 @@ def test_a_refusal_in_another_project_does_not_stop_our_own() -> None:
     server = _by_project(set(strangers))
     api = server.api(auth=AkSkAuth(KEYS, Clock(), home=PROJECT))
     for project in strangers:
-        assert C.DENIED == failure(lambda project=project: asyncio.run(api.create(project, REQUEST))).category
+        assert C.DENIED == _failure_in(api, project).category
     asyncio.run(api.create(PROJECT, REQUEST))
     assert 3 + 1 == len(server.requests), "more than three in a row could lock the key pair"
 
