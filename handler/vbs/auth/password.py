@@ -159,7 +159,7 @@ class PasswordAuth(AsyncAuth):
     async def _judge_by_home(self, refusal: ApiError) -> None:
         """Sign in to our own project. Raises ``ApiError`` if it is refused too: then the account is."""
         try:
-            await self._sign_in(self._account.home())
+            await self._sign_in_home()
         except ApiError as error:
             if error.category is Category.DENIED:
                 self._refused(refusal)
@@ -192,7 +192,11 @@ class PasswordAuth(AsyncAuth):
 
     async def _sign_in_home(self) -> Grant:
         """Sign in to our own project, which may be configured by its name; the answer has its id."""
-        grant = await self._sign_in(self._account.home())
+        try:
+            grant = await self._sign_in(self._account.home())
+        except ApiError as error:
+            self._home_works = self._home_works and error.category is not Category.DENIED
+            raise
         self._home = self._home or grant.project_id
         self._home_works = True
         self._accepted()
