@@ -140,9 +140,11 @@ def _is_refused_for_good(error: ApiError) -> bool:
 def _throttled(error: ApiError, seen: Seen) -> Scope:
     """Return whom throttling concerns: the API limits each project, a gateway or proxy all our calls.
 
-    If many projects are throttled and no other call succeeds, the API limits all our calls too.
+    If the API throttles many projects and no other call succeeds, it limits all our calls too. Without a
+    status the sign-in limits itself for new projects, which producers can make up.
     """
-    if not error.from_api or (seen.scope in ("service", "route") and seen.held >= _MANY_HELD):
+    alone = seen.scope in ("message", "project") or seen.held < _MANY_HELD
+    if not error.from_api or (error.status is not None and not alone):
         return "service"
     return "project"
 

@@ -66,6 +66,7 @@ class OutcomeLog:
         self._counters = counters
         self._clock = clock
         self._allowances = {True: _Allowance(), False: _Allowance()}
+        self._allowance_of_holds = _Allowance()
         self._last = _Totals(clock(), 0, Counter(), Counter())
         self._left_out = 0
 
@@ -98,7 +99,10 @@ class OutcomeLog:
             "why": change.why,
             "seconds": round(change.seconds, 1),
         }
-        log.log(_BREAKER_LEVELS.get(change.state, logging.INFO), "%s", texts[change.state], extra=extra)
+        level = _BREAKER_LEVELS.get(change.state, logging.INFO)
+        if change.state == "held" and not self._allowance_of_holds.take(self._clock()):
+            level = logging.DEBUG  # producers can make up projects
+        log.log(level, "%s", texts[change.state], extra=extra)
 
     def summarise(self, *, in_hand: int, breaker: str) -> None:
         """Log the counts since the last summary, unless all are zero."""

@@ -130,6 +130,11 @@ def test_many_throttled_projects_are_the_service(scope: Scope, expected: Scope) 
     assert expected == _decide(C.THROTTLED, status=429, seen=Seen(scope=scope, held=3)).scope
 
 
+def test_our_own_limit_for_new_projects_concerns_each_alone() -> None:
+    """Producers can make up projects, whose sign-ins are limited: that stops no other message."""
+    assert "project" == _decide(C.THROTTLED, seen=Seen(scope="service", held=1000)).scope
+
+
 def test_a_project_that_is_refused_alone_is_held_alone() -> None:
     """A 401 in a stranger's project is that project's if our own project is fine."""
     assert "project" == _decide(C.DENIED, status=401, seen=Seen(account="fine")).scope
