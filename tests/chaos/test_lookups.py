@@ -64,6 +64,7 @@ def _outage(site: Site, *, events: int, seconds: float, route: str) -> None:
     drained = time.monotonic() - began
     site.judge(
         f"503 for {seconds:g} s on {route}, {events} events",
+        refused=f"{refused};",
         during=f"{during.creates} creates, {during.lookups} lookups, {during.most:.1f}/s at most;",
         after=f"{after.creates} creates, {after.lookups} lookups, {after.most:.0f}/s at most;",
         drained=f"{drained:.0f} s",
