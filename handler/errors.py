@@ -70,7 +70,12 @@ class ApiError(SnapshotBackupError):
 
 
 class CallHeld(ApiError):
-    """A call that was not sent, since calls of its project or route fail; ``retry_after`` says how long."""
+    """A call that was not sent, since calls of its project or route fail; ``retry_after`` says how long.
+
+    ``lasting``: several probes have failed, so that a message which is too old may end without a try.
+    """
+
+    lasting: bool = False
 
 
 class LedgerUnavailable(SnapshotBackupError):

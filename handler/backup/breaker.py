@@ -129,8 +129,7 @@ class CircuitBreaker:
 
     def admit(self, place: Place) -> float:
         """Return 0 if a call may be sent, as a probe of what is held; else the seconds left."""
-        left = self.outage_left() or self._holds.left(place.project_id) or self.hold(place.route)
-        if left:
+        if left := self._holds.left(place.project_id) or self.hold(place.route):
             return left
         if (place.route,) in self._holds:
             self._held_in_a_row = 0

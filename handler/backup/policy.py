@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple
 
 from events.outcome import Category
 from handler.backup.evidence import Scope
-from handler.errors import ApiError
+from handler.errors import ApiError, CallHeld
 
 Action = Literal["wait", "look_up", "fail"]
 Account = Literal["fine", "failing", "unknown"]
@@ -98,7 +98,7 @@ def decide(error: ApiError, *, attempts: int, waits: int, age: float, limits: Li
         return decision
     if decision.counted and attempts + 1 >= limits.max_attempts:
         return Decision("fail", error.category, "message", counted=True)
-    if age >= limits.max_age:
+    if age >= limits.max_age and not (isinstance(error, CallHeld) and not error.lasting):
         late = Category.IN_DOUBT if error.category is Category.IN_DOUBT else Category.EXPIRED
         return Decision("fail", late, decision.scope)
     return decision

@@ -130,7 +130,8 @@ class Process:
             return results.skipped(job, job.selected.skip)
         if job.state.crashes >= services.settings.crash_limit:
             return await self._final_delivery(job)
-        if not self._is_too_old(job) and (seconds := services.breaker.park(job.project_id)):
+        seconds = services.breaker.park(job.project_id)
+        if seconds and (services.breaker.outage_left() or not self._is_too_old(job)):
             return results.delayed(job, "pause", seconds)
         claim = await services.ledger.claim(job.key, job.cause, replay=job.state.replay is not None)
         match claim:
@@ -150,7 +151,7 @@ class Process:
                 assert_never(claim)
 
     def _is_too_old(self, job: Job) -> bool:
-        """Such a message is not parked: it ends where its call is held or fails."""
+        """Such a message is not parked for its project: it ends where its call is held for long, or fails."""
         return self._services.clock() - job.state.first_seen >= self._services.limits.max_age
 
     async def _final_delivery(self, job: Job) -> Result:

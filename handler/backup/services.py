@@ -13,6 +13,7 @@ from events.state_keys import StateKeys
 from handler.backup import result as results
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.evidence import Place, Route
+from handler.backup.holds import LONGEST_PAUSE
 from handler.backup.policy import Account, Decision, Limits, Seen, decide
 from handler.backup.ports import Api, Doubt, Granted, Ledger
 from handler.backup.result import Job, Result
@@ -145,4 +146,6 @@ def place(job: Job, route: Route) -> Place:
 def held(route: Route, seconds: float) -> CallHeld:
     """Return the error of a call that is not sent."""
     text = f"not sent: calls of this project, or of the route {route}, fail at present"
-    return CallHeld(Category.UNAVAILABLE, text, retry_after=seconds, sent=False)
+    error = CallHeld(Category.UNAVAILABLE, text, retry_after=seconds, sent=False)
+    error.lasting = seconds >= LONGEST_PAUSE
+    return error
