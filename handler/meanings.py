@@ -33,7 +33,9 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "API": {
         "VBS_ENDPOINT": "scheme and host of the API, perhaps a port",
         "VBS_API_VERSION": "`v3` for OpenStack Cinder of today",
-        "VBS_PROJECT_ID": "project of the events that name none",
+        "VBS_PROJECT_ID": (
+            "our own project: that of the events that name none, and by which the account is judged"
+        ),
         "VBS_ALLOWED_PROJECTS": (
             "projects whose snapshots are backed up, with commas. An id of 32 hex digits is one "
             "project in capitals and with dashes too"
@@ -80,7 +82,10 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Behaviour": {
         "CONCURRENCY": "messages in hand at once",
         "WAIT_LADDER": "delays of the wait queues in seconds, growing",
-        "MAX_ATTEMPTS": "tries of a message whose own trouble it is, such as a busy volume",
+        "MAX_ATTEMPTS": (
+            "tries of a message whose own trouble it is, such as a busy volume: "
+            "see [When the API fails](#when-the-api-fails)"
+        ),
         "MAX_AGE": "seconds until a message that cannot be handled becomes a dead letter",
         "TRACK_BACKUPS": "follow each backup to its end; `false`: `backup.accepted` is final",
         "TRACK_DEADLINE": "seconds until a backup in progress is given up",
@@ -91,7 +96,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
         "RULES_FILE": "a TOML file that says how each kind of snapshot is backed up: see [Rules](#rules)",
         "DRAIN_SECONDS": "seconds to finish the messages in hand after SIGTERM",
-        "MAX_BODY_BYTES": "larger messages become dead letters",
+        "MAX_BODY_BYTES": "larger messages become dead letters; counted before and after decompression",
     },
     "Operations": {
         "HTTP_ADDRESS": "`host:port` that serves `/healthz`, `/readyz` and `/metrics`",
