@@ -135,6 +135,23 @@ class Finished:
 Claim = Granted | Busy | Created | Finished
 
 
+class Waiting(NamedTuple):
+    """A waiting message, as the ledger records it: what the broker may lose, and what it is about.
+
+    ``id`` is ``waiting_id``. ``body`` is the body that is published into the wait queue, signed, and
+    ``seconds`` that queue's delay. ``waits`` counts the delays of the message, this one included. Project and
+    snapshot are None where the message is not parsed, or names none.
+    """
+
+    id: str
+    body: bytes
+    seconds: float
+    reason: str
+    waits: int
+    project_id: str | None = None
+    snapshot_id: str | None = None
+
+
 class Ledger(Protocol):
     """The ledger. Every method raises ``LedgerUnavailable``; when it returns, the change is on disk."""
 
@@ -184,6 +201,16 @@ class Ledger(Protocol):
 
         One that has only expired stays made: it may yet complete, so none is made beside it.
         """
+
+    async def record_waiting(self, waiting: Waiting, *, drop_copy: bool = False) -> bool:
+        """Record a message that is delayed, in place of its earlier record.
+
+        With ``drop_copy``, False is returned and nothing recorded where a copy of the message is ahead: it
+        has waited at least as often, and is not due yet. This copy need not wait then.
+        """
+
+    async def forget_waiting(self, waiting_id: str) -> None:
+        """Delete the record of a message that waits no more, since its event has ended."""
 
     async def renew(self) -> None:
         """Renew the lease of every claim that this process holds."""

@@ -14,11 +14,12 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
-from handler.backup.ports import Key
+from handler.backup.ports import Key, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import Change
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
+from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary
 
 T = TypeVar("T")
 
@@ -46,6 +47,27 @@ class Transaction(Protocol):
     def delete(self, before: Cutoff, *, limit: int) -> int:
         """Delete old rows; return how many."""
 
+    def load_copy(self, waiting_id: str) -> Copy | None:
+        """Read what is recorded of a waiting message, whose id the transaction began with."""
+
+    def record(self, waiting: Waiting) -> None:
+        """Insert or replace the record of a waiting message."""
+
+    def forget(self, waiting_id: str) -> None:
+        """Delete the record of a waiting message."""
+
+    def forget_old(self, before: float) -> None:
+        """Delete the records of messages that were due before."""
+
+    def hold_sweep(self, owner: str, lease: float) -> bool:
+        """Hold the sweep for ``lease`` seconds; False where another process holds it."""
+
+    def take(self, overdue: float, limit: int) -> Sequence[Overdue]:
+        """Read up to ``limit`` messages overdue for so many seconds, and put off when each is taken again."""
+
+    def waiting(self, overdue: float, longest: float) -> WaitingSummary:
+        """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""
+
     def touch(self) -> None:
         """Write a row that holds no promise, to prove that writing works."""
 
@@ -56,8 +78,13 @@ class Transaction(Protocol):
 class Backend(Protocol):
     """A database, used from one thread only."""
 
-    def transaction(self, keys: Sequence[Key]) -> AbstractContextManager[Transaction]:
-        """Run the block in a transaction that locks ``keys``, and commit. Raises ``LedgerUnavailable``."""
+    def transaction(
+        self, keys: Sequence[Key], copies: Sequence[str] = ()
+    ) -> AbstractContextManager[Transaction]:
+        """Run the block in a transaction that locks ``keys``, and commit. Raises ``LedgerUnavailable``.
+
+        ``copies`` are the ids of waiting messages whose record is read.
+        """
 
     def close(self) -> None:
         """Close the connection, if any; the next transaction opens another."""
@@ -66,6 +93,7 @@ class Backend(Protocol):
 class _Job(NamedTuple):
     work: Callable[[Transaction], Any]
     key: Key | None
+    copy: str | None
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
@@ -119,10 +147,42 @@ class GroupStore:
         """Delete old rows, ``PRUNE_ROWS`` at a time, so that claims can be made in between."""
         now = await self._run(lambda transaction: transaction.now) if as_of is None else as_of
         before = cutoff(older_than, as_of=now)
+        await self._run(lambda transaction: transaction.forget_old(before.unsettled))
         total = 0
         while deleted := await self._run(lambda transaction: transaction.delete(before, limit=PRUNE_ROWS)):
             total += deleted
         return total
+
+    async def record(self, waiting: Waiting, *, drop_copy: bool) -> bool:
+        """Record a waiting message, in a transaction shared with other callers."""
+
+        def work(transaction: Transaction) -> bool:
+            if drop_copy:
+                copy = transaction.load_copy(waiting.id)
+                if copy is not None and copy.is_ahead_of(waiting, transaction.now):
+                    return False
+            transaction.record(waiting)
+            return True
+
+        return await self._run(work, copy=waiting.id if drop_copy else None)
+
+    async def forget(self, waiting_id: str) -> None:
+        """Delete the record of a waiting message."""
+        await self._run(lambda transaction: transaction.forget(waiting_id))
+
+    async def take(self, take: Take) -> Sequence[Overdue] | None:
+        """Take overdue messages; None where another process sweeps."""
+
+        def work(transaction: Transaction) -> Sequence[Overdue] | None:
+            if not transaction.hold_sweep(take.owner, take.lease):
+                return None
+            return transaction.take(take.overdue, take.limit) if take.limit else ()
+
+        return await self._run(work)
+
+    async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
+        """Count recorded messages."""
+        return await self._run(lambda transaction: transaction.waiting(overdue, longest))
 
     async def check(self) -> None:
         """Prove that the backend can be written."""
@@ -147,7 +207,9 @@ class GroupStore:
         await closed
         thread.join()
 
-    async def _run(self, work: Callable[[Transaction], T], key: Key | None = None) -> T:
+    async def _run(
+        self, work: Callable[[Transaction], T], key: Key | None = None, copy: str | None = None
+    ) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
@@ -157,7 +219,7 @@ class GroupStore:
             if loop not in self._gathered:
                 self._gathered[loop] = []
                 loop.call_soon(self._enqueue, loop)
-            self._gathered[loop].append(_Job(work, key, loop, future))
+            self._gathered[loop].append(_Job(work, key, copy, loop, future))
         return await future
 
     def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -193,8 +255,10 @@ class GroupStore:
     def _commit(self, jobs: Sequence[_Job]) -> list[_Answer]:
         if not jobs:
             return []
+        keys = [job.key for job in jobs if job.key is not None]
+        copies = [job.copy for job in jobs if job.copy is not None]
         try:
-            with self._backend.transaction([job.key for job in jobs if job.key is not None]) as transaction:
+            with self._backend.transaction(keys, copies) as transaction:
                 values = [job.work(transaction) for job in jobs]
         except LedgerUnavailable as error:
             self._notify(LedgerCommit(len(jobs), failed=True))
@@ -202,7 +266,8 @@ class GroupStore:
         except Exception as error:  # noqa: BLE001 - its caller gets it; this thread goes on
             if len(jobs) > 1:
                 return self._commit_singly(jobs)
-            return [(None, LedgerUnavailable(f"the ledger cannot store {jobs[0].key}: {error!r}"))]
+            what = jobs[0].key or jobs[0].copy
+            return [(None, LedgerUnavailable(f"the ledger cannot store {what}: {error!r}"))]
         self._notify(LedgerCommit(len(jobs)))
         return [(value, None) for value in values]
 

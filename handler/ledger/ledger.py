@@ -5,18 +5,19 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from typing_extensions import override
 
 from events.outcome import AcceptedBackup, Failure
-from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger
+from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
 from handler.ledger.leases import Leases
 from handler.ledger.pruning import Prunable
 from handler.ledger.row import Row
+from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
 T = TypeVar("T")
 Change = Callable[[Row | None, float], rules.Changed[T]]
@@ -42,6 +43,18 @@ class Store(Protocol):
 
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete rows older than ``older_than`` seconds at ``as_of`` (None: now); return how many."""
+
+    async def record(self, waiting: Waiting, *, drop_copy: bool) -> bool:
+        """Record a waiting message, as ``Ledger.record_waiting`` says."""
+
+    async def forget(self, waiting_id: str) -> None:
+        """Delete the record of a waiting message."""
+
+    async def take(self, take: Take) -> Sequence[Overdue] | None:
+        """Take overdue messages, each put off for a growing time; None where another process sweeps."""
+
+    async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
+        """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""
 
     async def check(self) -> None:
         """Prove that the store can be written."""
@@ -138,6 +151,32 @@ class StoredLedger(Ledger):
             key, lambda row, now: rules.finished(row, end, backup_id=backup_id, cause=cause, now=now)
         )
         _warn_of_second(key, first, backup_id)
+
+    @property
+    def records_waiting(self) -> bool:
+        """Whether the ledger outlives this process, so that recording waiting messages is of use."""
+        return not self._ask_first
+
+    @override
+    async def record_waiting(self, waiting: Waiting, *, drop_copy: bool = False) -> bool:
+        return not self.records_waiting or await self._store.record(waiting, drop_copy=drop_copy)
+
+    @override
+    async def forget_waiting(self, waiting_id: str) -> None:
+        if self.records_waiting:
+            await self._store.forget(waiting_id)
+
+    async def take_overdue(self, *, overdue: float, limit: int, lease: float) -> Sequence[Overdue] | None:
+        """Take messages that have been due for ``overdue`` seconds; None where another process sweeps.
+
+        This process then holds the sweep for ``lease`` seconds. A message that was taken is taken again only
+        after a growing time, unless it waits again meanwhile.
+        """
+        return await self._store.take(Take(self._owner, lease, overdue, limit))
+
+    async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
+        """Count the recorded messages, and find the snapshots that have had none for ``longest`` seconds."""
+        return await self._store.waiting(overdue, longest)
 
     @override
     async def renew(self) -> None:

@@ -1,15 +1,17 @@
 """The ledger in memory, lost when the process ends: for ``LEDGER_URL=none``, and for tests."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
-from handler.backup.ports import Key
+from handler.backup.ports import Key, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import Change, StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
+from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary, next_sweep, stranded
 
 T = TypeVar("T")
 
@@ -17,6 +19,16 @@ _ONE_CHANGE = LedgerCommit(1)
 
 MAX_IDLE = 100_000
 """Default of ``max_idle``: the most rows kept that are neither claimed nor in doubt."""
+
+
+@dataclass
+class _Record:
+    """A recorded message, when it is due, and when a sweep may take it."""
+
+    waiting: Waiting
+    due_at: float
+    sweep_at: float
+    swept: int = 0
 
 
 class MemoryStore:
@@ -33,6 +45,9 @@ class MemoryStore:
         self._clock = clock
         self._rows: dict[Key, Row] = {}
         self._idle: dict[Key, None] = {}
+        self._waiting: dict[str, _Record] = {}
+        self._since = clock()
+        self._sweeper = ("", 0.0)
         self._state_key = new_state_key()
         self._closed = False
 
@@ -73,13 +88,63 @@ class MemoryStore:
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete old rows."""
         self._commit()
-        old = self._old(cutoff(older_than, as_of=self._clock() if as_of is None else as_of))
+        before = cutoff(older_than, as_of=self._clock() if as_of is None else as_of)
+        self._waiting = {key: each for key, each in self._waiting.items() if each.due_at > before.unsettled}
+        old = self._old(before)
         for key in old:
             self._delete(key)
         return len(old)
 
     def _old(self, before: Cutoff) -> dict[Key, Row]:
-        return {key: row for key, row in self._rows.items() if before.covers(row)}
+        with_message = self._with_message()
+        return {key: row for key, row in self._rows.items() if before.covers(row) and key not in with_message}
+
+    def _with_message(self) -> set[tuple[str | None, str | None]]:
+        return {(each.waiting.project_id, each.waiting.snapshot_id) for each in self._waiting.values()}
+
+    async def record(self, waiting: Waiting, *, drop_copy: bool) -> bool:
+        """Record a waiting message."""
+        self._commit()
+        now, found = self._clock(), self._waiting.get(waiting.id)
+        if drop_copy and found and Copy(found.waiting.waits, found.due_at).is_ahead_of(waiting, now):
+            return False
+        due = now + waiting.seconds
+        self._waiting[waiting.id] = _Record(waiting, due, due)
+        return True
+
+    async def forget(self, waiting_id: str) -> None:
+        """Delete the record of a waiting message."""
+        self._commit()
+        self._waiting.pop(waiting_id, None)
+
+    async def take(self, take: Take) -> Sequence[Overdue] | None:
+        """Take overdue messages."""
+        self._commit()
+        now, (owner, until) = self._clock(), self._sweeper
+        if owner != take.owner and until > now:
+            return None
+        self._sweeper = (take.owner, now + take.lease)
+        due = [each for each in self._waiting.values() if each.sweep_at <= now - take.overdue]
+        return [self._taken(each, now, take.overdue) for each in sorted(due, key=_sweep_at)[: take.limit]]
+
+    def _taken(self, record: _Record, now: float, overdue: float) -> Overdue:
+        waiting, swept = record.waiting, record.swept
+        record.sweep_at, record.swept = next_sweep(now, swept) - overdue, swept + 1
+        about = (waiting.project_id, waiting.snapshot_id)
+        return Overdue(waiting.id, waiting.body, waiting.reason, record.due_at, swept, *about)
+
+    async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
+        """Count recorded messages."""
+        self._commit()
+        now, due = self._clock(), [each.due_at for each in self._waiting.values()]
+        late = sum(each <= now - overdue for each in due)
+        before, with_message = now - longest, self._with_message()
+        rows = [
+            (key, row)
+            for key, row in self._rows.items()
+            if row.updated_at <= before and before >= self._since and key not in with_message
+        ]
+        return WaitingSummary(len(due), late, min(due, default=None), stranded(rows), self._since, now)
 
     async def check(self) -> None:
         """Raise ``LedgerUnavailable`` where the store is closed."""
@@ -100,6 +165,11 @@ class MemoryStore:
         self._closed = True
         self._rows.clear()
         self._idle.clear()
+        self._waiting.clear()
+
+
+def _sweep_at(record: _Record) -> float:
+    return record.sweep_at
 
 
 class MemoryLedger(StoredLedger):

@@ -18,8 +18,10 @@ from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.postgres_connection import Connection, Server, apply_settings, begin, commit
+from handler.ledger.postgres_waiting import NO_MESSAGE, PostgresRecords, columns, load_copies
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
+from handler.ledger.waiting import Copy
 
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
@@ -40,6 +42,36 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE TABLE snapshot_backup_check (id integer PRIMARY KEY, checked_at double precision NOT NULL)",
     ),
     ("CREATE TABLE snapshot_backup_key (id integer PRIMARY KEY, state_key text NOT NULL)",),
+    (
+        """
+        CREATE TABLE snapshot_backup_waiting (
+            id text PRIMARY KEY,
+            project_id text,
+            snapshot_id text,
+            reason text NOT NULL,
+            waits integer NOT NULL,
+            recorded_at double precision NOT NULL,
+            due_at double precision NOT NULL,
+            sweep_at double precision NOT NULL,
+            swept integer NOT NULL,
+            body bytea NOT NULL
+        )
+        """,
+        "CREATE INDEX snapshot_backup_waiting_by_sweep ON snapshot_backup_waiting (sweep_at)",
+        """
+        CREATE INDEX snapshot_backup_waiting_by_snapshot
+        ON snapshot_backup_waiting (project_id, snapshot_id)
+        """,
+        """
+        CREATE TABLE snapshot_backup_sweep (
+            id integer PRIMARY KEY,
+            since double precision NOT NULL,
+            owner text,
+            held_until double precision NOT NULL
+        )
+        """,
+        "INSERT INTO snapshot_backup_sweep VALUES (1, extract(epoch FROM clock_timestamp()), NULL, 0)",
+    ),
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -71,14 +103,14 @@ ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, toke
     lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
     rest = excluded.rest
 """
-_OLD = "((settled = 1 AND updated_at <= %s) OR (settled = 0 AND updated_at <= %s))"
+_OLD = f"((settled = 1 AND updated_at <= %s) OR (settled = 0 AND updated_at <= %s)) AND {NO_MESSAGE}"
 _COUNT = f"""
 SELECT count(*), count(*) FILTER (WHERE settled = 0), min(updated_at), max(updated_at)
-FROM snapshot_backup_ledger WHERE {_OLD} AND state <> '{_PLACEHOLDER}'
+FROM snapshot_backup_ledger AS ledger WHERE {_OLD} AND state <> '{_PLACEHOLDER}'
 """  # noqa: S608 - made of constants
 _DELETE = f"""
 DELETE FROM snapshot_backup_ledger WHERE (project_id, snapshot_id) IN (
-    SELECT project_id, snapshot_id FROM snapshot_backup_ledger
+    SELECT project_id, snapshot_id FROM snapshot_backup_ledger AS ledger
     WHERE {_OLD} AND state {{}} '{_PLACEHOLDER}' LIMIT %s FOR UPDATE SKIP LOCKED)
 """  # noqa: S608 - the same
 _DELETE_ROWS = _DELETE.format("<>")
@@ -92,12 +124,13 @@ _SAVE_KEY = "INSERT INTO snapshot_backup_key VALUES (1, %s) ON CONFLICT DO NOTHI
 _LOAD_KEY = "SELECT state_key FROM snapshot_backup_key WHERE id = 1"
 
 
-class PostgresTransaction:
+class PostgresTransaction(PostgresRecords):
     """A ``handler.ledger.group.Transaction`` that writes its rows together at its end."""
 
-    def __init__(self, connection: Connection, now: float, rows: dict[Key, Row | None]) -> None:
-        self.now = now
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, now: float, rows: dict[Key, Row | None], copies: dict[str, Copy]
+    ) -> None:
+        super().__init__(connection, now, copies)
         self._rows = rows
         self._changed: dict[Key, Row] = {}
 
@@ -142,7 +175,8 @@ class PostgresTransaction:
         """Write the rows that were saved."""
         if self._changed:
             rows = [(key.project_id, key.snapshot_id, *to_columns(row)) for key, row in self._changed.items()]
-            self._connection.execute(_SAVE, [list(column) for column in zip(*rows, strict=True)])
+            self._connection.execute(_SAVE, columns(rows))
+        self.flush_records()
 
 
 class PostgresBackend:
@@ -154,11 +188,11 @@ class PostgresBackend:
         self._connection: Connection | None = None
 
     @contextmanager
-    def transaction(self, keys: Sequence[Key]) -> Iterator[PostgresTransaction]:
+    def transaction(self, keys: Sequence[Key], copies: Sequence[str] = ()) -> Iterator[PostgresTransaction]:
         """Run the block in a transaction that has locked ``keys``."""
         try:
             connection = self._connect()
-            transaction = _begin(connection, keys)
+            transaction = _begin(connection, keys, copies)
             yield transaction
             with connection.pipeline():
                 transaction.flush()
@@ -210,14 +244,14 @@ def _migrate(connection: Connection, migrations: Sequence[Sequence[str]]) -> Non
         connection.execute("INSERT INTO snapshot_backup_schema VALUES (%s)", (len(migrations),))
 
 
-def _begin(connection: Connection, keys: Sequence[Key]) -> PostgresTransaction:
+def _begin(connection: Connection, keys: Sequence[Key], copies: Sequence[str]) -> PostgresTransaction:
     rows: dict[Key, Row | None] = {}
     wanted = set(keys)
     while True:
         now = _lock(connection, wanted - rows.keys(), rows)
         # A prune can delete a row between insert and lock; then insert it again, to lock it.
         if wanted <= rows.keys():
-            return PostgresTransaction(connection, now, rows)
+            return PostgresTransaction(connection, now, rows, load_copies(connection, copies))
 
 
 def _lock(connection: Connection, keys: set[Key], rows: dict[Key, Row | None]) -> float:

@@ -15,6 +15,7 @@ from handler.ledger.group import GroupStore
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
+from handler.ledger.sqlite_waiting import NO_MESSAGE, SqliteRecords
 
 BUSY_SECONDS = 2.0
 """How long to wait for a locked file. Then the ledger is unavailable, and the circuit breaker opens."""
@@ -38,6 +39,33 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE TABLE ledger_check (id INTEGER PRIMARY KEY, checked_at REAL NOT NULL)",
     ),
     ("CREATE TABLE ledger_key (id INTEGER PRIMARY KEY, state_key TEXT NOT NULL)",),
+    (
+        """
+        CREATE TABLE ledger_waiting (
+            id TEXT PRIMARY KEY,
+            project_id TEXT,
+            snapshot_id TEXT,
+            reason TEXT NOT NULL,
+            waits INTEGER NOT NULL,
+            recorded_at REAL NOT NULL,
+            due_at REAL NOT NULL,
+            sweep_at REAL NOT NULL,
+            swept INTEGER NOT NULL,
+            body BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX ledger_waiting_by_sweep ON ledger_waiting (sweep_at)",
+        "CREATE INDEX ledger_waiting_by_snapshot ON ledger_waiting (project_id, snapshot_id)",
+        """
+        CREATE TABLE ledger_sweep (
+            id INTEGER PRIMARY KEY,
+            since REAL NOT NULL,
+            owner TEXT,
+            held_until REAL NOT NULL
+        )
+        """,
+        "INSERT INTO ledger_sweep VALUES (1, CAST(strftime('%s', 'now') AS REAL), NULL, 0)",
+    ),
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -52,10 +80,11 @@ ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, toke
     rest = excluded.rest
 """
 # A UNION of two ranges of the index; with OR, SQLite would not use the index.
-_OLD = """
-    SELECT rowid, settled, updated_at FROM ledger WHERE settled = 1 AND updated_at <= ?
-    UNION ALL SELECT rowid, settled, updated_at FROM ledger WHERE settled = 0 AND updated_at <= ?
-"""
+_OLD = f"""
+    SELECT rowid, settled, updated_at FROM ledger WHERE settled = 1 AND updated_at <= ? AND {NO_MESSAGE}
+    UNION ALL
+    SELECT rowid, settled, updated_at FROM ledger WHERE settled = 0 AND updated_at <= ? AND {NO_MESSAGE}
+"""  # noqa: S608 - made of constants
 _COUNT = f"""
 SELECT count(*), total(settled = 0), min(updated_at), max(updated_at) FROM ({_OLD})
 """  # noqa: S608 - made of constants
@@ -65,12 +94,8 @@ _LOAD_KEY = "SELECT state_key FROM ledger_key WHERE id = 1"
 _SAVE_KEY = "INSERT INTO ledger_key VALUES (1, ?)"
 
 
-class SqliteTransaction:
+class SqliteTransaction(SqliteRecords):
     """A ``handler.ledger.group.Transaction`` on a connection that holds the write lock."""
-
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
-        self.now = now
-        self._connection = connection
 
     def load(self, key: Key) -> Row | None:
         """Read a row."""
@@ -123,7 +148,7 @@ class SqliteBackend:
         self._inode: tuple[int, int] | None = None
 
     @contextmanager
-    def transaction(self, keys: Sequence[Key]) -> Iterator[SqliteTransaction]:
+    def transaction(self, keys: Sequence[Key], copies: Sequence[str] = ()) -> Iterator[SqliteTransaction]:
         """Run the block in a transaction that holds the file's write lock from its start."""
         try:
             connection = self._connect()

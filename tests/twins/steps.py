@@ -9,7 +9,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from events.outcome import AcceptedBackup, Failure
-from handler.backup.ports import Api, Backup, Claim, Created, Doubt, Finished, Granted, Key, Ledger, Snapshot
+from handler.backup.ports import (
+    Api,
+    Backup,
+    Claim,
+    Created,
+    Doubt,
+    Finished,
+    Granted,
+    Key,
+    Ledger,
+    Snapshot,
+    Waiting,
+)
 from handler.backup.request import BackupRequest
 
 Step = Callable[[str], None]
@@ -120,6 +132,14 @@ class SteppedLedger(Ledger):
     async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
         async with self.steps.around("finished"):
             await self.ledger.finished(key, end, backup_id=backup_id, cause=cause)
+
+    async def record_waiting(self, waiting: Waiting, *, drop_copy: bool = False) -> bool:
+        async with self.steps.around("record_waiting"):
+            return await self.ledger.record_waiting(waiting, drop_copy=drop_copy)
+
+    async def forget_waiting(self, waiting_id: str) -> None:
+        async with self.steps.around("forget_waiting"):
+            await self.ledger.forget_waiting(waiting_id)
 
     async def renew(self) -> None:
         await self.ledger.renew()

@@ -1,8 +1,10 @@
 """Migrations from one schema version to the next; the latest one is invented."""
 
 import asyncio
+import shutil
 import sqlite3
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +14,12 @@ import psycopg
 import pytest
 
 from events.outcome import AcceptedBackup
-from handler.backup.ports import Created, Granted, Key
+from handler.backup.ports import Created, Finished, Granted, Key, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger import postgres, sqlite
 from handler.ledger.group import Backend, GroupStore
 from handler.ledger.ledger import StoredLedger
+from handler.ledger.stores import open_ledger
 from tests.conformance.ledger.conftest import database_url
 
 pytestmark = pytest.mark.anyio
@@ -182,3 +185,60 @@ async def test_a_ledger_of_the_first_release_gets_a_state_key(database: Database
         assert isinstance(await book.claim(KEY, "cause"), Created)
         await book.aclose()
     assert keys[0] == keys[1]
+
+
+KEPT = Path(__file__).parents[2] / "data" / "ledger"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def kept_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A ledger that the release before waiting messages were recorded has written."""
+    if request.param == "sqlite":
+        shutil.copy(KEPT / "version-2.sqlite", tmp_path / "ledger.db")
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    url: str = request.getfixturevalue("postgres_server").create(f"ledger_{uuid.uuid4().hex}")
+    with psycopg.connect(url) as connection:
+        connection.execute((KEPT / "version-2.sql").read_bytes())
+    return url
+
+
+async def test_a_kept_ledger_keeps_its_promises_and_records_what_waits(kept_url: str) -> None:
+    """A ledger of schema version 2 answers as before, and records waiting messages from then on."""
+    book = open_ledger(kept_url, lease_seconds=60.0)
+    try:
+        assert 64 == len(await book.state_key())
+        answers = {
+            name: await book.claim(Key("project", name), f"event-{name}")
+            for name in ("claimed", "doubt", "created", "completed", "refused", "released")
+        }
+        claimed, doubt, released = answers["claimed"], answers["doubt"], answers["released"]
+        assert isinstance(claimed, Granted)
+        assert isinstance(doubt, Granted)
+        assert isinstance(released, Granted)
+        assert (True, 1, None) == (
+            claimed.doubt is not None,
+            doubt.doubt and doubt.doubt.lookups,
+            released.doubt,
+        )
+        assert isinstance(answers["created"], Created)
+        assert [True, False] == [
+            isinstance(each, Finished) and each.failure is None
+            for each in (answers["completed"], answers["refused"])
+        ]
+        before = await book.waiting(overdue=1.0, longest=60.0)
+        assert (0, ()) == (before.total, tuple(before.stranded)), "what waits has had no time to be recorded"
+        await book.record_waiting(Waiting("m", b"body", -5.0, "track", 1, "project", "created"))
+        [taken] = await book.take_overdue(overdue=1.0, limit=9, lease=60.0) or ()
+        assert b"body" == bytes(taken.body)
+    finally:
+        await book.aclose()
+
+
+async def test_a_kept_ledger_shows_what_has_no_message(kept_url: str) -> None:
+    """Rows of the earlier release without an end are counted, once a message of theirs would be recorded."""
+    book = open_ledger(kept_url, lease_seconds=60.0)
+    try:
+        found = (await book.waiting(overdue=1.0, longest=-5.0)).stranded
+    finally:
+        await book.aclose()
+    assert {"claimed", "created", "doubt"} == {key.snapshot_id for key in found}

@@ -1,0 +1,141 @@
+"""The records of waiting messages in PostgreSQL: the part of a transaction that is about them."""
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from handler.backup.ports import Key, Waiting
+from handler.ledger.columns import from_columns
+from handler.ledger.waiting import MOST_ROWS, Copy, Overdue, WaitingSummary, next_sweep, stranded
+
+Connection = psycopg.Connection[TupleRow]
+
+NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM snapshot_backup_waiting AS waiting
+    WHERE waiting.project_id = ledger.project_id AND waiting.snapshot_id = ledger.snapshot_id)
+"""
+"""A condition on a row of the ledger: no message about its snapshot is recorded."""
+
+_LOAD_COPIES = "SELECT id, waits, due_at FROM snapshot_backup_waiting WHERE id = ANY(%s)"
+_LOCK_RECORDS = "SELECT 1 FROM snapshot_backup_waiting WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+_RECORD = """
+INSERT INTO snapshot_backup_waiting SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[],
+    %s::integer[], %s::double precision[], %s::double precision[], %s::double precision[], %s::integer[],
+    %s::bytea[])
+ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, snapshot_id = excluded.snapshot_id,
+    reason = excluded.reason, waits = excluded.waits, recorded_at = excluded.recorded_at,
+    due_at = excluded.due_at, sweep_at = excluded.sweep_at, swept = 0, body = excluded.body
+"""
+_FORGET = "DELETE FROM snapshot_backup_waiting WHERE id = ANY(%s)"
+_FORGET_OLD = "DELETE FROM snapshot_backup_waiting WHERE due_at <= %s"
+_HOLD_SWEEP = """
+UPDATE snapshot_backup_sweep SET owner = %s, held_until = %s WHERE id = 1 AND (owner = %s OR held_until <= %s)
+"""
+_OVERDUE = """
+SELECT id, body, reason, due_at, swept, project_id, snapshot_id FROM snapshot_backup_waiting
+WHERE sweep_at <= %s ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+_SWEPT = """
+UPDATE snapshot_backup_waiting AS waiting SET sweep_at = taken.sweep_at, swept = taken.swept
+FROM unnest(%s::double precision[], %s::integer[], %s::text[]) AS taken (sweep_at, swept, id)
+WHERE waiting.id = taken.id
+"""
+_WAITING = """
+SELECT count(*), count(*) FILTER (WHERE due_at <= %s), min(due_at),
+    (SELECT since FROM snapshot_backup_sweep WHERE id = 1)
+FROM snapshot_backup_waiting
+"""
+_WITHOUT_MESSAGE = f"""
+SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM (
+    SELECT * FROM snapshot_backup_ledger WHERE settled = 0 AND updated_at <= %s
+    ORDER BY updated_at LIMIT %s) AS ledger
+WHERE {NO_MESSAGE}
+"""  # noqa: S608 - made of constants
+
+
+class PostgresRecords:
+    """The records of waiting messages in a transaction; ``copies`` has what was recorded at its begin.
+
+    They are written together by ``flush_records``.
+    """
+
+    def __init__(self, connection: Connection, now: float, copies: dict[str, Copy]) -> None:
+        self.now = now
+        self._connection = connection
+        self._copies = copies
+        self._recorded: dict[str, Waiting] = {}
+        self._forgotten: set[str] = set()
+
+    def load_copy(self, waiting_id: str) -> Copy | None:
+        """Return what was recorded of a waiting message when the transaction began, or in it."""
+        return self._copies.get(waiting_id)
+
+    def record(self, waiting: Waiting) -> None:
+        """Keep the record of a waiting message for ``flush``."""
+        self._forgotten.discard(waiting.id)
+        self._recorded[waiting.id] = waiting
+        self._copies[waiting.id] = Copy(waiting.waits, self.now + waiting.seconds)
+
+    def forget(self, waiting_id: str) -> None:
+        """Let ``flush`` delete the record of a waiting message."""
+        self._recorded.pop(waiting_id, None)
+        self._copies.pop(waiting_id, None)
+        self._forgotten.add(waiting_id)
+
+    def forget_old(self, before: float) -> None:
+        """Delete the records of messages that were due before."""
+        self._connection.execute(_FORGET_OLD, (before,))
+
+    def hold_sweep(self, owner: str, lease: float) -> bool:
+        """Hold the sweep, unless another process does."""
+        arguments = (owner, self.now + lease, owner, self.now)
+        return self._connection.execute(_HOLD_SWEEP, arguments).rowcount > 0
+
+    def take(self, overdue: float, limit: int) -> Sequence[Overdue]:
+        """Read overdue messages, and put off when they are taken again."""
+        found = self._connection.execute(_OVERDUE, (self.now - overdue, limit)).fetchall()
+        taken = [Overdue(*each) for each in found]
+        if taken:
+            later = [(next_sweep(self.now, each.swept) - overdue, each.swept + 1, each.id) for each in taken]
+            self._connection.execute(_SWEPT, columns(later))
+        return taken
+
+    def waiting(self, overdue: float, longest: float) -> WaitingSummary:
+        """Count the recorded messages, and find the snapshots that have none."""
+        counts = self._connection.execute(_WAITING, (self.now - overdue,)).fetchall()[0]
+        total, late, earliest, since = counts
+        before = self.now - longest
+        rows: Sequence[TupleRow] = ()
+        if before >= since:
+            rows = self._connection.execute(_WITHOUT_MESSAGE, (before, MOST_ROWS)).fetchall()
+        keys = stranded((Key(p, s), from_columns(*rest)) for p, s, *rest in rows)
+        return WaitingSummary(total, late, earliest, keys, since, self.now)
+
+    def flush_records(self) -> None:
+        """Write the records of waiting messages, locked in the order of their ids: no two groups deadlock."""
+        if not (self._recorded or self._forgotten):
+            return
+        self._connection.execute(_LOCK_RECORDS, ([*self._recorded, *self._forgotten],))
+        if self._forgotten:
+            self._connection.execute(_FORGET, (list(self._forgotten),))
+        if self._recorded:
+            rows = [self._record_columns(self._recorded[name]) for name in sorted(self._recorded)]
+            self._connection.execute(_RECORD, columns(rows))
+
+    def _record_columns(self, waiting: Waiting) -> tuple[object, ...]:
+        due = self.now + waiting.seconds
+        about = (waiting.project_id, waiting.snapshot_id, waiting.reason, waiting.waits)
+        return (waiting.id, *about, self.now, due, due, 0, waiting.body)
+
+
+def load_copies(connection: Connection, copies: Sequence[str]) -> dict[str, Copy]:
+    """Return what is recorded of these messages."""
+    if not copies:
+        return {}
+    found = connection.execute(_LOAD_COPIES, (list(copies),)).fetchall()
+    return {name: Copy(waits, due_at) for name, waits, due_at in found}
+
+
+def columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    """Return rows as one list for each column."""
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,92 @@
+"""The records of waiting messages in a SQLite ledger: the part of a transaction that is about them."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from handler.backup.ports import Key, Waiting
+from handler.ledger.columns import from_columns
+from handler.ledger.waiting import MOST_ROWS, Copy, Overdue, WaitingSummary, next_sweep, stranded
+
+NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM ledger_waiting
+    WHERE ledger_waiting.project_id = ledger.project_id AND ledger_waiting.snapshot_id = ledger.snapshot_id)
+"""
+"""A condition on a row of the ledger: no message about its snapshot is recorded."""
+
+_LOAD_COPY = "SELECT waits, due_at FROM ledger_waiting WHERE id = ?"
+_RECORD = """
+INSERT INTO ledger_waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)
+ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, snapshot_id = excluded.snapshot_id,
+    reason = excluded.reason, waits = excluded.waits, recorded_at = excluded.recorded_at,
+    due_at = excluded.due_at, sweep_at = excluded.sweep_at, swept = 0, body = excluded.body
+"""
+_FORGET = "DELETE FROM ledger_waiting WHERE id = ?"
+_FORGET_OLD = "DELETE FROM ledger_waiting WHERE due_at <= ?"
+_HOLD_SWEEP = """
+UPDATE ledger_sweep SET owner = ?, held_until = ? WHERE id = 1 AND (owner = ? OR held_until <= ?)
+"""
+_OVERDUE = """
+SELECT id, body, reason, due_at, swept, project_id, snapshot_id FROM ledger_waiting
+WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?
+"""
+_SWEPT = "UPDATE ledger_waiting SET sweep_at = ?, swept = ? WHERE id = ?"
+_WAITING = """
+SELECT count(*), total(due_at <= ?), min(due_at), (SELECT since FROM ledger_sweep WHERE id = 1)
+FROM ledger_waiting
+"""
+_WITHOUT_MESSAGE = f"""
+SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM (
+    SELECT * FROM ledger WHERE settled = 0 AND updated_at <= ? ORDER BY updated_at LIMIT ?) AS ledger
+WHERE {NO_MESSAGE}
+"""  # noqa: S608 - made of constants
+
+
+class SqliteRecords:
+    """The records of waiting messages on a connection that holds the write lock; ``now`` is the time."""
+
+    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+        self.now = now
+        self._connection = connection
+
+    def load_copy(self, waiting_id: str) -> Copy | None:
+        """Read what is recorded of a waiting message."""
+        found = self._connection.execute(_LOAD_COPY, (waiting_id,)).fetchone()
+        return None if found is None else Copy(*found)
+
+    def record(self, waiting: Waiting) -> None:
+        """Write the record of a waiting message."""
+        due = self.now + waiting.seconds
+        about = (waiting.project_id, waiting.snapshot_id, waiting.reason, waiting.waits)
+        self._connection.execute(_RECORD, (waiting.id, *about, self.now, due, due, waiting.body))
+
+    def forget(self, waiting_id: str) -> None:
+        """Delete the record of a waiting message."""
+        self._connection.execute(_FORGET, (waiting_id,))
+
+    def forget_old(self, before: float) -> None:
+        """Delete the records of messages that were due before."""
+        self._connection.execute(_FORGET_OLD, (before,))
+
+    def hold_sweep(self, owner: str, lease: float) -> bool:
+        """Hold the sweep, unless another process does."""
+        until = self.now + lease
+        return self._connection.execute(_HOLD_SWEEP, (owner, until, owner, self.now)).rowcount > 0
+
+    def take(self, overdue: float, limit: int) -> Sequence[Overdue]:
+        """Read overdue messages, and put off when they are taken again."""
+        found = self._connection.execute(_OVERDUE, (self.now - overdue, limit)).fetchall()
+        taken = [Overdue(*each) for each in found]
+        later = [(next_sweep(self.now, each.swept) - overdue, each.swept + 1, each.id) for each in taken]
+        self._connection.executemany(_SWEPT, later)
+        return taken
+
+    def waiting(self, overdue: float, longest: float) -> WaitingSummary:
+        """Count the recorded messages, and find the snapshots that have none."""
+        counts = self._connection.execute(_WAITING, (self.now - overdue,)).fetchone()
+        total, late, earliest, since = counts
+        before = self.now - longest
+        rows: Iterable[Any] = ()
+        if before >= since:
+            rows = self._connection.execute(_WITHOUT_MESSAGE, (before, MOST_ROWS))
+        keys = stranded((Key(p, s), from_columns(*rest)) for p, s, *rest in rows)
+        return WaitingSummary(total, int(late), earliest, keys, since, self.now)
