@@ -69,6 +69,14 @@ def endpoint(url: str) -> str:
     return _origin(parts)
 
 
+def management_url(url: str) -> str:
+    """Return the URL of RabbitMQ's management API, which has user and password, and may have a path."""
+    parts = _http(url, login=True)
+    if parts.query or not parts.username or parts.password is None:
+        raise ValueError(f"must be http://user:password@host:15672 or the same with https; {_ESCAPES}")
+    return url
+
+
 def sign_in_url(url: str) -> str:
     """Return the URL of IAM or Keystone, which may have a path."""
     parts = _http(url)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
 from events.snapshot import canonical_project
-from handler.addresses import ledger_url, readable_file
+from handler.addresses import ledger_url, management_url, readable_file
 from handler.amqp_url import parse_amqp_url, split_addresses
 from handler.values import YEARS_100, decimal, listed, pattern, trimmed, whole
 
@@ -77,6 +77,11 @@ def broker_urls(value: object) -> Sequence[SecretStr]:
 def ledger_secret(value: object) -> SecretStr:
     """Return the ledger's URL, normalised."""
     return SecretStr(ledger_url(value.get_secret_value() if isinstance(value, SecretStr) else str(value)))
+
+
+def management_secret(value: object) -> SecretStr:
+    """Return the URL of RabbitMQ's management API."""
+    return SecretStr(management_url(value.get_secret_value() if isinstance(value, SecretStr) else str(value)))
 
 
 def state_key(value: object) -> SecretStr:

@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     amqp_url: Annotated[tuple[SecretStr, ...], checked(fields.broker_urls, EXAMPLE)] = (
         SecretStr("amqp://guest:guest@127.0.0.1:5672/"),
     )
+    amqp_management_url: Annotated[
+        SecretStr | None, checked(fields.management_secret, "http://user:password@broker.example.com:15672")
+    ] = None
+    """RabbitMQ's management API, with user and password; only the doctor asks it."""
     amqp_ca_file: Annotated[Path | None, file("/etc/ssl/broker-ca.pem")] = None
     amqp_cert_file: Annotated[Path | None, file("/etc/ssl/client.pem")] = None
     amqp_key_file: Annotated[Path | None, file("/etc/ssl/client.key")] = None

@@ -15,6 +15,7 @@ from handler.causes import explain
 from handler.doctor.findings import Finding
 from handler.doctor.foreign import examine_foreign
 from handler.doctor.outcomes import examine_outcomes
+from handler.doctor.policies import examine_policies
 from handler.doctor.queues import examine_queues
 from handler.doctor.rights import examine_rights
 from handler.errors import AccessRefused, ConnectionLost
@@ -69,6 +70,9 @@ async def _through(
     if declaration:
         yield _declared(declaration)
     async for finding in examine_queues(connection, topology):
+        yield finding
+    vhost = str(connection.raw.params.virtual_host)
+    async for finding in examine_policies(settings, topology, vhost):
         yield finding
     if not declaration:
         text = (

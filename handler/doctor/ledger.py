@@ -7,6 +7,7 @@ from handler.causes import Setting, explain
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
@@ -23,6 +24,11 @@ TEMPORARY = frozenset({"tmpfs", "ramfs", "overlay"})
 """File systems that lose their files when the machine or the container restarts."""
 
 WARN_FREE = 200 * 1024**2
+_MESSAGES = "waiting messages"
+_OVERDUE_SECONDS = 600.0
+_BACKLOG_SECONDS = 3600.0
+"""How long a message may stand in the queue behind others, after it came back."""
+_SHOWN = 3
 BAD_FREE = 20 * 1024**2
 """Free bytes; the write-ahead log beside the file needs some MB."""
 
@@ -31,7 +37,10 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     """Check the ledger that ``LEDGER_URL`` names; a missing SQLite file is not created."""
     url = settings.ledger_url.get_secret_value()
     if url.startswith("none"):
-        text = "none: each create is preceded by a lookup; two workers at once may both make a backup"
+        text = (
+            "none: each create is preceded by a lookup; two workers at once may both make a backup, and a "
+            "waiting message that the broker loses is not taken up again"
+        )
         yield Finding(
             "ledger",
             "LEDGER_URL",
@@ -43,7 +52,8 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     if not url.startswith("sqlite:"):
         for finding in tls_findings(url):
             yield finding
-        yield await _check_ledger(settings, str(urlsplit(url).hostname or "database"))
+        async for finding in _check_ledger(settings, str(urlsplit(url).hostname or "database")):
+            yield finding
         return
     path = sqlite_path(url).absolute()
     disk = await in_time(lambda: disk_of(path.parent))
@@ -52,7 +62,8 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     if not disk.exists:
         return
     if await in_time(path.exists):
-        yield await _check_ledger(settings, str(path))
+        async for finding in _check_ledger(settings, str(path)):
+            yield finding
     elif disk.writable:
         yield Finding("ledger", str(path), "ok", "does not exist yet; a worker creates it at start")
     else:
@@ -72,16 +83,40 @@ def tls_findings(url: str) -> Iterator[Finding]:
         yield Finding("ledger", "LEDGER_URL", "warning", text, remedy)
 
 
-async def _check_ledger(settings: Settings, what: str) -> Finding:
+async def _check_ledger(settings: Settings, what: str) -> AsyncIterator[Finding]:
     ledger = open_ledger(settings.ledger_url.get_secret_value(), lease_seconds=settings.lease_seconds)
     try:
         await ledger.check()
     except LedgerUnavailable as error:
         text, remedy = _explain(str(error))
-        return Finding("ledger", what, "bad", text, remedy)
+        yield Finding("ledger", what, "bad", text, remedy)
+    else:
+        yield Finding("ledger", what, "ok", "can be read and written; the schema is current")
+        yield await _waiting(ledger, settings)
     finally:
         await ledger.aclose()
-    return Finding("ledger", what, "ok", "can be read and written; the schema is current")
+
+
+async def _waiting(ledger: StoredLedger, settings: Settings) -> Finding:
+    """Check that what waits comes back, and that each snapshot without an outcome has a message."""
+    longest = settings.wait_ladder[-1] + _BACKLOG_SECONDS
+    found = await ledger.waiting(overdue=_OVERDUE_SECONDS, longest=longest)
+    if found.stranded and settings.track_backups:
+        text = (
+            f"{len(found.stranded)} snapshots have no outcome, and no message that waits for one: "
+            f"{', '.join(key.snapshot_id for key in found.stranded[:_SHOWN])}, …; an earlier release lost "
+            "them, or TRACK_BACKUPS was false"
+        )
+        remedy = "publish their events again (snapshot-backup publish): what was made is not made again"
+        return Finding("ledger", _MESSAGES, "warning", text, remedy)
+    if found.overdue:
+        text = (
+            f"{found.overdue} of {found.total} have been due for over {_OVERDUE_SECONDS / 60:.0f} minutes; "
+            "the broker lost them or holds them back, or no worker runs"
+        )
+        remedy = "start a worker, which publishes them again; check queues and policies of the broker"
+        return Finding("ledger", _MESSAGES, "warning", text, remedy)
+    return Finding("ledger", _MESSAGES, "ok", f"{found.total} are recorded, none is overdue")
 
 
 def _explain(problem: str) -> tuple[str, str]:

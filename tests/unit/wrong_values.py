@@ -25,6 +25,8 @@ AMQP: Sequence[Wrong] = [
     *each("AMQP_URL", "must begin with amqp:// or amqps://", "https://[", "host:5672", "http://host/"),
     *each("AMQP_URL", "must begin with amqp:// or amqps://", "rabbit://host/", "amqp:/host", "amqp+ssl://host"),
     *each("AMQP_URL", "must begin with amqp:// or amqps://", "amqp", "pyamqp://guest@localhost//"),
+    *each("AMQP_MANAGEMENT_URL", "must begin with https://", "host:15672", "amqp://u:p@host:15672"),
+    *each("AMQP_MANAGEMENT_URL", "must be http://user:password@", "http://host:15672", "https://u@host/", "http://u:p@h?a=b"),
     *each("AMQP_URL", "names no broker", ",", " , ,"),
     *each("AMQP_URL", "names no host", "amqp://", "amqp:///vhost", f"amqp://u:{SECRET}@/vhost", "amqp://:5672/"),
     *each("AMQP_URL", "write %23 for #, %40 for @ and %2F for /", "amqp://u:pa#ss@h", f"amqp://u:{SECRET}#x@h/"),

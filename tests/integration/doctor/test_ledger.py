@@ -1,17 +1,21 @@
 """Findings of the doctor on the ledger and its disk."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from events.outcome import AcceptedBackup
+from handler.backup.ports import Granted, Key, Waiting
 from handler.doctor.ledger import tls_findings
 from handler.ledger.stores import open_ledger
 from infra.local.server import free_ports
@@ -87,6 +91,62 @@ def look_on_small_disk(tmp_path: Path, then: str) -> list[dict[str, str]]:
 def test_an_existing_ledger_is_ok(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An existing ledger can be read and written."""
     look(monkeypatch, f"sqlite:///{make(tmp_path / 'l.db')}").one("ledger", "ok", "read and written")
+
+
+def ledger_with(path: Path, *, waits: float | None, age: float = 0.0) -> str:
+    """Create a ledger with a created backup, and perhaps its message, due in ``waits`` s; return the URL.
+
+    ``age`` is for how many seconds the ledger and the backup have existed.
+    """
+    url = f"sqlite:///{path}"
+
+    async def write() -> None:
+        ledger = open_ledger(url, lease_seconds=20, clock=lambda: time.time() - age)
+        claim = await ledger.claim(Key("project", "snapshot-1"), "event")
+        assert isinstance(claim, Granted)
+        await ledger.created(claim, AcceptedBackup(id="b"))
+        if waits is not None:
+            waiting = Waiting("m", b"body", waits + age, "track", 1, "project", "snapshot-1")
+            await ledger.record_waiting(waiting)
+        await ledger.aclose()
+
+    asyncio.run(write())
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE ledger_sweep SET since = since - ?", (age,))
+    return url
+
+
+def test_messages_that_wait_are_ok(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A message that is not due is counted; its snapshot is not stranded, however old it is."""
+    report = look(monkeypatch, ledger_with(tmp_path / "l.db", waits=60.0, age=90_000.0))
+    report.one("ledger", "ok", "waiting messages", "1 are recorded, none is overdue")
+
+
+def test_overdue_messages_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Messages that no worker takes up are counted, with what to do."""
+    found = look(monkeypatch, ledger_with(tmp_path / "l.db", waits=-700.0)).one(
+        "ledger", "warning", "waiting messages", "1 of 1 have been due"
+    )
+    assert "start a worker" in found.remedy
+
+
+def test_a_snapshot_without_a_message_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A backup without an end and without a message is named, with what to do."""
+    url = ledger_with(tmp_path / "l.db", waits=None, age=90_000.0)
+    found = look(monkeypatch, url).one("ledger", "warning", "waiting messages", "snapshot-1")
+    assert "publish their events again" in found.remedy
+    monkeypatch.setenv("TRACK_BACKUPS", "false")
+    look(monkeypatch, url).one("ledger", "ok", "waiting messages")
+
+
+def test_a_snapshot_of_a_moment_ago_is_not_stranded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A backup that was made just now has a message on its way."""
+    look(monkeypatch, ledger_with(tmp_path / "l.db", waits=None)).one("ledger", "ok", "waiting messages")
+
+
+def test_without_a_ledger_lost_messages_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The price of ``LEDGER_URL=none`` is said in full."""
+    look(monkeypatch, "none").one("ledger", "warning", "LEDGER_URL", "the broker loses is not taken up again")
 
 
 def test_a_missing_ledger_is_not_created(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
