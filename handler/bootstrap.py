@@ -19,6 +19,7 @@ from handler.broker.connection import BrokerConnection, Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.routes import Routes
 from handler.broker.topology import DELIVERY_LIMIT, Topology
+from handler.broker.upkeep import Upkeep
 from handler.errors import SettingsError
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
@@ -112,8 +113,11 @@ class Parts(NamedTuple):
         """Return what authenticates waiting messages; see ``state_keys``. Raises ``LedgerUnavailable``."""
         return await state_keys(self.settings, self.ledger)
 
-    def process(self, outbox: Outbox, keys: StateKeys | None) -> Process:
-        """Make a process that publishes through ``outbox`` and signs waiting messages with ``keys``."""
+    def process(self, outbox: Outbox, keys: StateKeys | None, *, drop_copies: bool = False) -> Process:
+        """Make a process that publishes through ``outbox`` and signs waiting messages with ``keys``.
+
+        ``drop_copies`` says that redeliveries are counted, so that copies can be told from them.
+        """
         services = Services(
             self.api, self.ledger, self.breaker, message_settings(self.settings), time.time, keys
         )
@@ -123,13 +127,15 @@ class Parts(NamedTuple):
             selection=self.selection,
             notify=self.telemetry.handled,
             follow=self.telemetry.follow,
+            drop_copies=drop_copies,
         )
 
-    def outbox(self, connection: BrokerConnection) -> BrokerOutbox:
-        """Make the outbox of a connection."""
+    def outbox(self, connection: BrokerConnection, upkeep: Upkeep | None = None) -> BrokerOutbox:
+        """Make the outbox of a connection; ``upkeep`` is a worker's."""
         return BrokerOutbox(
             connection,
             topology(self.settings),
+            upkeep=upkeep,
             ignore_unroutable=self.settings.result_unroutable == "ignore",
             notify=self.telemetry.published,
             routes=self.routes,

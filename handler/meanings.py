@@ -14,8 +14,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Broker": {
         "AMQP_URL": "address of RabbitMQ; `amqps://` for TLS; several with commas for a cluster",
         "AMQP_MANAGEMENT_URL": (
-            "RabbitMQ's management API, such as `http://user:password@broker.example.com:15672`; only `doctor` "
-            "asks it, for [policies](#policies-of-the-broker). The user needs the tag `monitoring`"
+            "RabbitMQ's management API, such as `http://user:password@broker.example.com:15672`; only "
+            "`doctor` asks it, for [policies](#policies-of-the-broker). The user needs the tag `monitoring`"
         ),
         "AMQP_CA_FILE": "certificate authority that the broker's certificate must be signed by",
         "AMQP_CERT_FILE": "client certificate; both it and its key, or neither",

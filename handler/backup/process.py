@@ -18,21 +18,22 @@ end), ``policy`` (what does a failure mean?), ``result`` (what replaces the mess
 """
 
 import logging
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import assert_never
 
 from events.errors import EventIds
-from events.message import Message, wrap
+from events.message import Message, WaitReason
 from events.outcome import Category, Failure, outcome
 from events.republish import inert
 from handler.backup import result as results
 from handler.backup.breaker import ScopedFailure
+from handler.backup.delays import Delays
 from handler.backup.hooks import Follow, Notify
 from handler.backup.lookup import Lookup, wait_reason
 from handler.backup.parse import Parser
 from handler.backup.ports import Busy, Created, Doubt, Finished, Granted, Outbox
 from handler.backup.received import Received
-from handler.backup.result import Job, Result
+from handler.backup.result import Delay, Job, Result
 from handler.backup.selection import Selection
 from handler.backup.services import Services, held
 from handler.backup.tracking import Tracking
@@ -46,7 +47,8 @@ _BUG = "a bug: please report it"
 class Process:
     """Handles messages, many at a time. Everything concrete is handed in.
 
-    ``notify`` is called with each result, ``follow`` surrounds the handling of each message.
+    ``notify`` is called with each result, ``follow`` surrounds the handling of each message. ``drop_copies``
+    says that redeliveries are counted: then a copy of a message that waits already is dropped.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Process:
         selection: Selection,
         notify: Notify,
         follow: Follow = lambda _ids, traceparent: nullcontext(traceparent),
+        drop_copies: bool = False,
     ) -> None:
         self._services = services
         self._outbox = outbox
@@ -65,6 +68,7 @@ class Process:
         self._parser = Parser(services, selection)
         self._lookup = Lookup(services)
         self._tracking = Tracking(services)
+        self._delays = Delays(services, outbox, drop_copies=drop_copies)
 
     async def handle(self, received: Received) -> Result:
         """Handle one message; on return the broker has confirmed everything that replaces it.
@@ -81,13 +85,17 @@ class Process:
             log.exception(_BUG, extra={"action": "message.bug"})
             return await self._last_resort(received, error)
 
+    async def park(self, received: Received, *, seconds: float, reason: WaitReason = "pause") -> None:
+        """Delay a message unhandled, for another message's sake. Raises ``ConnectionLost``."""
+        await self._delays.park(received.original, Delay(received.parked(reason), seconds))
+
     async def _handle(self, received: Received) -> Result:
         parsed = self._parser.parse(received)
         with self._follow(parsed.ids, parsed.traceparent) as traceparent:
             if traceparent != parsed.state.traceparent:
                 parsed = parsed._replace(state=parsed.state._replace(traceparent=traceparent))
             result = await self._result(parsed) if isinstance(parsed, Job) else parsed
-            result = await self._replace_message(result)
+            result = await self._replace_message(result, redelivered=received.deliveries > 0)
             self._report(result)
         return result
 
@@ -96,6 +104,8 @@ class Process:
         settings, now = self._services.settings, self._services.clock()
         headers = results.minimal_headers(results.bug(error, EventIds()), now=now, queue=settings.queue)
         await self._outbox.dead_letter(Message(received.original.body), headers)
+        with suppress(Exception):
+            await self._delays.forget(received.original, received.state)
         result = Result("failed", received.original, received.state, EventIds())
         self._report(result)
         return result
@@ -114,7 +124,7 @@ class Process:
             return await self._decide(job)
         except LedgerUnavailable as error:
             self._services.breaker.record_failure(ScopedFailure("service", f"ledger: {error}", why="ledger"))
-            return results.delayed(job, "pause", limits.delay(0))
+            return results.delayed(job, "pause", limits.delay(0), recorded=False)
         except Exception as error:
             log.exception(_BUG, extra={"action": "message.bug"})
             attempted = job.attempted()
@@ -229,13 +239,13 @@ class Process:
         await self._services.ledger.release(claim)
         return await self._tracking.unrecorded(job, backup_id)
 
-    async def _replace_message(self, result: Result) -> Result:
+    async def _replace_message(self, result: Result, *, redelivered: bool) -> Result:
         """Publish what replaces the message: first the outcome, then the delay or the dead letter."""
         published = False
         try:
             result = await self._publish_outcome(result)
             published = result.dead_letter is not None
-            await self._delay_or_dead_letter(result)
+            result = await self._delay_or_dead_letter(result, redelivered=redelivered)
         except ConnectionLost:
             raise
         except Exception as error:
@@ -261,20 +271,17 @@ class Process:
             await self._outbox.release_unroutable()
         return result
 
-    async def _delay_or_dead_letter(self, result: Result) -> None:
-        """Put the message into a wait queue or the dead letters."""
+    async def _delay_or_dead_letter(self, result: Result, *, redelivered: bool) -> Result:
+        """Put the message into a wait queue or the dead letters; forget that it waited where it has ended."""
         if delay := result.delay:
-            subject = result.ids.snapshot_id
-            keys = self._services.keys
-            body = wrap(result.original, delay.state, event_id=result.event_id, subject=subject, keys=keys)
-            if delay.unroutable:
-                await self._outbox.delay_unroutable(body, delay.unroutable, seconds=delay.seconds)
-            else:
-                await self._outbox.delay(body, seconds=delay.seconds)
+            waits = await self._delays.delay(result, delay, redelivered=redelivered)
+            return result if waits else result._replace(delay=None)
         if failure := result.dead_letter:
             now, queue = self._services.clock(), self._services.settings.queue
             headers = results.dead_letter_headers(result, failure, now=now, queue=queue)
             await self._outbox.dead_letter(inert(result.original.blanked()), headers)
+        await self._delays.forget(result.original, result.state)
+        return result
 
 
 def _poison(crashes: int) -> Failure:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from events.decode import parse_message
-from events.message import Message, State, WaitReason, wrap
+from events.message import Message, State, WaitReason
 from events.state_keys import StateKeys
 from handler.backup.policy import LOOKUPS_UNTIL_CERTAIN
 
@@ -31,14 +31,13 @@ class Received(NamedTuple):
         """How many processes or connections ended with this message in hand, in all its waits."""
         return self.state.crashes + self.deliveries
 
-    def parked(self, keys: StateKeys | None, reason: WaitReason = "pause") -> bytes:
-        """Return the body under which the message is delayed unhandled, for another message's sake.
+    def parked(self, reason: WaitReason = "pause") -> State:
+        """Return the state with which the message is delayed unhandled, for another message's sake.
 
         The crash count stays; a message that tracks a backup goes on tracking it.
         """
         kept = "track" if self.state.reason == "track" else reason
-        state = self.state._replace(reason=kept, crashes=self.crashes, waits=self.state.waits + 1)
-        return wrap(self.original, state, event_id=self.original.derived_id, keys=keys)
+        return self.state._replace(reason=kept, crashes=self.crashes, waits=self.state.waits + 1)
 
     def in_doubt(self, now: float) -> "Received":
         """The message after its handling was cut off: a request may have left, so a lookup comes first."""

@@ -38,11 +38,13 @@ class Delay(NamedTuple):
     """A delay of the message: the state that it comes back with, and in how many seconds.
 
     ``unroutable`` is the type of the outcome that no queue is bound for, if that is the reason.
+    It is not ``recorded`` in the ledger where the ledger is known to be unavailable.
     """
 
     state: State
     seconds: float
     unroutable: str | None = None
+    recorded: bool = True
 
 
 class Result(NamedTuple):
@@ -192,7 +194,7 @@ def look_up_later(job: Job, doubt: Doubt, seconds: float) -> Result:
     return delayed(job._replace(state=state), "lookup", seconds)
 
 
-def delayed(job: Job, reason: WaitReason, seconds: float) -> Result:
+def delayed(job: Job, reason: WaitReason, seconds: float, *, recorded: bool = True) -> Result:
     """Delay the message. One that tracks a backup goes on tracking it after a pause.
 
     Crashes stay counted: after each crash a poison message waits until the claim of the dead process ends.
@@ -200,7 +202,7 @@ def delayed(job: Job, reason: WaitReason, seconds: float) -> Result:
     if job.state.reason == "track" and reason == "pause":
         reason = "track"
     state = job.state._replace(reason=reason, waits=job.state.waits + 1)
-    return job.result("waiting", delay=Delay(state, seconds))
+    return job.result("waiting", delay=Delay(state, seconds, recorded=recorded))
 
 
 def accepted(job: Job, backup: AcceptedBackup, *, found: bool) -> Result:

@@ -67,6 +67,11 @@ class Consumer:
         return sum(self._shares.values())
 
     @property
+    def tags(self) -> int:
+        """How many consumers the broker knows for this one: the prefetch grows by adding some."""
+        return len(self._shares)
+
+    @property
     def closed(self) -> bool:
         """Whether the channel is closed."""
         return self._channel.closed.done()

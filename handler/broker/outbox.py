@@ -7,10 +7,11 @@ does where no queue is bound for the outcome.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import pika
 
@@ -24,10 +25,12 @@ from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
 from handler.broker.routes import EXPIRED, OUTCOME_TYPES, Routes, probe_routes
 from handler.broker.topology import Topology, declare
+from handler.broker.upkeep import Upkeep
 from handler.errors import BrokerError, OutcomeRefused, PublishRefused, Unroutable
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 3
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 10.0
 _OUTCOME_DELAYS = (0.1, 0.4, 0.0)
@@ -36,7 +39,10 @@ _WAITING = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSIST
 
 
 class BrokerOutbox:
-    """The outbox of one connection. ``notify`` is called when a publish begins and ends."""
+    """The outbox of one connection. ``notify`` is called when a publish begins and ends.
+
+    ``upkeep`` is a worker's: it says what a deleted queue held. Without it everything is declared again.
+    """
 
     def __init__(
         self,
@@ -44,11 +50,13 @@ class BrokerOutbox:
         topology: Topology,
         *,
         ignore_unroutable: bool,
+        upkeep: Upkeep | None = None,
         notify: OnPublish = noop,
         routes: Routes | None = None,
     ) -> None:
         self._connection = connection
         self._topology = topology
+        self._upkeep = upkeep
         self._ignore_unroutable = ignore_unroutable
         self._publisher: Publisher | None = None
         self._outcome_publisher: Publisher | None = None
@@ -132,18 +140,15 @@ class BrokerOutbox:
     async def _into_queue(
         self, kind: PublishedKind, queue: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
-        """Publish into one of our own queues; declare it again where it was deleted."""
+        """Publish into one of our own queues; have it declared again where it was deleted."""
         while True:
-            try:
+            with contextlib.suppress(Unroutable):
                 return await self._publish(kind, "", queue, body, properties)
-            except Unroutable:
-                log.warning(
-                    "the queue %s was deleted; declaring it again",
-                    queue,
-                    extra={"action": "topology.missing"},
-                )
+            log.warning(
+                "the queue %s was deleted; declaring it again", queue, extra={"action": "topology.missing"}
+            )
             await self._pause(_FIRST_DELAY)
-            await declare(self._connection, self._topology)
+            await self._restore()
 
     async def _publish(
         self, kind: PublishedKind, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
@@ -219,6 +224,13 @@ class BrokerOutbox:
                 self._outcome_publisher = await Publisher.open(await self._connection.channel())
             return self._outcome_publisher
 
+    async def _restore(self) -> None:
+        """Have declared again what was deleted."""
+        if self._upkeep is not None:
+            await self._upkeep.restore(self._connection)
+        else:
+            await declare(self._connection, self._topology)
+
     async def _open(self) -> Publisher:
         """Return the publisher, on a new channel where the old one is closed."""
         if self._publisher is not None and not self._publisher.closed:
@@ -226,6 +238,40 @@ class BrokerOutbox:
         async with self._opening:
             if self._publisher is None or self._publisher.closed:
                 if self._publisher is not None:
-                    await declare(self._connection, self._topology)
+                    await self._restore()
                 self._publisher = await Publisher.open(await self._connection.channel())
             return self._publisher
+
+
+class Overdue(Protocol):
+    """A recorded message that did not come back in time; see ``handler.ledger.waiting.Overdue``."""
+
+    @property
+    def body(self) -> bytes:
+        """The body of the waiting message."""
+
+    @property
+    def due_at(self) -> float:
+        """When it should have come back; seconds since the epoch."""
+
+    @property
+    def snapshot_id(self) -> str | None:
+        """Its snapshot, where that is known."""
+
+
+async def publish_again(outbox: BrokerOutbox, exchange: str, overdue: Sequence[Overdue]) -> None:
+    """Publish overdue messages to the exchange that waits return to. Raises ``Unroutable``."""
+    log.warning(
+        "%d messages did not come back from the wait queues in time, and are published again from the "
+        "ledger; the earliest was due %.0f s ago. The broker lost them or holds them back: look for "
+        "deleted queues and for policies (snapshot-backup doctor)",
+        len(overdue),
+        time.time() - min(each.due_at for each in overdue),
+        extra={
+            "action": "sweep.overdue",
+            "messages": len(overdue),
+            "snapshots": [each.snapshot_id for each in overdue if each.snapshot_id][:_SHOWN],
+        },
+    )
+    properties = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT)
+    await asyncio.gather(*(outbox.send(exchange, "", each.body, properties) for each in overdue))

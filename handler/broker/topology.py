@@ -4,7 +4,7 @@ All parts are durable, and none is ever deleted. Quorum queues dead-letter at le
 ``reject-publish``: with at-most-once dead-lettering, a killed broker lost 64 of 240 waiting messages.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from handler.broker.connection import BrokerConnection, Channel, ChannelClosed
@@ -186,15 +186,19 @@ def _noop(_part: Part) -> None:
 
 
 async def declare(
-    connection: BrokerConnection, topology: Topology, *, notify: Callable[[Part], None] = _noop
+    connection: BrokerConnection,
+    topology: Topology,
+    *,
+    parts: Iterable[Part] | None = None,
+    notify: Callable[[Part], None] = _noop,
 ) -> None:
-    """Declare all our own parts; ``notify`` is called with each part that exists.
+    """Declare all our own parts, or these; ``notify`` is called with each part that exists.
 
     Raises ``Mismatch`` where one exists with other arguments, else ``ConnectionLost``.
     """
     channel = await connection.channel()
     try:
-        for part in topology.ours():
+        for part in topology.ours() if parts is None else parts:
             await _declare(channel, part)
             notify(part)
     except ChannelClosed as error:

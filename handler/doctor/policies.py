@@ -16,7 +16,7 @@ import httpx
 
 from handler.broker.connection import Tls
 from handler.broker.topology import DELIVERY_LIMIT, Queue, Topology
-from handler.doctor.causes import Setting, explain
+from handler.causes import Setting, explain
 from handler.doctor.findings import Finding, State
 from handler.settings import Settings
 

@@ -15,9 +15,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from events.message import Message
+from events.message import Message, WaitReason
 from events.outcome import Outcome
-from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
@@ -41,7 +40,6 @@ class BatchServices(NamedTuple):
     breaker: CircuitBreaker
     settings: Settings
     lost: asyncio.Future[ConnectionLost]
-    keys: StateKeys | None
     clock: Callable[[], float] = time.time
 
 
@@ -84,7 +82,6 @@ class Batch:
         self._breaker = services.breaker
         self._settings = services.settings
         self._lost = services.lost
-        self._keys = services.keys
         self._clock = services.clock
         self._deadline = deadline
         self._outbox = MarkedOutbox(services.outbox)
@@ -114,7 +111,7 @@ class Batch:
             return [*self._left, *self._cut_off, *todo]
         await asyncio.gather(
             *(self._park_cut_off(received) for received in self._cut_off),
-            *(self._park(received.parked(self._keys), self._settings.wait_ladder[0]) for received in todo),
+            *(self._park(received, self._settings.wait_ladder[0]) for received in todo),
         )
         return self._left
 
@@ -169,9 +166,8 @@ class Batch:
 
     async def _park_cut_off(self, received: Received) -> None:
         """Park a message whose handling was cut off until its claim has ended."""
-        body = received.in_doubt(self._clock()).parked(self._keys, "lookup")
-        await self._park(body, self._settings.lease_seconds)
+        await self._park(received.in_doubt(self._clock()), self._settings.lease_seconds, "lookup")
 
-    async def _park(self, body: bytes, seconds: float) -> None:
-        await self._outbox.delay(body, seconds=seconds)
+    async def _park(self, received: Received, seconds: float, reason: WaitReason = "pause") -> None:
+        await self._process.park(received, seconds=seconds, reason=reason)
         self.kinds["waiting"] += 1

@@ -16,11 +16,12 @@ from typing import Any, Final, NamedTuple
 from events.decode import unpack
 from events.message import Message
 from events.state_keys import StateKeys
-from handler.backup.ports import Ledger, Outbox
+from handler.backup.ports import Ledger
 from handler.backup.received import Received, Receiver
 from handler.backup.result import Kind
 from handler.bootstrap import Parts, open_connection, parts, warn_of_unknown_names
 from handler.broker.connection import BrokerConnection
+from handler.broker.outbox import BrokerOutbox, publish_again
 from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
 from handler.function.batch import Batch, BatchServices
 from handler.function.context import settings_of
@@ -31,6 +32,13 @@ from handler.telemetry import logs
 log = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 2.0
+_SWEEP_EVERY = 30.0
+_SPARE = 2.0
+_OVERDUE = 900.0
+_SWEPT = 20
+"""A call publishes at most so many messages again that have been due for 15 minutes, each 30 s at most, and
+only where it has 2 s left."""
+
 _CONNECTIONS_PER_CALL = 2
 """Enough to survive one restart of the broker within the call; after more the platform repeats the call."""
 
@@ -61,6 +69,7 @@ class Instance:
         self._settings = settings
         self._context: object = None
         self._publishing: _Publishing | None = None
+        self._swept_at = float("-inf")
         self._resources = AsyncExitStack()
         self._runner = asyncio.Runner()
         try:
@@ -108,6 +117,7 @@ class Instance:
 
     async def _handle(self, messages: Sequence[Message], deadline: Deadline) -> Counter[Kind]:
         if not messages:
+            await self._sweep(deadline)
             return Counter()
         publishing = await self._live_connection()
         try:
@@ -128,7 +138,30 @@ class Instance:
             raise ConnectionLost(
                 f"lost again and again; {len(left)} of {len(messages)} messages are not done"
             )
+        await self._sweep(deadline)
         return kinds
+
+    async def _sweep(self, deadline: Deadline) -> None:
+        """Publish again what is long overdue, a little at the end of a call, where there is time left.
+
+        A worker's sweep sees whether the queue is empty; the trigger's queue is not ours, so that a function
+        waits for longer. What goes wrong here is no failure of the call: the next one tries again.
+        """
+        ledger, now = self._parts.ledger, time.monotonic()
+        if not ledger.records_waiting or now - self._swept_at < _SWEEP_EVERY or deadline.soft - now < _SPARE:
+            return
+        self._swept_at = now
+        if self._parts.breaker.state != "closed":
+            return
+        try:
+            async with asyncio.timeout_at(deadline.soft):
+                taken = await ledger.take_overdue(overdue=_OVERDUE, limit=_SWEPT, lease=2 * _SWEEP_EVERY)
+                if taken:
+                    await publish_again(
+                        (await self._live_connection()).outbox, self._settings.snapshot_queue, taken
+                    )
+        except (BrokerError, LedgerUnavailable, TimeoutError) as error:
+            log.warning("sweep broken off, tried again: %s", error, extra={"action": "sweep.failed"})
 
     async def _delay_unread(
         self, messages: Sequence[Message], publishing: "_Publishing", error: Exception
@@ -152,7 +185,6 @@ class Instance:
             parts.breaker,
             parts.settings,
             publishing.connection.closed,
-            keys,
         )
 
     async def _live_connection(self) -> "_Publishing":
@@ -168,7 +200,7 @@ class Instance:
 
 class _Publishing(NamedTuple):
     connection: BrokerConnection
-    outbox: Outbox
+    outbox: BrokerOutbox
 
 
 async def _answers(connection: BrokerConnection) -> bool:

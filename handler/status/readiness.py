@@ -57,6 +57,8 @@ class Readiness:
         session = self.worker.session
         if session is None:
             return "not connected"
+        if self.worker.missing:
+            return f"does not exist: {', '.join(self.worker.missing)}"
         if session.consuming or session.in_hand or self.breaker.pause_left():
             return OK
         return "not consuming"

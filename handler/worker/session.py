@@ -21,17 +21,15 @@ from typing import Any, NamedTuple
 from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.hooks import OnRedelivered, Redelivered, noop
-from handler.backup.ports import Outbox
 from handler.backup.received import Received, Receiver
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.topology import Topology, declare
+from handler.broker.topology import Topology
 from handler.errors import ConnectionLost
 
 log = logging.getLogger(__name__)
 
 _RETRY_CONSUME = 1.0
-_PARK_SECONDS = 1.0
 _CANCEL_SECONDS = 2.0
 
 
@@ -51,7 +49,8 @@ class ConsumerSession:
         connection: BrokerConnection,
         topology: Topology,
         handle: Callable[[Received], Awaitable[object]],
-        outbox: Outbox,
+        park: Callable[[Received], Awaitable[None]],
+        restore: Callable[[], Awaitable[object]],
         breaker: CircuitBreaker,
         clock: Callable[[], float],
         keys: StateKeys | None,
@@ -61,10 +60,10 @@ class ConsumerSession:
         self._connection = connection
         self._topology = topology
         self._handle_message = handle
-        self._outbox = outbox
+        self._park = park
+        self._restore = restore
         self._breaker = breaker
         self._clock = clock
-        self._keys = keys
         self._receiver = Receiver(keys, clock)
         self._notify = notify
         self._upkeep = upkeep
@@ -73,8 +72,10 @@ class ConsumerSession:
         self._in_hand: dict[asyncio.Task[None], float] = {}
         self._changed = asyncio.Event()
         self._consumer: Consumer | None = None
+        self._anew = False
         self._ended = False
         self._has_consumed = False
+        self.deliveries = 0
 
     @property
     def in_hand(self) -> int:
@@ -91,6 +92,16 @@ class ConsumerSession:
     def consuming(self) -> bool:
         """Whether the broker is sending us messages."""
         return self._consumer is not None and self._consumer.prefetch > 0
+
+    @property
+    def consumers(self) -> int:
+        """How many consumers the broker should know of this session."""
+        return self._consumer.tags if self._consumer else 0
+
+    def consume_anew(self) -> None:
+        """Cancel the consumers and begin again: the broker may have forgotten them without a word."""
+        self._anew = True
+        self._changed.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume. Returns when ``stop`` is set; raises ``ConnectionLost`` when the connection is gone."""
@@ -140,6 +151,9 @@ class ConsumerSession:
         try:
             if self._possible_poison:
                 await self._handle_possible_poison()
+            if self._anew:
+                self._anew = False
+                await self._stop_consuming()
             consumer = await self._open_consumer()
             limit = self._breaker.limit
             await consumer.set_prefetch(min(limit, 1) if self._isolated else limit)
@@ -158,9 +172,9 @@ class ConsumerSession:
             log.info("consuming %s", self._topology.queue, extra={"action": "consume.started"})
 
     async def _declare_again(self) -> None:
-        """Declare again what an operator has deleted; the next attempt to consume logs a refusal."""
+        """Have declared again what was deleted; the next attempt to consume logs a refusal."""
         with contextlib.suppress(ChannelClosed):
-            await declare(self._connection, self._topology)
+            await self._restore()
         self._changed.set()
 
     async def _open_consumer(self) -> Consumer:
@@ -184,6 +198,7 @@ class ConsumerSession:
     def _on_delivery(self, delivery: Delivery) -> None:
         if self._ended:
             return
+        self.deliveries += 1
         if delivery.redelivered:
             self._notify(Redelivered(delivery.message.delivery_count))
         message = InHand(delivery, self._receiver.receive(delivery.message))
@@ -235,7 +250,7 @@ class ConsumerSession:
         first, *others = self._possible_poison
         self._possible_poison.clear()
         for message in others:
-            await self._outbox.delay(message.received.parked(self._keys), seconds=_PARK_SECONDS)
+            await self._park(message.received)
             message.delivery.ack()
         self._isolated = True
         if self._consumer is not None:

@@ -1,38 +1,58 @@
 """Puts a worker together. A module of its own, so that a function does not import it."""
 
 import time
+from functools import partial
 
 from handler.bootstrap import Parts, open_connection, topology
 from handler.broker.connection import BrokerConnection
+from handler.broker.upkeep import Upkeep
 from handler.worker.routes import keep_routes
 from handler.worker.session import ConsumerSession
-from handler.worker.worker import Worker, WorkerServices
+from handler.worker.sweep import Sweep, SweepTimes
+from handler.worker.worker import CHECK_SECONDS, Worker, WorkerServices
+
+_PARK_SECONDS = 1.0
 
 
-def make_worker(parts: Parts) -> Worker:
-    """Make the worker."""
-    settings = parts.settings
+def make_worker(
+    parts: Parts, *, sweep_times: SweepTimes | None = None, check_seconds: float = CHECK_SECONDS
+) -> Worker:
+    """Make the worker; its times are shorter in tests."""
+    settings, names = parts.settings, topology(parts.settings)
+    upkeep = Upkeep(names, recorded=parts.ledger.records_waiting)
+    # Without records each backup in progress would seem to have no message.
+    tracked = settings.track_backups and parts.ledger.records_waiting
+    sweep = Sweep(parts.ledger, names, parts.breaker, tracked=tracked, times=sweep_times)
     return Worker(
         WorkerServices(
             connect=lambda: open_connection(settings),
-            make_session=lambda connection: _session(parts, connection),
-            topology=topology(settings),
+            make_session=lambda connection: _session(parts, connection, upkeep),
+            topology=names,
             ledger=parts.ledger,
             lease_seconds=settings.lease_seconds,
             retention=settings.ledger_retention,
             drain_seconds=settings.drain_seconds,
+            upkeep=upkeep,
+            check_seconds=check_seconds,
+            sweep=lambda connection, consuming: sweep.run(
+                connection, parts.outbox(connection, upkeep), consuming
+            ),
         )
     )
 
 
-async def _session(parts: Parts, connection: BrokerConnection) -> ConsumerSession:
+async def _session(parts: Parts, connection: BrokerConnection, upkeep: Upkeep) -> ConsumerSession:
     ignored = parts.settings.result_unroutable == "ignore"
-    keys, outbox = await parts.state_keys(), parts.outbox(connection)
+    keys, names = await parts.state_keys(), topology(parts.settings)
+    outbox = parts.outbox(connection, upkeep)
+    # Only quorum queues count redeliveries.
+    process = parts.process(outbox, keys, drop_copies=names.quorum)
     return ConsumerSession(
         connection=connection,
-        topology=topology(parts.settings),
-        handle=parts.process(outbox, keys).handle,
-        outbox=outbox,
+        topology=names,
+        handle=process.handle,
+        restore=partial(upkeep.restore, connection),
+        park=partial(process.park, seconds=_PARK_SECONDS),
         breaker=parts.breaker,
         clock=time.time,
         keys=keys,

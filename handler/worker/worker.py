@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
 from handler.backup.ports import Ledger
-from handler.broker.connection import BrokerConnection
+from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.declaration import bind_foreign
 from handler.broker.topology import Binding, Mismatch, Topology, declare
+from handler.broker.upkeep import Upkeep
 from handler.errors import AccessRefused, BrokerError, LedgerUnavailable, SettingsError
 from handler.worker.session import ConsumerSession
+from handler.worker.watch import ConsumerWatch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,6 +30,7 @@ CLASSIC = (
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
 REBIND_SECONDS = 5.0  # a try costs 0.9 ms of CPU (measured), and the broker a line of its log while it fails
+CHECK_SECONDS = 30.0
 _PRUNE_SECONDS = 3600.0
 _DAY = 86400.0
 _GIVE_UP_SECONDS = 2.0
@@ -45,6 +48,10 @@ class WorkerServices:
     lease_seconds: float
     retention: float
     drain_seconds: float
+    upkeep: Upkeep
+    sweep: Callable[[BrokerConnection, Callable[[], bool]], Coroutine[Any, Any, None]]
+    """Publishes overdue messages again until the connection is lost."""
+    check_seconds: float = CHECK_SECONDS
 
 
 class Worker:
@@ -105,17 +112,23 @@ class Worker:
             log.info(
                 "connected to RabbitMQ %s", connection.server_version, extra={"action": "broker.connected"}
             )
-            upkeep = asyncio.create_task(self._keep_bindings(connection))
+            chores = [asyncio.create_task(self._keep_bindings(connection))]
             try:
                 session = await _unless(stop, self._services.make_session(connection))
                 if session is None:
                     return 0
                 self.session = session
+                watch = ConsumerWatch(session, self._services.topology.queue)
+                chores += [
+                    asyncio.create_task(self._keep_topology(connection, watch)),
+                    asyncio.create_task(self._services.sweep(connection, lambda: watch.consuming)),
+                ]
                 await session.run(stop)
                 return await session.drain(self._services.drain_seconds)
             finally:
-                upkeep.cancel()
-                await asyncio.gather(upkeep, return_exceptions=True)
+                for chore in chores:
+                    chore.cancel()
+                await asyncio.gather(*chores, return_exceptions=True)
 
     async def _open(self) -> BrokerConnection:
         """Connect, and declare what is ours. A login that is refused at start is a wrong setting."""
@@ -152,6 +165,27 @@ class Worker:
                     _warn_of_unbound(binding, problem)
                 (failing.add if problem else failing.discard)(binding)
             await asyncio.sleep(REBIND_SECONDS)
+
+    async def _keep_topology(self, connection: BrokerConnection, watch: ConsumerWatch) -> None:
+        """Restore what is missing, and consume anew where the broker has forgotten our consumers."""
+        while not connection.closed.done():
+            try:
+                watch.check(await self._services.upkeep.restore(connection), self._services.upkeep.remade)
+            except ChannelClosed as error:
+                if connection.closed.done():
+                    return
+                log.warning(
+                    "not everything that is ours exists at the broker: %s; tried again every %g s",
+                    error,
+                    self._services.check_seconds,
+                    extra={"action": "topology.refused"},
+                )
+            await asyncio.sleep(self._services.check_seconds)
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """The input queue or its exchange while either does not exist."""
+        return self._services.upkeep.missing
 
     async def _renew_leases(self) -> None:
         while True:

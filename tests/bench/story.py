@@ -16,10 +16,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
-from events.message import Message
+from events.message import Message, State, wrap
 from events.outcome import AcceptedBackup, Outcome
 from handler.backup.breaker import CircuitBreaker
-from handler.backup.ports import Granted, Key
+from handler.backup.ports import Granted, Key, Waiting
 from handler.backup.process import Process
 from handler.backup.received import Receiver
 from handler.backup.request import BackupRequest
@@ -107,6 +107,28 @@ async def promises(url: str, count: int, callers: int, *, busy: float) -> Row:
     return 1e6 * (cpu / count - busy), text
 
 
+async def records(url: str, count: int, callers: int) -> Row:
+    """Record each waiting message and delete the record, as a tracked backup does once more than it waits."""
+    counters = LedgerCounters()
+    ledger = open_ledger(url, lease_seconds=60, notify=counters.count)
+    await ledger.check()
+    body = wrap(Message(event(), "application/cloudevents+json"), State(time.time()), event_id="e", keys=KEYS)
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    commits, cpu, began = counters.commits, time.process_time(), time.perf_counter()
+    await asyncio.gather(*(_recorder(ledger, ids, body) for _ in range(callers)))
+    cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
+    shared = 2 * count / (counters.commits - commits)
+    await ledger.aclose()
+    return 1e6 * cpu / count, f"{count / seconds:7.0f} events/s, {shared:5.1f} changes/commit"
+
+
+async def _recorder(ledger: StoredLedger, ids: list[str], body: bytes) -> None:
+    while ids:
+        name = ids.pop()
+        await ledger.record_waiting(Waiting(name, body, 30.0, "track", 1, PROJECT, name), drop_copy=True)
+        await ledger.forget_waiting(name)
+
+
 async def _caller(ledger: StoredLedger, keys: list[Key], waits: list[float], busy: float) -> None:
     while keys:
         began = time.perf_counter()
@@ -143,11 +165,17 @@ def main() -> None:
     for callers in (64, 256):
         best(f"sqlite, {callers} callers", rounds, partial(_in_a_file, count, callers, 0.0))
         best(f"sqlite, {callers}, busy", rounds, partial(_in_a_file, count, callers, BUSY_SECONDS))
+        best(f"records, {callers} callers", rounds, partial(_records_in_a_file, count, callers))
 
 
 async def _in_a_file(count: int, callers: int, busy: float) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         return await promises(f"sqlite:///{folder}/ledger.db", count, callers, busy=busy)
+
+
+async def _records_in_a_file(count: int, callers: int) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        return await records(f"sqlite:///{folder}/ledger.db", count, callers)
 
 
 if __name__ == "__main__":

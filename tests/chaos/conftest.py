@@ -1,6 +1,6 @@
 """Fixtures of the chaos tests: an emulator, and sites with real workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.emulator.testing import Emulator, running_emulator
-from tests.chaos.site import Site
+from tests.chaos.site import DELAYS, Site
 
 MakeSite = Callable[..., Site]
 
@@ -22,10 +22,10 @@ def emulator(seed: int) -> Iterator[Emulator]:
 
 @pytest.fixture
 def make_site(emulator: Emulator, tmp_path: Path, unique: str) -> Iterator[MakeSite]:
-    """Make a site at a broker: ``make_site(url, SETTING="value")``."""
+    """Make a site at a broker: ``make_site(url, delays=(1, 2, 4), SETTING="value")``."""
     with ExitStack() as stack:
 
-        def make(amqp_url: str, **settings: Any) -> Site:
-            return stack.enter_context(Site(amqp_url, emulator, tmp_path, unique, settings))
+        def make(amqp_url: str, *, delays: Sequence[int] = DELAYS, **settings: Any) -> Site:
+            return stack.enter_context(Site(amqp_url, emulator, tmp_path, unique, settings, delays))
 
         yield make

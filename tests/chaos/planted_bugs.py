@@ -92,7 +92,8 @@ BUGS: Mapping[str, Bug] = {
     "delay before the outcome is published": Bug(
         "handler/backup/process.py",
         "            result = await self._publish_outcome(result)\n",
-        "            await self._delay_or_dead_letter(result._replace(dead_letter=None))\n"
+        "            first = result._replace(dead_letter=None)\n"
+        "            await self._delay_or_dead_letter(first, redelivered=redelivered)\n"
         "            result = await self._publish_outcome(result)\n",
         f"{DOUBT}::test_the_outcome_is_confirmed_before_the_wait",
     ),

@@ -100,17 +100,24 @@ class Site:
 
     async def _declare(self) -> None:
         """Declare the topology, so that events may be published before a worker has started."""
-        names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays)
+        quorum = self.environment.get("QUEUE_TYPE") != "classic"
+        names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays, quorum)
         async with await connect([self.amqp_url], Tls()) as connection:
             await declare(connection, names)
 
-    def start_worker(self, *, python: Sequence[str] = (), **settings: str) -> subprocess.Popen[bytes]:
-        """Start a worker that logs into the folder. ``python`` has import paths before the project's own."""
+    def start_worker(
+        self, *, python: Sequence[str] = (), quick: bool = False, **settings: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker that logs into the folder. ``python`` has import paths before the project's own.
+
+        A ``quick`` one sweeps and checks the topology every second: see ``quick_worker``.
+        """
         self.started += 1
+        command = [sys.executable, "-m", "tests.chaos.quick_worker"] if quick else self._command("worker")
         log = self.folder / f"worker-{self.started}.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                self._command("worker"),
+                command,
                 env=self._environ(python, **settings),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

@@ -112,6 +112,16 @@ class Promises(RuleBasedStateMachine):
         self.world.advance(seconds)
         self.world.broker.expire()
 
+    @rule(kept=st.integers(0, 2))
+    def waits_are_lost(self, kept: int) -> None:
+        """Lose what waits, as with deleted wait queues, except for some messages."""
+        del self.world.broker.waiting[kept:]
+
+    @rule(overdue=st.sampled_from([-1.0, 60.0]))
+    def sweep(self, overdue: float) -> None:
+        """Publish overdue messages again, or already those that are due in a second and not lost."""
+        self.run(self.world.sweep(overdue))
+
     @rule(name=st.sampled_from(KINDS), count=st.integers(1, 3))
     def create_fails(self, name: str, count: int) -> None:
         """Make the next creates fail."""
@@ -169,7 +179,7 @@ class Promises(RuleBasedStateMachine):
         """End all faults, run until quiet, and check that no event was lost."""
         try:
             self.world.api.fail_no_more()
-            self.run(self.world.until_quiet())
+            self.run(self.world.until_swept())
             told = [json.loads(outcome.body) for outcome in self.world.outcomes]
             ended = {each["correlationid"] for each in told if each["type"] in TERMINAL}
             buried = {_event_id(letter) for letter in self.world.broker.dead if not letter.reason}

@@ -26,7 +26,7 @@ from handler import function
 from handler.broker.connection import Tls, connect
 from handler.broker.topology import Topology, declare
 from handler.errors import BrokerError, SettingsError
-from handler.function import entry
+from handler.function import entry, instance
 from infra.emulator.testing import Emulator, running_emulator
 from tests.chaos.site import wait_for
 from tests.integration.function_world import DELAYS, PROJECT, World, batch, counts, event, function_world
@@ -119,6 +119,37 @@ def test_a_trace_counts_once_the_snapshot_is_complete(
     )
 
     assert counts(1, **{kind: 1}) == world.call(sample(name))
+
+
+@pytest.fixture
+def sweeping(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Give the function a ledger, and take each waiting message for overdue."""
+    world.settings["LEDGER_URL"] = f"sqlite:///{tmp_path}/ledger.db"
+    monkeypatch.setattr(instance, "_OVERDUE", -3600.0)
+    monkeypatch.setattr(instance, "_SWEEP_EVERY", 0.0)
+    return world
+
+
+def test_a_call_takes_up_again_what_the_broker_lost(sweeping: World) -> None:
+    """At the end of a call a lost message is in the queue again, once, and completes."""
+    world = sweeping
+    assert counts(1, accepted=1) == world.call(batch(event(size_gb=1)))
+    for delay in DELAYS:
+        world.channel.queue_delete(world.wait_queue(delay))
+    for _ in range(2):
+        assert counts(0) == world.call({"trigger_type": "TIMER"})
+    [(body, _)] = world.take(world.name)
+    assert counts(1, completed=1) == world.call(batch(body.decode()))
+    assert 1 == len(world.backups())
+
+
+def test_a_call_without_time_left_sweeps_nothing(sweeping: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short call leaves the sweep to the next one."""
+    world = sweeping
+    monkeypatch.setattr(instance, "_SPARE", 3600.0)
+    world.call(batch(event(size_gb=1)))
+    world.call({"trigger_type": "TIMER"})
+    assert [] == world.take(world.name)
 
 
 def test_a_bad_message_does_not_affect_the_rest_of_its_batch(world: World) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pika
@@ -15,9 +16,10 @@ from handler.broker.connection import BrokerConnection, Tls, connect
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
+from handler.broker.upkeep import Upkeep
 from handler.errors import ConnectionLost, Unroutable
 from handler.worker.session import ConsumerSession
-from tests.twins.broker import MemoryBroker
+from tests.integration.test_session import no_park
 
 pytestmark = pytest.mark.broker
 
@@ -89,11 +91,13 @@ def test_a_session_reports_a_redelivery(amqp_url: str, unique: str) -> None:
             async def handle(_received: Received) -> None:
                 handled.set()
 
+            topology = Topology(unique, unique, unique, (5,))
             session = ConsumerSession(
                 connection=connection,
-                topology=Topology(unique, unique, unique, (5,)),
+                topology=topology,
                 handle=handle,
-                outbox=MemoryBroker(lambda: 1000.0, (5,)),
+                park=no_park,
+                restore=partial(Upkeep(topology).restore, connection),
                 breaker=CircuitBreaker(1, lambda: 1000.0, doubt_pause=1.0),
                 clock=lambda: 1000.0,
                 keys=None,

@@ -1,6 +1,7 @@
 """A consumer session on a real broker, when a pause of the circuit breaker ends at any moment."""
 
 import asyncio
+from functools import partial
 
 import pika
 import pytest
@@ -11,8 +12,8 @@ from handler.backup.received import Received
 from handler.broker.connection import Tls, connect
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
+from handler.broker.upkeep import Upkeep
 from handler.worker.session import ConsumerSession
-from tests.twins.broker import MemoryBroker
 
 pytestmark = pytest.mark.broker
 
@@ -31,6 +32,11 @@ class Clock:
                 self.now += 2 * FIRST_PAUSE
                 self.jump_in = None
         return self.now
+
+
+async def no_park(received: Received) -> None:
+    """Fail: none of the messages is possible poison."""
+    raise AssertionError(received)
 
 
 class FirstOfTwo:
@@ -66,11 +72,13 @@ def test_a_pause_can_end_at_any_moment(amqp_url: str, unique: str, reads: int) -
             clock = Clock()
             breaker = CircuitBreaker(1, clock, doubt_pause=1.0)
             first_of_two = FirstOfTwo(breaker, clock, reads)
+            topology = Topology(unique, f"{unique}.in", f"{unique}.out", (1,))
             session = ConsumerSession(
                 connection=connection,
-                topology=Topology(unique, f"{unique}.in", f"{unique}.out", (1,)),
+                topology=topology,
                 handle=first_of_two.handle,
-                outbox=MemoryBroker(clock, (1,)),
+                park=no_park,
+                restore=partial(Upkeep(topology).restore, connection),
                 breaker=breaker,
                 keys=None,
                 clock=clock,

@@ -64,9 +64,7 @@ class FunctionWorld(World):
         settings = Settings(_env_file=None, lease_seconds=LEASE, wait_ladder=DELAYS)
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + CALL_SECONDS
-        services = BatchServices(
-            self.broker, self._process_for, self.breaker, settings, lost, self.keys, self.clock
-        )
+        services = BatchServices(self.broker, self._process_for, self.breaker, settings, lost, self.clock)
         return Batch(services, Deadline(soft=end, hard=end))
 
     def _process_for(self, outbox: Outbox) -> Process:

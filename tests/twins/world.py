@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from events.message import Message
-from events.outcome import Outcome
+from events.outcome import CONTENT_TYPE, Outcome
 from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.policy import Limits
@@ -93,6 +93,7 @@ class World:
             outbox=self.broker,
             selection=self.selection,
             notify=self.handled.append,
+            drop_copies=True,
         )
 
     def services(self, ledger: StoredLedger | None = None) -> Services:
@@ -181,6 +182,23 @@ class World:
     def most_in_hand(self) -> int:
         """How many messages the process takes at once; a worker takes none while the breaker is open."""
         return self.breaker.limit
+
+    async def sweep(self, overdue: float = 60.0) -> int:
+        """Publish again what has been due for so long, as a worker's sweep does; return how much."""
+        taken = await self.ledger.take_overdue(overdue=overdue, limit=1_000, lease=1.0) or ()
+        for each in taken:
+            self.broker.publish(Message(each.body, CONTENT_TYPE))
+        return len(taken)
+
+    async def until_swept(self) -> None:
+        """Handle messages and sweep, until no message is left and none is recorded."""
+        for _ in range(ROUNDS):
+            await self.until_quiet()
+            if not (await self.ledger.waiting(overdue=0.0, longest=0.0)).total:
+                return
+            self.advance(600.0)
+            await self.sweep()
+        raise AssertionError("messages stay recorded")
 
     async def run(self, *messages: Message) -> Sequence[str]:
         """Publish and handle messages until none is left; return the types of the published outcomes."""

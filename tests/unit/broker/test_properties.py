@@ -64,4 +64,4 @@ def test_a_delivery_count_is_bounded(count: int, bounded: int) -> None:
     """A delivery count is bounded, since on a classic queue the producer can set the header."""
     message = received(pika.BasicProperties(headers={"x-delivery-count": count}), b"", redelivered=True)
     assert bounded == message.delivery_count
-    assert Received(message, State(1.0), message.delivery_count).parked(None)
+    assert Received(message, State(1.0), message.delivery_count).parked()

@@ -11,7 +11,7 @@ from handler.function.deadline import Deadline
 from handler.settings import Settings
 from tests.twins.broker import MemoryBroker
 from tests.twins.events import message
-from tests.twins.world import DELAYS, KEYS, LEASE, MESSAGE_SETTINGS, World
+from tests.twins.world import DELAYS, LEASE, MESSAGE_SETTINGS, World
 
 
 class _NoDeadLetters(MemoryBroker):
@@ -33,7 +33,7 @@ def test_a_message_that_cannot_be_handled_does_not_stop_the_others() -> None:
         lost = asyncio.get_running_loop().create_future()
         end = time.monotonic() + 60.0
         services = BatchServices(
-            world.broker, lambda _outbox: world.process, world.breaker, settings, lost, KEYS, world.clock
+            world.broker, lambda _outbox: world.process, world.breaker, settings, lost, world.clock
         )
         batch = Batch(services, Deadline(soft=end, hard=end))
         messages = [bad, *(message(number) for number in range(9))]

@@ -180,6 +180,7 @@ class _Session:
 @dataclass
 class _Worker:
     session: _Session | None = field(default_factory=_Session)
+    missing: tuple[str, ...] = ()
 
 
 class ReadyWorker:
@@ -238,6 +239,14 @@ def test_a_worker_whose_outcomes_reach_no_queue_is_not_ready(ready_worker: Ready
     status, page = ready_worker.ask()
     assert 503 == status
     assert "unroutable: backup.failed; refused: backup.accepted;" in page["outcomes"]
+
+
+def test_a_worker_whose_queue_is_missing_is_not_ready() -> None:
+    """While the input queue or its exchange does not exist, the page names it."""
+    worker = ReadyWorker()
+    worker.worker.missing = ("the queue snapshot-backup",)
+    status, document = worker.ask()
+    assert (503, "does not exist: the queue snapshot-backup") == (status, document["broker"])
 
 
 def test_a_worker_whose_circuit_breaker_is_open_is_ready(ready_worker: ReadyWorker) -> None:

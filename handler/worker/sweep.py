@@ -1,0 +1,184 @@
+"""The sweep: publishes waiting messages again that did not come back from the broker in time.
+
+The ledger has what waits, and until when. What is long overdue was lost with its wait queue, or the broker
+holds it back. Its recorded body goes to the queue's exchange again, and is taken again only after a growing
+time. One worker sweeps at a time: it holds a lease in the ledger.
+
+A message that only stands in a long queue is not lost. So nothing is taken before this worker has consumed
+for a while without a pause and has seen the queue empty, or has consumed for very long. A copy that is
+published too early does no harm: the ledger knows what was made, and the copies become one again (see
+``handler.backup.delays``).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from handler.backup.breaker import CircuitBreaker
+from handler.broker.connection import BrokerConnection, ChannelClosed
+from handler.broker.outbox import BrokerOutbox, publish_again
+from handler.broker.topology import Topology
+from handler.broker.upkeep import renew_dead
+from handler.errors import ConnectionLost, LedgerUnavailable, Unroutable
+from handler.ledger.waiting import Overdue, WaitingSummary
+
+log = logging.getLogger(__name__)
+
+_PUBLISH_SECONDS = 60.0
+_STRANDED_SECONDS = 3600.0
+_SHOWN = 3
+
+
+class SweepTimes(NamedTuple):
+    """The times of a sweep, in seconds; ``per_second`` messages are published again at most.
+
+    A message is overdue after ``grace`` if the queue is empty, and after ``far`` in any case. ``renew`` is
+    the time between two uses of the dead letters.
+    """
+
+    every: float = 15.0
+    grace: float = 60.0
+    far: float = 3600.0
+    renew: float = 1200.0
+    per_second: int = 50
+
+
+class SweepLedger(Protocol):
+    """What a sweep needs of the ledger; see ``handler.ledger.ledger.StoredLedger``."""
+
+    async def take_overdue(self, *, overdue: float, limit: int, lease: float) -> Sequence[Overdue] | None:
+        """Take messages that have been due for so long; None where another process sweeps."""
+
+    async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
+        """Count the recorded messages, and find the snapshots that have none."""
+
+
+class Sweep:
+    """Sweeps over one connection after the other. ``clock`` gives monotonic seconds.
+
+    ``tracked`` says that each backup is followed to its end by recorded messages, so that one without an end
+    needs one.
+    """
+
+    def __init__(
+        self,
+        ledger: SweepLedger,
+        topology: Topology,
+        breaker: CircuitBreaker,
+        *,
+        tracked: bool,
+        times: SweepTimes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._topology = topology
+        self._breaker = breaker
+        self._tracked = tracked
+        self._times = times or SweepTimes()
+        self._clock = clock
+        self._healthy_since: float | None = None
+        self._renewed_at = clock()
+        self._stranded_at = float("-inf")
+        self._stranded = 0
+
+    async def run(
+        self, connection: BrokerConnection, outbox: BrokerOutbox, consuming: Callable[[], bool]
+    ) -> None:
+        """Sweep until the connection is lost; ``consuming`` says whether this worker consumes."""
+        self._healthy_since = None
+        while True:
+            await asyncio.sleep(self._times.every)
+            try:
+                await self._round(connection, outbox, consuming)
+            except (LedgerUnavailable, Unroutable, ChannelClosed, TimeoutError) as error:
+                if connection.closed.done():
+                    return
+                log.warning("sweep broken off, tried again: %s", error, extra={"action": "sweep.failed"})
+            except ConnectionLost:
+                return
+            except Exception:
+                log.exception("a bug: please report it", extra={"action": "sweep.failed"})
+
+    async def _round(
+        self, connection: BrokerConnection, outbox: BrokerOutbox, consuming: Callable[[], bool]
+    ) -> None:
+        """Publish again what is overdue, in batches, as long as this worker consumes without a pause."""
+        if await self._take(0.0, limit=0) is None:
+            return
+        await self._renew(connection)
+        await self._report_stranded()
+        while True:
+            overdue = await self._overdue(connection, healthy=self._healthy(consuming))
+            if overdue is None or not (taken := await self._take(overdue, limit=self._times.per_second)):
+                return
+            await self._publish(outbox, taken)
+            await asyncio.sleep(1.0)
+
+    async def _take(self, overdue: float, *, limit: int) -> Sequence[Overdue] | None:
+        """Hold the sweep, and take overdue messages; None where another worker sweeps."""
+        return await self._ledger.take_overdue(overdue=overdue, limit=limit, lease=4 * self._times.every)
+
+    def _healthy(self, consuming: Callable[[], bool]) -> bool:
+        """Return whether this worker consumes and the circuit breaker is closed; note since when."""
+        if not consuming() or self._breaker.state != "closed":
+            self._healthy_since = None
+            return False
+        if self._healthy_since is None:
+            self._healthy_since = self._clock()
+        return True
+
+    async def _overdue(self, connection: BrokerConnection, *, healthy: bool) -> float | None:
+        """Return for how long a message must be due to be taken now; None: none is taken."""
+        if not healthy or self._healthy_since is None:
+            return None
+        lasted = self._clock() - self._healthy_since
+        if lasted >= self._times.grace and await self._is_empty(connection):
+            return self._times.grace
+        return self._times.far if lasted >= self._times.far else None
+
+    async def _is_empty(self, connection: BrokerConnection) -> bool:
+        """Wait until the queue has no ready message, for what was published just now to be delivered."""
+        ends = self._clock() + self._times.every
+        while await self._ready(connection):
+            if self._clock() >= ends:
+                return False
+            await asyncio.sleep(min(1.0, self._times.every))
+        return True
+
+    async def _ready(self, connection: BrokerConnection) -> int:
+        """Return how many messages are ready in the queue."""
+        channel = await connection.channel()
+        try:
+            frame = await channel.call(channel.raw.queue_declare, queue=self._topology.queue, passive=True)
+            return int(frame.method.message_count)
+        finally:
+            await channel.close()
+
+    async def _publish(self, outbox: BrokerOutbox, taken: Sequence[Overdue]) -> None:
+        async with asyncio.timeout(_PUBLISH_SECONDS):
+            await publish_again(outbox, self._topology.queue, taken)
+
+    async def _renew(self, connection: BrokerConnection) -> None:
+        if self._clock() - self._renewed_at >= self._times.renew:
+            self._renewed_at = self._clock()
+            await renew_dead(connection, self._topology)
+
+    async def _report_stranded(self) -> None:
+        """Log the snapshots that nothing can take up again, once, and again where they become more."""
+        if not self._tracked or self._clock() - self._stranded_at < _STRANDED_SECONDS:
+            return
+        self._stranded_at = self._clock()
+        longest = max(self._topology.delays) + self._times.far
+        found = (await self._ledger.waiting(overdue=self._times.grace, longest=longest)).stranded
+        if len(found) > self._stranded:
+            log.error(
+                "%d snapshots have no outcome, and no message that waits for one, such as %s: an earlier "
+                "release lost them, or TRACK_BACKUPS was false. Publish their events again: what was made "
+                "is found, and no second backup is made",
+                len(found),
+                ", ".join(key.snapshot_id for key in found[:_SHOWN]),
+                extra={"action": "sweep.stranded", "snapshots": len(found)},
+            )
+        self._stranded = len(found)

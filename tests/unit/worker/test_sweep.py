@@ -1,0 +1,160 @@
+"""Tests of when a sweep takes messages: not while the service fails, nor what stands in a long queue."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from typing_extensions import override
+
+from handler.backup.breaker import CircuitBreaker, ScopedFailure
+from handler.backup.evidence import Place
+from handler.backup.ports import Key
+from handler.broker.connection import BrokerConnection
+from handler.broker.outbox import BrokerOutbox
+from handler.broker.topology import Topology
+from handler.ledger.waiting import Overdue, WaitingSummary
+from handler.worker.sweep import Sweep, SweepTimes
+from tests.twins.clock import Clock
+from tests.twins.events import PROJECT
+
+TIMES = SweepTimes(every=0.0, grace=60.0, far=3600.0, renew=1e9)
+
+
+@dataclass
+class _Ledger:
+    """A ledger that says for how long messages must be overdue to be taken; ``held`` by another process."""
+
+    asked: list[float] = field(default_factory=list)
+    held: bool = False
+    stranded: Sequence[Key] = ()
+
+    async def take_overdue(self, *, overdue: float, limit: int, lease: float) -> Sequence[Overdue] | None:
+        """Note what is asked for; take nothing."""
+        if limit:
+            self.asked.append(overdue)
+        return None if self.held else ()
+
+    async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
+        """Return the stranded snapshots."""
+        return WaitingSummary(0, 0, None, self.stranded, 0.0, overdue + longest)
+
+
+class _Sweep(Sweep):
+    """A sweep of a worker that consumes, with so many messages ready in its queue."""
+
+    ready = 0
+    consumes = True
+
+    @override
+    async def _ready(self, connection: BrokerConnection) -> int:
+        return self.ready
+
+    def round(self) -> None:
+        """Run one round."""
+        nothing = cast("BrokerConnection", None), cast("BrokerOutbox", None)
+        asyncio.run(self._round(*nothing, lambda: self.consumes))
+
+
+@pytest.fixture
+def ledger() -> _Ledger:
+    """A ledger without overdue messages."""
+    return _Ledger()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Monotonic seconds."""
+    return Clock(1_000.0)
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> CircuitBreaker:
+    """A closed circuit breaker."""
+    return CircuitBreaker(8, clock, doubt_pause=5.0)
+
+
+@pytest.fixture
+def sweep(ledger: _Ledger, clock: Clock, breaker: CircuitBreaker) -> _Sweep:
+    """A sweep that has run its first round."""
+    names = Topology("q", "in", "out", (5, 3600))
+    made = _Sweep(ledger, names, breaker, tracked=True, times=TIMES, clock=clock)
+    made.round()
+    return made
+
+
+def test_nothing_is_taken_right_after_the_start(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
+    """What came back while no worker ran is in the queue or in hand; it is handled first."""
+    clock.advance(59.0)
+    sweep.round()
+    assert [] == ledger.asked
+
+
+def test_after_the_grace_overdue_messages_are_taken(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
+    """The worker has consumed for a minute, and the queue is empty."""
+    clock.advance(60.0)
+    sweep.round()
+    assert [60.0] == ledger.asked
+
+
+def test_what_stands_in_a_long_queue_is_not_taken(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
+    """While messages are ready only what is overdue by an hour is taken, after an hour of consuming."""
+    sweep.ready = 5
+    clock.advance(3_599.0)
+    sweep.round()
+    assert [] == ledger.asked
+    clock.advance(1.0)
+    sweep.round()
+    assert [3600.0] == ledger.asked
+
+
+def test_nothing_is_taken_while_the_service_fails(
+    sweep: _Sweep, ledger: _Ledger, clock: Clock, breaker: CircuitBreaker
+) -> None:
+    """An open circuit breaker keeps messages in the queue; the time counts anew once it is closed."""
+    clock.advance(10_000.0)
+    breaker.record_failure(ScopedFailure("service", "down", seconds=30.0))
+    sweep.round()
+    clock.advance(31.0)
+    sweep.round()
+    assert ("half_open", []) == (breaker.state, ledger.asked)
+    for _ in range(20):
+        breaker.record_success(Place("create", PROJECT))
+    sweep.round()
+    clock.advance(59.0)
+    sweep.round()
+    assert ("closed", []) == (breaker.state, ledger.asked)
+    clock.advance(1.0)
+    sweep.round()
+    assert [60.0] == ledger.asked
+
+
+def test_a_worker_that_does_not_consume_takes_nothing(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
+    """Such a worker cannot know what its queue would bring."""
+    sweep.consumes = False
+    clock.advance(10_000.0)
+    sweep.round()
+    assert [] == ledger.asked
+
+
+def test_another_workers_sweep_is_left_to_it(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
+    """While another worker holds the sweep this one neither takes nor reports."""
+    ledger.held, ledger.stranded = True, [Key("p", "s")]
+    clock.advance(10_000.0)
+    sweep.round()
+    assert [] == ledger.asked
+
+
+def test_stranded_snapshots_are_logged_once(
+    sweep: _Sweep, ledger: _Ledger, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are logged when they are found, and again only where they become more."""
+    logged = []
+    for found in (1, 1, 2, 1):
+        ledger.stranded = [Key("p", f"s{number}") for number in range(found)]
+        clock.advance(3_600.0)
+        sweep.round()
+        logged.append(len(caplog.records))
+    assert [1, 1, 2, 2] == logged
+    assert "such as s0" in caplog.text

@@ -1,0 +1,103 @@
+"""Tests of ``ConsumerWatch``: a session whose consumers the broker has forgotten consumes anew, no other."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+
+from handler.broker.topology import Exchange, Queue
+from handler.broker.upkeep import Seen
+from handler.worker.session import ConsumerSession
+from handler.worker.watch import ConsumerWatch
+
+
+@dataclass
+class _Session:
+    """What the watch knows of a session."""
+
+    consuming: bool = True
+    consumers: int = 2
+    deliveries: int = 0
+    in_hand: int = 0
+    anew: int = 0
+
+    def consume_anew(self) -> None:
+        """Count it."""
+        self.anew += 1
+
+
+def seen(*, messages: int = 0, consumers: int = 2) -> list[Seen]:
+    """Return what a check sees of the topology."""
+    return [
+        Seen(Exchange("q", "fanout"), exists=True),
+        Seen(Queue("q", {}), exists=True, messages=messages, consumers=consumers),
+    ]
+
+
+@pytest.fixture
+def session() -> _Session:
+    """A session that consumes with two consumers."""
+    return _Session()
+
+
+@pytest.fixture
+def watch(session: _Session) -> ConsumerWatch:
+    """The watch of the session."""
+    return ConsumerWatch(cast("ConsumerSession", session), "q")
+
+
+def test_a_queue_that_was_made_again_is_consumed_anew(session: _Session, watch: ConsumerWatch) -> None:
+    """The first check only notes how often it was made again; a session starts after that."""
+    for remade, anew in ((3, 0), (3, 0), (4, 1), (4, 1)):
+        session.deliveries += 1
+        watch.check(seen(), remade)
+        assert anew == session.anew
+
+
+def test_a_forgotten_consumer_is_noticed_by_the_count(session: _Session, watch: ConsumerWatch) -> None:
+    """The broker knows fewer consumers than the session has, also while it is busy."""
+    session.in_hand = 5
+    watch.check(seen(), 0)
+    watch.check(seen(consumers=1), 0)
+    assert 1 == session.anew
+
+
+def test_ready_messages_that_are_not_delivered_are_noticed(session: _Session, watch: ConsumerWatch) -> None:
+    """Other workers' consumers hide ours: two checks with ready messages and without a delivery tell."""
+    watch.check(seen(messages=5, consumers=9), 0)
+    assert 0 == session.anew
+    watch.check(seen(messages=5, consumers=9), 0)
+    assert 1 == session.anew
+
+
+def test_a_busy_session_is_left_alone(session: _Session, watch: ConsumerWatch) -> None:
+    """A long queue is no sign while messages are delivered, or in hand."""
+    for _ in range(30):
+        session.deliveries += 1
+        watch.check(seen(messages=1_000), 0)
+    session.in_hand = 1
+    for _ in range(30):
+        watch.check(seen(messages=1_000), 0)
+    assert 0 == session.anew
+
+
+def test_a_session_that_does_not_consume_is_left_alone(session: _Session, watch: ConsumerWatch) -> None:
+    """While the circuit breaker is open there are no consumers, and messages stand in the queue."""
+    session.consuming, session.consumers = False, 0
+    for _ in range(30):
+        watch.check(seen(messages=1_000, consumers=0), 0)
+    assert 0 == session.anew
+
+
+def test_an_idle_session_consumes_anew_now_and_then(session: _Session, watch: ConsumerWatch) -> None:
+    """Nothing else shows that a queue was made again by another worker, which consumes it."""
+    for _ in range(21):
+        watch.check(seen(consumers=9), 0)
+    assert 2 == session.anew
+
+
+def test_a_check_that_another_one_has_done_says_nothing(session: _Session, watch: ConsumerWatch) -> None:
+    """Where nothing was seen nothing is concluded."""
+    for _ in range(30):
+        watch.check((), 0)
+    assert 0 == session.anew
