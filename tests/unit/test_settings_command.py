@@ -70,6 +70,7 @@ def test_no_secret_is_shown(options: list[str], monkeypatch: pytest.MonkeyPatch)
     """Each secret is masked, a short one too; of a URL only the password is."""
     values = dict.fromkeys(SECRETS, f"{SECRET}-{SECRET}") | {
         "AMQP_URL": f"amqp://u:{SECRET}@h1/v,amqps://u:pw@h2?heartbeat=5",
+        "AMQP_MANAGEMENT_URL": f"http://u:{SECRET}@h1:15672",
         "LEDGER_URL": f"postgresql://u:{SECRET}@h/db?password={SECRET}",
         "STATE_KEYS": f"{SECRET}-{SECRET},{SECRET}-another-key",
         "HUAWEICLOUD_SDK_AK": "abc",
