@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from handler.backup.ports import Snapshot
 from handler.backup.services import MessageSettings
@@ -149,6 +149,15 @@ def _json(body: object) -> bytes:
     return json.dumps(body).encode()
 
 
+class Seen(NamedTuple):
+    """What left the program: bodies of outcomes, headers of dead letters, backups, and the workers' logs."""
+
+    outcomes: Sequence[bytes]
+    dead: Sequence[Mapping[str, Any]]
+    backups: Sequence[tuple[str, str]]
+    logs: Sequence[bytes]
+
+
 @dataclass(frozen=True)
 class WorkerRunner:
     """Runs all cases at once with a worker process, a real broker and the emulator over sockets."""
@@ -164,6 +173,11 @@ class WorkerRunner:
 
     def run(self, cases: Sequence[Case]) -> Mapping[str, Record]:
         """Run the cases together: each has its own project, and its faults apply to that project only."""
+        seen = self.collect(cases)
+        return records(cases, seen.outcomes, seen.dead, seen.backups)
+
+    def collect(self, cases: Sequence[Case]) -> "Seen":
+        """Run the cases together, and return all that left the program."""
         with self._site() as site:
             site.emulator.declare_snapshots([each for case in cases for each in case.snapshots])
             site.emulator.set_faults(
@@ -176,7 +190,7 @@ class WorkerRunner:
             dead = [headers for headers, _ in site.rabbit.take_all(site.queues[-1])]
             backups = [(each["project_id"], each["snapshot_id"]) for each in site.emulator.backups()]
             site.sink.poll(0.3)
-            return records(cases, site.bodies(), dead, backups)
+            return Seen(site.bodies(), dead, backups, [each.read_bytes() for each in site.logs.values()])
 
     @contextmanager
     def _at_work(self, site: Site) -> Iterator[None]:
