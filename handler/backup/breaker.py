@@ -167,6 +167,11 @@ class CircuitBreaker:
                 return
             # So many calls in a row had no answer: wait for the result of the first lookups.
             failure = failure._replace(seconds=max(failure.seconds, self._doubt_pause))
+            if failure.scope == "service":
+                # A pause that grows with each further doubt would keep the lookups waiting.
+                self._doubts = 0
+                self._stop(failure.seconds, failure.why, failure.reason)
+                return
         match failure.scope, failure.place:
             case "project", Place() as place:
                 self._begin(place.project_id, f"project {place.project_id}", failure)
