@@ -170,7 +170,7 @@ def test_an_answer_between_does_not_end_a_row_of_doubts(breaker: CircuitBreaker)
 def test_another_row_of_doubts_opens_the_circuit_breaker_for_the_same_time(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """A pause that grew with each doubt would keep the lookups waiting, which tell what became of the calls."""
+    """A pause that grew with each doubt would delay the lookups, which tell what became of the calls."""
     pauses = []
     for _ in range(3 * DOUBTS_IN_A_ROW):
         breaker.record_failure(DOUBT)
