@@ -222,7 +222,8 @@ class TestPolicies:
                 assert 1 == site.rabbit.count(dead), "the dead letter is lost"
             site.wait_until_ended(seconds=60)
             gone = {str(line["message"]).split()[2] for line in lines(site, "topology.missing")}
-            assert gone <= ({*site.queues[1:-1]} if kind == "quorum" else set())
+            waits = {*site.queues[1:-1], f"{site.name}.wait.outcomes"}
+            assert gone <= (waits if kind == "quorum" else set())
         site.judge(f"expires, {kind}", dead=1)
 
     def test_wait_queues_that_expire_lose_no_snapshot(
