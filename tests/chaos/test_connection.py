@@ -230,7 +230,8 @@ class TestOwnBroker:
         site.rabbit.insist(lambda channel: channel.queue_bind(full, f"{site.name}.out", "#"))
         _started(site)
         site.ask(dict(many(0, 20)))
-        wait_for(lambda: "publish.refused" in site.log_tail(), seconds=20, what=site.log_tail)
+        log = site.logs[site.workers[0].pid]
+        wait_for(lambda: b"publish.refused" in log.read_bytes(), seconds=20, what=site.log_tail)
         site.rabbit.insist(lambda channel: channel.queue_delete(full))
         took = site.wait_until_ended(seconds=40)
         site.judge("T21 refused confirms", took=f"{took:.1f} s")
