@@ -23,7 +23,7 @@ BODIES = {
     "cut off": json.dumps(FAULT).encode()[:-4],
     "a code that leaves the work in doubt": b'{"error": {"code": "VolumeBackup.0064", "message": "no"}}',
 }
-STATUSES = range(300, 600)
+STATUSES = range(100, 600)
 
 
 async def _backups(status: int, body: bytes, *, done: bool) -> int:
