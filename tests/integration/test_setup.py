@@ -98,7 +98,7 @@ def test_a_long_step_says_that_it_still_runs(checkout: Path, uv: Path) -> None:
     assert re.search(r"^… installing packages with uv \(8 s\)$", error, re.MULTILINE)
     packages, project = calls(uv)
     assert "--require-hashes -r requirements.lock" in packages
-    assert "--no-deps -e ." in project
+    assert "--no-deps --no-build-isolation -e ." in project
 
 
 def test_an_interrupted_set_up_is_one_line(checkout: Path, uv: Path) -> None:
