@@ -129,7 +129,7 @@ class CircuitBreaker:
 
     def admit(self, place: Place) -> float:
         """Return 0 if a call may be sent, as a probe of what is held; else the seconds left."""
-        if left := self._holds.left(place.project_id) or self.hold(place.route):
+        if left := self._holds.left(place.project_id) or self.hold(place.route) or self._lookups_first(place):
             return left
         if (place.route,) in self._holds:
             self._held_in_a_row = 0
@@ -163,15 +163,10 @@ class CircuitBreaker:
         """Record a failure that does not concern one message alone."""
         if failure.doubt:
             self._doubts += 1
-            if self._doubts < max(DOUBTS_IN_A_ROW, self._full):
+            if not self._many_doubts:
                 return
             # So many calls in a row had no answer: wait for the result of the first lookups.
             failure = failure._replace(seconds=max(failure.seconds, self._doubt_pause))
-            if failure.scope == "service":
-                # A pause that grows with each further doubt would keep the lookups waiting.
-                self._doubts = 0
-                self._stop(failure.seconds, failure.why, failure.reason)
-                return
         match failure.scope, failure.place:
             case "project", Place() as place:
                 self._begin(place.project_id, f"project {place.project_id}", failure)
@@ -190,6 +185,20 @@ class CircuitBreaker:
         if project_id not in self._failed:
             return 0.0
         return max(0.0, self._paused_until + OTHERS_FIRST_SECONDS - self._clock())
+
+    @property
+    def _many_doubts(self) -> bool:
+        return self._doubts >= max(DOUBTS_IN_A_ROW, self._full)
+
+    def _lookups_first(self, place: Place) -> float:
+        """Return for how long a create of a project that failed leaves the next probe to lookups.
+
+        They tell what became of the calls in doubt. Each further doubt would else make the pause longer, and
+        the lookups would wait behind it.
+        """
+        if place.route != "create" or not self._many_doubts or place.project_id not in self._failed:
+            return 0.0
+        return max(0.0, self._paused_until + 2 * self._doubt_pause - self._clock())
 
     def _record_for_service(self, failure: ScopedFailure) -> None:
         if failure.place is not None:

@@ -167,17 +167,26 @@ def test_an_answer_between_does_not_end_a_row_of_doubts(breaker: CircuitBreaker)
     assert DOUBT_PAUSE == breaker.pause_left()
 
 
-def test_another_row_of_doubts_opens_the_circuit_breaker_for_the_same_time(
-    breaker: CircuitBreaker, clock: Clock
-) -> None:
-    """A pause that grew with each doubt would delay the lookups, which tell what became of the calls."""
+def test_a_probe_in_doubt_doubles_the_pause(breaker: CircuitBreaker, clock: Clock) -> None:
+    """After a row of doubts each further one opens the circuit breaker again, with longer pauses."""
     pauses = []
-    for _ in range(3 * DOUBTS_IN_A_ROW):
+    for _ in range(DOUBTS_IN_A_ROW + 4):
         breaker.record_failure(DOUBT)
-        if breaker.pause_left():
-            pauses.append(breaker.pause_left())
-            clock.advance(breaker.pause_left())
-    assert [DOUBT_PAUSE] * 3 == pauses
+        pauses.append(breaker.pause_left())
+        clock.advance(breaker.pause_left())
+    assert [DOUBT_PAUSE, DOUBT_PAUSE, DOUBT_PAUSE, 8, 16] == pauses[-5:]
+
+
+def test_after_a_row_of_doubts_lookups_go_first(breaker: CircuitBreaker, clock: Clock) -> None:
+    """Creates of the project in doubt wait for its lookups; creates of other projects do not."""
+    for _ in range(DOUBTS_IN_A_ROW):
+        breaker.record_failure(DOUBT)
+    clock.advance(breaker.pause_left())
+    assert 2 * DOUBT_PAUSE == breaker.admit(PLACE)
+    assert 0.0 == breaker.admit(PLACE._replace(route="list"))
+    assert 0.0 == breaker.admit(PLACE._replace(project_id="other"))
+    breaker.record_success(PLACE._replace(route="list"), made=True)
+    assert 0.0 == breaker.admit(PLACE)
 
 
 def test_a_route_that_fails_alone_is_held_alone(breaker: CircuitBreaker, clock: Clock) -> None:
