@@ -29,8 +29,9 @@ T = TypeVar("T")
 HEARTBEAT = 10
 """Seconds. Load balancers cut idle connections; a dead connection is noticed after twice this time. A broker
 that proposes less gets that."""
-CHANNELS = 5
-"""Channels of a connection at most: to consume, publish outcomes, publish others, park, declare."""
+CHANNELS = 8
+"""Channels of a connection at most: to consume, publish outcomes, publish others, return parked ones, and for
+what goes on beside (bindings, checks of the topology, the sweep)."""
 
 SETTING = Setting("AMQP_URL", "AMQP_CA_FILE", "AMQP_CERT_FILE, AMQP_KEY_FILE")
 _REFUSED = r"Login was refused|vhost .* not found|access to vhost .* refused for user '[^']*'\W*$"
