@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -150,8 +151,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_line(tmp_path: Path) -> None:
         "topology declare",
         "dead-letters list --json",
         "dead-letters drop --yes --no-export",
-        "publish --volume-id 0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
-        " --snapshot-id b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8",
+        f"publish --volume-id {uuid.UUID(int=1)} --snapshot-id {uuid.UUID(int=2)}",
         "doctor",
     ],
 )
