@@ -91,6 +91,10 @@ class Consumer:
         """
         await self._channel.call(self._channel.raw.queue_declare, queue=self._queue, passive=True)
 
+    async def close(self) -> None:
+        """Close the channel; the broker delivers again what is not acknowledged."""
+        await self._channel.close()
+
     async def _start(self, share: int) -> None:
         raw = self._channel.raw
         await self._channel.call(raw.basic_qos, prefetch_count=share)

@@ -153,7 +153,7 @@ class ConsumerSession:
                 await self._handle_possible_poison()
             if self._anew:
                 self._anew = False
-                await self._stop_consuming()
+                await self._leave_channel()
             consumer = await self._open_consumer()
             limit = self._breaker.limit
             await consumer.set_prefetch(min(limit, 1) if self._isolated else limit)
@@ -183,6 +183,17 @@ class ConsumerSession:
                 await self._connection.channel(), self._topology.queue, self._on_delivery, self._changed.set
             )
         return self._consumer
+
+    async def _leave_channel(self) -> None:
+        """Stop consuming, and close the channel once nothing is in hand; the next consumer opens another.
+
+        A channel of RabbitMQ 3.10 may get nothing from a quorum queue that was deleted and made again.
+        """
+        await self._stop_consuming()
+        await self._hands_empty()
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            await consumer.close()
 
     async def _change(self, *, seconds: float | None) -> None:
         """Wait until something has changed, or ``seconds`` have passed."""

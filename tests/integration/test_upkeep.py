@@ -116,19 +116,7 @@ def settings_for(amqp_url: str, unique: str, emulator: Emulator, folder: Path) -
 
 
 @pytest.mark.usefixtures("deaf")
-@pytest.mark.parametrize(
-    "again",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                strict=False, reason="open: at times the event is not handled within 20 s"
-            ),
-        ),
-    ],
-    ids=["deleted", "made again at once"],
-)
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "made again at once"])
 def test_a_worker_consumes_anew_without_a_cancel(
     again: bool, amqp_url: str, unique: str, emulator: Emulator, tmp_path: Path
 ) -> None:
