@@ -47,7 +47,7 @@ def _run() -> int:
 
 
 def _cannot_write(error: OSError) -> int:
-    """Say why the output is incomplete, unless nobody reads it any more, as in ``… | head``."""
+    """Say why the output is incomplete, unless its reader has ended, as in ``… | head``."""
     if not isinstance(error, BrokenPipeError):
         with suppress(OSError):  # standard error may be the one that is full
             print(f"failed: the output cannot be written: {error.strerror}", file=sys.stderr)

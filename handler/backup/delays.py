@@ -27,7 +27,7 @@ time of its own."""
 class Delays:
     """Delays messages through an outbox.
 
-    ``drop_copies`` says that redeliveries can be told from copies: a redelivered message is never dropped,
+    ``drop_copies`` says that the broker counts redeliveries: a redelivered message is never dropped,
     since the copy that is ahead may be itself.
     """
 

@@ -2,10 +2,10 @@
 
 AMQP has no question for bindings: only a mandatory publish shows whether a queue is bound. An outcome that is
 published is the best answer. Before the first one, a probe is (``probe_routes``): a message of the type
-``backup.probe``, which is no outcome and expires at once. If no queue is bound, nobody gets it. If one is
-bound, it does not stay there. These see it (tried on RabbitMQ 3.10.8 with classic and quorum queues): a
-consumer that waits for messages at that instant, a stream, and the dead-letter exchange of a queue without
-such a consumer.
+``backup.probe``, which is no outcome and expires at once. If no queue is bound, no consumer gets it. If
+one is bound, it does not stay there. These see it (tried on RabbitMQ 3.10.8 with classic and quorum queues):
+a consumer that waits for messages at that instant, a stream, and the dead-letter exchange of a queue
+without such a consumer.
 
 No other way sees less. A transaction that is rolled back returns nothing, ``if-unused`` deletes the exchange
 if the answer is no, and the management API is another server with rights of its own. Therefore a worker that

@@ -75,7 +75,7 @@ class Upkeep:
             self.missing = [_words(part) for part in gone if part.name == self._topology.queue]
             for part in gone:
                 self._report(part)
-            # Not everything: what somebody deletes meanwhile would be made again without a word.
+            # Not everything: what is deleted meanwhile would be made again and not reported.
             await declare(connection, self._topology, parts=(*gone, *self._topology.bindings()))
             self.missing = ()
             self.remade += any(isinstance(part, Queue) and part.name == self._topology.queue for part in gone)
@@ -95,7 +95,7 @@ class Upkeep:
     def _report(self, part: Exchange | Queue) -> None:
         held = self._held.get(part.name) if isinstance(part, Queue) else None
         log.error(
-            "%s is gone, and is declared again: somebody or a policy of the broker deleted it%s",
+            "%s is gone, and is declared again: a client or a policy of the broker deleted it%s",
             _words(part),
             self._lost(part, held) if isinstance(part, Queue) else self._unrouted(part),
             extra={"action": "topology.missing", "messages": held.messages if held else None},
@@ -169,7 +169,7 @@ async def renew_dead(connection: BrokerConnection, topology: Topology) -> None:
 
     A declaration renews the lease of a classic queue only; a quorum queue is used where it is read (tried on
     3.10.8). The dead letter goes to the end of the queue. So this is for every now and then, and the wait
-    queues are left alone: there a message would come back too late. A queue that somebody reads is in use.
+    queues are left alone: there a message would come back too late. A queue with a consumer is in use.
     Raises ``ConnectionLost``.
     """
     queue = topology.dead_queue

@@ -23,7 +23,7 @@ _PLAIN = (
     (re.compile("^Input should be a valid integer.*"), "must be a whole number"),
     (re.compile("^Input should be a valid number.*"), "must be a number"),
 )
-"""Pydantic's messages, and what to say to somebody at a command line."""
+"""Pydantic's messages, and what to say to the operator at a command line."""
 
 
 class Command(TyperCommand):

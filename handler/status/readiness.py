@@ -3,8 +3,8 @@
 - **broker**: connected and consuming. A worker whose circuit breaker is open consumes nothing, and is ready.
 - **ledger**: available at its latest use. While it is unavailable, it is tried again every few seconds.
 - **sign_in**: not refused.
-- **outcomes**: named only while a type of outcome reaches no queue. Then events wait, and nobody learns of
-  the backups that are made.
+- **outcomes**: named only while a type of outcome reaches no queue. Then events wait, and no consumer
+  learns of the backups that are made.
 
 An API that is down does not make a worker unready. The messages wait in the broker, a restart would not help,
 and a new release must be able to start meanwhile.

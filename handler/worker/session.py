@@ -99,7 +99,7 @@ class ConsumerSession:
         return self._consumer.tags if self._consumer else 0
 
     def consume_anew(self) -> None:
-        """Cancel the consumers and begin again: the broker may have forgotten them without a word."""
+        """Cancel the consumers and begin again: the broker may have forgotten them without a cancel."""
         self._anew = True
         self._changed.set()
 

@@ -528,7 +528,7 @@ CASES: Sequence[Case] = [
 ]
 
 _SURPLUS = f"HTTP/1.1 202 Accepted\r\nContent-Length: {len(FOREIGN)}\r\n\r\n{FOREIGN}"
-_UNASKED = "answers that nobody asked for"
+_UNASKED = "answers without a request"
 _UNREADABLE = "refused tokens in answers that cannot be read"
 
 ANSWER_CASES: Sequence[Case] = [

@@ -110,7 +110,7 @@ def test_refused_tokens_that_cannot_be_read_keep_no_connection(
 @pytest.mark.broker
 @pytest.mark.parametrize("runner", [WorkerRunner, FunctionRunner])
 @TRANSPORTS
-def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(
+def test_an_answer_without_a_request_is_not_taken_for_the_next_one(
     runner: type[WorkerRunner],
     transport: str,
     amqp_url: str,

@@ -48,7 +48,7 @@ def own(status: int, text: str = "no") -> ApiError:
 
 
 def page(status: int, name: str = "nginx", call: Call = "create") -> ApiError:
-    """Return an error answer of somebody on the way."""
+    """Return an error answer of a proxy or a gateway."""
     read = create_error if call == "create" else lookup_error
     return read(status, httpx.Headers(), foreign_body(name, status))
 
@@ -210,7 +210,7 @@ def test_a_route_that_fails_alone_does_not_stop_creates(kind: Kind, call: Call, 
     run(body)
 
 
-# -- somebody on the way answers
+# -- a proxy or a gateway answers
 
 STATUSES = (302, 401, 405, 407, 409, 413, 418, 422, 501, 502, 503, 504, 599)
 ANSWERS = [

@@ -64,7 +64,7 @@ GATEWAY: Sequence[tuple[int, Mapping[str, str]]] = [
 
 OWN: Sequence[tuple[int, Mapping[str, Any]]] = [
     (400, {"badRequest": {"code": 400, "message": "m"}}),
-    (400, {"badRequest": {"code": "XXXX", "message": "m"}}),
+    (400, {"badRequest": {"code": "XXXX", "message": "m"}}),  # as the documentation has it
     (413, {"overLimit": {"code": 413, "message": "m", "retryAfter": "0"}}),
     (413, {"overLimitFault": {"code": 413, "message": "m", "details": "d"}}),
     (500, {"computeFault": {"code": 500, "message": "m"}}),

@@ -69,7 +69,7 @@ def test_a_status_has_its_category(status: int, categories: tuple[Category, Cate
 
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize(("status", "categories"), PAGE.items())
-def test_a_status_of_somebody_on_the_way_fails_no_message(
+def test_a_status_of_a_proxy_fails_no_message(
     status: int, categories: tuple[Category, Category], name: str
 ) -> None:
     """A proxy's answer fails no message: it may affect all of them, or come after the backup was created."""
@@ -78,7 +78,7 @@ def test_a_status_of_somebody_on_the_way_fails_no_message(
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_no_lookup_is_refused_by_somebody_on_the_way(name: str) -> None:
+def test_no_lookup_is_refused_by_a_proxy(name: str) -> None:
     """Nothing that a proxy answers to a lookup proves anything about a backup or a snapshot."""
     for status in range(300, 600):
         body = foreign_body(name, status)

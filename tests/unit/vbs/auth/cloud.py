@@ -35,9 +35,9 @@ class Cloud:
     live: dict[str, str] = field(default_factory=dict)
     posts: int = 0
     raw: tuple[int, bytes] | None = None
-    """What somebody on the way to IAM answers."""
+    """What a proxy before IAM answers."""
     api_answer: tuple[int, bytes] | None = None
-    """What somebody on the way to the API answers."""
+    """What a proxy before the API answers."""
     refused_together: asyncio.Barrier | None = None
     before_grant: Callable[[], Awaitable[None]] | None = None
     clock: Clock = field(default_factory=Clock)
