@@ -54,14 +54,6 @@ BackupName = Annotated[
 """By the API page: 1 to 64 digits, letters, ``_`` and ``-``, not starting with ``auto``."""
 
 
-def is_resource_id(value: object) -> bool:
-    """Return whether a value from outside is safe as a resource's id in a URL."""
-    try:
-        return isinstance(value, str) and _uuid(value) == value
-    except ValueError:
-        return False
-
-
 class BackupOptions(BaseModel):
     """The options of a backup that a producer may set, by the API page's rules; null means unset."""
 

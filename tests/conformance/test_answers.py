@@ -79,20 +79,21 @@ def test_the_function_agrees_on_every_answer(
     agree(reference, FunctionRunner("sqlite", tmp_path, amqp_url, unique).run(ANSWER_CASES))
 
 
+@pytest.fixture
+def python(transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sequence[str]:
+    """Let worker and function use a transport; return the import paths of the worker."""
+    monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
+    monkeypatch.setattr(http, "_fast", transport == "pool")
+    return paths_of(transport, tmp_path)
+
+
 @pytest.mark.broker
 @pytest.mark.parametrize("runner", [WorkerRunner, FunctionRunner])
 @TRANSPORTS
 def test_refused_tokens_that_cannot_be_read_keep_no_connection(
-    runner: type[WorkerRunner],
-    transport: str,
-    amqp_url: str,
-    unique: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    runner: type[WorkerRunner], python: Sequence[str], amqp_url: str, unique: str, tmp_path: Path
 ) -> None:
     """Seven refusals that the sign-in cannot read leave all connections of a pool of two free."""
-    monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
-    monkeypatch.setattr(http, "_fast", transport == "pool")
     case = UNREADABLE_REFUSALS
     signed_in = {
         "CONCURRENCY": "2",
@@ -102,7 +103,6 @@ def test_refused_tokens_that_cannot_be_read_keep_no_connection(
         "OS_USER_DOMAIN_NAME": "demo",
         "OS_PROJECT_ID": project(case.name),
     }
-    python = paths_of(transport, tmp_path)
     made = runner("sqlite", tmp_path, amqp_url, unique, signed_in, {"auth": "token"}, python)
     check(case, made.run([case]))
 
@@ -111,16 +111,8 @@ def test_refused_tokens_that_cannot_be_read_keep_no_connection(
 @pytest.mark.parametrize("runner", [WorkerRunner, FunctionRunner])
 @TRANSPORTS
 def test_an_answer_without_a_request_is_not_taken_for_the_next_one(
-    runner: type[WorkerRunner],
-    transport: str,
-    amqp_url: str,
-    unique: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    runner: type[WorkerRunner], python: Sequence[str], amqp_url: str, unique: str, tmp_path: Path
 ) -> None:
     """With one call at a time, each call after a surplus answer gets its own: no backup's id is another's."""
-    monkeypatch.setenv("RUNTIME_TIMEOUT", "60")
-    monkeypatch.setattr(http, "_fast", transport == "pool")
-    python = paths_of(transport, tmp_path)
     made = runner("sqlite", tmp_path, amqp_url, unique, {"CONCURRENCY": "1"}, python=python)
     check(UNASKED, made.run([UNASKED]))

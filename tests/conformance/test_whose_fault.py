@@ -220,23 +220,28 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "name", "status"), ANSWERS)
-def test_no_message_ends_by_what_a_proxy_answers(kind: Kind, name: str, status: int) -> None:
-    """Eight events meet a proxy's answer on every route for ten minutes: then each has one backup."""
+def waits_out(kind: Kind, count: int, rule: Callable[[Call, str, str], Fault | None]) -> None:
+    """Let so many events meet a rule for ten minutes: none ends, and calls are few. Then each has one backup."""
 
     async def body() -> None:
         world = world_of(kind)
-        world.api.rule = lambda call, _project, _snapshot: page(status, name, call)
-        for event in many(0, 8):
+        world.api.rule = rule
+        for event in many(0, count):
             world.broker.publish(event)
         await world.run_for(600.0)
         assert ([], Counter()) == (world.broker.dead, types(world))
         assert most_a_minute(world, "create", "find", "check") <= 12
         world.api.rule = lambda *_: None
         await world.run_for(HOUR)
-        assert ({"backup.accepted": 8}, 8) == (types(world), len(world.api.backups))
+        assert ({"backup.accepted": count}, count) == (types(world), len(world.api.backups))
 
     run(body)
+
+
+@pytest.mark.parametrize(("kind", "name", "status"), ANSWERS)
+def test_no_message_ends_by_what_a_proxy_answers(kind: Kind, name: str, status: int) -> None:
+    """Eight events meet a proxy's answer on every route: all wait, then each has one backup."""
+    waits_out(kind, 8, lambda call, _project, _snapshot: page(status, name, call))
 
 
 @pytest.mark.parametrize(("status", "document"), GATEWAY)
@@ -244,25 +249,12 @@ def test_no_message_ends_by_what_the_gateway_refuses(
     kind: Kind, status: int, document: Mapping[str, str]
 ) -> None:
     """Huawei's gateway refuses an account, an address or a path: all events wait."""
+    raw = json.dumps(document).encode()
 
-    async def body() -> None:
-        world = world_of(kind)
-        raw = json.dumps(document).encode()
+    def rule(call: Call, _project: str, _snapshot: str) -> Fault:
+        return (create_error if call == "create" else lookup_error)(status, httpx.Headers(), raw)
 
-        def rule(call: Call, _project: str, _snapshot: str) -> Fault:
-            return (create_error if call == "create" else lookup_error)(status, httpx.Headers(), raw)
-
-        world.api.rule = rule
-        for event in many(0, 20):
-            world.broker.publish(event)
-        await world.run_for(600.0)
-        assert ([], Counter()) == (world.broker.dead, types(world))
-        assert most_a_minute(world, "create", "find", "check") <= 12
-        world.api.rule = lambda *_: None
-        await world.run_for(HOUR)
-        assert ({"backup.accepted": 20}, 20) == (types(world), len(world.api.backups))
-
-    run(body)
+    waits_out(kind, 20, rule)
 
 
 # -- one project fails, or all
