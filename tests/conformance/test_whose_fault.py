@@ -221,7 +221,7 @@ ANSWERS = [
 
 
 def waits_out(kind: Kind, count: int, rule: Callable[[Call, str, str], Fault | None]) -> None:
-    """Let so many events meet a rule for ten minutes: none ends, and calls are few. Then each has one backup."""
+    """Let events meet a rule for ten minutes: none ends, and calls are few. Then each has one backup."""
 
     async def body() -> None:
         world = world_of(kind)
