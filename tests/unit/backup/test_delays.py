@@ -76,6 +76,23 @@ def test_events_that_differ_only_in_their_headers_have_a_record_each() -> None:
     assert {"one", "two"} == {json.loads(each.body)["correlationid"] for each in ended}
 
 
+def test_a_message_whose_outcome_is_unroutable_is_not_taken_for_lost() -> None:
+    """It rests until a queue is bound, in no wait queue of a known delay; after six hours it is swept."""
+    world = World(settings=UNTRACKED)
+    world.broker.bound = False
+
+    async def run() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        assert 1 == await recorded(world)
+        world.advance(6 * 3600.0)
+        assert 0 == await world.sweep()
+        world.advance(61.0)
+        assert 1 == await world.sweep()
+
+    body_of(run)
+
+
 def test_the_record_is_deleted_after_the_outcome_is_confirmed() -> None:
     """A crash after the end is in the ledger and before it is published leaves the record."""
     world = World()
