@@ -34,6 +34,7 @@ class TcpProxy:
         self._delay = 0.0
         self._forgotten: set[asyncio.StreamWriter] = set()
         self.accepted = 0
+        self.swallowed = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="tcp-proxy")
@@ -112,9 +113,11 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 await asyncio.sleep(self._delay)
-                if not self._swallowing and writer not in self._forgotten:
-                    writer.write(data)
-                    await writer.drain()
+                if self._swallowing or writer in self._forgotten:
+                    self.swallowed += len(data)
+                    continue
+                writer.write(data)
+                await writer.drain()
         writer.close()
 
 

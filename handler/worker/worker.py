@@ -107,28 +107,35 @@ class Worker:
         connection = await _unless(stop, self._open())
         if connection is None:
             return 0
-        async with connection:
-            self.connections += 1
-            log.info(
-                "connected to RabbitMQ %s", connection.server_version, extra={"action": "broker.connected"}
-            )
-            chores = [asyncio.create_task(self._keep_bindings(connection))]
-            try:
-                session = await _unless(stop, self._services.make_session(connection))
-                if session is None:
-                    return 0
-                self.session = session
-                watch = ConsumerWatch(session, self._services.topology.queue)
-                chores += [
-                    asyncio.create_task(self._keep_topology(connection, watch)),
-                    asyncio.create_task(self._services.sweep(connection, lambda: watch.consuming)),
-                ]
-                await session.run(stop)
-                return await session.drain(self._services.drain_seconds)
-            finally:
-                for chore in chores:
-                    chore.cancel()
-                await asyncio.gather(*chores, return_exceptions=True)
+        chores: list[asyncio.Task[None]] = []
+        try:
+            async with connection:
+                return await self._consume(connection, chores, stop)
+        finally:
+            # Not before the connection is closed: a broker that is silent would hold them up.
+            if chores:
+                await asyncio.wait(chores, timeout=_GIVE_UP_SECONDS)
+
+    async def _consume(
+        self, connection: BrokerConnection, chores: list[asyncio.Task[None]], stop: asyncio.Event
+    ) -> int:
+        """Consume until ``stop`` is set, with ``chores`` beside it, and drain; return how many are left."""
+        self.connections += 1
+        log.info("connected to RabbitMQ %s", connection.server_version, extra={"action": "broker.connected"})
+        chores.append(asyncio.create_task(self._keep_bindings(connection)))
+        try:
+            session = await _unless(stop, self._services.make_session(connection))
+            if session is None:
+                return 0
+            self.session = session
+            watch = ConsumerWatch(session, self._services.topology.queue)
+            chores.append(asyncio.create_task(self._keep_topology(connection, watch)))
+            chores.append(asyncio.create_task(self._services.sweep(connection, lambda: watch.consuming)))
+            await session.run(stop)
+            return await session.drain(self._services.drain_seconds)
+        finally:
+            for chore in chores:
+                chore.cancel()
 
     async def _open(self) -> BrokerConnection:
         """Connect, and declare what is ours. A login that is refused at start is a wrong setting."""

@@ -33,14 +33,14 @@ def _events_go_through(site: Site, first: int, *, seconds: float) -> float:
     return site.wait_until_ended(seconds=seconds)
 
 
-def _started(site: Site) -> None:
-    site.start_worker()
+def _started(site: Site, *, quick: bool = False) -> None:
+    site.start_worker(quick=quick)
     wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
 
 
 @contextmanager
 def _proxied(
-    make_site: MakeSite, amqp_url: str, *, heartbeat: int = HEARTBEAT
+    make_site: MakeSite, amqp_url: str, *, heartbeat: int = HEARTBEAT, quick: bool = False
 ) -> Iterator[tuple[Site, TcpProxy]]:
     """Yield a site whose running worker reaches the broker through a proxy, and the proxy."""
     parts = urlsplit(amqp_url)
@@ -49,7 +49,7 @@ def _proxied(
         site = make_site(amqp_url)
         address = f"{who}@{proxy.host}:{proxy.port}"
         site.settings = {"AMQP_URL": f"amqp://{address}{parts.path or '/'}?heartbeat={heartbeat}"}
-        _started(site)
+        _started(site, quick=quick)
         yield site, proxy
 
 
@@ -184,6 +184,16 @@ def test_sigterm_ends_a_worker_while_the_broker_is_silent(make_site: MakeSite, a
     """T19: a worker with a half-open connection or a silent broker ends within the grace period."""
     with _proxied(make_site, amqp_url, heartbeat=60) as (site, proxy):
         proxy.swallow(True)
+        assert site.stop() < DRAIN + EXIT_SECONDS
+
+
+def test_sigterm_ends_a_worker_that_checks_the_topology_of_a_silent_broker(
+    make_site: MakeSite, amqp_url: str
+) -> None:
+    """T19: a check of the topology or a sweep that waits for the broker does not hold the worker up."""
+    with _proxied(make_site, amqp_url, heartbeat=60, quick=True) as (site, proxy):
+        proxy.swallow(True)
+        wait_for(lambda: bool(proxy.swallowed), seconds=10, what=site.log_tail)
         assert site.stop() < DRAIN + EXIT_SECONDS
 
 
