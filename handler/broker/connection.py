@@ -117,10 +117,10 @@ class Channel:
             self._calls.discard(answer)
 
     async def close(self) -> None:
-        """Close the channel where it is still open, and wait until it is closed."""
+        """Close the channel where it is still open, and wait for the broker, but not for a silent one."""
         if not self.closed.done() and self.raw.is_open:
             self.raw.close()
-            await asyncio.wait({self.closed}, timeout=_CALL_TIMEOUT)
+            await asyncio.wait({self.closed}, timeout=_CLOSE_TIMEOUT)
 
     def _abandon(self) -> None:
         """Close the channel without waiting for the broker, which does not answer."""
