@@ -79,7 +79,7 @@ def test_too_few_channels_are_named(amqp_url: str) -> None:
         async with await connect([f"{amqp_url}?channel_max=2"], Tls()) as connection:
             await connection.channel()
             await connection.channel()
-            with pytest.raises(ConnectionLost, match="may have 2 channels and needs 5: raise channel_max"):
+            with pytest.raises(ConnectionLost, match="may have 2 channels and needs 8: raise channel_max"):
                 await connection.channel()
 
     asyncio.run(body())

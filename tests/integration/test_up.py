@@ -66,11 +66,11 @@ def finished(environment: Mapping[str, str], *arguments: str) -> tuple[int, list
 
 
 def lines_until(lines: Iterable[str], start: str) -> list[str]:
-    """Read lines until one starts with this text, and return them."""
+    """Read lines until one starts with this pattern, and return them."""
     read: list[str] = []
     for line in lines:
         read.append(line.rstrip())
-        if line.startswith(start):
+        if re.match(start, line):
             return read
     raise AssertionError(f"no line starts with {start!r} in {read}")
 
@@ -186,7 +186,7 @@ def test_an_interrupted_run_says_how_far_it_came(environment: Mapping[str, str])
     """Ctrl-C prints one line with the counts, lists no event, and ends emulator and worker."""
     with started(environment, "--events", "5000", "--seed", "7") as process:
         assert process.stdout is not None
-        lines = lines_until(process.stdout, "sending: accepted ")
+        lines = lines_until(process.stdout, "(sending|tracking): accepted ")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=SECONDS)
     assert (1, "") == (process.returncode, err)

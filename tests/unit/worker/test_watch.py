@@ -62,6 +62,15 @@ def test_a_forgotten_consumer_is_noticed_by_the_count(session: _Session, watch: 
     assert 1 == session.anew
 
 
+def test_a_consumer_that_has_just_begun_is_not_missed(session: _Session, watch: ConsumerWatch) -> None:
+    """A quorum queue counts a new consumer a moment late: at the first check, and when the prefetch grows."""
+    watch.check(seen(consumers=0), 0)
+    watch.check(seen(consumers=2), 0)
+    session.consumers = 3
+    watch.check(seen(consumers=2), 0)
+    assert 0 == session.anew
+
+
 def test_ready_messages_that_are_not_delivered_are_noticed(session: _Session, watch: ConsumerWatch) -> None:
     """Other workers' consumers hide ours: two checks with ready messages and without a delivery tell."""
     watch.check(seen(messages=5, consumers=9), 0)
