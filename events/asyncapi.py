@@ -12,6 +12,10 @@ DEAD_QUEUE: Final = "snapshot-backup.dead"
 
 Object = dict[str, Any]
 
+_SNAPSHOTS: Final = (
+    "Routing key of the exchange that SNAPSHOT_EXCHANGE names. What Cinder, CTS, EventGrid and Kubernetes "
+    "publish about snapshots is read too, in their own forms."
+)
 _TEXT: Object = {"type": "string"}
 _COUNT: Object = {"type": "integer", "minimum": 0}
 _TIME: Object = {"type": "string", "format": "date-time"}
@@ -75,7 +79,7 @@ def _channels() -> Object:
     return {
         "snapshots": {
             "address": COMPLETED,
-            "description": "Routing key of the exchange that SNAPSHOT_EXCHANGE names.",
+            "description": _SNAPSHOTS,
             "messages": _refs(COMPLETED),
             "bindings": _topic_exchange(SNAPSHOT_EXCHANGE),
         },

@@ -24,7 +24,7 @@ from events.reading import (
     truncate,
 )
 from events.snapshot import ForeignEvent, SnapshotEvent
-from events.sources import cts
+from events.sources import cts, kubernetes
 
 COMPLETED: Final = "snapshot.completed"
 SOURCE_LIMIT: Final = 1024
@@ -122,6 +122,8 @@ def _read(
         return cts.read_trace(trace, form="eventgrid", carrier=attributes)
     if type_ in _OUTCOMES:
         return ForeignEvent(form, type_)
+    if type_.startswith(kubernetes.KNATIVE):
+        return kubernetes.read_knative(parsed, attributes, _object(attributes, data))
     if type_ == WAITING:
         raise MalformedEvent(
             "bad_waiting", "a waiting message that is damaged or nested", _ids(attributes, data)

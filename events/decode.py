@@ -16,7 +16,7 @@ from events.json_texts import JsonTexts
 from events.message import WAITING, Message, State, unwrap_original, unwrap_state
 from events.reading import ParsedMessage, parse_json, parse_object
 from events.snapshot import ForeignEvent, SnapshotEvent
-from events.sources import cinder, cts, data, envelopes
+from events.sources import cinder, cts, data, envelopes, kubernetes
 from events.sources.envelopes import Part
 from events.state_keys import StateKeys
 
@@ -245,7 +245,9 @@ def _reader(value: Mapping[str, Any]) -> Reader | None:
         return cinder.read_bare
     if "trace_name" in value:
         return cts.read_trace
-    return data.read if data.is_data(value) else None
+    if data.is_data(value):
+        return data.read
+    return kubernetes.read_watch if kubernetes.is_watch(value) else None
 
 
 def _opener(value: Mapping[str, Any]) -> Opener | None:

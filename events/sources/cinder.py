@@ -21,7 +21,12 @@ from events.reading import (
 )
 from events.snapshot import ForeignEvent, SnapshotEvent
 
-CREATED: Final = "snapshot.create.end"
+COMPLETED: Final = ("snapshot.create.end", "snapshot.manage_existing_snapshot.end")
+"""Of a new snapshot, and of one that Cinder has adopted.
+
+At the end of an adoption the payload's status is still ``creating`` (``CreateSnapshotOnFinishTask`` of
+cinder/volume/flows/manager/manage_existing_snapshot.py notifies with the snapshot as it was read at first).
+"""
 _VERSION = re.compile(r"2\.\d{1,4}")
 _METADATA_LIMIT = 65_536
 # The repr of a flat dictionary of texts, the only form of a snapshot's metadata. It is checked before it is
@@ -47,10 +52,10 @@ def read_bare(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
 
 def _read(parsed: ParsedMessage, notification: Mapping[str, Any], form: str) -> SnapshotEvent | ForeignEvent:
     event_type, payload = notification.get("event_type"), notification.get("payload")
-    if isinstance(event_type, str) and event_type and event_type != CREATED:
+    if isinstance(event_type, str) and event_type and event_type not in COMPLETED:
         # Includes snapshot.create.error of vendors' forks: a failed snapshot cannot be backed up.
         return ForeignEvent(form, event_type[:64])
-    if event_type != CREATED or not isinstance(payload, dict):
+    if event_type not in COMPLETED or not isinstance(payload, dict):
         ids = some_ids(notification.get("message_id"), notification.get("publisher_id"), event_type, payload)
         raise MalformedEvent("bad_field", "event_type must be a text, and payload an object", ids)
     return snapshot_event(
@@ -58,7 +63,7 @@ def _read(parsed: ParsedMessage, notification: Mapping[str, Any], form: str) -> 
         form=form,
         event_id=plain_id(notification.get("message_id")),
         source=truncate(notification.get("publisher_id")) or "cinder",
-        type_=CREATED,
+        type_=event_type,
         data=snapshot_fields(
             project_id=payload.get("tenant_id"),
             volume_id=payload.get("volume_id"),

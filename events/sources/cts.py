@@ -1,7 +1,8 @@
 """Reads CTS traces (Cloud Trace Service): audit records of API calls.
 
-A trace proves at best that a snapshot was requested. No trace of an EVS snapshot is documented, so its name
-is matched loosely, and the API is always asked for the snapshot.
+A trace proves at best that a snapshot was requested, so the API is always asked for the snapshot. No trace of
+an EVS snapshot is documented. All documented traces of EVS have the resource type ``evs``, and their response
+is an object of the API, or the end of a job with the ids as its ``entities``.
 """
 
 import re
@@ -12,7 +13,12 @@ from events.errors import MalformedEvent
 from events.reading import ParsedMessage, parse_object, plain_id, snapshot_event, snapshot_fields, some_ids
 from events.snapshot import ForeignEvent, SnapshotEvent
 
-_CREATES_SNAPSHOT = re.compile(r"(?i)create\w{0,64}snapshot\w{0,64}")
+# Such as createSnapshot, batchCreateCloudSnapshots or CreateSnapshotV5; createVolumeFromSnapshot and
+# createSnapshotTag, which the resource type ``evs`` also covers, are none.
+_CREATES_SNAPSHOT = re.compile(
+    r"(?i)(?!\w*(?:from|by|with|using))\w{0,32}create\w{0,32}snapshots?(?:_?v?\d{1,2})?"
+)
+_RESOURCES = frozenset({"snapshot", "snapshots", "evs"})
 
 
 def read_envelope(parsed: ParsedMessage) -> SnapshotEvent | ForeignEvent:
@@ -59,28 +65,39 @@ def _is_ours(trace: Mapping[str, Any], name: str) -> bool:
         and isinstance(service, str)
         and service.upper() == "EVS"
         and isinstance(resource, str)
-        and resource.lower() == "snapshot"
+        and resource.lower() in _RESOURCES
         and str(trace.get("code") or 200).startswith("2")
+        and _part(trace.get("response")).get("status") != "FAIL"
     )
 
 
 def _data(trace: Mapping[str, Any]) -> dict[str, Any]:
     """Take the ids from the request, the response and the trace itself."""
     request, response = _snapshot(trace.get("request")), _snapshot(trace.get("response"))
+    volume_id = request.get("volume_id") or response.get("volume_id")
+    snapshot_id = response.get("id") or response.get("snapshot_id")
+    resource_id = trace.get("resource_id")
     return snapshot_fields(
         project_id=trace.get("project_id") or response.get("project_id"),
-        volume_id=request.get("volume_id") or response.get("volume_id"),
-        snapshot_id=response.get("id") or trace.get("resource_id"),
-        name=trace.get("resource_name"),
+        volume_id=volume_id,
+        # The resource of a trace of type ``evs`` may be the volume.
+        snapshot_id=snapshot_id or (None if resource_id == volume_id else resource_id),
+        name=trace.get("resource_name") or request.get("name"),
         size_gb=response.get("size"),
     )
 
 
 def _snapshot(part: object) -> Mapping[str, Any]:
-    """Return the ``snapshot`` of a trace's request or response, which may be an object or JSON text."""
+    """Return the ``snapshot`` of a trace's request or response, or the ``entities`` of its job."""
+    whole = _part(part)
+    found = whole.get("snapshot") or whole.get("entities")
+    return found if isinstance(found, dict) else {}
+
+
+def _part(part: object) -> Mapping[str, Any]:
+    """Return a trace's request or response, which may be an object or JSON text."""
     try:
         whole = parse_object(part) if isinstance(part, str) else part
     except MalformedEvent:
         return {}
-    snapshot = whole.get("snapshot") if isinstance(whole, dict) else None
-    return snapshot if isinstance(snapshot, dict) else {}
+    return whole if isinstance(whole, dict) else {}

@@ -18,6 +18,8 @@ from infra.local.guardian import Guardian
 # Short delays, so that a first run takes seconds. A call in doubt is looked up for at least VBS_TIMEOUT.
 WAIT_LADDER: Final = (1, 2, 5)
 VBS_TIMEOUT: Final = 5
+PROJECT: Final = "cb0aabac34f94056886da98e490c9b67"
+"""The project of the sample events that name none, such as those of Kubernetes."""
 SETTLE_SECONDS: Final = 1
 STOP_SECONDS: Final = 30.0
 LISTENING: Final = "listening on "
@@ -112,6 +114,7 @@ def _worker_settings(settings: Settings, endpoint: str, ledger_url: str) -> dict
         "QUEUE_TYPE": settings.queue_type,
         "VBS_ENDPOINT": endpoint,
         "VBS_AUTH": "none",
+        "VBS_PROJECT_ID": PROJECT,
         "VBS_TIMEOUT": str(VBS_TIMEOUT),
         "WAIT_LADDER": ",".join(map(str, WAIT_LADDER)),
         "LEDGER_URL": ledger_url,

@@ -32,7 +32,9 @@ COMPLETED = (
     "rocketmq",
     "smn",
 )
-REQUESTED = ("cts-trace", "cts-trigger", "eventgrid-trace")
+TRACES = ("cts-trace", "cts-trigger", "cts-otc-trigger", "cts-job", "eventgrid-trace", "eventgrid-evs")
+REQUESTED = (*TRACES, "cinder-managed", "kubernetes-watch", "kubernetes-knative")
+FOREIGN = ("timer", "foreign-backup", "kubernetes-pod")
 
 
 def load(name: str) -> Any:

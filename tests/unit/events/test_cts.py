@@ -27,8 +27,19 @@ def trace(**changes: object) -> dict[str, Any]:
     [
         {"trace_name": "deleteSnapshot"},
         {"trace_name": "createVolume"},
-        {"resource_type": "evs"},
+        {"trace_name": "createVolume", "resource_type": "evs"},
+        {"trace_name": "createVolumeFromSnapshot", "resource_type": "evs"},
+        {"trace_name": "createVolumeBySnapshot", "resource_type": "evs"},
+        {"trace_name": "createSnapshotTag", "resource_type": "evs"},
+        {"trace_name": "createSnapshotPolicy", "resource_type": "evs"},
+        {"trace_name": "createSnapshotGroup", "resource_type": "evs"},
+        {"trace_name": "rollbackSnapshot", "resource_type": "evs"},
+        {"trace_name": "recreateSnapshotxyz" * 5_000},
+        {"trace_name": "create" * 20_000 + "snapshot"},
+        {"resource_type": "volume"},
         {"resource_type": ["snapshot"]},
+        {"resource_type": {"evs": {}}},
+        {"response": {"status": "FAIL", "entities": {"snapshot_id": SNAPSHOT}}},
         {"service_type": "CSS"},
         {"service_type": None},
         {"code": 403},
@@ -39,15 +50,20 @@ def test_all_but_a_created_evs_snapshot_is_foreign(changes: dict[str, Any]) -> N
     """A trace of another service, resource or call, or of a refused call, is foreign."""
     event = trace(**changes)
 
-    assert ForeignEvent("trace", event["trace_name"]) == read(event)
+    assert ForeignEvent("trace", event["trace_name"][:64]) == read(event)
 
 
 @pytest.mark.parametrize(
-    "name", ["createSnapshot", "CreateSnapshot", "createEvsSnapshot", "batchless", "createSnapshotV2"]
+    "name",
+    [
+        *("createSnapshot", "CreateSnapshot", "createEvsSnapshot", "batchless", "createSnapshotV2"),
+        *("createSnapshots", "batchCreateSnapshots", "createCloudSnapshot", "createStandardSnapshotV5"),
+    ],
 )
-def test_the_name_of_a_trace_is_matched_loosely(name: str) -> None:
+@pytest.mark.parametrize("resource", ["snapshot", "evs", "EVS"])
+def test_the_name_of_a_trace_is_matched_loosely(name: str, resource: str) -> None:
     """Any name of the kind create…Snapshot is accepted, since no trace of an EVS snapshot is documented."""
-    found = read(trace(trace_name=name))
+    found = read(trace(trace_name=name, resource_type=resource))
 
     assert isinstance(found, ForeignEvent) == (name == "batchless")
 
@@ -65,6 +81,11 @@ def test_the_code_may_be_a_text_a_number_or_missing(code: object) -> None:
         ({"snapshot": {"volume_id": VOLUME}}, "not json"),
         ("", {"snapshot": {"id": SNAPSHOT, "volume_id": VOLUME}}),
         (f'{{"snapshot": {{"volume_id": "{VOLUME}"}}}}', None),
+        (
+            "",
+            {"job_id": "j", "status": "SUCCESS", "entities": {"snapshot_id": SNAPSHOT, "volume_id": VOLUME}},
+        ),
+        ({"snapshot": {"volume_id": VOLUME}}, {"snapshot": [], "entities": {"snapshot_id": SNAPSHOT}}),
     ],
 )
 def test_ids_are_found_wherever_they_are(request_: object, response: object) -> None:
@@ -79,6 +100,23 @@ def test_a_trace_without_a_volume_is_invalid() -> None:
     error = refusal_of(trace(request=None))
 
     assert ("invalid", "missing_field", SNAPSHOT) == (error.category, error.code, error.ids.snapshot_id)
+
+
+@pytest.mark.parametrize("odd", ["../../x", 7, ["a"], {"id": SNAPSHOT}, "x" * 100_000, VOLUME + "\n"])
+@pytest.mark.parametrize("resource", ["snapshot", "evs"])
+def test_a_trace_with_an_id_that_is_none_is_invalid(odd: object, resource: str) -> None:
+    """An id that is a path, or of a wrong type, is refused wherever it is."""
+    snapshot = {"snapshot": {"volume_id": VOLUME, "id": odd}}
+
+    assert "bad_field" == refusal_of(trace(response=snapshot, resource_type=resource)).code
+    assert "bad_field" == refusal_of(trace(response=None, resource_id=odd, resource_type=resource)).code
+
+
+def test_the_volume_of_a_trace_is_not_taken_for_its_snapshot() -> None:
+    """The resource of a trace may be the volume; then nothing names the snapshot."""
+    error = refusal_of(trace(resource_type="evs", resource_id=VOLUME, response=None))
+
+    assert ("invalid", "missing_field") == (error.category, error.code)
 
 
 def test_the_project_of_a_trace_is_read_if_present() -> None:

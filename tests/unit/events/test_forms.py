@@ -12,6 +12,7 @@ from tests.unit.events.forms import (
     REQUESTED,
     SNAPSHOT,
     TRACEPARENT,
+    TRACES,
     VOLUME,
     load,
     message,
@@ -35,12 +36,31 @@ def test_every_form_of_a_completed_snapshot_is_the_same_snapshot(name: str) -> N
     assert (EXPECTED, "completed") == (event.snapshot, event.proves)
 
 
-@pytest.mark.parametrize("name", REQUESTED)
+@pytest.mark.parametrize("name", TRACES)
 def test_a_trace_proves_only_a_request(name: str) -> None:
-    """A trace has no project and no size, and proves only that the snapshot was requested."""
+    """A trace has no size, seldom a project, and proves only that the snapshot was requested."""
     event = read_snapshot(load(name))
 
-    expected = SnapshotCompleted(volume_id=VOLUME, snapshot_id=SNAPSHOT, snapshot_name="nightly-db01")
+    expected = EXPECTED.model_copy(
+        update={"project_id": PROJECT if name == "cts-job" else None, "size_gb": None}
+    )
+    assert (expected, "requested") == (event.snapshot, event.proves)
+
+
+def test_an_adopted_snapshot_is_looked_up() -> None:
+    """At the end of an adoption Cinder sends the status of its begin, so the API is asked."""
+    event = read_snapshot(load("cinder-managed"))
+
+    assert (EXPECTED, "requested") == (event.snapshot, event.proves)
+    assert ("cinder-v2", "snapshot.manage_existing_snapshot.end") == (event.form, event.type)
+
+
+@pytest.mark.parametrize("name", ["kubernetes-watch", "kubernetes-knative"])
+def test_a_snapshot_of_kubernetes_has_ids_and_size_only(name: str) -> None:
+    """An object of Kubernetes has neither the project nor the cloud's name of the snapshot."""
+    event = read_snapshot(load(name))
+
+    expected = EXPECTED.model_copy(update={"project_id": None, "snapshot_name": None})
     assert (expected, "requested") == (event.snapshot, event.proves)
 
 
@@ -57,6 +77,9 @@ def test_a_trace_proves_only_a_request(name: str) -> None:
         ("cts-trace", TRACE_ID),
         ("cts-trigger", TRACE_ID),
         ("eventgrid-trace", "b27e5a90-3c61-4f1d-8f7a-0d2b9c4e6a18"),
+        ("cinder-managed", CINDER_ID),
+        ("kubernetes-watch", "5b0c6f52-6f1f-4a3e-8a0d-5c1de7d6a9b4"),
+        ("kubernetes-knative", "e0447eb7-36b5-443b-9d37-faf4fe5c62f0"),
     ],
 )
 def test_the_event_id_is_that_of_the_producer(name: str, event_id: str) -> None:
@@ -74,6 +97,7 @@ def test_bare_data_has_the_id_of_its_bytes() -> None:
     [
         ("timer", ForeignEvent("timer", "TIMER")),
         ("foreign-backup", ForeignEvent("cinder", "backup.create.end")),
+        ("kubernetes-pod", ForeignEvent("kubernetes", "Pod")),
     ],
 )
 def test_a_notification_of_something_else_is_foreign(name: str, expected: ForeignEvent) -> None:

@@ -18,6 +18,7 @@ from events.message import Message, State, wrap
 from events.snapshot import ForeignEvent, SnapshotEvent
 from tests.unit.events.forms import (
     COMPLETED,
+    FOREIGN,
     LIMIT,
     REQUESTED,
     SNAPSHOT,
@@ -300,9 +301,7 @@ def _changed(value: Any, path: tuple[Any, ...], new: Any, *, remove: bool) -> An
     return copy
 
 
-@pytest.mark.parametrize(
-    "name", COMPLETED + REQUESTED + ("timer", "foreign-backup", "foreign-type", "rabbitmq-several")
-)
+@pytest.mark.parametrize("name", COMPLETED + REQUESTED + FOREIGN + ("foreign-type", "rabbitmq-several"))
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_changed_event_is_read_or_refused(name: str, data: st.DataObject) -> None:
