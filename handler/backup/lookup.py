@@ -6,14 +6,15 @@ unknown are two answers.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from events.errors import InvalidEvent
 from events.message import WaitReason
 from events.outcome import AcceptedBackup, Category, Failure
 from handler.backup import result as results
 from handler.backup.evidence import Route
 from handler.backup.policy import Decision, absence_is_certain
-from handler.backup.ports import Backup, Doubt, Granted
+from handler.backup.ports import Backup, Doubt, Granted, Snapshot
 from handler.backup.request import BackupRequest
 from handler.backup.result import Job, Result
 from handler.backup.services import Services
@@ -22,13 +23,18 @@ from handler.errors import ApiError
 log = logging.getLogger(__name__)
 
 _COMPLETE = frozenset({"available", "backing-up"})
+_GOING = frozenset({"deleting", "deleted"})
 
 
 class Lookup:
-    """Looks up, and returns what follows: a found backup, a result, or None if the request may be sent."""
+    """Looks up, and returns what follows: a found backup, a result, or None if the request may be sent.
 
-    def __init__(self, services: Services) -> None:
+    ``select`` selects a job again by what the API shows of its snapshot (``Parser.selected_again``).
+    """
+
+    def __init__(self, services: Services, select: Callable[[Job, Snapshot], Job]) -> None:
         self.services = services
+        self._select = select
 
     async def for_backup(self, job: Job, claim: Granted) -> AcceptedBackup | Result | None:
         """Look up a backup that may exist already. None: there is none, and a request may be sent."""
@@ -52,16 +58,27 @@ class Lookup:
             return None
         return await self._again(job, claim, doubt)
 
-    async def for_snapshot(self, job: Job, claim: Granted) -> Result | None:
-        """Look up whether a snapshot that was only requested is complete. None: it is."""
+    async def for_snapshot(self, job: Job, claim: Granted) -> Job | Result:
+        """Look up a snapshot that was only requested, and return its job, selected again, if it is complete.
+
+        A snapshot that is to be skipped by its name or metadata, which the event may lack, ends the event. If
+        a request may have left before, its backup is looked up first.
+        """
         try:
             self.services.admit(job, "snapshot")
             snapshot = await self.services.api.show_snapshot(job.project_id, job.request.snapshot_id)
         except ApiError as error:
             return await self.unknown(job, claim, error, "snapshot")
         self.services.succeeded(job, "snapshot")
-        if snapshot is not None and snapshot.status in _COMPLETE:
-            return None
+        if snapshot is not None:
+            try:
+                job = self._select(job, snapshot)
+            except InvalidEvent as error:
+                return await self.services.fail(job, claim, results.invalid(error))
+            if job.selected.skip and not claim.doubt:
+                return await self.services.skip(job, claim, job.selected.skip)
+            if snapshot.status in _COMPLETE:
+                return job
         now = self.services.clock()
         job = job._replace(state=job.state.seen() if snapshot else job.state.missed(now))
         if failure := self._never_complete(snapshot.status if snapshot else None, job):
@@ -88,7 +105,7 @@ class Lookup:
             if absence_is_certain(lookups=state.absences, seconds=seconds, limits=self.services.limits):
                 return Failure(category=Category.NOT_FOUND, message="the API knows no such snapshot")
             return None
-        if status.startswith("error") or status == "deleting":
+        if status.startswith("error") or status in _GOING:
             return Failure(category=Category.REFUSED, message=f"the snapshot is in status {status}")
         if now - state.first_seen > self.services.limits.max_age:
             message = f"the snapshot is still {status} after MAX_AGE"

@@ -66,7 +66,7 @@ class Process:
         self._notify = notify
         self._follow = follow
         self._parser = Parser(services, selection)
-        self._lookup = Lookup(services)
+        self._lookup = Lookup(services, self._parser.selected_again)
         self._tracking = Tracking(services)
         self._delays = Delays(services, outbox, drop_copies=drop_copies)
 
@@ -192,14 +192,19 @@ class Process:
         services = self._services
         if self._lookup.precedes_request(claim) and (seconds := services.breaker.hold("create")):
             return await self._lookup.unknown(job, claim, held("create", seconds), "create")
-        if job.event.proves == "requested" and (result := await self._lookup.for_snapshot(job, claim)):
-            return result
+        if job.event.proves == "requested":
+            complete = await self._lookup.for_snapshot(job, claim)
+            if isinstance(complete, Result):
+                return complete
+            job = complete
         found = await self._lookup.for_backup(job, claim) if claim.doubt or claim.ask_first else None
         if isinstance(found, Result):
             return found
         if found:
             await services.ledger.created(claim, found)
             return self._tracking.accepted(job, found, made_at=services.clock(), found=True)
+        if job.selected.skip:
+            return await services.skip(job, claim, job.selected.skip)
         request = await self._lookup.for_parent(job, claim)
         if isinstance(request, Result):
             return request

@@ -32,6 +32,7 @@ from handler.redaction import redacted
 Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored"]
 
 _MESSAGE_LIMIT = 1024
+_SKIPPED = "skipped"
 
 
 class Delay(NamedTuple):
@@ -175,12 +176,17 @@ def ignored(received: Received, event: ForeignEvent) -> Result:
 
 def rejected(received: Received, error: EventError) -> Result:
     """Fail an event that is wrong in itself, and dead-letter the message."""
-    failure = Failure(category=Category(error.category), code=error.code, message=truncate(error.message))
+    failure = invalid(error)
     original = received.original
     subject = _subject(error.ids, event_id=error.ids.event_id or original.derived_id, attempts=0)
     outcome = BackupFailed(**subject, error=failure, dead_lettered=True)
     state = received.state._replace(traceparent=received.state.traceparent or error.traceparent)
     return Result("failed", original, state, error.ids, outcome=outcome, dead_letter=failure)
+
+
+def invalid(error: EventError) -> Failure:
+    """Make the ``error`` of an outcome from what is wrong with the event."""
+    return Failure(category=Category(error.category), code=error.code, message=truncate(error.message))
 
 
 def bug(error: Exception, ids: EventIds) -> InvalidEvent:
@@ -238,11 +244,21 @@ def skipped(job: Job, reason: str) -> Result:
     return job.result("skipped", BackupSkipped(**_job_subject(job), reason=reason))
 
 
+def recorded_skip(reason: str) -> Failure:
+    """Return what the ledger records of a skipped snapshot: an end without a backup, and its reason.
+
+    It is told from the API's failures by its code, since those with a code have an HTTP status too.
+    """
+    return Failure(category=Category.REFUSED, code=_SKIPPED, message=truncate(reason))
+
+
 def finished(job: Job, end: Finished) -> Result:
     """Publish again how it ended."""
     job = job._replace(state=job.state._replace(attempts=end.attempts or job.state.attempts))
     if end.backup:
         return completed(job, end.backup, seconds=end.seconds)
+    if end.failure and end.failure.code == _SKIPPED and end.failure.status is None:
+        return skipped(job, end.failure.message)
     return failed(job, end.failure or Failure(category=Category.BACKUP_ERROR, message="no reason was kept"))
 
 

@@ -56,12 +56,18 @@ class Match(_Model):
         """Return whether the rule matches the snapshot. One of unknown size matches no limit of size."""
         snapshot = event.snapshot
         names = (
-            (project_id, self.project),
-            (snapshot.volume_id, self.volume),
             (snapshot.snapshot_name or "", self.snapshot_name),
             *((str(event.metadata.get(key, "")), pattern) for key, pattern in self.metadata.items()),
         )
-        return self._fits_size(snapshot.size_gb) and all(matches(*pair) for pair in names)
+        return (
+            self.fits_ids(event, project_id)
+            and self._fits_size(snapshot.size_gb)
+            and all(matches(*pair) for pair in names)
+        )
+
+    def fits_ids(self, event: SnapshotEvent, project_id: str) -> bool:
+        """Return whether project and volume match: the rule may match once more is known."""
+        return matches(project_id, self.project) and matches(event.snapshot.volume_id, self.volume)
 
     def _fits_size(self, size: int | None) -> bool:
         if self.min_size_gb is None and self.max_size_gb is None:

@@ -37,15 +37,27 @@ class Selection:
         self._allowed = frozenset(allowed_projects)
         self._rules = tuple(rules)
 
-    def select(self, event: SnapshotEvent, project_id: str) -> Selected:
-        """Return the selection for one snapshot."""
+    def select(self, event: SnapshotEvent, project_id: str, *, shown: bool = True) -> Selected:
+        """Return the selection for one snapshot.
+
+        Unless ``shown``, the API may know more of the snapshot than the event: then a rule counts only if
+        none before it may match by what the API shows.
+        """
         if reason := self._reason_to_skip(event, project_id):
             return Selected(skip=reason)
-        rule = next((rule for rule in self._rules if rule.match.fits(event, project_id)), None)
+        rule = self._rule(event, project_id, shown=shown)
         if rule is None or rule.set is None:
             return Selected(skip=rule.skip if rule else None)
         overrides = rule.set.overrides(event.snapshot)
         return Selected(overrides=overrides, incremental_if_possible=rule.set.incremental == "auto")
+
+    def _rule(self, event: SnapshotEvent, project_id: str, *, shown: bool) -> "Rule | None":
+        for rule in self._rules:
+            if rule.match.fits(event, project_id):
+                return rule
+            if not shown and rule.match.fits_ids(event, project_id):
+                return None
+        return None
 
     def _reason_to_skip(self, event: SnapshotEvent, project_id: str) -> str | None:
         if self._allowed and project_id not in self._allowed:

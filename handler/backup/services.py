@@ -137,6 +137,16 @@ class Services(NamedTuple):
         await self.ledger.refused(claim, job.cause, failure, attempts=job.state.attempts)
         return results.failed(job, failure)
 
+    async def skip(self, job: Job, claim: Granted, reason: str) -> Result:
+        """Record that the snapshot is skipped, by what the API has shown of it, and return the result.
+
+        The snapshot may be gone, or have another name, when a redelivery looks it up.
+        """
+        await self.ledger.refused(
+            claim, job.cause, results.recorded_skip(reason), attempts=job.state.attempts
+        )
+        return results.skipped(job, reason)
+
 
 def place(job: Job, route: Route) -> Place:
     """Return where a call for this job belongs."""

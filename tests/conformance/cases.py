@@ -15,6 +15,8 @@ from events.message import Message, State, wrap
 from events.state_keys import StateKeys
 from tests.conformance.answers import ANSWERS, FOREIGN
 from tests.twins.events import PROJECT, SOURCE
+from tests.unit.events.forms import COMPLETED, REQUESTED
+from tests.unit.events.forms import FOREIGN as NOT_FOR_US
 
 DATA = Path(__file__).parents[1] / "data" / "events"
 LONG_AGO = 1_600_000_000.0
@@ -23,12 +25,6 @@ FORGERS_KEYS = StateKeys("q", (b"the key of a producer",))
 FORGED_BACKUP = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
 
 MADE = ("backup.accepted", "backup.completed")
-COMPLETED_FORMS = (
-    "asynchronous", "cinder-bare", "cinder-wrapped", "cloudevents", "data", "eventgrid-events", "kafka",
-    "rabbitmq-exchange", "rabbitmq-flat", "rabbitmq-objects", "rabbitmq-topic", "rocketmq", "smn",
-)  # fmt: skip
-REQUESTED_FORMS = ("cts-trace", "cts-trigger", "eventgrid-trace")
-FOREIGN_FORMS = ("foreign-backup", "timer")
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX = re.compile(r"(?<![0-9a-f-])[0-9a-f]{32}(?![0-9a-f-])")
@@ -122,6 +118,16 @@ def trace(case: str, status: str) -> Case:
         snapshots=[snapshot],
         dead=["refused"],
     )
+
+
+def skipped_as_shown(case: str, **shown: object) -> Case:
+    """Return a case with a trace without a name, whose snapshot the API shows with this name or metadata."""
+    text = json.loads(sample(case, "cts-trace").body)
+    volume_id = json.loads(text["request"])["snapshot"]["volume_id"]
+    ids = {"id": text["resource_id"], "project_id": PROJECT, "volume_id": volume_id}
+    snapshot = {**ids, "status": "available", **shown}
+    nameless = Message(json.dumps({**text, "resource_name": None}).encode(), "application/json")
+    return Case(case, [nameless], ["backup.skipped"], backups=0, snapshots=[snapshot])
 
 
 def _waited(**state: Any) -> State:
@@ -228,9 +234,9 @@ def _drop(effect: str, **fault: Any) -> list[dict[str, Any]]:
 
 
 FORMS = [
-    *(Case(f"form {form}", [sample(f"form {form}", form)]) for form in COMPLETED_FORMS),
-    *(Case(f"form {form}", [sample(f"form {form}", form)]) for form in REQUESTED_FORMS),
-    *(Case(f"form {form}", [sample(f"form {form}", form)], [], backups=0) for form in FOREIGN_FORMS),
+    *(Case(f"form {form}", [sample(f"form {form}", form)]) for form in COMPLETED),
+    *(Case(f"form {form}", [sample(f"form {form}", form)]) for form in REQUESTED),
+    *(Case(f"form {form}", [sample(f"form {form}", form)], [], backups=0) for form in NOT_FOR_US),
     Case(
         "form foreign-type",
         [sample("form foreign-type", "foreign-type")],
@@ -401,6 +407,10 @@ SKIPPED = [
         [event("skipped by metadata", metadata={"__system__enableActive": "true"})],
         ["backup.skipped"],
         backups=0,
+    ),
+    skipped_as_shown("skipped by the name that the API shows", name="autobk_snapshot_1"),
+    skipped_as_shown(
+        "skipped by the metadata that the API shows", metadata={"__system__enableActive": "true"}
     ),
 ]
 

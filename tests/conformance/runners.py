@@ -109,7 +109,8 @@ class _Snapshots(dict[str, Snapshot]):
 
 
 def _snapshot(declared: Mapping[str, Any]) -> Snapshot:
-    return Snapshot(declared["id"], declared["volume_id"], declared["status"])
+    name, metadata = declared.get("name"), declared.get("metadata", {})
+    return Snapshot(declared["id"], declared["volume_id"], declared["status"], name=name, metadata=metadata)
 
 
 def _put(world: World, fault: Mapping[str, Any]) -> None:

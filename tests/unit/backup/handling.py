@@ -48,9 +48,10 @@ def waits(world: World) -> list[str | None]:
     return [each.reason for each in world.handled if each.kind == "waiting"]
 
 
-def trace(number: int) -> Message:
-    """Return a CTS trace, which proves only that a snapshot was requested."""
+def trace(number: int, name: str | None = None) -> Message:
+    """Return a CTS trace, which proves only that a snapshot was requested, and may not name it."""
     body = {
+        "resource_name": name,
         "trace_id": f"trace-{number}",
         "trace_name": "createSnapshot",
         "service_type": "EVS",

@@ -1,14 +1,141 @@
 """Handling of an event that only proves that a snapshot was requested: the snapshot is looked up first."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from events.outcome import Category
 from handler.backup.ports import Snapshot
+from handler.backup.rules import Rule
+from handler.backup.selection import Selection
 from handler.errors import ApiError
-from tests.twins.api import Absent, MemoryApi
+from tests.twins.api import Absent, CutBefore, MemoryApi
 from tests.twins.events import made_up_id, message
 from tests.twins.world import World, with_limits
 from tests.unit.backup.handling import MADE, failure, handle, run, trace, waits
+
+SKIPPED = ["backup.skipped"]
+OWN = "autobk_snapshot_vbs_1"
+
+
+def shown(world: World, status: str = "available", **fields: Any) -> Snapshot:
+    """Add the first snapshot to the API, with these fields."""
+    snapshot = Snapshot(made_up_id("snapshot", 1), made_up_id("volume", 1), status, **fields)
+    world.api.snapshots[snapshot.id] = snapshot
+    return snapshot
+
+
+def with_rules(*rules: Mapping[str, object]) -> World:
+    """Return a world with these rules, written as in the file."""
+    return World(
+        selection=Selection(("autobk_snapshot_*",), (), [Rule.model_validate(each) for each in rules])
+    )
+
+
+@pytest.mark.parametrize("status", ["available", "creating", "backing-up", "deleting"])
+@pytest.mark.parametrize("fields", [{"name": OWN}, {"metadata": {"__system__enableActive": "true"}}])
+@pytest.mark.parametrize("name", [None, "nightly"])
+def test_a_trace_of_the_backup_services_own_snapshot_is_skipped(
+    name: str | None, fields: dict[str, Any], status: str
+) -> None:
+    """The selection sees what the API shows: a backup would make one snapshot more."""
+    world = World()
+    shown(world, status, **fields)
+    assert SKIPPED == handle(world, trace(1, name))
+    assert (0, 1) == (world.api.calls["create"], world.api.calls["show_snapshot"])
+
+
+def test_a_trace_is_selected_by_the_name_that_the_api_shows() -> None:
+    """A rule for named snapshots matches a trace without a name, and fills the name in."""
+    world = with_rules(
+        {"match": {"snapshot_name": "nightly-*"}, "set": {"name": "{snapshot_name}-x", "force": True}},
+        {"skip": "only nightly snapshots"},
+    )
+    shown(world, name="nightly-db01")
+    assert MADE == handle(world, trace(1))
+    [made] = world.api.backups
+    assert ("nightly-db01-x", True) == (made.request.name, made.request.force)
+
+
+@pytest.mark.parametrize(
+    "match", [{"metadata": {"policy": "?*"}}, {"snapshot_name": "tmp-*"}, {"min_size_gb": 100}]
+)
+def test_a_rule_skips_a_trace_by_what_the_api_shows(match: dict[str, object]) -> None:
+    """Metadata, name and size are those that the API shows, whatever the trace says."""
+    world = with_rules({"match": match, "skip": "by rule"})
+    shown(world, name="tmp-1", size=200, metadata={"policy": "gold"})
+    assert SKIPPED == handle(world, trace(1, "nightly"))
+    assert ["by rule"] == [
+        outcome.data.reason for outcome in world.outcomes if hasattr(outcome.data, "reason")
+    ]
+
+
+def test_a_rule_by_project_skips_a_trace_without_a_call() -> None:
+    """What depends on ids alone is known before the look-up, which may not even be allowed."""
+    world = with_rules({"match": {"project": "*"}, "skip": "this project has backups of its own"})
+    assert SKIPPED == handle(world, trace(1))
+    assert 0 == world.api.calls["show_snapshot"]
+
+
+def test_a_skipped_trace_that_is_delivered_again_is_skipped_again() -> None:
+    """The skip is in the ledger: the outcome is the same when the snapshot is gone meanwhile."""
+    world = World()
+    snapshot = shown(world, name=OWN)
+    handle(world, trace(1))
+    del world.api.snapshots[snapshot.id]
+    assert SKIPPED * 2 == handle(world, trace(1))
+    assert 1 == len({(outcome.id, str(outcome.data)) for outcome in world.outcomes})
+
+
+def test_a_backup_in_doubt_is_looked_up_before_its_snapshot_is_skipped() -> None:
+    """A request that may have left is settled first, and no second one is sent for a skipped snapshot."""
+    world = World()
+    snapshot = shown(world, name="nightly")
+    world.api.fail("create", CutBefore())
+
+    async def body() -> None:
+        world.broker.publish(trace(1))
+        await world.deliver()
+        world.api.snapshots[snapshot.id] = snapshot._replace(name=OWN)
+        await world.until_quiet()
+
+    run(body)
+    assert SKIPPED == list(world.published())
+    assert (1, 3) == (world.api.calls["create"], world.api.calls["find"])
+
+
+def test_the_name_of_a_backup_does_not_depend_on_a_later_name_of_its_snapshot() -> None:
+    """A backup is looked up by its name where the API hides the snapshot's id, so the name stays."""
+    world = World()
+    shown(world, name="renamed since")
+    assert MADE == handle(world, trace(1, "nightly"))
+    assert f"nightly-{made_up_id('snapshot', 1)}" == world.api.backups[0].request.name
+
+
+def test_a_request_that_breaks_a_rule_by_the_name_that_the_api_shows_is_invalid() -> None:
+    """A name that the API would refuse fails the event as the same name in the event would."""
+    world = with_rules({"match": {"snapshot_name": "auto?*"}, "set": {"name": "{snapshot_name}-x"}})
+    shown(world, name="autobahn")
+    assert ["backup.failed"] == handle(world, trace(1))
+    assert ("invalid", "bad_request") == (failure(world).category, failure(world).code)
+
+
+@pytest.mark.parametrize("status", ["restoring", "updating", "unmanaging", "reverting", "rollbacking"])
+def test_a_trace_waits_while_its_snapshot_is_in_work(status: str) -> None:
+    """A state in the middle of work is no end: the trace waits until the snapshot is available."""
+    world = World()
+    snapshot = shown(world, status)
+
+    async def body() -> None:
+        world.broker.publish(trace(1))
+        await world.deliver()
+        world.api.snapshots[snapshot.id] = snapshot._replace(status="available")
+        await world.until_quiet()
+        assert ["check"] == waits(world)
+        assert MADE == list(world.published())
+
+    run(body)
 
 
 def test_a_trace_waits_until_its_snapshot_is_complete() -> None:
@@ -29,7 +156,8 @@ def test_a_trace_waits_until_its_snapshot_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "category"), [(None, "not_found"), ("error", "refused"), ("deleting", "refused")]
+    ("status", "category"),
+    [(None, "not_found"), ("error", "refused"), ("deleting", "refused"), ("deleted", "refused")],
 )
 def test_a_snapshot_that_never_completes_gets_no_backup(status: str | None, category: str) -> None:
     """A trace of a snapshot that is missing, in error or being deleted fails."""
