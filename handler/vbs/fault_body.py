@@ -72,7 +72,7 @@ def read_fault(status: int, body: bytes) -> Fault:
 def _is_own_fault(name: str, inner: Mapping[str, Any], status: int) -> bool:
     """Return whether a named fault is one of Cinder, VBS, EVS, Keystone or IAM (forms 1 and 2)."""
     code = str(inner.get("code", ""))
-    known = name in _FAULT_NAMES or code == str(status) or _is_service_code(code)
+    known = name in _FAULT_NAMES or code == str(status) or is_service_code(code)
     return known and inner.keys() <= _FAULT_FIELDS
 
 
@@ -80,10 +80,11 @@ def _is_own_flat(fields: Mapping[str, Any], status: int) -> bool:
     """Return whether the fields are of form 3 or 4."""
     if "message" in fields and fields.keys() <= _OUTER_FIELDS:
         return str(fields.get("code", "")).startswith(f"{status} ")
-    return fields.keys() <= _FLAT_FIELDS and _is_service_code(str(fields.get("error_code", "")))
+    return fields.keys() <= _FLAT_FIELDS and is_service_code(str(fields.get("error_code", "")))
 
 
-def _is_service_code(code: str) -> bool:
+def is_service_code(code: str) -> bool:
+    """Return whether a code is one of a service, such as ``VolumeBackup.0012``, and not of the gateway."""
     return re.fullmatch(_SERVICE_CODE, code) is not None
 
 

@@ -1,20 +1,22 @@
 """Classify an error answer of the API: HTTP status, error code and text become an ``ApiError``.
 
-A known code decides first, then a known text, then the status. Sources of the tables: the status codes on the
-create call's page, the lists of error codes of VBS and of the gateway, and Cinder's own texts. They classify
-the create call; ``lookup_error`` adapts them to GET.
+A known code decides first (``codes``), then a known text, then the status. Sources of the tables here: the
+status codes on the create call's page, and Cinder's own texts. They classify the create call;
+``lookup_error`` adapts them to GET.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import NamedTuple
 
 from events.outcome import Category
 from handler.errors import ApiError
-from handler.vbs.fault_body import Fault, clean, read_fault
+from handler.vbs.codes import BUSY_CODES, BY_STATUS, CODES, GATEWAY, PROJECT_CODES, SIGN_IN
+from handler.vbs.fault_body import Fault, clean, is_service_code, read_fault
 from handler.vbs.retry_after import retry_after
+from handler.vbs.unknown_codes import UnknownCodes
 
 C = Category
 
@@ -44,60 +46,11 @@ STATUSES: Mapping[int, Category] = {
 }
 
 
-def _volume_backup(category: Category, *numbers: str) -> Iterator[tuple[str, Category]]:
-    return ((f"VolumeBackup.{number}", category) for number in numbers)
-
-
-def _gateway(category: Category, *numbers: str) -> Iterator[tuple[str, Category]]:
-    return ((f"{prefix}.{number}", category) for number in numbers for prefix in ("APIGW", "APIG"))
-
-
-CODES: Mapping[str, Category] = dict(
-    [
-        ("common.0011", C.UNAVAILABLE),
-        # VBS: the request breaks a rule
-        *_volume_backup(C.INVALID, "0002", "0003", "0004", "0005", "0006", "0007", "0010", "0011"),
-        *_volume_backup(C.INVALID, "0026", "0049", "0050"),
-        # VBS: rights, then permanent refusals
-        *_volume_backup(C.DENIED, "0041", "0042", "0044"),
-        *_volume_backup(C.NOT_FOUND, "0021"),
-        *_volume_backup(C.REFUSED, "0053", "0062"),
-        # VBS: the disk is in another state or has a backup in progress, or its snapshot does not exist yet
-        *_volume_backup(C.CONFLICT, "0012", "0013", "0020", "0205", "0206"),
-        # VBS: a step failed for this disk before its backup began; other disks are not affected
-        *_volume_backup(C.CONFLICT, "0014", "0017", "0018", "0019", "0022", "0023", "0024", "0025"),
-        *_volume_backup(C.CONFLICT, "0037", "0038", "0063"),
-        # VBS: the service itself fails
-        *_volume_backup(C.UNAVAILABLE, "0008", "0009", "0035", "0036", "0043", "0070", "0900"),
-        # VBS: the backup was begun; only a lookup shows whether it exists
-        *_volume_backup(C.IN_DOUBT, "0027", "0028", "0029", "0030", "0039", "0064"),
-        # VBS: 20 backups of the disk; counts and capacities
-        *_volume_backup(C.QUOTA, "0040", *(f"00{number}" for number in range(71, 85))),
-        # EVS
-        ("EVS.5400", C.INVALID),
-        ("EVS.2045", C.INVALID),
-        ("EVS.5404", C.NOT_FOUND),
-        ("EVS.5413", C.QUOTA),
-        ("EVS.2043", C.CONFLICT),
-        # gateway: its own failure, before it called the API
-        *_gateway(C.UNAVAILABLE, "0101", "0103", "0104", "0105", "0204", "0605", "0606", "0607"),
-        *_gateway(C.UNAVAILABLE, "0608", "0609", "0610", "0611", "0612", "0613", "0615", "0616"),
-        *_gateway(C.DENIED, "0205", "0301", "0302", "0303", "0304", "0305", "0306", "0307", "0310"),
-        *_gateway(C.DENIED, "0311", "0312", "0313", "0314", "0401", "0402", "0404", "0405", "0502"),
-        *_gateway(C.THROTTLED, "0308", "0501"),
-    ]
-)
+UNKNOWN = UnknownCodes()
+"""What this process has met."""
 
 _AFTER_PASSING_ON = frozenset({408, 499})
 """A proxy's words for a request that it had passed on, or for a client that had gone."""
-
-_GATEWAY = ("APIGW.", "APIG.")
-
-PROJECT_CODES = frozenset({"APIGW.0310", "APIG.0310"})
-"""The gateway's codes for a refusal of the request's project; its other refusals concern all projects."""
-
-BUSY_CODES = frozenset({"VolumeBackup.0013", "VolumeBackup.0206"})
-"""Codes that mean: a backup of this disk is in progress."""
 
 
 class TextRule(NamedTuple):
@@ -110,18 +63,26 @@ class TextRule(NamedTuple):
 
 
 _STATUS_IS = r"""must be available.*current status is ["']"""
-_PASSING = "creating|attaching|detaching|uploading|downloading|extending|restoring-backup|rollbacking"
+_ENDS = r"error\w*|deleting|deleted"
+"""The states that a snapshot or a volume does not leave. In all others it waits for some work: creating,
+restoring, updating, unmanaging (cinder/objects/fields.py), rollbacking (EVS), reverting, extending, …"""
+_OVER_QUOTA = (
+    r"quota (?:is |was |has been )?(?:exceeded|used up|reached)|exceeds? [\w ]{0,40}quota|insufficient quota"
+    r"|LimitExceeded|ExceedsAvailableQuota|Maximum number of (?:backups|snapshots|volumes)"
+)
 
 TEXTS: tuple[TextRule, ...] = (
     TextRule(400, rf"{_STATUS_IS}backing-up\b", C.CONFLICT, busy=True),
-    TextRule(400, rf"{_STATUS_IS}(?:{_PASSING})\b", C.CONFLICT),
-    TextRule(400, _STATUS_IS, C.REFUSED),
+    TextRule(400, rf"{_STATUS_IS}(?:{_ENDS})\b", C.REFUSED),
+    TextRule(400, _STATUS_IS, C.CONFLICT),
     TextRule(400, r"No backups available to do an incremental backup", C.REFUSED),
     TextRule(400, r"does not match with snapshot\.volume_id", C.INVALID),
     TextRule(400, r"Invalid input for field/attribute|is a required property", C.INVALID),
     TextRule(400, r"Malformed request body|Incorrect request body format", C.INVALID),
     TextRule(400, r"Malformed request url", C.REFUSED),  # the token is another project's
-    TextRule(413, r"BackupLimitExceeded|ExceedsAvailableQuota|quota", C.QUOTA),
+    TextRule(413, rf"{_OVER_QUOTA}|quota", C.QUOTA),
+    TextRule(403, _OVER_QUOTA, C.QUOTA),  # as other services of OpenStack answer, and forks of Cinder
+    TextRule(400, _OVER_QUOTA, C.QUOTA),
     TextRule(413, r"Request (?:is|entity) too large|body .*(?:too large|above|exceed)", C.INVALID),
 )
 
@@ -155,7 +116,7 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
 def is_own(fault: Fault) -> bool:
     """Return whether the API itself gave the answer: by its form, or by a code that only the API has."""
     code = fault.code or ""
-    return fault.own or code in PROJECT_CODES or (code in CODES and not code.startswith(_GATEWAY))
+    return fault.own or code in PROJECT_CODES or (code in CODES and not code.startswith(GATEWAY))
 
 
 def _of_another(status: int, category: Category) -> Category:
@@ -174,10 +135,12 @@ def _of_another(status: int, category: Category) -> Category:
 def lookup_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """Classify an error answer to a GET.
 
-    A GET changes nothing, so it is never in doubt. A list that is "not found" proves no absence.
+    A GET changes nothing, so it is never in doubt. A list that is "not found" proves no absence; by a code of
+    the API that concerns this message: its disk does not exist.
     """
     error = create_error(status, headers, body)
-    if error.category in (C.IN_DOUBT, C.NOT_FOUND):
+    by_code = error.category is C.NOT_FOUND and is_service_code(error.code or "")
+    if error.category is C.IN_DOUBT or (error.category is C.NOT_FOUND and not by_code):
         return replace(error, category=C.UNAVAILABLE)
     return error
 
@@ -187,18 +150,25 @@ def says_absent(status: int, body: bytes) -> bool:
     if status != HTTPStatus.NOT_FOUND:
         return False
     fault = read_fault(status, body)
-    return is_own(fault) and not _wrong_path(status, fault)
+    if not is_own(fault) or _wrong_path(status, fault):
+        return False
+    return _classify(status, fault, None)[0] is C.NOT_FOUND
 
 
 def _wrong_path(status: int, fault: Fault) -> bool:
-    absent = fault.name == "itemNotFound" or CODES.get(fault.code or "") is C.NOT_FOUND
-    return status == HTTPStatus.NOT_FOUND and not absent
+    """Return whether a 404 speaks of the path: it is bare, or a code of the gateway or of the sign-in."""
+    if status != HTTPStatus.NOT_FOUND or fault.name == "itemNotFound":
+        return False
+    code = fault.code or ""
+    return not is_service_code(code) or code.startswith(SIGN_IN)
 
 
 def _classify(status: int, fault: Fault, wait: float | None) -> tuple[Category, bool]:
-    by_code = CODES.get(fault.code or "")
-    if by_code is not None:
-        return by_code, fault.code in BUSY_CODES
+    code = fault.code or ""
+    if (by_code := CODES.get(code)) is not None:
+        return by_code, code in BUSY_CODES
+    if code not in BY_STATUS and (is_service_code(code) or code.startswith(GATEWAY)):
+        UNKNOWN.count(code, status)
     for rule in TEXTS:
         if rule.status == status and re.search(rule.pattern, fault.message, re.IGNORECASE):
             return rule.category, rule.busy

@@ -141,6 +141,30 @@ def test_a_create_that_fails_alone_runs_out_of_attempts(kind: Kind) -> None:
     run(body)
 
 
+@pytest.mark.parametrize(
+    ("code", "category"),
+    [("BackupService.7000", "not_found"), ("EVS.4711", "not_found"), ("BackupService.6105", "not_found")],
+)
+def test_a_404_by_a_code_of_the_service_stops_nobody_else(kind: Kind, code: str, category: str) -> None:
+    """Twenty snapshots that the service does not know fail in minutes, and sixty others do not wait."""
+    body = json.dumps({"error_code": code, "error_msg": "no", "request_id": "r"}).encode()
+    unknown = {made_up_id("snapshot", number) for number in range(20)}
+
+    async def run_all() -> None:
+        world = world_of(kind)
+        error = create_error(404, httpx.Headers(), body)
+        world.api.rule = lambda call, _p, at: error if call == "create" and at in unknown else None
+        for event in many(0, 80):
+            world.broker.publish(event)
+        await world.run_for(10.0)
+        assert 60 == types(world)["backup.accepted"]
+        await world.run_for(600.0)
+        assert {"backup.accepted": 60, "backup.failed": 20} == types(world)
+        assert {category} == {dead.reason["dl-category"] for dead in world.broker.dead}
+
+    run(run_all)
+
+
 def test_max_age_ends_creates_that_never_work(kind: Kind) -> None:
     """No event waits longer than MAX_AGE and one delay, and the API is not hammered at the end."""
 

@@ -15,8 +15,8 @@ from handler.errors import ApiError
 from handler.vbs.auth.async_auth import AsyncAuth
 from handler.vbs.auth.pause import Clock, Pause, monotonic
 from handler.vbs.auth.signer import canonical_query, sign
+from handler.vbs.codes import CODES
 from handler.vbs.fault_body import read_fault
-from handler.vbs.faults import CODES
 from handler.vbs.transport.body import bound
 
 _FIRST_PAUSE = 60.0

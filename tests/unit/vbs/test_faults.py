@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from events.outcome import Category
+from handler.vbs.codes import BUSY_CODES, CODES
 from handler.vbs.fault_body import read_fault
-from handler.vbs.faults import BUSY_CODES, CODES, STATUSES, create_error, lookup_error, says_absent
+from handler.vbs.faults import STATUSES, create_error, lookup_error, says_absent
 from tests.twins.voices import FOREIGN, GATEWAY, OWN, foreign_body
 
 C = Category
@@ -147,6 +148,14 @@ def test_a_backup_in_progress_sets_busy(code: str) -> None:
         ("backing-up", C.CONFLICT, True),
         ("creating", C.CONFLICT, False),
         ("rollbacking", C.CONFLICT, False),
+        ("restoring", C.CONFLICT, False),
+        ("updating", C.CONFLICT, False),
+        ("unmanaging", C.CONFLICT, False),
+        ("reverting", C.CONFLICT, False),
+        ("retyping", C.CONFLICT, False),
+        ("maintenance", C.CONFLICT, False),
+        ("of another release", C.CONFLICT, False),
+        ("deleted", C.REFUSED, False),
         ("error", C.REFUSED, False),
         ("error_deleting", C.REFUSED, False),
         ("deleting", C.REFUSED, False),
@@ -194,6 +203,110 @@ def test_text_and_fault_name_distinguish_errors_of_one_status(
 ) -> None:
     """Quota, throttling and size share 413; a wrong path and a missing object share 404."""
     assert category == _created(status, document)
+
+
+def _code(code: str, name: str = "error") -> bytes:
+    """Return an error body with a code, in the form of VBS, or flat in that of CBR and the gateway."""
+    flat = {"error_code": code, "error_msg": "m", "request_id": "r"}
+    return json.dumps(flat if name == "flat" else {name: {"code": code, "message": "m"}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "codes", "category", "busy"),
+    [
+        (404, "BackupService.7000 BackupService.7202 BackupService.6105", C.NOT_FOUND, False),
+        (404, "VolumeBackup.0207 VolumeBackup.0111 VBS.0021 EVS.5404", C.NOT_FOUND, False),
+        (400, "BackupService.6125 BackupService.6203 VolumeBackup.0013 VBS.0013", C.CONFLICT, True),
+        (500, "BackupService.0002", C.CONFLICT, True),
+        (400, "BackupService.7003 BackupService.7203 BackupService.6215", C.CONFLICT, False),
+        (400, "BackupService.6113 BackupService.6134 EVS.2043 VBS.0012", C.CONFLICT, False),
+        (400, "BackupService.6114 BackupService.6129 BackupService.6133", C.QUOTA, False),
+        (400, "BackupService.6142 BackupService.6100 BackupService.8300 EVS.1034", C.QUOTA, False),
+        (413, "EVS.5413", C.QUOTA, False),
+        (400, "BackupService.7204 BackupService.9900 VBS.0003", C.INVALID, False),
+        (403, "BackupService.8600 EVS.0003 EVS.2144 VolumeBackup.0042", C.DENIED, False),
+        (400, "BackupService.7001 BackupService.7106", C.REFUSED, False),
+        (500, "BackupService.6137", C.REFUSED, False),
+        (500, "BackupService.9910 EVS.2002 EVS.5500", C.IN_DOUBT, False),
+        (503, "EVS.5503 VolumeBackup.0900", C.UNAVAILABLE, False),
+        (404, "VolumeBackup.0110 Common.0011", C.UNAVAILABLE, False),
+    ],
+)
+@pytest.mark.parametrize("name", ["error", "badRequest", "flat"])
+def test_each_family_of_codes_is_in_its_category(
+    status: int, codes: str, category: Category, name: str, *, busy: bool
+) -> None:
+    """Busy, conflict, quota, not found, denied and invalid are told apart by the service's own codes."""
+    for code in codes.split():
+        error = create_error(status, httpx.Headers(), _code(code, name))
+        assert (category, busy, True) == (error.category, error.busy, error.from_api), code
+
+
+@pytest.mark.parametrize(
+    "code", ["VolumeBackup.9999", "BackupService.0815", "EVS.4711", "CSBS.6000", "Volume.123"]
+)
+@pytest.mark.parametrize("name", ["error", "itemNotFound", "flat"])
+def test_a_404_with_an_unknown_code_of_a_service_is_this_messages(code: str, name: str) -> None:
+    """The API has spoken: an object of this message does not exist, and other messages are not concerned."""
+    body = _code(code, name)
+    error = create_error(404, httpx.Headers(), body)
+    assert (C.NOT_FOUND, True) == (error.category, error.from_api)
+    assert "VBS_ENDPOINT" not in error.message
+    assert says_absent(404, body)
+
+
+@pytest.mark.parametrize("code", ["APIGW.0101", "APIG.0101", "APIGW.9999", "IAM.0004", "404"])
+@pytest.mark.parametrize("name", ["error", "flat"])
+def test_a_404_of_the_gateway_is_a_wrong_path(code: str, name: str) -> None:
+    """The gateway, the sign-in and a bare 404 say nothing about an object."""
+    body = _code(code, name)
+    error = create_error(404, httpx.Headers(), body)
+    assert (C.UNAVAILABLE, False) == (error.category, error.from_api)
+    assert "VBS_ENDPOINT" in error.message
+    assert not says_absent(404, body)
+
+
+def test_a_list_that_is_not_found_by_a_code_concerns_this_message() -> None:
+    """A list of the backups of a disk that does not exist stops no other message, and is no absence."""
+    categories = [
+        lookup_error(404, httpx.Headers(), body).category
+        for body in (
+            _code("BackupService.7000"),
+            _code("404", "itemNotFound"),
+            _code("IAM.0004"),
+        )
+    ]
+    assert [C.NOT_FOUND, C.UNAVAILABLE, C.UNAVAILABLE] == categories
+
+
+@pytest.mark.parametrize(
+    "code", ["VolumeBackup.0110", "VolumeBackup.0042", "common.0011", "BackupService.6203"]
+)
+def test_only_a_code_that_means_not_found_is_an_absence(code: str) -> None:
+    """A 404 whose code says that a query failed proves nothing about a backup."""
+    assert not says_absent(404, _code(code))
+
+
+@pytest.mark.parametrize("status", [400, 403, 413])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Quota exceeded for resources: ['backups']",
+        "BackupLimitExceeded: Maximum number of backups allowed (10) exceeded",
+        "Requested backup exceeds allowed Backup gigabytes quota. Requested 40G, quota is 1000G",
+        "SnapshotLimitExceeded: Maximum number of snapshots allowed (10) exceeded",
+    ],
+)
+def test_a_quota_is_recognised_by_its_text(status: int, text: str) -> None:
+    """OpenStack's services answer a used up quota with one of three statuses."""
+    names = {400: "badRequest", 403: "forbidden", 413: "overLimit"}
+    assert C.QUOTA == _created(status, {names[status]: {"code": status, "message": text}})
+
+
+@pytest.mark.parametrize("text", ["Policy doesn't allow backup:create to be performed.", "no quota policy"])
+def test_a_refusal_of_rights_is_no_quota(text: str) -> None:
+    """A 403 stays a refusal of rights."""
+    assert C.DENIED == _created(403, {"forbidden": {"code": 403, "message": text}})
 
 
 @pytest.mark.parametrize("status", [404, 302])
