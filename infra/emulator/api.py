@@ -14,6 +14,7 @@ from infra.emulator import answers, views
 from infra.emulator.auth import Authenticator
 from infra.emulator.create import Failure, find_source, make_backup
 from infra.emulator.listing import list_backups
+from infra.emulator.own_snapshots import Announcer, own_snapshot
 from infra.emulator.rules import is_uuid, parse_create
 from infra.emulator.settings import Settings
 from infra.emulator.store import Backup, Snapshot, Store
@@ -42,6 +43,7 @@ class Api:
         self._settings = settings
         self._store = store
         self._authenticator = authenticator
+        self._announcer = Announcer(settings.announce, settings.announce_to) if settings.announce else None
 
     def routes(self) -> list[Route]:
         """Return the routes, which are the same under /v2 and /v3."""
@@ -68,6 +70,10 @@ class Api:
             await asyncio.sleep(self._settings.race)
         failure: Failure | None = request.scope.get(FAILURE_KEY)
         backup = make_backup(self._store, self._settings, source, wanted, body, failure)
+        if self._announcer:
+            snapshot = own_snapshot(backup, len(self._store.backups) - 1)
+            self._store.declare(snapshot)
+            await asyncio.to_thread(self._announcer.announce, snapshot)
         return _answer(call, {"backup": views.summary(backup, call.address)}, 202)
 
     async def list(self, request: Request) -> Response:

@@ -5,11 +5,18 @@ from typing import Annotated
 import typer
 
 from handler.commands.common import failing_plainly
+from handler.commands.values import checked
 from handler.extras import needing
 from handler.loopback import is_loopback
 from infra.emulator.settings import Auth, Rules, Settings
 
 _ANOTHER = "give another --port (0 selects a free one) or --host"
+
+
+def _amqp_url(value: str) -> str:
+    if not value.startswith(("amqp://", "amqps://")):
+        raise ValueError("is not an AMQP URL, such as amqp://guest:guest@127.0.0.1:5672/")
+    return value
 
 
 def command(
@@ -59,6 +66,18 @@ def command(
         str | None, typer.Option(metavar="TEXT", help="Security token; makes the access key a temporary one.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed for faults with a probability.")] = 0,
+    announce: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMQP_URL",
+            callback=checked(_amqp_url),
+            help="Let each backup make a snapshot of its own, as backup services do, and announce it here.",
+        ),
+    ] = None,
+    announce_to: Annotated[
+        str,
+        typer.Option(metavar="EXCHANGE:KEY", help="Where it is announced: an exchange and a routing key."),
+    ] = Settings.announce_to,
 ) -> None:
     """Serve a local stand-in of the backup API on loopback, with faults on demand.
 
@@ -90,6 +109,8 @@ def command(
         sk=sk,
         security_token=security_token,
         seed=seed,
+        announce=announce,
+        announce_to=announce_to,
     )
     with failing_plainly(), needing("emulator", "starlette", "uvicorn"):
         # Imported here, so that --help works without the extra.

@@ -29,3 +29,6 @@ class Settings:
     sk: str = "emulator-sk"
     security_token: str | None = None
     seed: int = 0
+    # An AMQP URL: each backup then makes a snapshot of its own, which is announced there.
+    announce: str | None = None
+    announce_to: str = "snapshots:snapshot.completed"

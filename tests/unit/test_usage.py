@@ -67,6 +67,7 @@ WRONG = [
     ("schemas", "--out", "Missing option"),
     ("emulator --port 99999", "--port", "must be at most 65535"),
     ("emulator --rules pag", "--rules", "is not one of page, cinder. Did you mean page?"),
+    ("emulator --announce 127.0.0.1", "--announce", "is not an AMQP URL, such as amqp://guest"),
     ("emulator --quota-backups -2", "--quota-backups", "must be at least -1"),
     ("dead-letters list --categry quota", "--categry", "Did you mean --category?"),
     ("publish --volume_id x", "--volume_id", "Did you mean --volume-id"),
