@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from events.message import Message
 from events.outcome import Category
+from handler.backup.ports import Snapshot
 from handler.errors import ApiError
 from tests.chaos.verdicts import judge
-from tests.twins.api import CutAfter, CutBefore, Fault
+from tests.twins.api import CutAfter, CutBefore, Fault, MemoryApi
 from tests.twins.events import made_up_id, message
 from tests.twins.steps import Steps
 from tests.twins.world import LedgerKind, World
+from tests.unit.backup.handling import trace
 
 EVENTS = 3
 MOST_STEPS = 400
@@ -80,3 +83,36 @@ def test_a_crash_at_any_step_costs_nothing(
             assert k > 10 * EVENTS, "a run has more steps than that"
             return
     raise AssertionError(f"no run of fewer than {MOST_STEPS} steps")
+
+
+class _Vanishing(MemoryApi):
+    """An API whose own snapshot is gone after it was shown once, as that of a backup is."""
+
+    async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
+        """Show the snapshot once."""
+        await super().show_snapshot(project_id, snapshot_id)
+        name = "autobk_snapshot_vbs_1"
+        own = Snapshot(snapshot_id, made_up_id("volume", 1), "available", name=name)
+        return own if self.calls["show_snapshot"] == 1 else None
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
+def test_a_crash_at_any_step_leaves_a_skipped_trace_its_one_outcome(kind: LedgerKind, tmp_path: Path) -> None:
+    """A trace of a backup's own snapshot ends in one outcome, though the snapshot is gone later."""
+    for k in range(1, MOST_STEPS):
+        world = World(kind=kind, folder=tmp_path, steps=Steps(crash_at=k))
+        world.api = _Vanishing(world.steady)
+        world.start()
+        asyncio.run(_handle(world, trace(k)))
+        assert 1 == len({outcome.id for outcome in world.outcomes}), f"crash at step {k}: {world.crashes}"
+        assert [] == world.api.backups
+        if not world.crashes:
+            assert k > 5, "a run has more steps than that"
+            return
+
+
+async def _handle(world: World, event: Message) -> None:
+    try:
+        await world.run(event)
+    finally:
+        await world.aclose()
