@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from handler.commands import ledger, topology
+from handler.commands import ledger, topology, waiting
 from handler.commands.command import Command
 from handler.commands.dead_letters.app import app as dead_letters
 from handler.commands.doctor import doctor
@@ -16,6 +16,7 @@ from handler.commands.plugins import PluginGroup
 from handler.commands.publish import publish
 from handler.commands.schemas import schemas
 from handler.commands.settings import settings
+from handler.commands.status import status
 from handler.commands.watch import watch
 from handler.commands.worker import worker
 
@@ -53,6 +54,14 @@ def _add(command: Callable[..., Any], *calls: str) -> None:
 
 
 _add(worker, "worker", "worker 2>worker.log")
+_add(
+    status,
+    """status \\
+    b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8""",
+    """status --json \\
+    b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8""",
+)
+app.add_typer(waiting.app, name="waiting")
 app.add_typer(topology.app, name="topology")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(ledger.app, name="ledger")

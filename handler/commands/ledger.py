@@ -1,9 +1,8 @@
 """``snapshot-backup ledger``: maintains the ledger."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
@@ -20,17 +19,13 @@ from handler.commands.common import (
     progress_console,
 )
 from handler.commands.help import examples
+from handler.commands.opened_ledger import with_ledger
 from handler.commands.values import checked, finite
-from handler.errors import SettingsError
-from handler.ledger.ledger import StoredLedger
 from handler.ledger.pruning import Prunable
-from handler.ledger.sqlite import sqlite_path
-from handler.ledger.stores import open_ledger
 from handler.settings import RETAINED, Settings, in_digits, load_settings
 
-T = TypeVar("T")
-
 _DAY = 86_400.0
+_WITHOUT = "there is nothing to prune"
 
 app = typer.Typer(
     cls=Group,
@@ -80,7 +75,7 @@ def prune(
     with failing_plainly():
         settings = load_settings()
         seconds = _days(settings, older_than, force=force) * _DAY
-        found = _run(settings, lambda ledger: ledger.prunable(seconds))
+        found = with_ledger(settings, lambda ledger: ledger.prunable(seconds), without=_WITHOUT)
         if dry_run:
             _show_plan(found, as_json=as_json)
             return
@@ -88,7 +83,9 @@ def prune(
             progress_console().print(_plan(found), soft_wrap=True)
             asyncio.run(confirm(f"Delete the entries of {_snapshots(found.total)} for good?", yes=yes))
         # A new connection: the server may have closed an idle one while the operator was deciding.
-        pruned = _run(settings, lambda ledger: ledger.prune(seconds, as_of=found.as_of))
+        pruned = with_ledger(
+            settings, lambda ledger: ledger.prune(seconds, as_of=found.as_of), without=_WITHOUT
+        )
     if as_json:
         print_json({"pruned": pruned})
     else:
@@ -106,29 +103,6 @@ def _days(settings: Settings, older_than: float | None, *, force: bool) -> float
             code=2,
         )
     return days
-
-
-def _run(settings: Settings, work: Callable[[StoredLedger], Awaitable[T]]) -> T:
-    """Run work on the opened ledger. Raises ``SettingsError`` if there is no ledger."""
-    url = settings.ledger_url.get_secret_value()
-    if url == "none":
-        raise SettingsError(
-            "LEDGER_URL: is none, so there is nothing to prune; set it, such as LEDGER_URL=sqlite:///ledger.db"
-        )
-    if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
-        raise SettingsError(
-            f"LEDGER_URL: file {path} does not exist on this machine; set it to the worker's ledger, "
-            "such as LEDGER_URL=sqlite:////var/lib/snapshot-backup/ledger.db"
-        )
-
-    async def opened() -> T:
-        ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
-        try:
-            return await work(ledger)
-        finally:
-            await ledger.aclose()
-
-    return asyncio.run(opened())
 
 
 def _show_plan(found: Prunable, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.errors import LedgerUnavailable
+from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
 from handler.ledger.ledger import Change
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
@@ -67,6 +68,12 @@ class Transaction(Protocol):
 
     def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""
+
+    def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
+        """Read the rows and the recorded messages of a snapshot."""
+
+    def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages."""
 
     def touch(self) -> None:
         """Write a row that holds no promise, to prove that writing works."""
@@ -183,6 +190,14 @@ class GroupStore:
     async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count recorded messages."""
         return await self._run(lambda transaction: transaction.waiting(overdue, longest))
+
+    async def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
+        """Read what is kept about a snapshot."""
+        return await self._run(lambda transaction: transaction.snapshots(snapshot_id, project_id))
+
+    async def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages."""
+        return await self._run(lambda transaction: transaction.list_waiting(which))
 
     async def check(self) -> None:
         """Prove that the backend can be written."""

@@ -14,6 +14,7 @@ from events.outcome import AcceptedBackup, Failure
 from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
+from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
 from handler.ledger.leases import Leases
 from handler.ledger.pruning import Prunable
 from handler.ledger.row import Row
@@ -55,6 +56,12 @@ class Store(Protocol):
 
     async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""
+
+    async def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
+        """Read what is kept about a snapshot: in one project, or in each that has it."""
+
+    async def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages, those that are due first."""
 
     async def check(self) -> None:
         """Prove that the store can be written."""
@@ -228,6 +235,14 @@ class StoredLedger(Ledger):
     async def look_up(self, key: Key) -> Row | None:
         """Read a snapshot's row, for the operator. Changes nothing."""
         return await self._store.look_up(key)
+
+    async def snapshots(self, snapshot_id: str, project_id: str | None = None) -> Sequence[SnapshotRecord]:
+        """Read what is kept about a snapshot, for the operator: in one project, or in each that has it."""
+        return await self._store.snapshots(snapshot_id, project_id)
+
+    async def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages, those that are due first, for the operator."""
+        return await self._store.list_waiting(which)
 
     @override
     async def aclose(self) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.errors import LedgerUnavailable
+from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList, WaitingRecord, joined
 from handler.ledger.ledger import Change, StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.row import Row
@@ -26,9 +27,16 @@ class _Record:
     """A recorded message, when it is due, and when a sweep may take it."""
 
     waiting: Waiting
+    recorded_at: float
     due_at: float
     sweep_at: float
     swept: int = 0
+
+    def shown(self) -> WaitingRecord:
+        """Return it for the operator."""
+        waiting = self.waiting
+        about = (waiting.project_id, waiting.snapshot_id, waiting.reason, waiting.waits)
+        return WaitingRecord(*about, self.recorded_at, self.due_at, self.swept)
 
 
 class MemoryStore:
@@ -109,7 +117,7 @@ class MemoryStore:
         if drop_copy and found and Copy(found.waiting.waits, found.due_at).is_ahead_of(waiting, now):
             return False
         due = now + waiting.seconds
-        self._waiting[waiting.id] = _Record(waiting, due, due)
+        self._waiting[waiting.id] = _Record(waiting, now, due, due)
         return True
 
     async def forget(self, waiting_id: str) -> None:
@@ -145,6 +153,29 @@ class MemoryStore:
             if row.updated_at <= before and before >= self._since and key not in with_message
         ]
         return WaitingSummary(len(due), late, min(due, default=None), stranded(rows), self._since, now)
+
+    async def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
+        """Read what is kept about a snapshot."""
+        self._commit()
+
+        def wanted(project: str | None, snapshot: str | None) -> bool:
+            return snapshot == snapshot_id and project_id in (None, project)
+
+        rows = [(key, row) for key, row in self._rows.items() if wanted(*key)]
+        waiting = [each.shown() for each in self._waiting.values()]
+        return joined(rows, [each for each in waiting if wanted(each.project_id, each.snapshot_id)])
+
+    async def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages."""
+        self._commit()
+        found = [
+            each
+            for each in sorted(
+                (each.shown() for each in self._waiting.values()), key=lambda each: each.due_at
+            )
+            if which.project_id in (None, each.project_id) and which.reason in (None, each.reason)
+        ]
+        return WaitingList(found[: which.limit], len(found), self._clock())
 
     async def check(self) -> None:
         """Raise ``LedgerUnavailable`` where the store is closed."""

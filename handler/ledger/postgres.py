@@ -16,6 +16,7 @@ from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
+from handler.ledger.inquiry import MOST_SNAPSHOTS, SnapshotRecord, joined
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.postgres_connection import Connection, Server, apply_settings, begin, commit
 from handler.ledger.postgres_waiting import NO_MESSAGE, PostgresRecords, columns, load_copies
@@ -96,6 +97,10 @@ _LOAD = """
 SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM snapshot_backup_ledger
 WHERE project_id = %s AND snapshot_id = %s
 """
+_FIND = """
+SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM snapshot_backup_ledger
+WHERE snapshot_id = %(snapshot)s AND (%(project)s::text IS NULL OR project_id = %(project)s) LIMIT %(limit)s
+"""
 _SAVE = """
 INSERT INTO snapshot_backup_ledger SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[],
     %s::double precision[], %s::double precision[], %s::integer[], %s::text[])
@@ -155,6 +160,13 @@ class PostgresTransaction(PostgresRecords):
         arguments = (*before, limit)
         self._connection.execute(_DELETE_PLACEHOLDERS, arguments)
         return self._connection.execute(_DELETE_ROWS, arguments).rowcount
+
+    def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
+        """Read the rows and the recorded messages of a snapshot."""
+        wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
+        found = (_read(each) for each in self._connection.execute(_FIND, wanted).fetchall())
+        rows = [(key, row) for key, row in found if row is not None]
+        return joined(rows, self.records_of(snapshot_id, project_id))
 
     def touch(self) -> None:
         """Write to the table of checks."""

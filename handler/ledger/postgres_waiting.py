@@ -7,6 +7,7 @@ from psycopg.rows import TupleRow
 
 from handler.backup.ports import Key, Waiting
 from handler.ledger.columns import from_columns
+from handler.ledger.inquiry import MOST_SNAPSHOTS, WaitingFilter, WaitingList, WaitingRecord
 from handler.ledger.waiting import MOST_ROWS, Copy, Overdue, WaitingSummary, next_sweep, stranded
 
 Connection = psycopg.Connection[TupleRow]
@@ -51,6 +52,19 @@ SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM
     ORDER BY updated_at LIMIT %s) AS ledger
 WHERE {NO_MESSAGE}
 """  # noqa: S608 - made of constants
+_RECORD_COLUMNS = "project_id, snapshot_id, reason, waits, recorded_at, due_at, swept"
+_FIND = f"""
+SELECT {_RECORD_COLUMNS} FROM snapshot_backup_waiting
+WHERE snapshot_id = %(snapshot)s AND (%(project)s::text IS NULL OR project_id = %(project)s)
+ORDER BY due_at LIMIT %(limit)s
+"""  # noqa: S608 - made of constants
+_FILTER = """
+(%(project)s::text IS NULL OR project_id = %(project)s) AND (%(reason)s::text IS NULL OR reason = %(reason)s)
+"""
+_LIST = f"""
+SELECT {_RECORD_COLUMNS} FROM snapshot_backup_waiting WHERE {_FILTER} ORDER BY due_at LIMIT %(limit)s
+"""  # noqa: S608 - the same
+_LIST_COUNT = f"SELECT count(*) FROM snapshot_backup_waiting WHERE {_FILTER}"  # noqa: S608 - the same
 
 
 class PostgresRecords:
@@ -99,6 +113,18 @@ class PostgresRecords:
             later = [(next_sweep(self.now, each.swept) - overdue, each.swept + 1, each.id) for each in taken]
             self._connection.execute(_SWEPT, columns(later))
         return taken
+
+    def records_of(self, snapshot_id: str, project_id: str | None) -> Sequence[WaitingRecord]:
+        """Read the records of the messages about a snapshot."""
+        wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
+        return [WaitingRecord(*each) for each in self._connection.execute(_FIND, wanted).fetchall()]
+
+    def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages."""
+        wanted = {"project": which.project_id, "reason": which.reason, "limit": which.limit}
+        found = self._connection.execute(_LIST, wanted).fetchall()
+        total = self._connection.execute(_LIST_COUNT, wanted).fetchall()[0][0]
+        return WaitingList([WaitingRecord(*each) for each in found], total, self.now)
 
     def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have none."""

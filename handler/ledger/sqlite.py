@@ -12,6 +12,7 @@ from handler.backup.ports import Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
+from handler.ledger.inquiry import MOST_SNAPSHOTS, SnapshotRecord, joined
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.row import Row
@@ -72,6 +73,10 @@ MIGRATIONS: Sequence[Sequence[str]] = (
 _LOAD = (
     "SELECT state, token, lease_until, updated_at, rest FROM ledger WHERE project_id = ? AND snapshot_id = ?"
 )
+_FIND = """
+SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM ledger
+WHERE snapshot_id = ?1 AND (?2 IS NULL OR project_id = ?2) LIMIT ?3
+"""
 # INSERT OR REPLACE would give the row a new rowid, and so write pages of every index again.
 _SAVE = """
 INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -114,6 +119,12 @@ class SqliteTransaction(SqliteRecords):
     def delete(self, before: Cutoff, *, limit: int) -> int:
         """Delete old rows."""
         return self._connection.execute(_DELETE, (*before, limit)).rowcount
+
+    def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
+        """Read the rows and the recorded messages of a snapshot."""
+        found = self._connection.execute(_FIND, (snapshot_id, project_id, MOST_SNAPSHOTS))
+        rows = [(Key(project, snapshot), from_columns(*rest)) for project, snapshot, *rest in found]
+        return joined(rows, self.records_of(snapshot_id, project_id))
 
     def touch(self) -> None:
         """Write to the table of checks."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from handler.backup.ports import Key, Waiting
 from handler.ledger.columns import from_columns
+from handler.ledger.inquiry import MOST_SNAPSHOTS, WaitingFilter, WaitingList, WaitingRecord
 from handler.ledger.waiting import MOST_ROWS, Copy, Overdue, WaitingSummary, next_sweep, stranded
 
 NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM ledger_waiting
@@ -39,6 +40,16 @@ SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM
     SELECT * FROM ledger WHERE settled = 0 AND updated_at <= ? ORDER BY updated_at LIMIT ?) AS ledger
 WHERE {NO_MESSAGE}
 """  # noqa: S608 - made of constants
+_RECORD_COLUMNS = "project_id, snapshot_id, reason, waits, recorded_at, due_at, swept"
+_FIND = f"""
+SELECT {_RECORD_COLUMNS} FROM ledger_waiting
+WHERE snapshot_id = ?1 AND (?2 IS NULL OR project_id = ?2) ORDER BY due_at LIMIT ?3
+"""  # noqa: S608 - made of constants
+_FILTER = "(?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR reason = ?2)"
+_LIST = f"""
+SELECT {_RECORD_COLUMNS} FROM ledger_waiting WHERE {_FILTER} ORDER BY due_at LIMIT ?3
+"""  # noqa: S608 - the same
+_LIST_COUNT = f"SELECT count(*) FROM ledger_waiting WHERE {_FILTER}"  # noqa: S608 - the same
 
 
 class SqliteRecords:
@@ -79,6 +90,18 @@ class SqliteRecords:
         later = [(next_sweep(self.now, each.swept) - overdue, each.swept + 1, each.id) for each in taken]
         self._connection.executemany(_SWEPT, later)
         return taken
+
+    def records_of(self, snapshot_id: str, project_id: str | None) -> Sequence[WaitingRecord]:
+        """Read the records of the messages about a snapshot."""
+        found = self._connection.execute(_FIND, (snapshot_id, project_id, MOST_SNAPSHOTS))
+        return [WaitingRecord(*each) for each in found]
+
+    def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages."""
+        filtered = (which.project_id, which.reason)
+        found = self._connection.execute(_LIST, (*filtered, which.limit))
+        total = self._connection.execute(_LIST_COUNT, filtered).fetchone()[0]
+        return WaitingList([WaitingRecord(*each) for each in found], total, self.now)
 
     def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have none."""

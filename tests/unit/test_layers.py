@@ -39,7 +39,7 @@ TIERS: Sequence[frozenset[str]] = (
     frozenset({"handler.vbs.auth"}),
     frozenset({"handler.bootstrap"}),
     frozenset({"handler.dead_letters", "handler.function", "handler.function.bundle", "handler.worker"}),
-    frozenset({"handler.doctor", "handler.status"}),
+    frozenset({"handler.console", "handler.doctor", "handler.status"}),
     frozenset({"handler.commands"}),
     frozenset({"handler.commands.dead_letters"}),
     frozenset({"handler.cli"}),

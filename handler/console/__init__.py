@@ -1,0 +1,1 @@
+"""Where snapshots stand and what waits, for the operator."""
