@@ -252,12 +252,17 @@ def recorded_skip(reason: str) -> Failure:
     return Failure(category=Category.REFUSED, code=_SKIPPED, message=truncate(reason))
 
 
+def is_skip(failure: Failure) -> bool:
+    """Return whether this is what ``recorded_skip`` made."""
+    return failure.code == _SKIPPED and failure.status is None
+
+
 def finished(job: Job, end: Finished) -> Result:
     """Publish again how it ended."""
     job = job._replace(state=job.state._replace(attempts=end.attempts or job.state.attempts))
     if end.backup:
         return completed(job, end.backup, seconds=end.seconds)
-    if end.failure and end.failure.code == _SKIPPED and end.failure.status is None:
+    if end.failure and is_skip(end.failure):
         return skipped(job, end.failure.message)
     return failed(job, end.failure or Failure(category=Category.BACKUP_ERROR, message="no reason was kept"))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from handler.backup.result import is_skip
 from handler.ledger.inquiry import SnapshotRecord, WaitingRecord
 from handler.ledger.row import Row, RowState
 
@@ -44,7 +45,11 @@ def _state(row: Row) -> str:
         return "in doubt"
     if row.state is RowState.CREATED:
         return "accepted"
-    return "failed" if row.failures or row.state is RowState.ERROR else "open"
+    if row.state is RowState.ERROR or not row.failures:
+        return "failed" if row.state is RowState.ERROR else "open"
+    return (
+        "skipped" if all(end.failure and is_skip(end.failure) for end in row.failures.values()) else "failed"
+    )
 
 
 def document(standing: Standing) -> Mapping[str, Any]:

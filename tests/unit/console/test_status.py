@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure
 from handler.backup.ports import Doubt, Finished, Granted, Key, Waiting
+from handler.backup.result import recorded_skip
 from handler.cli import app
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
@@ -70,6 +71,12 @@ async def refused(ledger: StoredLedger) -> None:
     await ledger.refused(await claimed(ledger), "event-1", NO, attempts=3)
 
 
+async def skipped(ledger: StoredLedger) -> None:
+    """Record a skip."""
+    reason = recorded_skip("the backup service's own snapshot")
+    await ledger.refused(await claimed(ledger), "event-1", reason, attempts=0)
+
+
 async def waits(ledger: StoredLedger) -> None:
     """Record a waiting message whose snapshot was never claimed."""
     await ledger.record_waiting(Waiting("m", b"body", 30.0, "pause", 4, "p", "s"))
@@ -88,6 +95,7 @@ def run(*arguments: str) -> Result:
         (claimed, "claimed", 1),
         (in_doubt, "in doubt", 1),
         (refused, "failed", 1),
+        (skipped, "skipped", 1),
         (waits, "waiting", 1),
     ],
 )
