@@ -20,7 +20,6 @@ from infra.emulator.settings import Settings
 from infra.emulator.store import Backup, Snapshot, Store
 
 MICROVERSION = re.compile(r"volume (?:3\.(\d+)|latest)", re.IGNORECASE)
-NEWEST_MICROVERSION = 64  # of Cinder 18
 JSON_TYPES = ("application/json", "application/vnd.openstack.volume+json")
 FAILURE_KEY = "emulator.failure"  # the key in the ASGI scope under which the gate passes a fault to `create`
 
@@ -126,7 +125,7 @@ class Api:
         project_id = request.path_params["project_id"]
         self._authenticator.check(request, project_id, body)
         version = request.url.path[1:3]
-        microversion = _microversion(request) if version == "v3" else (2, 0)
+        microversion = _microversion(request, self._settings.microversion) if version == "v3" else (2, 0)
         return Call(views.Address(_base(request), version, project_id), body, microversion)
 
     def _detail(self, backup: Backup, call: Call) -> views.Json:
@@ -178,14 +177,12 @@ def _base(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', 'localhost')}"
 
 
-def _microversion(request: Request) -> tuple[int, int]:
+def _microversion(request: Request, newest: int) -> tuple[int, int]:
     """Parse `OpenStack-API-Version: volume 3.N`; the default is 3.0. Raises ApiError (406)."""
     match = MICROVERSION.fullmatch(request.headers.get("openstack-api-version", "volume 3.0").strip())
-    minor = NEWEST_MICROVERSION if match is None or match[1] is None else int(match[1])
-    if match is None or minor > NEWEST_MICROVERSION:
-        message = (
-            f"Version is not supported by the API. Minimum is 3.0 and maximum is 3.{NEWEST_MICROVERSION}."
-        )
+    minor = newest if match is None or match[1] is None else int(match[1])
+    if match is None or minor > newest:
+        message = f"Version is not supported by the API. Minimum is 3.0 and maximum is 3.{newest}."
         raise answers.ApiError(406, answers.fault_body(406, message))
     return (3, minor)
 

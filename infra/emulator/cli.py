@@ -32,6 +32,9 @@ def command(
         Rules, typer.Option(help="Rules for requests: those of the API page, or Cinder's.")
     ] = "page",
     strict: Annotated[bool, typer.Option("--strict", help="Know declared snapshots only.")] = False,
+    microversion: Annotated[
+        int, typer.Option(metavar="N", min=0, help="The newest microversion of /v3 is 3.N.")
+    ] = 64,
     race: Annotated[
         float,
         typer.Option(
@@ -96,6 +99,7 @@ def command(
         settle=settle,
         rules=rules,
         strict=strict,
+        microversion=microversion,
         race=race,
         quota_backups=quota_backups,
         quota_gigabytes=quota_gigabytes,

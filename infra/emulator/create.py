@@ -4,12 +4,17 @@ Volume, snapshot, the snapshot's volume and its status come first; a moment late
 itself. In that moment the real API accepts several concurrent requests for one snapshot: see `Settings.race`.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.emulator.answers import bad_request, not_found, over_quota
 from infra.emulator.rules import WantedBackup
 from infra.emulator.settings import Settings
 from infra.emulator.store import Backup, Snapshot, Store, Volume, new_id
+
+_CHOOSES_AVAILABLE = 71
+"""Cinder 22.0.0 has the microversions of 21; 3.71 is the first that only releases after it have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +141,31 @@ def _parent(settings: Settings, store: Store, source: Source, wanted: WantedBack
     """Return the backup that this one builds on, or None for a full backup.
 
     By the API page the first backup of a volume is full and later ones are incremental, whatever the request
-    says. Cinder uses the available backup with the newest data, or refuses.
+    says.
     """
     earlier = store.newest_first(source.project_id, source.volume.id)
     if settings.rules == "page":
         return next(earlier, None)
-    if not wanted.incremental:
-        return None
+    return _cinder_parent(settings, store, source, list(earlier)) if wanted.incremental else None
+
+
+def _cinder_parent(settings: Settings, store: Store, source: Source, earlier: Sequence[Backup]) -> Backup:
+    """Return the backup with the newest data, if that is older than the snapshot's. Raises ApiError (400).
+
+    From 22.0.0 Cinder passes over backups that are not available; before, it refuses if the newest is not.
+    Where all data is newer than the snapshot's, Cinder takes the first backup (measured).
+    """
     now = store.clock()
-    usable = [backup for backup in earlier if backup.status_at(now) == "available"]
-    if not usable:
+    before = source.snapshot.created_at if source.snapshot else math.inf
+    chooses = settings.microversion >= _CHOOSES_AVAILABLE
+
+    def preference(backup: Backup) -> float:
+        passed_over = chooses and backup.status_at(now) != "available"
+        return -math.inf if passed_over or backup.data_timestamp >= before else backup.data_timestamp
+
+    latest = max(earlier, key=preference, default=None)
+    if latest is None or (chooses and latest.status_at(now) != "available"):
         raise bad_request("Invalid backup: No backups available to do an incremental backup.")
-    return max(usable, key=lambda backup: backup.data_timestamp)
+    if latest.status_at(now) != "available":
+        raise bad_request("Invalid backup: The parent backup must be available for incremental backup.")
+    return latest

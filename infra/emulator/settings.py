@@ -13,6 +13,7 @@ class Settings:
 
     settle: float = 1.0
     rules: Rules = "page"
+    microversion: int = 64  # the newest 3.N, of Cinder 18; 71 for releases of today
     strict: bool = False
     # Cinder checks the snapshot's status first and sets it later: creates that arrive in between are all
     # accepted (measured: eight of eight at once). 0 makes check and set atomic, which Cinder's are not.
