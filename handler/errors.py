@@ -17,6 +17,7 @@ Errors in the event itself are in ``events.errors``.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from events.outcome import Category
 
@@ -52,6 +53,7 @@ class ApiError(SnapshotBackupError):
     ``from_api``: the API itself gave the answer, in one of its own forms. Otherwise a gateway, a proxy or
     another server did, and what it refuses or limits concerns all messages.
     ``renewed``: the request's token was refused and has been renewed; the request was not sent again.
+    ``parent``: an incremental backup has no earlier backup to build on, or one that is not available yet.
     """
 
     category: Category
@@ -64,6 +66,7 @@ class ApiError(SnapshotBackupError):
     sent: bool = True
     from_api: bool = True
     renewed: bool = False
+    parent: Literal["missing", "busy"] | None = None
 
     def __str__(self) -> str:
         return " ".join(str(part) for part in (self.status, self.code, self.message) if part)

@@ -15,7 +15,6 @@ from handler.backup import result as results
 from handler.backup.evidence import Route
 from handler.backup.policy import Decision, absence_is_certain
 from handler.backup.ports import Backup, Doubt, Granted, Snapshot
-from handler.backup.request import BackupRequest
 from handler.backup.result import Job, Result
 from handler.backup.services import Services
 from handler.errors import ApiError
@@ -85,18 +84,6 @@ class Lookup:
             return await self.services.fail(job, claim, failure)
         await self.services.ledger.release(claim)
         return results.delayed(job, "check", self.services.limits.delay(job.state.waits))
-
-    async def for_parent(self, job: Job, claim: Granted) -> BackupRequest | Result:
-        """Return the request to send. ``incremental = "auto"`` depends on the volume's full backups."""
-        if not job.selected.incremental_if_possible:
-            return job.request
-        try:
-            self.services.admit(job, "list")
-            full = await self.services.api.has_full_backup(job.project_id, job.request.volume_id)
-        except ApiError as error:
-            return await self.unknown(job, claim, error, "list")
-        self.services.succeeded(job, "list")
-        return job.request.model_copy(update={"incremental": full})
 
     def _never_complete(self, status: str | None, job: Job) -> Failure | None:
         state, now = job.state, self.services.clock()

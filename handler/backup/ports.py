@@ -45,6 +45,18 @@ class Snapshot(NamedTuple):
     metadata: Mapping[str, Any] = MappingProxyType({})
 
 
+class Chain(NamedTuple):
+    """A full backup of a volume and the incremental ones after it, as far as they are available.
+
+    ``length`` counts them all: 0 means that an incremental backup has no parent. ``size`` is the newest
+    one's, in GB. ``in_progress`` says that the volume has a backup that may become available.
+    """
+
+    length: int = 0
+    size: int | None = None
+    in_progress: bool = False
+
+
 class Api(Protocol):
     """The VBS API. Every method raises ``ApiError``."""
 
@@ -60,8 +72,8 @@ class Api(Protocol):
         One matches by its snapshot id, or by ``name`` where the API leaves the snapshot id out.
         """
 
-    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """Return whether the volume has an available full backup, on which an incremental one can build."""
+    async def chain(self, project_id: str, volume_id: str) -> Chain:
+        """Return the chain of backups that an incremental backup of the volume would be added to."""
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return the backup, or None where the API knows that there is none."""

@@ -29,6 +29,7 @@ from handler.backup import result as results
 from handler.backup.breaker import ScopedFailure
 from handler.backup.delays import Delays
 from handler.backup.hooks import Follow, Notify
+from handler.backup.incremental import Incremental, Planned
 from handler.backup.lookup import Lookup, wait_reason
 from handler.backup.parse import Parser
 from handler.backup.ports import Busy, Created, Doubt, Finished, Granted, Outbox
@@ -67,6 +68,7 @@ class Process:
         self._follow = follow
         self._parser = Parser(services, selection)
         self._lookup = Lookup(services, self._parser.selected_again)
+        self._incremental = Incremental(services, self._lookup)
         self._tracking = Tracking(services)
         self._delays = Delays(services, outbox, drop_copies=drop_copies)
 
@@ -205,20 +207,40 @@ class Process:
             return self._tracking.accepted(job, found, made_at=services.clock(), found=True)
         if job.selected.skip:
             return await services.skip(job, claim, job.selected.skip)
-        request = await self._lookup.for_parent(job, claim)
-        if isinstance(request, Result):
-            return request
+        planned = await self._incremental.plan(job, claim)
+        if isinstance(planned, Result):
+            return planned
+        return await self._send(job, claim, planned)
+
+    async def _send(self, job: Job, claim: Granted, planned: Planned) -> Result:
+        """Send the request, and record the backup."""
+        services = self._services
         if not await services.ledger.holds(claim):
             await services.ledger.release(claim)
             return results.delayed(job, "retry", services.limits.delay(0))
         try:
             services.admit(job, "create")
-            backup = await services.api.create(job.project_id, request)
+            backup = await services.api.create(job.project_id, planned.request)
         except ApiError as error:
+            if self._incremental.becomes_full(job, planned, error):
+                return await self._send_full(job, claim, planned)
             return await self._not_created(job, claim, error)
         services.succeeded(job, "create", made=True)
         await services.ledger.created(claim, backup)
         return self._tracking.accepted(job.attempted(), backup, made_at=services.clock(), found=False)
+
+    async def _send_full(self, job: Job, claim: Granted, planned: Planned) -> Result:
+        """Send a full backup's request in place of a refused one; look up first, as after every refusal."""
+        services = self._services
+        services.succeeded(job, "create")
+        job, claim = job.without_doubt(), claim._replace(doubt=None, sent=True)
+        found = await self._lookup.for_backup(job, claim)
+        if isinstance(found, Result):
+            return found
+        if found:
+            await services.ledger.created(claim, found)
+            return self._tracking.accepted(job, found, made_at=services.clock(), found=True)
+        return await self._send(job, claim, planned.full())
 
     async def _not_created(self, job: Job, claim: Granted, error: ApiError) -> Result:
         """Act on the policy's decision about a call that gave no backup."""
@@ -227,7 +249,7 @@ class Process:
             return await self._lookup.unknown(job, claim, error, "create")
         last_try = claim.doubt.since if claim.doubt else None
         decision = await services.classify(job, error, "create", last_try=last_try)
-        claim = claim._replace(sent=error.sent)
+        claim = claim._replace(sent=claim.sent or error.sent)
         attempted = (job.attempted() if decision.counted else job).without_crashes()
         if decision.action == "fail":
             return await services.fail(attempted, claim, results.failure(error, decision.category))

@@ -11,7 +11,8 @@
     skip = "this project has backups of its own"
 
 The first rule that matches decides, and what it sets goes before what the event says.
-``incremental = "auto"`` is incremental where the volume has a full backup that is available, else full.
+``incremental = "auto"`` is incremental where the volume has a backup to build on, else full; with
+``full_every = 7`` each seventh backup of a volume is full. What an event says of ``incremental`` goes first.
 """
 
 import re
@@ -23,6 +24,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -75,6 +77,12 @@ class Match(_Model):
         return size is not None and (self.min_size_gb or 0) <= size <= (self.max_size_gb or size)
 
 
+def _count(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("must be a whole number, 1 or more")
+    return value
+
+
 class Set(_Model):
     """What a rule says of the backup.
 
@@ -85,10 +93,11 @@ class Set(_Model):
     description: str | None = None
     force: bool | None = None
     incremental: bool | Literal["auto"] | None = None
+    full_every: Annotated[int, BeforeValidator(_count)] | None = None
 
     def overrides(self, snapshot: SnapshotCompleted) -> Mapping[str, Any]:
         """Return the fields of the request that this rule sets for one snapshot."""
-        options = self.model_dump(exclude_none=True)
+        options = self.model_dump(exclude_none=True, exclude={"full_every"})
         if self.incremental == "auto":
             del options["incremental"]
         if self.name:
@@ -102,6 +111,8 @@ class Set(_Model):
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
+        if self.full_every is not None and self.incremental != "auto":
+            raise ValueError('full_every goes with incremental = "auto"')
         sample = dict.fromkeys(("snapshot_id", "volume_id"), f"{'0' * 8}-0000-0000-0000-{'0' * 12}")
         name = filled_name(self.name, snapshot_name="", **sample) if self.name else None
         for field, value in (("name", name), ("description", self.description)):
@@ -179,7 +190,7 @@ _BRANCHES = frozenset({"bool", "literal['auto']"})
 _MESSAGES = {
     "extra_forbidden": (
         "is none: match has project, volume, snapshot_name, metadata, min_size_gb and max_size_gb; set has "
-        "name, description, force and incremental"
+        "name, description, force, incremental and full_every"
     ),
     "string_type": "must be a text in quotes",
     "string_too_short": "must have 1 to 255 characters",

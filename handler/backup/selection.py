@@ -19,12 +19,14 @@ SYSTEM_METADATA = "__system__enableActive"
 class Selected(NamedTuple):
     """Why a snapshot is skipped (None: it is backed up), and what is set in its request.
 
-    ``incremental_if_possible``: incremental if the volume has a full backup already.
+    ``incremental_if_possible``: incremental if the volume has a backup to build on. Every ``full_every``-th
+    backup of a volume is full even so.
     """
 
     skip: str | None = None
     overrides: Mapping[str, Any] = MappingProxyType({})
     incremental_if_possible: bool = False
+    full_every: int | None = None
 
 
 class Selection:
@@ -48,8 +50,11 @@ class Selection:
         rule = self._rule(event, project_id, shown=shown)
         if rule is None or rule.set is None:
             return Selected(skip=rule.skip if rule else None)
-        overrides = rule.set.overrides(event.snapshot)
-        return Selected(overrides=overrides, incremental_if_possible=rule.set.incremental == "auto")
+        overrides, own = rule.set.overrides(event.snapshot), event.snapshot.backup
+        if own is not None and own.incremental is not None:
+            return Selected(overrides={**overrides, "incremental": own.incremental})
+        auto = rule.set.incremental == "auto"
+        return Selected(None, overrides, incremental_if_possible=auto, full_every=rule.set.full_every)
 
     def _rule(self, event: SnapshotEvent, project_id: str, *, shown: bool) -> "Rule | None":
         for rule in self._rules:

@@ -15,10 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from events.outcome import AcceptedBackup, Category
 from events.snapshot import ProjectId
 from handler.backup.hooks import Call, OnCall, Route, noop
-from handler.backup.ports import Backup, Snapshot
+from handler.backup.ports import Backup, Chain, Snapshot
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
 from handler.vbs import answers, faults, pages
+from handler.vbs.chain import chain
 from handler.vbs.transport.body import Unreadable, parse_json, read_body
 from handler.vbs.transport.deadlines import Deadlines
 from handler.vbs.transport.unanswered import (
@@ -93,10 +94,9 @@ class VbsClient:
         backups = await self._backups_of(project_id, volume_id)
         return sorted((b for b in backups if pages.belongs(b, snapshot_id, name)), key=pages.age)
 
-    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """Return whether the volume has a full backup that is available."""
-        backups = await self._backups_of(project_id, volume_id)
-        return any(pages.is_parent(b, volume_id) for b in backups)
+    async def chain(self, project_id: str, volume_id: str) -> Chain:
+        """Return the chain of backups that an incremental backup of the volume would be added to."""
+        return chain(await self._backups_of(project_id, volume_id), volume_id)
 
     async def _backups_of(self, project_id: str, volume_id: str) -> Iterable[Backup]:
         """Return all backups of a volume, from all pages."""

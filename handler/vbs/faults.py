@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from events.outcome import Category
 from handler.errors import ApiError
+from handler.vbs.chain import parent_problem
 from handler.vbs.codes import BUSY_CODES, BY_STATUS, CODES, GATEWAY, PROJECT_CODES, SIGN_IN
 from handler.vbs.fault_body import Fault, clean, is_service_code, read_fault
 from handler.vbs.retry_after import retry_after
@@ -76,6 +77,7 @@ TEXTS: tuple[TextRule, ...] = (
     TextRule(400, rf"{_STATUS_IS}(?:{_ENDS})\b", C.REFUSED),
     TextRule(400, _STATUS_IS, C.CONFLICT),
     TextRule(400, r"No backups available to do an incremental backup", C.REFUSED),
+    TextRule(400, r"parent backup must be available for incremental backup", C.CONFLICT),
     TextRule(400, r"does not match with snapshot\.volume_id", C.INVALID),
     TextRule(400, r"Invalid input for field/attribute|is a required property", C.INVALID),
     TextRule(400, r"Malformed request body|Incorrect request body format", C.INVALID),
@@ -110,6 +112,7 @@ def create_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
         retry_after=wait,
         busy=busy,
         from_api=own and not wrong_path,
+        parent=parent_problem(status, fault.message) if own else None,
     )
 
 

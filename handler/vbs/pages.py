@@ -71,12 +71,6 @@ def belongs(backup: Backup, snapshot_id: str, name: str) -> bool:
     return backup.detail.name == name and plain(snapshot_id) in plain(name)
 
 
-def is_parent(backup: Backup, volume_id: str) -> bool:
-    """Return whether an incremental backup of the volume can build on this backup."""
-    full = backup.detail.is_incremental is False and backup.status == "available"
-    return full and backup.volume_id is not None and plain(backup.volume_id) == plain(volume_id)
-
-
 def age(backup: Backup) -> tuple[bool, str, str]:
     """Return the sort key, oldest first; a backup without a time is last, since it may be the newest."""
     return backup.detail.created_at is None, backup.detail.created_at or "", backup.id

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from events.outcome import Category
-from handler.backup.ports import Api, Backup, Snapshot
+from handler.backup.ports import Api, Backup, Chain, Snapshot
 from handler.backup.request import BackupRequest, derived_name
 from handler.errors import ApiError
 from handler.vbs.client import VbsClient
@@ -254,53 +254,53 @@ def test_a_snapshot_is_shown(implementation: Implementation) -> None:
     assert ("available", VOLUME) == implementation.use(scenario)
 
 
-def test_a_volume_has_a_full_backup_once_one_is_available(implementation: Implementation) -> None:
-    """``has_full_backup`` is true once a backup is available; before, an incremental one would be refused."""
+def test_a_volume_has_a_chain_once_a_backup_is_available(implementation: Implementation) -> None:
+    """``chain`` has a backup once it is available; before, it is in progress and no parent."""
 
-    async def scenario(api: Api) -> list[bool]:
-        asked = [await api.has_full_backup(PROJECT, VOLUME)]
+    async def scenario(api: Api) -> list[Chain]:
+        asked = [await api.chain(PROJECT, VOLUME)]
         accepted = await api.create(PROJECT, REQUEST)
-        asked.append(await api.has_full_backup(PROJECT, VOLUME))
+        asked.append(await api.chain(PROJECT, VOLUME))
         await _settled(api, accepted.id)
-        return [*asked, await api.has_full_backup(PROJECT, VOLUME)]
+        return [*asked, await api.chain(PROJECT, VOLUME)]
 
-    assert [False, False, True] == implementation.use(scenario)
+    assert [Chain(), Chain(in_progress=True), Chain(1, 1)] == implementation.use(scenario)
 
 
 def test_a_full_backup_counts_for_its_own_volume_and_project(implementation: Implementation) -> None:
     """A full backup does not count for another volume or project."""
 
-    async def scenario(api: Api) -> list[bool]:
+    async def scenario(api: Api) -> list[Chain]:
         await _settled(api, (await api.create(PROJECT, REQUEST)).id)
         return [
-            await api.has_full_backup(PROJECT, OTHER_VOLUME),
-            await api.has_full_backup(OTHER_PROJECT, VOLUME),
+            await api.chain(PROJECT, OTHER_VOLUME),
+            await api.chain(OTHER_PROJECT, VOLUME),
         ]
 
-    assert [False, False] == implementation.use(scenario)
+    assert [Chain(), Chain()] == implementation.use(scenario)
 
 
 def test_a_full_backup_in_error_is_not_a_parent(implementation: Implementation) -> None:
     """A backup in error does not count as a full backup, since no incremental one can build on it."""
     implementation.inject("create", "fail_later")
 
-    async def scenario(api: Api) -> tuple[str, bool]:
+    async def scenario(api: Api) -> tuple[str, Chain]:
         made = await _settled(api, (await api.create(PROJECT, REQUEST)).id)
-        return made.status, await api.has_full_backup(PROJECT, VOLUME)
+        return made.status, await api.chain(PROJECT, VOLUME)
 
-    assert ("error", False) == implementation.use(scenario)
+    assert ("error", Chain()) == implementation.use(scenario)
 
 
 @pytest.mark.parametrize("what", ["cut_before", "refuse"])
-def test_a_failed_lookup_of_a_full_backup_is_an_error(
+def test_a_failed_lookup_of_the_chain_is_an_error(
     implementation: Implementation, what: ScopedFailure
 ) -> None:
-    """A failed lookup of a full backup raises an error, since the result is unknown."""
+    """A failed lookup of the chain raises an error, since the result is unknown."""
     implementation.inject("list", what)
 
     async def scenario(api: Api) -> Category:
         with pytest.raises(ApiError) as caught:
-            await api.has_full_backup(PROJECT, VOLUME)
+            await api.chain(PROJECT, VOLUME)
         return caught.value.category
 
     assert C.UNAVAILABLE == implementation.use(scenario)

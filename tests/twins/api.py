@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from events.outcome import AcceptedBackup, BackupLink, Category, CompletedBackup
-from handler.backup.ports import Backup, Snapshot
+from handler.backup.ports import Backup, Chain, Snapshot
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
+from handler.vbs.chain import chain
 
 Call = Literal["create", "check", "find", "show", "show_snapshot"]
 
@@ -69,10 +70,11 @@ class Made:
 class MemoryApi:
     """``handler.backup.ports.Api`` in memory.
 
-    ``backups`` has every backup ever made, also those of late commits; ``calls`` counts calls, and ``log``
-    has the time, kind and project of each. ``rule`` gives the faults of calls for which none is queued. A
-    backup is ``creating`` until ``settle`` seconds after it was made. ``snapshots`` has the snapshots that
-    exist. With ``hide_snapshot_ids`` backups are found by name only, as on releases that omit its id.
+    ``backups`` has every backup ever made, also those of late commits; ``calls`` counts calls, and
+    ``log`` has the time, kind and project of each. ``rule`` gives the faults of calls for which none is
+    queued. A backup is ``creating`` until ``settle`` seconds after it was made, and those in ``stuck``
+    stay so. ``snapshots`` has the snapshots that exist. With ``hide_snapshot_ids`` backups are found by
+    name only, as on releases that omit its id.
     """
 
     clock: Callable[[], float]
@@ -82,6 +84,7 @@ class MemoryApi:
     hide_snapshot_ids: bool = False
     calls: dict[Call, int] = field(default_factory=lambda: defaultdict(int))
     ends: deque[tuple[str, str | None]] = field(default_factory=deque)
+    stuck: set[str] = field(default_factory=set)
     closed: bool = False
     rule: Rule = lambda _call, _project_id, _snapshot_id: None
     log: list[tuple[float, Call, str]] = field(default_factory=list)
@@ -133,13 +136,9 @@ class MemoryApi:
         ]
         return [self._shown(made) for made in sorted(found, key=lambda made: made.at)]
 
-    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        """See ``Api.has_full_backup``."""
-        return any(
-            self._shown(made).status == "available" and not made.request.incremental
-            for made in self._known("find", project_id)
-            if made.request.volume_id == volume_id
-        )
+    async def chain(self, project_id: str, volume_id: str) -> Chain:
+        """See ``Api.chain``."""
+        return chain(map(self._shown, self._known("find", project_id)), volume_id)
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return a backup that has been committed by now."""
@@ -189,12 +188,13 @@ class MemoryApi:
         return made.request.snapshot_id == snapshot_id
 
     def _shown(self, made: Made) -> Backup:
-        settled = self.clock() >= made.at + self.settle
+        settled = self.clock() >= made.at + self.settle and made.id not in self.stuck
         detail = CompletedBackup(
             id=made.id,
             name=made.request.name,
             status=made.end if settled else "creating",
             size=1,
+            is_incremental=bool(made.request.incremental),
             created_at=datetime.fromtimestamp(made.at, UTC).isoformat().replace("+00:00", "Z"),
         )
         snapshot_id = None if self.hide_snapshot_ids else made.request.snapshot_id

@@ -12,6 +12,7 @@ from events.outcome import AcceptedBackup, Failure
 from handler.backup.ports import (
     Api,
     Backup,
+    Chain,
     Claim,
     Created,
     Doubt,
@@ -70,9 +71,9 @@ class SteppedApi(Api):
         async with self.steps.around("find"):
             return await self.api.find(project_id, volume_id, snapshot_id, name)
 
-    async def has_full_backup(self, project_id: str, volume_id: str) -> bool:
-        async with self.steps.around("has_full_backup"):
-            return await self.api.has_full_backup(project_id, volume_id)
+    async def chain(self, project_id: str, volume_id: str) -> Chain:
+        async with self.steps.around("chain"):
+            return await self.api.chain(project_id, volume_id)
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         async with self.steps.around("show"):

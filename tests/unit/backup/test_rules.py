@@ -132,6 +132,18 @@ def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() ->
         ("[[rule]]\nmatch = { metadata = 7 }\nskip = 'x'", "match.metadata: must be a table in braces"),
         ("[[rule]]\nmatch = 7\nskip = 'x'", "match: must be a table in braces"),
         ("[[rule]]\nset = { incremental = 'always' }\n", 'set.incremental: must be true, false or "auto"'),
+        ("[[rule]]\nset = { full_every = 7 }\n", 'set: full_every goes with incremental = "auto"'),
+        (
+            "[[rule]]\nset = { incremental = false, full_every = 7 }\n",
+            'set: full_every goes with incremental = "auto"',
+        ),
+        *(
+            (
+                f"[[rule]]\nset = {{ incremental = 'auto', full_every = {wrong} }}\n",
+                "set.full_every: must be a whole number, 1 or more",
+            )
+            for wrong in ("0", "-1", "true", "1.5", "'7'")
+        ),
         ("[[rule]]\nset = { force = 'maybe' }\n", "set.force: must be true or false"),
         ("[[rule]]\nnot toml", "is not TOML: "),
     ],

@@ -176,6 +176,11 @@ def test_the_snapshots_status_decides_whether_the_error_is_transient(
     ("status", "document", "category"),
     [
         (400, _bad_request("Invalid backup: No backups available to do an incremental backup."), C.REFUSED),
+        (
+            400,
+            _bad_request("Invalid backup: The parent backup must be available for incremental backup."),
+            C.CONFLICT,
+        ),
         (400, _bad_request("Invalid input for field/attribute name. Value: x. 'x' is too long"), C.INVALID),
         (400, _bad_request("'backup' is a required property"), C.INVALID),
         (400, _bad_request("Malformed request body"), C.INVALID),
