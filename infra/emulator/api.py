@@ -47,6 +47,8 @@ class Api:
     def routes(self) -> list[Route]:
         """Return the routes, which are the same under /v2 and /v3."""
         routes = [Route("/v3/auth/tokens", self.create_token, methods=["POST"])]
+        if self._settings.rules == "cinder":
+            routes.append(Route("/v3/", self.versions, methods=["GET"]))
         for version in ("v2", "v3"):
             root = f"/{version}/{{project_id}}"
             routes += [
@@ -59,11 +61,16 @@ class Api:
             ]
         return routes
 
+    async def versions(self, request: Request) -> Response:
+        """Tell the microversions of v3; as with Cinder behind Keystone, a sign-in is needed."""
+        self._authenticator.check(request, None, b"")
+        return JSONResponse(views.versions(_base(request), self._settings.microversion))
+
     async def create(self, request: Request) -> Response:
         """Create a backup: 202 with id, name and links."""
         call = await self._admit(request)
         body = _json(request, call.body)
-        wanted = parse_create(body, self._settings.rules)
+        wanted = parse_create(body, self._settings.rules, call.microversion)
         source = find_source(self._store, self._settings, call.address.project_id, wanted)
         if self._settings.race > 0:
             await asyncio.sleep(self._settings.race)
@@ -129,7 +136,9 @@ class Api:
         return Call(views.Address(_base(request), version, project_id), body, microversion)
 
     def _detail(self, backup: Backup, call: Call) -> views.Json:
-        return views.detail(backup, call.address, self._store.clock(), self._settings.rules)
+        return views.detail(
+            backup, call.address, self._store.clock(), self._settings.rules, call.microversion
+        )
 
     def _backup(self, request: Request) -> Backup:
         backup_id = request.path_params["backup_id"]

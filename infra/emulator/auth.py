@@ -52,14 +52,17 @@ class Authenticator:
         self._tokens[token.value] = token
         return token, _token_body(token, name, project.get("name", "demo"), self._clock(), keystone)
 
-    def check(self, request: Request, project_id: str, body: bytes) -> None:
-        """Check a call. Raises ApiError (401 without a valid sign-in, 400 for another project)."""
+    def check(self, request: Request, project_id: str | None, body: bytes) -> None:
+        """Check a call. Raises ApiError (401 without a valid sign-in, 400 for another project).
+
+        The version document is no project's.
+        """
         allowed = self._settings.project_id
         if self._settings.auth == "token":
             allowed = self._token_project(request)
         elif self._settings.auth == "aksk":
             self._check_signature(request, body)
-        if allowed is not None and project_id != allowed:
+        if None not in (allowed, project_id) and project_id != allowed:
             raise bad_request("Malformed request url")
 
     def _token_project(self, request: Request) -> str | None:

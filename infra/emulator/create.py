@@ -74,6 +74,8 @@ def make_backup(
         request=request,
         fail_reason=failure.reason[:255] if failure else None,
         parent=parent,
+        metadata=wanted.metadata,
+        availability_zone=wanted.availability_zone,
     )
     if source.snapshot is not None:
         source.snapshot.volume_id = wanted.volume_id

@@ -7,13 +7,14 @@ None, or the problem: in the words of Cinder's validator (JSON Schema), or as th
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from infra.emulator.answers import ApiError, bad_request
 from infra.emulator.settings import Rules
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+METADATA_KEY = re.compile(r"[a-zA-Z0-9_:. /-]{1,255}")
 PAGE_NAME = re.compile(r"[0-9A-Za-z_-]*")
 TRUE_WORDS = ("True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", "y", "t")
 FALSE_WORDS = ("False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no", "n", "f")
@@ -40,6 +41,8 @@ class WantedBackup:
     description: str | None
     incremental: bool
     force: bool
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    availability_zone: str | None = None
 
 
 def is_uuid(value: object) -> bool:
@@ -111,6 +114,22 @@ def page_description(value: object) -> Problem | str | None:
     return None
 
 
+def metadata(value: object) -> str | None:
+    """Check metadata: null, or texts of up to 255 characters by keys of Cinder's pattern."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        return f"{value!r} is not of type 'object', 'null'"
+    for key, text in value.items():
+        if not METADATA_KEY.fullmatch(key):
+            return f"{key!r} does not match any of the regexes: '^[a-zA-Z0-9-_:. /]{{1,255}}$'"
+        if not isinstance(text, str):
+            return f"{text!r} is not of type 'string'"
+        if len(text) > 255:
+            return f"{text!r} is too long"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """The fields that a create request may have, each with its check, and the required ones."""
@@ -148,14 +167,30 @@ FORMS: Mapping[Rules, Form] = {
 }
 
 
-def parse_create(body: object, rules: Rules) -> WantedBackup:
+NEWER_FIELDS: Mapping[str, tuple[tuple[int, int], Check]] = {
+    "metadata": ((3, 43), metadata),
+    "availability_zone": ((3, 51), short_text),
+}
+"""Cinder's fields of newer microversions: since when, and the check."""
+
+
+def form_of(rules: Rules, microversion: tuple[int, int]) -> Form:
+    """Return the form of a create request; only Cinder's depends on the microversion."""
+    form = FORMS[rules]
+    if rules == "page":
+        return form
+    newer = {name: check for name, (since, check) in NEWER_FIELDS.items() if microversion >= since}
+    return Form({**form.fields, **newer}, form.required)
+
+
+def parse_create(body: object, rules: Rules, microversion: tuple[int, int] = (3, 0)) -> WantedBackup:
     """Validate and parse the JSON body of a create call. Raises ApiError (400)."""
     backup = _unwrap(body)
-    form = FORMS[rules]
+    form = form_of(rules, microversion)
     _check_keys(backup, form)
-    for field, check in form.fields.items():
-        if field in backup:
-            _raise_for(field, backup[field], check(backup[field]))
+    for name, check in form.fields.items():
+        if name in backup:
+            _raise_for(name, backup[name], check(backup[name]))
     # The page says "this parameter is skipped": the service decides.
     incremental = rules == "cinder" and _truth(backup.get("incremental"))
     return WantedBackup(
@@ -165,6 +200,8 @@ def parse_create(body: object, rules: Rules) -> WantedBackup:
         description=backup.get("description"),
         incremental=incremental,
         force=_truth(backup.get("force")),
+        metadata=backup.get("metadata") or {},
+        availability_zone=backup.get("availability_zone"),
     )
 
 
@@ -183,9 +220,9 @@ def _unwrap(body: object) -> dict[str, Any]:
 
 def _check_keys(backup: dict[str, Any], form: Form) -> None:
     """Check for missing and unknown keys before any value, as Cinder's validator does."""
-    for field in form.required:
-        if field not in backup:
-            raise _invalid("backup", backup, f"{field!r} is a required property")
+    for name in form.required:
+        if name not in backup:
+            raise _invalid("backup", backup, f"{name!r} is a required property")
     if unexpected := [key for key in backup if key not in form.fields]:
         raise _invalid("backup", backup, _unexpected(unexpected))
 

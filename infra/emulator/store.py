@@ -59,6 +59,8 @@ class Backup:
     parent: "Backup | None" = None
     dependents: int = 0
     deleted_at: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    availability_zone: str | None = None
 
     def status_at(self, now: float) -> str:
         """Return the status at a time: creating, then available or error, finally deleted."""

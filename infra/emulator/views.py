@@ -10,6 +10,8 @@ from infra.emulator.settings import Rules
 from infra.emulator.store import Backup, Snapshot
 
 Json = dict[str, object]
+METADATA = (3, 43)
+"""Since this microversion Cinder shows a backup's metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,15 @@ def summary(backup: Backup, address: Address) -> Json:
     return {"id": backup.id, "name": backup.name, "links": links(address, backup.id)}
 
 
-def detail(backup: Backup, address: Address, now: float, rules: Rules) -> Json:
-    """Return all fields of a backup."""
+def detail(backup: Backup, address: Address, now: float, rules: Rules, microversion: tuple[int, int]) -> Json:
+    """Return all fields of a backup that the microversion has."""
     status = backup.status_at(now)
     shown: Json = {
         "id": backup.id,
         "status": status,
         "size": backup.size,
         "object_count": 1 if status == "available" else 0,
-        "availability_zone": None,
+        "availability_zone": backup.availability_zone,
         "container": f"{backup.id[:2]}/{backup.id[2:4]}/{backup.id}" if status == "available" else None,
         "created_at": timestamp(backup.created_at),
         "updated_at": None if status == "creating" else timestamp(backup.ends_at),
@@ -62,6 +64,8 @@ def detail(backup: Backup, address: Address, now: float, rules: Rules) -> Json:
         "snapshot_id": backup.snapshot_id,
         "data_timestamp": timestamp(backup.data_timestamp),
     }
+    if rules == "cinder" and microversion >= METADATA:
+        shown["metadata"] = dict(backup.metadata)
     if rules == "page" and address.version == "v2":
         shown["os-bak-tenant-attr:tenant_id"] = backup.project_id
         shown["service_metadata"] = _service_metadata(backup, status)
@@ -94,6 +98,25 @@ def snapshot_detail(snapshot: Snapshot, now: float) -> Json:
         "os-extended-snapshot-attributes:project_id": snapshot.project_id,
         "os-extended-snapshot-attributes:progress": "100%",
     }
+
+
+def versions(base: str, newest: int) -> Json:
+    """Return Cinder's version document."""
+    media = {"base": "application/json", "type": "application/vnd.openstack.volume+json;version=3"}
+    links = [
+        {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/"},
+        {"rel": "self", "href": f"{base}/v3/"},
+    ]
+    version: Json = {
+        "id": "v3.0",
+        "status": "CURRENT",
+        "version": f"3.{newest}",
+        "min_version": "3.0",
+        "updated": "2023-08-31T00:00:00Z",
+        "links": links,
+        "media-types": [media],
+    }
+    return {"versions": [version]}
 
 
 def record(backup: Backup, now: float) -> Json:
