@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from events.state_keys import StateKeys
@@ -41,6 +40,9 @@ UNAUTHENTICATED = (
     "forge their state. Set the same STATE_KEYS for all workers and functions of the queue"
 )
 """What ``LEDGER_URL=none`` without ``STATE_KEYS`` costs."""
+
+
+_NEEDS_V3 = "metadata and availability_zone of a rule are sent with VBS_API_VERSION=v3 only, which is not set"
 
 
 def topology(settings: Settings) -> Topology:
@@ -179,9 +181,7 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             doubt_pause=settings.wait_ladder[0],
             notify=telemetry.breaker_changed,
         )
-        selection = Selection(
-            settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings.rules_file)
-        )
+        selection = Selection(settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings))
         routes = Routes(
             settings.result_exchange,
             probe_seconds=settings.wait_ladder[0],
@@ -190,10 +190,13 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
         yield Parts(settings, api, ledger, breaker, selection, telemetry, routes)
 
 
-def _rules(path: Path | None) -> "Sequence[Rule]":
-    if path is None:
+def _rules(settings: Settings) -> "Sequence[Rule]":
+    if settings.rules_file is None:
         return ()
     # Imported where it is used: the import takes 4 ms of a cold start.
     from handler.backup.rules import load_rules
 
-    return load_rules(path)
+    rules = load_rules(settings.rules_file)
+    if settings.vbs_api_version != "v3" and any(rule.needs_v3 for rule in rules):
+        log.warning("RULES_FILE: %s", _NEEDS_V3, extra={"action": "api.microversion"})
+    return rules

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from events.errors import EventIds
 from handler.backup.result import Result
 
-Route = Literal["create", "list", "show", "snapshot", "token"]
+Route = Literal["create", "list", "show", "snapshot", "token", "version"]
 PublishedKind = Literal["outcome", "wait", "dead_letter", "other"]
 
 

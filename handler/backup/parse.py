@@ -79,7 +79,7 @@ class Parser:
 def _request(event: SnapshotEvent, selected: Selected, ids: EventIds) -> BackupRequest:
     """Make the request, by the API's rules. Raises ``InvalidEvent``."""
     try:
-        return backup_request(event.snapshot, selected.overrides)
+        return backup_request(event.snapshot, selected.overrides, event_id=event.id)
     except ValidationError as error:
         raise InvalidEvent("bad_request", str(error.errors(include_url=False)[0]["msg"]), ids) from None
 

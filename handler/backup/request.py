@@ -4,12 +4,16 @@ Only what is set is sent: Cinder refuses unknown keys and empty strings, the bod
 (so that one is sent only where the event asks for it).
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from events.snapshot import BackupName, BackupOptions, ResourceId, SnapshotCompleted
+from handler.backup.backup_metadata import marks
 
 _NAME_LIMIT = 64
 _RESERVED_PREFIX = "auto"
@@ -21,14 +25,30 @@ class BackupRequest(BackupOptions):
     volume_id: ResourceId
     snapshot_id: ResourceId
     name: BackupName
+    metadata: Annotated[Mapping[str, str] | None, Field(exclude=True)] = None
+    availability_zone: Annotated[str | None, Field(exclude=True)] = None
+    event_id: Annotated[str | None, Field(exclude=True)] = None
 
-    def body(self) -> bytes:
-        """Return the JSON document to send."""
-        return b'{"backup":' + self.model_dump_json(exclude_none=True).encode() + b"}"
+    def body(self, *, metadata: bool = False, zone: bool = False) -> bytes:
+        """Return the JSON document to send; ``metadata`` and ``zone`` say that the API knows these fields."""
+        fields = self.model_dump_json(exclude_none=True).encode()
+        if metadata:
+            own = marks(self.snapshot_id, self.event_id)
+            fields = _with(fields, "metadata", {**(self.metadata or {}), **own})
+        if zone and self.availability_zone:
+            fields = _with(fields, "availability_zone", self.availability_zone)
+        return b'{"backup":' + fields + b"}"
 
 
-def backup_request(snapshot: SnapshotCompleted, overrides: Mapping[str, Any] | None = None) -> BackupRequest:
-    """Make the request for a snapshot's backup; the same each time it is made.
+def _with(fields: bytes, name: str, value: object) -> bytes:
+    """Add a field to the text of a JSON object that is not empty."""
+    return fields[:-1] + f',"{name}":{json.dumps(value)}}}'.encode()
+
+
+def backup_request(
+    snapshot: SnapshotCompleted, overrides: Mapping[str, Any] | None = None, *, event_id: str | None = None
+) -> BackupRequest:
+    """Make the request for a snapshot's backup; the same each time it is made for an event.
 
     ``overrides`` go before what the event says.
 
@@ -40,7 +60,8 @@ def backup_request(snapshot: SnapshotCompleted, overrides: Mapping[str, Any] | N
     options |= overrides or {}
     options = {key: value for key, value in options.items() if value not in (None, "")}
     options.setdefault("name", derived_name(snapshot.snapshot_name, snapshot.snapshot_id))
-    return BackupRequest(volume_id=snapshot.volume_id, snapshot_id=snapshot.snapshot_id, **options)
+    ids = {"volume_id": snapshot.volume_id, "snapshot_id": snapshot.snapshot_id, "event_id": event_id}
+    return BackupRequest(**ids, **options)
 
 
 def derived_name(snapshot_name: str | None, snapshot_id: str) -> str:

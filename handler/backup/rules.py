@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from events.snapshot import BackupOptions, SnapshotCompleted, SnapshotEvent, canonical_project
+from handler.backup.backup_metadata import LIMIT, metadata_problem
 from handler.backup.patterns import matches
 from handler.backup.request import filled_name
 from handler.errors import SettingsError
@@ -94,6 +95,8 @@ class Set(_Model):
     force: bool | None = None
     incremental: bool | Literal["auto"] | None = None
     full_every: Annotated[int, BeforeValidator(_count)] | None = None
+    metadata: dict[str, str] | None = None
+    availability_zone: Annotated[str, Field(min_length=1, max_length=LIMIT)] | None = None
 
     def overrides(self, snapshot: SnapshotCompleted) -> Mapping[str, Any]:
         """Return the fields of the request that this rule sets for one snapshot."""
@@ -113,6 +116,8 @@ class Set(_Model):
     def _valid(self) -> Self:
         if self.full_every is not None and self.incremental != "auto":
             raise ValueError('full_every goes with incremental = "auto"')
+        if self.metadata and (wrong := metadata_problem(self.metadata)):
+            raise ValueError(wrong)
         sample = dict.fromkeys(("snapshot_id", "volume_id"), f"{'0' * 8}-0000-0000-0000-{'0' * 12}")
         name = filled_name(self.name, snapshot_name="", **sample) if self.name else None
         for field, value in (("name", name), ("description", self.description)):
@@ -136,6 +141,11 @@ class Rule(_Model):
     match: Match = Match()
     set: Set | None = None
     skip: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+
+    @property
+    def needs_v3(self) -> bool:
+        """Whether the rule sets what only newer microversions of Cinder's API know."""
+        return self.set is not None and bool(self.set.metadata or self.set.availability_zone)
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -190,7 +200,7 @@ _BRANCHES = frozenset({"bool", "literal['auto']"})
 _MESSAGES = {
     "extra_forbidden": (
         "is none: match has project, volume, snapshot_name, metadata, min_size_gb and max_size_gb; set has "
-        "name, description, force, incremental and full_every"
+        "name, description, force, incremental, full_every, metadata and availability_zone"
     ),
     "string_type": "must be a text in quotes",
     "string_too_short": "must have 1 to 255 characters",

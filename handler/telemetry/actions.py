@@ -44,6 +44,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "breaker.closed": "consuming is back at full concurrency",
     "breaker.held": "only one project or one route of the API fails: its calls are held, all others go on",
     "api.unknown_code": "the API answered with an unknown error code: the 1st, 10th, 100th, … time with each",
+    "api.microversion": "what the API knows of backups' metadata and availability zones, learned once",
     "backup.second": "a snapshot has more than one backup: another program made one, or we made two",
     "ledger.second_backup": "the ledger got a second backup of a snapshot; it keeps the first",
     "http.listening": "/healthz, /readyz and /metrics are served at this address",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from events.outcome import AcceptedBackup, BackupLink, CompletedBackup
+from handler.backup.backup_metadata import SNAPSHOT_KEY
 from handler.backup.ports import Backup, Snapshot
 from handler.vbs.transport.body import Unreadable, parse_json
 
@@ -52,7 +53,7 @@ def backup(raw: Object) -> Backup:
     )
     return Backup(
         detail,
-        snapshot_id=_text(raw, "snapshot_id") or _metadata_snapshot(raw),
+        snapshot_id=_text(raw, "snapshot_id") or _metadata_snapshot(raw) or _marked_snapshot(raw),
         volume_id=_text(raw, "volume_id"),
         fail_reason=_text(raw, "fail_reason"),
     )
@@ -103,6 +104,13 @@ def _metadata_snapshot(raw: Object) -> str | None:
     except Unreadable:
         return None
     value = metadata.get("snap_id") if isinstance(metadata, dict) else None
+    return value if isinstance(value, str) and is_uuid(value) else None
+
+
+def _marked_snapshot(raw: Object) -> str | None:
+    """Return the snapshot id that we have put into the backup's metadata, where the API shows that."""
+    metadata = raw.get("metadata")
+    value = metadata.get(SNAPSHOT_KEY) if isinstance(metadata, dict) else None
     return value if isinstance(value, str) and is_uuid(value) else None
 
 

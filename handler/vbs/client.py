@@ -5,8 +5,10 @@ each call although they do not change (``python -m tests.bench.transports`` meas
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeVar
 
 import httpx
@@ -20,6 +22,15 @@ from handler.backup.request import BackupRequest
 from handler.errors import ApiError
 from handler.vbs import answers, faults, pages
 from handler.vbs.chain import chain
+from handler.vbs.microversions import (
+    METADATA,
+    NONE,
+    ZONE,
+    Microversion,
+    Microversions,
+    about_version,
+    parse_versions,
+)
 from handler.vbs.transport.body import Unreadable, parse_json, read_body
 from handler.vbs.transport.deadlines import Deadlines
 from handler.vbs.transport.unanswered import (
@@ -35,6 +46,9 @@ from handler.vbs.transport.unanswered import (
 _MAX_PAGES = 50
 _RENEWED_TEXT = "the token was refused and has been renewed; a lookup comes before the next request"
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
+_VERSION_TIMEOUT = 5.0
+_VERSION_DOCUMENT = (200, 300)
+_VERSION_REFUSED = (400, 406)
 _PROJECT_ID: TypeAdapter[str] = TypeAdapter(ProjectId)
 
 T = TypeVar("T")
@@ -63,19 +77,36 @@ class VbsClient:
         self._deadlines = Deadlines(2 * timeout)
         self._timeout = httpx.Timeout(timeout).as_dict()
         self._root = httpx.URL(f"{endpoint.rstrip('/')}/{version}")
+        self._endpoint = str(self._root)
         host = self._root.netloc.decode("ascii")
         self._post_headers = httpx.Headers({"Host": host, "Content-Type": "application/json", **_HEADERS})
+        self._microversions = Microversions(self._ask_microversion)
         self._project = lru_cache(maxsize=1024)(self._project_url)
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
         """Request a backup. An ``ApiError`` of category ``in_doubt`` means that the backup may exist."""
-        post = self._post(project_id, request.body())
+        version = await self._microversions.for_create(self._endpoint, project_id, request)
+        body = request.body(metadata=version >= METADATA, zone=version >= ZONE)
+        post = self._post(project_id, body, version.header())
         response, body = await self._exchange("create", post, lost=Category.IN_DOUBT)
         if post.extensions.get(RENEWED):
             raise ApiError(Category.DENIED, _RENEWED_TEXT, status=response.status_code, renewed=True)
         if not response.is_success:
-            raise faults.create_error(response.status_code, response.headers, body)
+            error = faults.create_error(response.status_code, response.headers, body)
+            raise error if version == NONE else self._version_refused(error)
         return _read(response, body, answers.accepted, otherwise=Category.IN_DOUBT)
+
+    async def supports(self, major: int, minor: int, *, project_id: str) -> bool:
+        """Return whether the API knows a microversion; the version document is read once."""
+        newest = await self._microversions.newest(self._endpoint, project_id)
+        return newest >= Microversion(major, minor)
+
+    def _version_refused(self, error: ApiError) -> ApiError:
+        """Return the error of a create call with a microversion; a lookup follows if that is the reason."""
+        if not about_version(error):
+            return error
+        self._microversions.refused(self._endpoint)
+        return replace(error, category=Category.CONFLICT, busy=True)
 
     async def check(self, project_id: str) -> None:
         """Read one backup of the project's list, to know whether the API accepts our account there."""
@@ -131,9 +162,11 @@ class VbsClient:
         """Close the connections."""
         await self._client.aclose()
 
-    def _post(self, project_id: str, body: bytes) -> httpx.Request:
+    def _post(self, project_id: str, body: bytes, version: Mapping[str, str]) -> httpx.Request:
         """Build the create call's request; with ``content=`` httpx would compute constant headers anew."""
         headers = httpx.Headers(self._post_headers)
+        for name, value in version.items():
+            headers[name] = value
         headers["Content-Length"] = str(len(body))
         post = httpx.Request(
             "POST",
@@ -148,7 +181,13 @@ class VbsClient:
     async def _page(self, project_id: str, volume_id: str, cursor: pages.Cursor) -> pages.Page:
         url = self._project(project_id, "/backups/detail")
         query = {"limit": str(pages.PAGE_SIZE), **cursor, "volume_id": _checked(volume_id)}
-        response, body = await self._get("list", project_id, url.copy_with(params=query))
+        url = url.copy_with(params=query)
+        version = METADATA if await self.supports(*METADATA, project_id=project_id) else NONE
+        response, body = await self._get("list", project_id, url, version.header())
+        if version != NONE and response.status_code in _VERSION_REFUSED:
+            response, body = await self._get("list", project_id, url)
+            if response.is_success:
+                self._microversions.refused(self._endpoint)
         if not response.is_success:
             raise faults.lookup_error(response.status_code, response.headers, body)
         return _read(response, body, pages.read_page, otherwise=Category.UNAVAILABLE)
@@ -163,9 +202,22 @@ class VbsClient:
             raise faults.lookup_error(response.status_code, response.headers, body)
         return _read(response, body, read, otherwise=Category.UNAVAILABLE)
 
-    async def _get(self, route: Route, project_id: str, url: httpx.URL) -> tuple[httpx.Response, bytes]:
-        get = httpx.Request("GET", url, headers=_HEADERS, extensions=self._extensions(project_id))
+    async def _get(
+        self, route: Route, project_id: str, url: httpx.URL, version: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[httpx.Response, bytes]:
+        headers = {**_HEADERS, **version}
+        get = httpx.Request("GET", url, headers=headers, extensions=self._extensions(project_id))
         return await self._exchange(route, get, lost=Category.UNAVAILABLE)
+
+    async def _ask_microversion(self, root: str, project_id: str) -> Microversion:
+        """Read the version document, which must not delay a create for long."""
+        timeout = httpx.Timeout(_VERSION_TIMEOUT).as_dict()
+        extensions = {**self._extensions(project_id), "timeout": timeout}
+        get = httpx.Request("GET", f"{root}/", headers=_HEADERS, extensions=extensions)
+        response, body = await self._exchange("version", get, lost=Category.UNAVAILABLE)
+        if response.status_code not in _VERSION_DOCUMENT:
+            raise faults.lookup_error(response.status_code, response.headers, body)
+        return _read(response, body, parse_versions, otherwise=Category.UNAVAILABLE)
 
     async def _exchange(
         self, route: Route, request: httpx.Request, *, lost: Category

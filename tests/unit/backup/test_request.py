@@ -97,3 +97,12 @@ def test_a_name_against_the_pages_rules_is_refused(name: str) -> None:
     """A name has 1 to 64 digits, letters, _ and -, and does not start with auto."""
     with pytest.raises(ValidationError):
         BackupRequest(volume_id=VOLUME, snapshot_id=SNAPSHOT, name=name)
+
+
+@pytest.mark.parametrize("event_id", [None, "", "x" * 256, "Schnappschuß", "snow \N{SNOWMAN}", "a\nb"])
+def test_an_event_id_that_a_database_may_refuse_is_left_out_of_the_metadata(event_id: str | None) -> None:
+    """Cinder keeps 255 characters, and MySQL's old character sets not all of them."""
+    body = backup_request(snapshot(), event_id=event_id).body(metadata=True)
+
+    metadata = json.loads(body)["backup"]["metadata"]
+    assert {"snapshot-backup.snapshot_id": snapshot().snapshot_id} == metadata

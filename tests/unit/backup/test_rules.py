@@ -1,5 +1,6 @@
 """``RULES_FILE``: what the operator's rules select, and the errors for a wrong file."""
 
+import json
 import re
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_auto_depends_on_the_backups_of_the_volume() -> None:
     assert {} == choice.overrides
 
 
+def test_metadata_and_zone_of_a_rule_are_in_the_request_and_not_in_the_body_of_v2() -> None:
+    """The body has them only where the API knows these fields; our own metadata is beside the rule's."""
+    metadata = {"policy": "gold", "Cost center": "7/8"}
+    choice = selection({"set": {"metadata": metadata, "availability_zone": "az-2"}}).select(event(), PROJECT)
+
+    request = backup_request(event().snapshot, choice.overrides, event_id="e1")
+
+    own = {"snapshot-backup.snapshot_id": SNAPSHOT, "snapshot-backup.event_id": "e1"}
+    assert backup_request(event().snapshot).body() == request.body()
+    full = json.loads(request.body(metadata=True, zone=True))["backup"]
+    assert ({**metadata, **own}, "az-2") == (full["metadata"], full["availability_zone"])
+
+
 def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() -> None:
     """No rule can select the service's own snapshots, since each backup would make another."""
     rules = selection({"set": {"force": True}})
@@ -143,6 +157,26 @@ def test_snapshots_of_the_backup_service_are_skipped_whatever_the_rules_say() ->
                 "set.full_every: must be a whole number, 1 or more",
             )
             for wrong in ("0", "-1", "true", "1.5", "'7'")
+        ),
+        ("[[rule]]\nset = { metadata = { 'a,b' = 'x' } }\n", "keys of metadata must be 1 to 255 letters"),
+        ("[[rule]]\nset = { metadata = { '' = 'x' } }\n", "keys of metadata must be 1 to 255 letters"),
+        (
+            f"[[rule]]\nset = {{ metadata = {{ {'k' * 256} = 'x' }} }}\n",
+            "keys of metadata must be 1 to 255 letters",
+        ),
+        (
+            "[[rule]]\nset = { metadata = { 'snapshot-backup.event_id' = 'x' } }\n",
+            "keys of metadata must not begin with snapshot-backup.",
+        ),
+        (
+            f"[[rule]]\nset = {{ metadata = {{ k = '{'x' * 256}' }} }}\n",
+            "values of metadata must be at most 255 characters",
+        ),
+        ("[[rule]]\nset = { metadata = { k = 7 } }\n", "set.metadata.k: must be a text in quotes"),
+        ("[[rule]]\nset = { availability_zone = '' }\n", "set.availability_zone: must have 1 to 255"),
+        (
+            f"[[rule]]\nset = {{ availability_zone = '{'z' * 256}' }}\n",
+            "set.availability_zone: must have 1 to 255",
         ),
         ("[[rule]]\nset = { force = 'maybe' }\n", "set.force: must be true or false"),
         ("[[rule]]\nnot toml", "is not TOML: "),

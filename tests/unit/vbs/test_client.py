@@ -62,7 +62,7 @@ def test_a_create_request_is_exactly_as_on_the_page(version: str) -> None:
     """Method, URL, content type and body equal those on the API's page."""
     server = always(202, ACCEPTED)
     asyncio.run(server.api(version=version).create(PROJECT, REQUEST))
-    sent = server.requests[0]
+    sent = server.requests[-1]
     expected = ("POST", f"{ENDPOINT}/{version}/{PROJECT}/backups", "application/json", REQUEST.body())
     assert expected == (sent.method, str(sent.url), sent.headers["Content-Type"], sent.content)
 
