@@ -43,6 +43,12 @@ BUGS: Mapping[str, Bug] = {
         "if claim.ask_first else None",
         f"{DOUBT}::test_a_lost_answer_is_found_and_not_sent_again",
     ),
+    "send a full backup in place of an incremental one without a look-up": Bug(
+        "handler/backup/process.py",
+        "        found = await self._lookup.for_backup(job, claim)\n",
+        "        found = None\n",
+        "tests/unit/backup/test_incremental.py::test_a_falsified_refusal_makes_no_second_backup",
+    ),
     "take a failed look-up for an absence": Bug(
         "handler/backup/lookup.py",
         "        except ApiError as error:\n"
