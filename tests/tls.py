@@ -37,9 +37,15 @@ def make_certificate(folder: Path, subject: str) -> Certificate:
 
 
 @contextmanager
-def tls_front(port: int, certificate: Certificate) -> Iterator[int]:
-    """Listen with TLS on a free loopback port, forward to the server on ``port``, and yield the free port."""
+def tls_front(port: int, certificate: Certificate, clients: Certificate | None = None) -> Iterator[int]:
+    """Listen with TLS on a free loopback port, forward to the server on ``port``, and yield the free port.
+
+    With ``clients`` it accepts only connections that present this certificate.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    if clients:
+        context.load_verify_locations(clients.certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(certificate.certificate, certificate.key)
     ready: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(port, context, ready)), name="tls-front")

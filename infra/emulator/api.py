@@ -124,6 +124,8 @@ class Api:
         """Sign in: 201 with the token in X-Subject-Token."""
         body = _json(request, await _read(request))
         token, shown = self._authenticator.sign_in(body, _base(request))
+        if "nocatalog" in request.query_params:
+            del shown["token"]["catalog"]
         return JSONResponse(shown, 201, {"X-Subject-Token": token.value})
 
     async def _admit(self, request: Request) -> Call:

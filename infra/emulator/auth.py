@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 
 from infra.emulator.answers import bad_request, gateway_error, unauthorized
+from infra.emulator.keystone import REFUSED, SignedIn, domain_id_of, id_of
+from infra.emulator.keystone import sign_in as keystone_sign_in
 from infra.emulator.settings import Settings
 from infra.emulator.signing import SignatureError, SignedRequest, verify
 from infra.emulator.store import Clock
-
-NO_TOKEN = "The request you have made requires authentication."  # noqa: S105 - Keystone's sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Token:
     """A token of one project, with its expiry."""
 
     value: str
-    project_id: str
+    project_id: str | None
     expires_at: float
 
 
@@ -37,20 +37,16 @@ class Authenticator:
         """Make all issued tokens invalid."""
         self._tokens.clear()
 
-    def sign_in(self, body: object, keystone: str) -> tuple[Token, dict[str, object]]:
-        """Return the token and the JSON body that answers the token request. Raises ApiError (400, 401)."""
-        try:
-            name, password = _credentials(body)
-            project = _scope(body)
-        except (KeyError, TypeError):
-            raise bad_request("Expecting to find valid JSON in request body.") from None
-        if (name, password) != (self._settings.username, self._settings.password):
-            raise unauthorized(NO_TOKEN, keystone)
-        project_id = project.get("id") or self._settings.project_id or project_id_of(project.get("name", ""))
-        expires_at = self._clock() + self._settings.token_ttl
-        token = Token(secrets.token_urlsafe(96), project_id, expires_at)
+    def sign_in(self, body: object, keystone: str) -> tuple[Token, dict[str, dict[str, object]]]:
+        """Return the token and the JSON body that answers the token request. Raises ApiError."""
+        done = keystone_sign_in(body, self._settings, self._issued_for)
+        token = Token(secrets.token_urlsafe(96), done.project_id, self._clock() + self._settings.token_ttl)
         self._tokens[token.value] = token
-        return token, _token_body(token, name, project.get("name", "demo"), self._clock(), keystone)
+        return token, _token_body(token, self._settings, done, self._clock(), keystone)
+
+    def _issued_for(self, value: str) -> str | None:
+        token = self._tokens.get(value)
+        return token.project_id or "" if token and token.expires_at > self._clock() else None
 
     def check(self, request: Request, project_id: str | None, body: bytes) -> None:
         """Check a call. Raises ApiError (401 without a valid sign-in, 400 for another project).
@@ -74,8 +70,8 @@ class Authenticator:
             return self._settings.project_id
         token = self._tokens.get(value)
         if token is None or token.expires_at <= self._clock():
-            raise unauthorized(NO_TOKEN, str(request.base_url).rstrip("/"))
-        return token.project_id
+            raise unauthorized(REFUSED, str(request.base_url).rstrip("/"))
+        return token.project_id or ""
 
     def _check_signature(self, request: Request, body: bytes) -> None:
         signed = SignedRequest(
@@ -99,55 +95,48 @@ class Authenticator:
             raise SignatureError("x-security-token missing or wrong")
 
 
-def project_id_of(name: str) -> str:
-    """Derive the id of a project from its name; the same name gives the same id."""
-    return uuid.uuid5(uuid.NAMESPACE_DNS, name).hex
-
-
-def _credentials(body: object) -> tuple[str, str]:
-    user = body["auth"]["identity"]["password"]["user"]  # type: ignore[index] # the caller catches the errors
-    return str(user["name"]), str(user["password"])
-
-
-def _scope(body: object) -> dict[str, str]:
-    project = body["auth"]["scope"]["project"]  # type: ignore[index] # the caller catches the errors
-    return {key: str(project[key]) for key in ("id", "name") if key in project}
-
-
-def _token_body(token: Token, user: str, project: str, now: float, base: str) -> dict[str, object]:
-    domain = {"id": "default", "name": "Default"}
+def _token_body(
+    token: Token, settings: Settings, done: SignedIn, now: float, base: str
+) -> dict[str, dict[str, object]]:
+    name = settings.domain or "Default"
+    domain = {"id": domain_id_of(name), "name": name}
+    project = {"domain": domain, "id": token.project_id, "name": done.project_name}
     return {
         "token": {
-            "methods": ["password"],
+            "methods": [done.method],
             "user": {
                 "domain": domain,
-                "id": project_id_of(user),
-                "name": user,
+                "id": id_of(settings.username),
+                "name": settings.username,
                 "password_expires_at": None,
             },
             "audit_ids": [secrets.token_urlsafe(16)],
             "expires_at": _zulu(token.expires_at),
             "issued_at": _zulu(now),
-            "project": {"domain": domain, "id": token.project_id, "name": project},
+            **({"project": project} if token.project_id else {"domain": domain}),
             "is_domain": False,
-            "roles": [{"id": project_id_of("member"), "name": "member"}],
-            "catalog": [
-                _service("volumev2", f"{base}/v2/{token.project_id}"),
-                _service("volumev3", f"{base}/v3/{token.project_id}"),
-            ],
+            "roles": [{"id": id_of("member"), "name": "member"}],
+            "catalog": _catalog(token.project_id, base),
         }
     }
 
 
+def _catalog(project_id: str | None, base: str) -> list[dict[str, object]]:
+    """Return the services; as in Keystone, a token without a project has none whose URL needs one."""
+    if project_id is None:
+        return []
+    return [_service(f"volume{version}", f"{base}/{version}/{project_id}") for version in ("v2", "v3")]
+
+
 def _service(kind: str, url: str) -> dict[str, object]:
     endpoint = {
-        "id": project_id_of(url),
+        "id": id_of(url),
         "interface": "public",
         "region_id": "RegionOne",
         "region": "RegionOne",
         "url": url,
     }
-    return {"endpoints": [endpoint], "id": project_id_of(kind), "type": kind, "name": kind}
+    return {"endpoints": [endpoint], "id": id_of(kind), "type": kind, "name": kind}
 
 
 def _zulu(seconds: float) -> str:

@@ -54,6 +54,18 @@ def command(
     password: Annotated[
         str, typer.Option(metavar="TEXT", help="Password for the token request.")
     ] = Settings.password,
+    domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The user's only domain; default: each.")
+    ] = None,
+    credential_id: Annotated[
+        str, typer.Option(metavar="ID", help="Id of the application credential.")
+    ] = Settings.credential_id,
+    credential_name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the application credential.")
+    ] = Settings.credential_name,
+    credential_secret: Annotated[
+        str, typer.Option(metavar="TEXT", help="Secret of the application credential.")
+    ] = Settings.credential_secret,
     project_id: Annotated[
         str | None, typer.Option(metavar="ID", help="The only project that is served; default: all.")
     ] = None,
@@ -106,6 +118,10 @@ def command(
         auth=auth,
         username=username,
         password=password,
+        domain=domain,
+        credential_id=credential_id,
+        credential_name=credential_name,
+        credential_secret=credential_secret,
         project_id=project_id,
         token=token,
         token_ttl=token_ttl,

@@ -23,6 +23,10 @@ class Settings:
     auth: Auth = "none"
     username: str = "demo"
     password: str = "secret"  # noqa: S105 - the account of an emulator
+    domain: str | None = None  # the name of the account's domain; None accepts each
+    credential_id: str = "emulator-credential"
+    credential_name: str = "backup"
+    credential_secret: str = "emulator-credential-secret"  # noqa: S105 - the account of an emulator
     project_id: str | None = None
     token: str | None = None
     token_ttl: float = 86400.0
