@@ -26,7 +26,7 @@ from handler.settings import NAMES, Settings
 from handler.sources import Sources
 from handler.telemetry.telemetry import Telemetry, open_telemetry
 from handler.unknown_names import unknown_names
-from handler.vbs.auth.choose import Context, choose_auth
+from handler.vbs.auth.choose import Context, SignIn, choose_auth, select_sign_in
 from handler.vbs.client import VbsClient
 from handler.vbs.transport.http import http_client
 
@@ -40,6 +40,12 @@ UNAUTHENTICATED = (
     "forge their state. Set the same STATE_KEYS for all workers and functions of the queue"
 )
 """What ``LEDGER_URL=none`` without ``STATE_KEYS`` costs."""
+
+PLAINTEXT = (
+    "is http, and VBS_ALLOW_PLAINTEXT=true allows it: whoever can read this network's traffic can read the "
+    "password or the token, and make and delete backups with it. Give the server a certificate, and use https"
+)
+"""What plain http to another machine costs."""
 
 
 _NEEDS_V3 = "metadata and availability_zone of a rule are sent with VBS_API_VERSION=v3 only, which is not set"
@@ -61,6 +67,12 @@ def warn_of_unknown_names(sources: Sources) -> None:
     """Log each variable that looks like a setting and is none."""
     for each in unknown_names(sources.others, NAMES):
         log.warning("%s", each, extra={"action": "settings.unknown"})
+
+
+def warn_of_plaintext(sign_in: SignIn, settings: Settings) -> None:
+    """Log each URL to which secrets are sent unencrypted, since ``VBS_ALLOW_PLAINTEXT`` allows it."""
+    for variable in sign_in.unencrypted(settings):
+        log.warning("%s: %s", variable, PLAINTEXT, extra={"action": "sign_in.plaintext"})
 
 
 async def open_connection(settings: Settings) -> BrokerConnection:
@@ -159,13 +171,15 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
     async with AsyncExitStack() as stack:
         telemetry = open_telemetry(settings.snapshot_queue)
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
-        client = http_client(settings)
+        sign_in = select_sign_in(settings, agency)
+        warn_of_plaintext(sign_in, settings)
+        client = http_client(settings, sign_in.tls, sign_in.auth_url)
         stack.push_async_callback(client.aclose)
         api = VbsClient(
             client,
             settings.vbs_endpoint,
             version=settings.vbs_api_version,
-            auth=choose_auth(settings, client, agency, notify=telemetry.called),
+            auth=choose_auth(settings, client, agency, sign_in=sign_in, notify=telemetry.called),
             timeout=settings.vbs_timeout,
             notify=telemetry.called,
         )

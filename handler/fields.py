@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, SecretStr, ValidationInfo
 from events.snapshot import canonical_project
 from handler.addresses import ledger_url, management_url, readable_file
 from handler.amqp_url import parse_amqp_url, split_addresses
-from handler.values import YEARS_100, decimal, listed, pattern, trimmed, whole
+from handler.values import YEARS_100, choice, decimal, flag, listed, pattern, trimmed, whole
 
 _LONGEST_DELAY = 4_294_967
 """Seconds: RabbitMQ stores a queue's message TTL in milliseconds as 32 bits."""
@@ -19,6 +19,14 @@ _LONGEST_SHORT_TEXT = 255
 """Bytes of a short string of AMQP."""
 
 _SHORTEST_KEY = 16
+INSECURE = (
+    "would switch off the check of the server's certificate, so that anyone on the network could read the "
+    "password; trust the server's authority instead, with OS_CACERT (in clouds.yaml, cacert)"
+)
+"""Why TLS without a check of the certificate is refused."""
+
+_INTERFACE = choice("public", "internal", "admin")
+_VERSION = pattern(r"v?3(?:\.[0-9]{1,3})?", "must be 3: Keystone no longer has version 2")
 _PROJECT = pattern("[0-9A-Za-z_-]{1,64}", "must be a project's id: up to 64 letters, digits, _ and -")
 _NAME = "letters, digits and the four characters . _ : -"
 
@@ -60,6 +68,23 @@ def header_text(value: object) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be one line of ASCII without spaces, since an HTTP header carries it")
     return text
+
+
+def interface(value: object) -> str:
+    """Return an interface of the service catalogue; older tools write ``publicURL``."""
+    return _INTERFACE(trimmed(str(value)).removesuffix("URL"))
+
+
+def insecure(value: object) -> bool:
+    """Return false: TLS without a check of the server's certificate is refused."""
+    if flag(value):
+        raise ValueError(INSECURE)
+    return False
+
+
+def identity_version(value: object) -> str:
+    """Return the version of Keystone's API, which is 3."""
+    return _VERSION(value)
 
 
 def broker_urls(value: object) -> Sequence[SecretStr]:

@@ -49,16 +49,57 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Sign-in": {
         "VBS_AUTH": (
-            "`none`, `token`, `password`, `aksk` or `agency`; `auto` takes the first way whose "
+            "`none`, `token`, `cloud`, `password`, `application_credential`, `aksk` or `agency`; `auto`: "
+            "`cloud` where `OS_CLOUD` is set, else what `OS_AUTH_TYPE` names, else the first way whose "
             "variables are set"
         ),
+        "VBS_ALLOW_PLAINTEXT": (
+            "`true` sends passwords and tokens over `http://` too, for a private network whose servers have "
+            "no certificate: [whoever can read its traffic has them](#plain-http)"
+        ),
+        "OS_CLOUD": "for `cloud`: the name of a cloud in [clouds.yaml](#cloudsyaml)",
+        "OS_CLIENT_CONFIG_FILE": "the file that is read instead of the first `clouds.yaml` found",
+        "OS_CLIENT_SECURE_FILE": "the file that is read instead of the first `secure.yaml` found",
+        "OS_AUTH_TYPE": (
+            "the way of an `openrc` file: `password`, `v3password`, `v3applicationcredential`, `token`, "
+            "`v3token` or `none`"
+        ),
+        "OS_AUTH_URL": "the identity service, such as `https://iam.region.example.com/v3`",
         "OS_TOKEN": "for `token`",
-        "OS_AUTH_URL": ("for `password`: the identity service, such as `https://iam.region.example.com/v3`"),
-        "OS_USERNAME": "for `password`: the user",
+        "OS_USERNAME": "for `password`: the user; this or `OS_USER_ID`",
+        "OS_USER_ID": "for `password`: the user's id, which needs no domain",
         "OS_PASSWORD": "for `password`: its password",
-        "OS_USER_DOMAIN_NAME": "for `password`: the user's domain",
+        "OS_USER_DOMAIN_ID": "the user's domain, by its id",
+        "OS_USER_DOMAIN_NAME": "the user's domain, by its name",
         "OS_PROJECT_ID": "for `password`: the project to sign in to; this or `OS_PROJECT_NAME`",
         "OS_PROJECT_NAME": "for `password`: the project to sign in to; this or `OS_PROJECT_ID`",
+        "OS_PROJECT_DOMAIN_ID": "the domain of `OS_PROJECT_NAME`, by its id",
+        "OS_PROJECT_DOMAIN_NAME": "the domain of `OS_PROJECT_NAME`, by its name",
+        "OS_APPLICATION_CREDENTIAL_ID": (
+            "for `application_credential`: its id. The credential is for one project, and needs no "
+            "`OS_PROJECT_…`"
+        ),
+        "OS_APPLICATION_CREDENTIAL_NAME": (
+            "for `application_credential` without an id: its name, with the user's id, or name and domain"
+        ),
+        "OS_APPLICATION_CREDENTIAL_SECRET": "for `application_credential`: its secret",
+        "OS_DOMAIN_ID": "with a project, the domain of user and project; without one, the token is for it",
+        "OS_DOMAIN_NAME": "the same by name",
+        "OS_DEFAULT_DOMAIN": "the id of the domain of user and project where neither is set",
+        "OS_DEFAULT_DOMAIN_ID": "the same, as keystoneauth calls it",
+        "OS_DEFAULT_DOMAIN_NAME": "the same by name",
+        "OS_SYSTEM_SCOPE": "`all`: sign in to the system instead of a project",
+        "OS_TRUST_ID": "sign in by a trust instead of to a project; it is for one project",
+        "OS_TENANT_ID": "older name of `OS_PROJECT_ID`",
+        "OS_TENANT_NAME": "older name of `OS_PROJECT_NAME`",
+        "OS_REGION_NAME": "the region whose endpoints are used",
+        "OS_INTERFACE": "the endpoints that are used: `public`, `internal` or `admin`",
+        "OS_ENDPOINT_TYPE": "older name of `OS_INTERFACE`, such as `internalURL`",
+        "OS_CACERT": "certificate authority of the cloud, besides `VBS_CA_FILE` and the system's own",
+        "OS_CERT": "client certificate for the cloud; without `OS_KEY` it has the key too",
+        "OS_KEY": "the client certificate's key, without a passphrase",
+        "OS_INSECURE": "`true` is refused: set `OS_CACERT`",
+        "OS_IDENTITY_API_VERSION": "`3`",
         "HUAWEICLOUD_SDK_AK": "for `aksk`: the access key",
         "HUAWEICLOUD_SDK_SK": "for `aksk`: the access key's secret",
         "HUAWEICLOUD_SDK_SECURITY_TOKEN": "for `aksk` with a temporary key",
@@ -115,6 +156,9 @@ _WITHOUT_DEFAULT: Final[Mapping[str, str]] = {
     "VBS_ENDPOINT": "needed",
     "VBS_ALLOWED_PROJECTS": "all",
     "LOG_FORMAT": "json, or text on a terminal",
+    "OS_USER_DOMAIN_NAME": "Default",
+    "OS_PROJECT_DOMAIN_NAME": "the user's",
+    "OS_INTERFACE": "public",
 }
 """What is used where a setting has no default of its own."""
 

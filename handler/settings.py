@@ -49,6 +49,7 @@ _URLS = ("_URL", "_ENDPOINT")
 _SECRET_TEXTS = frozenset({"HUAWEICLOUD_SDK_AK"})
 """Variables whose value is shown to their owner, but in no text that leaves."""
 _PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
+_USER = "3f1b9c0e7d5a4c2ab8e6f10293847566"
 _LEVELS = {"warn": "WARNING", "critical": "ERROR", "fatal": "ERROR", "trace": "DEBUG"}
 """What other programs call the levels."""
 
@@ -94,16 +95,48 @@ class Settings(BaseSettings):
 
     # sign-in
     vbs_auth: Annotated[
-        Literal["auto", "none", "token", "password", "aksk", "agency"],
-        checked(choice("auto", "none", "token", "password", "aksk", "agency"), "password"),
+        Literal["auto", "none", "token", "cloud", "password", "application_credential", "aksk", "agency"],
+        checked(
+            choice("auto", "none", "token", "cloud", "password", "application_credential", "aksk", "agency"),
+            "password",
+        ),
     ] = "auto"
-    os_token: Annotated[SecretStr | None, checked(header_text, "gAAAAABl-x7")] = None
+    vbs_allow_plaintext: Annotated[bool, checked(flag, "false")] = False
+    os_cloud: Annotated[tuple[str, ...], checked(each_of(one_line), "production")] = ()
+    os_client_config_file: Annotated[Path | None, file("/etc/openstack/clouds.yaml")] = None
+    os_client_secure_file: Annotated[Path | None, file("/etc/openstack/secure.yaml")] = None
+    os_auth_type: Annotated[str | None, checked(one_line, "v3applicationcredential")] = None
     os_auth_url: Annotated[str | None, checked(sign_in_url, "https://iam.region.example.com/v3")] = None
+    os_token: Annotated[SecretStr | None, checked(header_text, "gAAAAABl-x7")] = None
     os_username: Annotated[str | None, checked(one_line, "backup-user")] = None
+    os_user_id: Annotated[str | None, checked(one_line, _USER)] = None
     os_password: Annotated[SecretStr | None, checked(secret_line, "s3cret")] = None
-    os_user_domain_name: Annotated[str, checked(one_line, "Default")] = "Default"
+    os_user_domain_id: Annotated[str | None, checked(one_line, "default")] = None
+    os_user_domain_name: Annotated[str | None, checked(one_line, "Default")] = None
     os_project_id: Annotated[str | None, checked(project_id, _PROJECT)] = None
     os_project_name: Annotated[str | None, checked(one_line, "production")] = None
+    os_project_domain_id: Annotated[str | None, checked(one_line, "default")] = None
+    os_project_domain_name: Annotated[str | None, checked(one_line, "Default")] = None
+    os_application_credential_id: Annotated[str | None, checked(one_line, _USER)] = None
+    os_application_credential_name: Annotated[str | None, checked(one_line, "backup")] = None
+    os_application_credential_secret: Annotated[SecretStr | None, checked(secret_line, "s3cret")] = None
+    os_domain_id: Annotated[str | None, checked(one_line, "default")] = None
+    os_domain_name: Annotated[str | None, checked(one_line, "Default")] = None
+    os_default_domain: Annotated[str | None, checked(one_line, "default")] = None
+    os_default_domain_id: Annotated[str | None, checked(one_line, "default")] = None
+    os_default_domain_name: Annotated[str | None, checked(one_line, "Default")] = None
+    os_system_scope: Annotated[Literal["all"] | None, checked(choice("all"), "all")] = None
+    os_trust_id: Annotated[str | None, checked(one_line, _USER)] = None
+    os_tenant_id: Annotated[str | None, checked(project_id, _PROJECT)] = None
+    os_tenant_name: Annotated[str | None, checked(one_line, "production")] = None
+    os_region_name: Annotated[str | None, checked(one_line, "RegionOne")] = None
+    os_interface: Annotated[str | None, checked(fields.interface, "public")] = None
+    os_endpoint_type: Annotated[str | None, checked(fields.interface, "publicURL")] = None
+    os_cacert: Annotated[Path | None, file("/etc/ssl/keystone-ca.pem")] = None
+    os_cert: Annotated[Path | None, file("/etc/ssl/client.pem")] = None
+    os_key: Annotated[Path | None, file("/etc/ssl/client.key")] = None
+    os_insecure: Annotated[bool, checked(fields.insecure, "false")] = False
+    os_identity_api_version: Annotated[str | None, checked(fields.identity_version, "3")] = None
     huaweicloud_sdk_ak: Annotated[str | None, checked(header_text, "HPUAVKL2DXGTEXAMPLE")] = None
     huaweicloud_sdk_sk: Annotated[SecretStr | None, checked(secret_line, "s3cret")] = None
     huaweicloud_sdk_security_token: Annotated[SecretStr | None, checked(header_text, "gQpjbi1ub3J0aC0x")] = (

@@ -1,11 +1,38 @@
 """The PEM files of TLS: loaded into an SSL context, with errors that say what is in the file instead."""
 
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from handler.errors import SettingsError
 
 _LOCKED = "needs a passphrase, and the program has none; remove it: openssl pkey -in FILE -out PLAIN"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The PEM files for the connections to one cloud, each with the name that errors call it by.
+
+    ``key`` is None where the key is in the certificate's file.
+    """
+
+    authorities: tuple[tuple[str, Path], ...] = ()
+    certificate: tuple[str, Path] | None = None
+    key: tuple[str, Path] | None = None
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Trust the authorities, and present the certificate. Raises ``SettingsError``."""
+        for variable, path in self.authorities:
+            trust(context, variable, path)
+        if self.certificate:
+            variable, path = self.certificate
+            key_variable, key = self.key or self.certificate
+            present(context, (variable, key_variable), path, key)
+
+
+NO_FILES: Final = TlsFiles()
+"""Nothing besides the system's own authorities."""
 
 
 def trusting(variable: str, path: Path | None) -> ssl.SSLContext:
@@ -37,7 +64,8 @@ def present(context: ssl.SSLContext, variables: tuple[str, str], certificate: Pa
 
 
 def _wrong(variable: str, path: Path, what: str, example: str) -> SettingsError:
-    return SettingsError(f"{variable}: {path} {what}, such as {variable}=/etc/ssl/{example}")
+    name = variable.rpartition(": ")[2]
+    return SettingsError(f"{variable}: {path} {what}, such as {name}=/etc/ssl/{example}")
 
 
 def _what(path: Path, error: OSError, wanted: str) -> str:

@@ -1,7 +1,7 @@
 """Variables that look like settings and are none: mistyped names, which would change nothing silently."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -19,12 +19,29 @@ _OTHERS = frozenset(
         *("WAIT_LOGGER_LEVEL", "WAIT_PATHS", "WAIT_PATH_CONNECT_TIMEOUT", "WAIT_SLEEP_INTERVAL"),
         "WAIT_TIMEOUT",
         # Of OpenStack's and Huawei Cloud's own tools, near to names of ours.
-        *("OS_USER_ID", "OS_USER_DOMAIN_ID", "OS_PROJECT_DOMAIN_ID", "OS_PROJECT_DOMAIN_NAME"),
-        *("OS_TENANT_ID", "OS_TENANT_NAME", "OS_AUTH_TYPE", "OS_PASSCODE"),
+        *("OS_CLOUD_NAME", "OS_CLOUDNAME", "OS_PROJECT_DOMAIN", "OS_USER_DOMAIN"),
         *("HUAWEICLOUD_SDK_PROJECT_ID", "HUAWEICLOUD_SDK_DOMAIN_ID"),
     }
 )
 """Variables of other programs: they are no mistakes."""
+
+_OTHER_SIGN_IN = "no sign-in of this program needs it; VBS_AUTH names those that there are"
+_SIGN_INS: Mapping[str, str] = {
+    **dict.fromkeys(("OS_AK", "OS_ACCESS_KEY"), "did you mean HUAWEICLOUD_SDK_AK?"),
+    **dict.fromkeys(("OS_SK", "OS_SECRET_KEY"), "did you mean HUAWEICLOUD_SDK_SK?"),
+    **dict.fromkeys(("OS_AUTH_TOKEN", "OS_SERVICE_TOKEN"), "did you mean OS_TOKEN?"),
+    **dict.fromkeys(
+        (
+            *("OS_ACCESS_TOKEN", "OS_ACCESS_TOKEN_ENDPOINT", "OS_ACCESS_TOKEN_TYPE", "OS_AUTH_METHODS"),
+            *("OS_CLIENT_ID", "OS_CLIENT_SECRET", "OS_CONSUMER_KEY", "OS_CONSUMER_SECRET"),
+            *("OS_DISCOVERY_ENDPOINT", "OS_IDENTITY_PROVIDER", "OS_IDENTITY_PROVIDER_URL"),
+            *("OS_OAUTH2_CLIENT_ID", "OS_OAUTH2_CLIENT_SECRET", "OS_OAUTH2_ENDPOINT", "OS_OPENID_SCOPE"),
+            *("OS_PASSCODE", "OS_PROTOCOL", "OS_SERVICE_PROVIDER_ENDPOINT"),
+        ),
+        _OTHER_SIGN_IN,
+    ),
+}
+"""Variables of ``openrc`` files that belong to a sign-in which we do not have, and what to say of each."""
 
 _SERVICE = re.compile(
     r".+_SERVICE_(?:HOST|PORT(?:_\w+)?)|.+_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?"
@@ -55,7 +72,9 @@ def unknown_names(others: Iterable[Found], known: Collection[str]) -> Iterator[U
         name = re.sub(r"[.-]", "_", found.name)
         if found.name in names or name in _OTHERS or _is_of_a_service(name, found.text):
             continue
-        if near := _near(name, names):
+        if name in _SIGN_INS:
+            yield Unknown(found.name, found.source, _SIGN_INS[name])
+        elif near := _near(name, names):
             yield Unknown(found.name, found.source, f"did you mean {near}?")
         elif (prefix := name.partition("_")[0]) in prefixes and "_" in name:
             yield Unknown(found.name, found.source, _meant(name, prefix, names))

@@ -6,12 +6,12 @@ from handler.backup.rules import load_rules
 from handler.bootstrap import UNAUTHENTICATED
 from handler.broker.connection import Tls
 from handler.doctor.findings import Finding
-from handler.errors import SettingsError
+from handler.errors import ExtraMissing, SettingsError
 from handler.ledger.stores import open_ledger
 from handler.settings import NAMES, OWN_SNAPSHOTS, Settings
 from handler.sources import Sources
 from handler.unknown_names import unknown_names
-from handler.vbs.auth.choose import choose_auth
+from handler.vbs.auth.choose import choose_auth, select_sign_in
 from handler.vbs.transport.http import http_client
 from handler.worker.worker import CLASSIC
 
@@ -53,10 +53,13 @@ async def _problems(settings: Settings) -> AsyncIterator[str]:
     if not settings.vbs_endpoint:
         yield "VBS_ENDPOINT: is not set; set it to scheme and host, such as https://vbs.region.example.com"
     try:
-        async with http_client(settings) as client:
-            choose_auth(settings, client)
+        sign_in = select_sign_in(settings)
+        async with http_client(settings, sign_in.tls, sign_in.auth_url) as client:
+            choose_auth(settings, client, sign_in=sign_in)
     except SettingsError as error:
         yield str(error)
+    except ExtraMissing as error:
+        yield f"OS_CLOUD: {error}"
     ledger_url = settings.ledger_url.get_secret_value()
     for make in (
         Tls(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file).context,

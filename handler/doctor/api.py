@@ -13,7 +13,7 @@ from handler.errors import ApiError
 from handler.settings import Settings
 from handler.vbs import faults, pages
 from handler.vbs.auth.aksk import AkSkAuth
-from handler.vbs.auth.choose import choose_auth
+from handler.vbs.auth.choose import SignIn, choose_auth, select_sign_in
 from handler.vbs.auth.password import PasswordAuth
 from handler.vbs.auth.token import TokenAuth
 from handler.vbs.transport.body import Unreadable, read_body
@@ -29,8 +29,9 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-A
 async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
     """Sign in and list the project's backups once, as a worker would."""
     settings = settings.model_copy(update={"vbs_timeout": min(settings.vbs_timeout, _LONGEST_CALL)})
-    async with http_client(settings) as client:
-        check = _ApiCheck(settings, client, choose_auth(settings, client))
+    sign_in = select_sign_in(settings)
+    async with http_client(settings, sign_in.tls, sign_in.auth_url) as client:
+        check = _ApiCheck(settings, client, choose_auth(settings, client, sign_in=sign_in), sign_in)
         yield await check.examine()
     yield check.clocks.finding()
 
@@ -38,10 +39,13 @@ async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
 class _ApiCheck:
     """The calls to the API with one client and sign-in, and the findings from the answers."""
 
-    def __init__(self, settings: Settings, client: httpx.AsyncClient, auth: httpx.Auth | None) -> None:
+    def __init__(
+        self, settings: Settings, client: httpx.AsyncClient, auth: httpx.Auth | None, sign_in: SignIn
+    ) -> None:
         self._settings = settings
         self._client = client
         self._auth = auth
+        self._sign_in = sign_in
         self.clocks = Clocks()
         self._endpoint = (settings.vbs_endpoint or "").rstrip("/")
 
@@ -53,16 +57,18 @@ class _ApiCheck:
                 return await self._without_project()
             return await self._list(project)
         except ApiError as error:
-            return _not_signed_in(error)
+            return _not_signed_in(error, self._sign_in)
         except NO_ANSWER as error:
             text, remedy = explain(_ENDPOINT, describe(error))
             return Finding("api", self._endpoint, "bad", text, remedy)
 
     async def _project(self) -> str | None:
         settings = self._settings
-        known = settings.vbs_project_id or next(iter(settings.vbs_allowed_projects), settings.os_project_id)
+        account = self._sign_in.account
+        own = account.project_id if account else settings.os_project_id
+        known = settings.vbs_project_id or next(iter(settings.vbs_allowed_projects), own)
         if known is None and isinstance(self._auth, PasswordAuth):
-            return (await self._auth.ask(None)).project_id
+            return (await self._auth.catalogue()).project_id
         return known
 
     async def _without_project(self) -> Finding:
@@ -140,12 +146,10 @@ def _credentials(auth: httpx.Auth | None) -> str:
             return "the API rejects the token of OS_AUTH_URL: check that VBS_ENDPOINT is of the same cloud"
 
 
-def _not_signed_in(error: ApiError) -> Finding:
+def _not_signed_in(error: ApiError, sign_in: SignIn) -> Finding:
     if error.category is Category.DENIED:
-        remedy = (
-            "check OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and OS_PROJECT_ID or OS_PROJECT_NAME before "
-            "you try again: a few wrong attempts lock the account"
-        )
+        check = sign_in.account.check if sign_in.account else "the credentials"
+        remedy = f"check {check} before you try again: a few wrong attempts lock the account"
         return Finding("api", "sign-in", "bad", f"refused: {error}", remedy)
     text, remedy = explain(_SIGN_IN, str(error))
     return Finding("api", "sign-in", "bad", text, remedy)

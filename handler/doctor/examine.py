@@ -7,6 +7,7 @@ unless asked, and attempt each sign-in once.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from handler.doctor.account import examine_account
 from handler.doctor.advice import examine_names, examine_settings, settings_finding
 from handler.doctor.api import examine_api
 from handler.doctor.broker import examine_broker
@@ -33,6 +34,7 @@ async def examine(*, declare: bool = False, limit: float = LIMIT_SECONDS) -> lis
         ]
     found = [each async for each in examine_settings(settings)]
     found += examine_names(sources)
+    found += examine_account(settings, sources)
     # A bad setting of one area must not prevent the checks of the others.
     wrong = " ".join(each.what for each in found if each.state == "bad")
     areas: dict[Area, AsyncIterator[Finding]] = {

@@ -6,6 +6,7 @@ from typing import Final
 ACTIONS: Final[Mapping[str, str]] = {
     "worker.started": "the program starts with its settings, and connects to the broker",
     "settings.unknown": "a variable that looks like a setting is none: its name is probably mistyped",
+    "sign_in.plaintext": "VBS_ALLOW_PLAINTEXT=true, at each start: secrets go over http to another machine",
     "worker.draining": "a signal came: no more messages are fetched, those in hand are finished",
     "worker.stopped": "the program ends; messages left in hand are redelivered to another worker",
     "summary": "counts since the last summary, each minute unless they are all zero",

@@ -33,6 +33,9 @@ MISTYPED = {
     "LOGLEVEL": "LOG_LEVEL",
     "OS_PASWORD": "OS_PASSWORD",
     "OS_USER_NAME": "OS_USERNAME",
+    "OS_ACCESS_KEY": "HUAWEICLOUD_SDK_AK",
+    "OS_SK": "HUAWEICLOUD_SDK_SK",
+    "OS_AUTH_TOKEN": "OS_TOKEN",
     "HUAWEICLOUD_SDK_SECURITYTOKEN": "HUAWEICLOUD_SDK_SECURITY_TOKEN",
     "HTTP_ADRESS": "HTTP_ADDRESS",
     "SECRET_DIR": "SECRETS_DIR",
@@ -78,14 +81,14 @@ OTHERS = {
     "STATE_DIRECTORY": "/var/lib/x",
     "QUEUE_URL": "x",
     "QUEUE_CONNECTION": "x",
-    "OS_CLOUD": "x",
-    "OS_REGION_NAME": "x",
-    "OS_USER_DOMAIN_ID": "default",
-    "OS_PROJECT_DOMAIN_NAME": "Default",
-    "OS_TENANT_NAME": "x",
-    "OS_AUTH_TYPE": "password",
-    "OS_CACERT": "/x",
-    "OS_IDENTITY_API_VERSION": "3",
+    "OS_CLOUDNAME": "undercloud",
+    "OS_VOLUME_API_VERSION": "3",
+    "OS_IMAGE_API_VERSION": "2",
+    "OS_MANILA_ENDPOINT_TYPE": "internalURL",
+    "OS_NO_CACHE": "1",
+    "OS_PASSWORD_INPUT": "x",
+    "OS_AUTH_VERSION": "3",
+    "OS_AUTH_PROTOCOL": "https",
     "HUAWEICLOUD_SDK_PROJECT_ID": "x",
     "OTEL_SERVICE_NAME": "x",
     "RABBITMQ_URL": "amqp://x",
@@ -102,6 +105,19 @@ def test_a_mistyped_name_is_reported_with_the_one_that_was_meant(name: str, mean
     [unknown] = unknown_names([Found(name, "x", "environment")], NAMES)
 
     assert f"did you mean {meant}?" == unknown.meant
+
+
+@pytest.mark.parametrize(
+    "name", ["OS_PASSCODE", "OS_IDENTITY_PROVIDER", "OS_CLIENT_SECRET", "OS_AUTH_METHODS"]
+)
+def test_a_variable_of_a_sign_in_that_we_do_not_have_is_named(name: str) -> None:
+    """An ``openrc`` file of a federation or of one-time passwords is not read in silence."""
+    [unknown] = unknown_names([Found(name, "x", "environment")], NAMES)
+
+    assert (name, "no sign-in of this program needs it; VBS_AUTH names those that there are") == (
+        unknown.name,
+        unknown.meant,
+    )
 
 
 @pytest.mark.parametrize("name", OUR_PREFIX)

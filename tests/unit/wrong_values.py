@@ -21,6 +21,24 @@ def each(name: str, says: str, *values: str) -> list[Wrong]:
     return [Wrong(name, value, says) for value in values]
 
 
+FILE_NAMES = (
+    *("AMQP_CA_FILE", "AMQP_CERT_FILE", "AMQP_KEY_FILE", "VBS_CA_FILE", "RULES_FILE"),
+    *("OS_CACERT", "OS_CERT", "OS_KEY", "OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"),
+)
+
+OPENRC = (
+    *("OS_AUTH_TYPE", "OS_USER_ID", "OS_USER_DOMAIN_ID", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_ID"),
+    *(
+        "OS_PROJECT_DOMAIN_NAME",
+        "OS_APPLICATION_CREDENTIAL_ID",
+        "OS_APPLICATION_CREDENTIAL_NAME",
+        "OS_DOMAIN_ID",
+    ),
+    *("OS_DOMAIN_NAME", "OS_DEFAULT_DOMAIN", "OS_DEFAULT_DOMAIN_ID", "OS_DEFAULT_DOMAIN_NAME", "OS_TRUST_ID"),
+    *("OS_TENANT_NAME", "OS_REGION_NAME"),
+)
+"""Variables of an ``openrc`` file that are any text of one line."""
+
 AMQP: Sequence[Wrong] = [
     *each("AMQP_URL", "must begin with amqp:// or amqps://", "https://[", "host:5672", "http://host/"),
     *each("AMQP_URL", "must begin with amqp:// or amqps://", "rabbit://host/", "amqp:/host", "amqp+ssl://host"),
@@ -156,7 +174,16 @@ WORDS: Sequence[Wrong] = [
     *each("QUEUE_TYPE", "must be quorum or classic", "stream", "quorom", SECRET),
     *each("RESULT_UNROUTABLE", "must be wait or ignore", "drop"),
     *each("VBS_API_VERSION", "must be v2 or v3", "2", "v1", "3.0"),
-    *each("VBS_AUTH", "must be auto, none, token, password, aksk or agency", "keystone", "v3password"),
+    *each("VBS_AUTH", "must be auto, none, token, cloud, password, application_credential, aksk or agency", "keystone", "v3password"),
+    *each("VBS_ALLOW_PLAINTEXT", "must be true or false", "internal"),
+    *each("OS_SYSTEM_SCOPE", "must be all", "true", "project"),
+    *each("OS_INTERFACE", "must be public, internal or admin", "publicurl", "private"),
+    *each("OS_ENDPOINT_TYPE", "must be public, internal or admin", "URL"),
+    *each("OS_INSECURE", "trust the server's authority instead, with OS_CACERT", "true", "1", "yes"),
+    *each("OS_INSECURE", "must be true or false", "maybe"),
+    *each("OS_IDENTITY_API_VERSION", "must be 3: Keystone no longer has version 2", "2", "2.0", "v2.0", "4"),
+    *each("OS_CLOUD", "names nothing between its commas", ",", " , "),
+    *each("OS_CLOUD", "one line of UTF-8", "pro\tduction"),
     *each("LOG_LEVEL", "must be DEBUG, INFO, WARNING or ERROR", "loud", "10"),
     *each("LOG_FORMAT", "must be json or text", "logfmt"),
     *each("SNAPSHOT_QUEUE", "must be 1 to 100 letters, digits", "my queue", "q/1", "ä", "q" * 101),
@@ -167,6 +194,7 @@ WORDS: Sequence[Wrong] = [
     *each("SNAPSHOT_BINDINGS", "names nothing between its commas", ",", " , "),
     *each("VBS_PROJECT_ID", "must be a project's id", "my project", "a/b", "p" * 65, "ä"),
     *each("OS_PROJECT_ID", "must be a project's id", "a b"),
+    *each("OS_TENANT_ID", "must be a project's id", "a/b"),
     *each("VBS_ALLOWED_PROJECTS", "must be a project's id", "a b", "p1;p2", '["p1"]', "*"),
     *each("VBS_ALLOWED_PROJECTS", "names nothing between its commas", ",", ",,"),
     *each("SKIP_SNAPSHOTS", "names nothing between its commas", ","),
@@ -178,7 +206,8 @@ SECRETS: Sequence[Wrong] = [
     *each("HUAWEICLOUD_SDK_SECURITY_TOKEN", "one line of ASCII without spaces", f"{SECRET}\r\nb"),
     *each("OS_PASSWORD", "one line of UTF-8 without control characters", f"{SECRET}\nuser", f"{SECRET}\udce4"),
     *each("OS_USERNAME", "one line of UTF-8", "backup\nuser", "b\udce4ckup"),
-    *each("OS_USER_DOMAIN_NAME", "one line of UTF-8", "a\tb"),
+    *(wrong for name in OPENRC for wrong in each(name, "one line of UTF-8 without control characters", "a\tb", "a\nb")),
+    *each("OS_APPLICATION_CREDENTIAL_SECRET", "one line of UTF-8 without control characters", f"{SECRET}\n{SECRET}"),
     *each("OS_PROJECT_NAME", "one line of UTF-8", "a\nb"),
     *each("HUAWEICLOUD_SDK_SK", "one line of UTF-8 without control characters", f"{SECRET}\t{SECRET}"),
     *each("STATE_KEYS", "at least 16 characters (openssl rand -hex 32", SECRET, f"a-key-of-many-letters,{SECRET}"),
@@ -188,7 +217,7 @@ SECRETS: Sequence[Wrong] = [
 FILES: Sequence[Wrong] = [
     *(
         Wrong(name, value, says)
-        for name in ("AMQP_CA_FILE", "AMQP_CERT_FILE", "AMQP_KEY_FILE", "VBS_CA_FILE", "RULES_FILE")
+        for name in FILE_NAMES
         for value, says in [
             ("/tmp", "/tmp is a folder; name a file in it"),
             ("/nonexistent/file", "/nonexistent/file does not exist"),

@@ -16,6 +16,8 @@ from events.outcome import Category
 from handler.backup.hooks import Call, OnCall, noop
 from handler.errors import ApiError
 from handler.redaction import hold_token
+from handler.vbs.auth.account import Account, Document
+from handler.vbs.auth.catalogue import Catalogue, read_catalogue
 from handler.vbs.fault_body import read_fault
 from handler.vbs.faults import is_own, request_id
 from handler.vbs.retry_after import retry_after
@@ -25,43 +27,28 @@ from handler.vbs.transport.unanswered import NO_ANSWER, describe
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 _REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _DEFAULT_LIFETIME = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The user who signs in, and the project of ``OS_PROJECT_ID`` or ``OS_PROJECT_NAME``."""
-
-    auth_url: str
-    username: str
-    password: str = field(repr=False)
-    domain: str
-    project_id: str | None = None
-    project_name: str | None = None
-
-    def home(self) -> Mapping[str, object]:
-        """Return the configured project as a scope."""
-        if self.project_id is not None:
-            return {"id": self.project_id}
-        return {"name": self.project_name, "domain": {"name": self.domain}}
+_URL = "OS_AUTH_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token, how many seconds it is valid from now on, and its project."""
+    """A token, how many seconds it is valid from now on, and its catalogue with its project."""
 
     token: str = field(repr=False)
     lifetime: float
-    project_id: str | None
+    catalogue: Catalogue
 
 
 async def sign_in(
     client: httpx.AsyncClient,
     account: Account,
-    scope: Mapping[str, object],
+    scope: Document | None,
     timeout: float,
     notify: OnCall = noop,
+    *,
+    catalogue: bool = False,
 ) -> Grant:
-    """Request a token within ``timeout`` seconds.
+    """Request a token within ``timeout`` seconds, with the service catalogue if it is wanted.
 
     Raises ``ApiError``: ``denied`` if IAM refuses the account or its scope, else ``unavailable``.
     """
@@ -69,7 +56,7 @@ async def sign_in(
     began = time.perf_counter()
     try:
         async with asyncio.timeout(timeout):
-            response, body = await _post(client, account, scope)
+            response, body = await _post(client, account, scope, catalogue=catalogue)
         status = response.status_code
     except NO_ANSWER as error:
         raise _unavailable(f"no usable answer from IAM: {describe(error)}") from None
@@ -77,19 +64,19 @@ async def sign_in(
         host = httpx.URL(account.auth_url).host
         notify(Call("token", "POST", host, status, time.perf_counter() - began, time.time()))
     if response.status_code not in (HTTPStatus.OK, HTTPStatus.CREATED):
-        raise _refusal(response, body)
+        raise _refusal(account, response, body)
     return _grant(response, body)
 
 
 async def _post(
-    client: httpx.AsyncClient, account: Account, scope: Mapping[str, object]
+    client: httpx.AsyncClient, account: Account, scope: Document | None, *, catalogue: bool
 ) -> tuple[httpx.Response, bytes]:
     request = httpx.Request(
         "POST",
         token_url(account.auth_url),
-        params={"nocatalog": "true"},
+        params=None if catalogue else {"nocatalog": "true"},
         headers=_HEADERS,
-        content=json.dumps(_document(account, scope)).encode(),
+        content=json.dumps(document(account, scope)).encode(),
         extensions={"timeout": client.timeout.as_dict()},
     )
     response = await client.send(request, auth=None, stream=True, follow_redirects=False)
@@ -102,29 +89,33 @@ def token_url(auth_url: str) -> str:
     return f"{base}/auth/tokens" if base.endswith("/v3") else f"{base}/v3/auth/tokens"
 
 
-def _document(account: Account, scope: Mapping[str, object]) -> Mapping[str, object]:
-    user = {"name": account.username, "password": account.password, "domain": {"name": account.domain}}
-    identity = {"methods": ["password"], "password": {"user": user}}
-    return {"auth": {"identity": identity, "scope": {"project": scope}}}
+def document(account: Account, scope: Document | None) -> Document:
+    """Return the body of the token request; an application credential has a scope of its own."""
+    return {"auth": {"identity": account.identity.document(), **({"scope": scope} if scope else {})}}
 
 
-def _refusal(response: httpx.Response, body: bytes) -> ApiError:
-    """Turn IAM's refusal into an ``ApiError``, as 401 even where IAM answered 400 or 403.
+def _refusal(account: Account, response: httpx.Response, body: bytes) -> ApiError:
+    """Turn IAM's refusal into an ``ApiError``, as 401 even where IAM answered 400, 403 or 404.
 
     A 403 would count as one project's missing rights; IAM refuses the account, which all messages use. A
     refusal that is not in IAM's own form comes from a proxy: then IAM is unavailable.
     """
     fault = read_fault(response.status_code, body)
-    denied = response.status_code in _REFUSALS and is_own(fault)
-    hint = "OS_USERNAME, OS_PASSWORD, OS_USER_DOMAIN_NAME and the project" if denied else "OS_AUTH_URL"
+    refused = response.status_code in _REFUSALS or _is_unknown(response.status_code, fault.message)
+    denied = refused and is_own(fault)
     return ApiError(
         Category.DENIED if denied else Category.UNAVAILABLE,
-        f"sign-in: {fault.message or response.reason_phrase} (check {hint})",
+        f"sign-in: {fault.message or response.reason_phrase} (check {account.check if denied else _URL})",
         status=HTTPStatus.UNAUTHORIZED.value if denied else response.status_code,
         code=fault.code,
         request_id=request_id(response.headers) or fault.request_id,
         retry_after=retry_after(response.headers, fault.retry_after, fault.message),
     )
+
+
+def _is_unknown(status: int, message: str) -> bool:
+    """Return whether Keystone does not know the credential, user or project; other 404s are a wrong URL."""
+    return status == HTTPStatus.NOT_FOUND and message.startswith("Could not find ")
 
 
 def _grant(response: httpx.Response, body: bytes) -> Grant:
@@ -133,14 +124,12 @@ def _grant(response: httpx.Response, body: bytes) -> Grant:
         raise _unavailable("the answer of IAM has no token")
     hold_token(token)
     try:
-        document = parse_json(body)
+        answer = parse_json(body)
     except Unreadable:
-        document = {}
-    details = document.get("token") if isinstance(document, dict) else None
+        answer = {}
+    details = answer.get("token") if isinstance(answer, dict) else None
     fields = details if isinstance(details, dict) else {}
-    project = fields.get("project")
-    project_id = project.get("id") if isinstance(project, dict) else None
-    return Grant(token, _lifetime(fields, response), project_id if isinstance(project_id, str) else None)
+    return Grant(token, _lifetime(fields, response), read_catalogue(fields))
 
 
 def _lifetime(fields: Mapping[str, Any], response: httpx.Response) -> float:
@@ -166,4 +155,4 @@ def _date(value: str | None) -> datetime | None:
 
 
 def _unavailable(message: str) -> ApiError:
-    return ApiError(Category.UNAVAILABLE, f"sign-in: {message} (check OS_AUTH_URL)")
+    return ApiError(Category.UNAVAILABLE, f"sign-in: {message} (check {_URL})")

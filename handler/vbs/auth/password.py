@@ -1,8 +1,8 @@
-"""Sign-in with user name and password: one token per project, renewed early and by one call at a time."""
+"""Sign-in at Keystone or IAM: one token per project, renewed early and by one call at a time."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
@@ -11,8 +11,10 @@ import httpx
 from events.outcome import Category
 from handler.backup.hooks import OnCall, noop
 from handler.errors import ApiError
+from handler.vbs.auth.account import Account, Document
 from handler.vbs.auth.async_auth import AsyncAuth
-from handler.vbs.auth.identity import Account, Grant, sign_in
+from handler.vbs.auth.catalogue import Catalogue
+from handler.vbs.auth.identity import Grant, sign_in
 from handler.vbs.auth.pause import Clock, Pause, monotonic
 from handler.vbs.auth.token import TOKEN_HEADER
 from handler.vbs.transport.body import bound
@@ -49,7 +51,8 @@ class PasswordAuth(AsyncAuth):
     After a 401 the token is renewed once and the request is repeated once. If another call has replaced the
     token meanwhile, the request is only repeated. A request marked ``ONCE`` is not repeated: the client
     decides. Raises ``ApiError``: ``denied`` if IAM refuses the sign-in, and again without asking IAM during a
-    growing pause; ``unavailable`` if IAM gives no usable answer.
+    growing pause; ``unavailable`` if IAM gives no usable answer. An application credential and a trust are
+    bound to one project: a request of another project is ``denied`` (403) without asking IAM for it.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class PasswordAuth(AsyncAuth):
         self._clock = clock
         self._notify = notify
         self._home = account.project_id
+        self._catalogue: Catalogue | None = None
         self._home_works = False
         self._verified = False
         self._lock = asyncio.Lock()
@@ -77,9 +81,11 @@ class PasswordAuth(AsyncAuth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the token; renew it at most once for this request."""
-        session = self._session(request.extensions.get("project_id"))
+        project_id = request.extensions.get("project_id")
+        session = self._session(project_id)
         request.extensions[SIGNING_IN] = True
         token = await session.current()
+        self._check_bound(project_id)
         request.extensions[SIGNING_IN] = False
         request.headers[TOKEN_HEADER] = token.value
         response = yield request
@@ -101,7 +107,21 @@ class PasswordAuth(AsyncAuth):
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 session.accepted()
 
+    async def catalogue(self) -> Catalogue:
+        """Return the catalogue of the latest token of our own project. Raises ``ApiError``."""
+        if self._catalogue is None:
+            await self._session(self._home).current()
+        return self._catalogue or Catalogue(self._home)
+
+    def _check_bound(self, project_id: str | None) -> None:
+        """Raise ``ApiError`` if our tokens are of one project only, and this is another one."""
+        if self._account.bound and self._home is not None and project_id not in (None, self._home):
+            text = f"sign-in: the credential is for project {self._home} only, not for {project_id}"
+            raise ApiError(Category.DENIED, text, status=HTTPStatus.FORBIDDEN.value)
+
     def _session(self, project_id: str | None) -> "_Session":
+        if self._account.bound:
+            project_id = None
         session = self._sessions.get(project_id)
         if session is None:
             if len(self._sessions) >= _MAX_PROJECTS:
@@ -184,7 +204,7 @@ class PasswordAuth(AsyncAuth):
     async def _sign_in_stranger(self, project_id: str | None) -> Grant:
         """Sign in for a project after our own was accepted: a refusal is that project's."""
         try:
-            return await self._sign_in({"id": project_id})
+            return await self._sign_in_to(project_id)
         except ApiError as error:
             if error.category is Category.DENIED:
                 raise replace(error, status=HTTPStatus.FORBIDDEN.value) from None
@@ -193,11 +213,12 @@ class PasswordAuth(AsyncAuth):
     async def _sign_in_home(self) -> Grant:
         """Sign in to our own project, which may be configured by its name; the answer has its id."""
         try:
-            grant = await self._sign_in(self._account.home())
+            grant = await self._sign_in(self._account.home(), catalogue=True)
         except ApiError as error:
             self._home_works = self._home_works and error.category is not Category.DENIED
             raise
-        self._home = self._home or grant.project_id
+        self._catalogue = grant.catalogue
+        self._home = self._home or grant.catalogue.project_id
         self._home_works = True
         self._accepted()
         return grant
@@ -205,7 +226,7 @@ class PasswordAuth(AsyncAuth):
     async def _sign_in_instead(self, project_id: str | None, refusal: ApiError) -> Grant:
         """Sign in for a project although our own is refused: if that succeeds, the account is not refused."""
         try:
-            grant = await self._sign_in({"id": project_id})
+            grant = await self._sign_in_to(project_id)
         except ApiError as error:
             if error.category is Category.DENIED:
                 self._refused(error)
@@ -225,10 +246,15 @@ class PasswordAuth(AsyncAuth):
     async def _sign_in_for(self, project_id: str | None) -> Grant:
         if project_id in (None, self._home):
             return await self._sign_in_home()
-        return await self._sign_in({"id": project_id})
+        return await self._sign_in_to(project_id)
 
-    async def _sign_in(self, scope: Mapping[str, object]) -> Grant:
-        return await sign_in(self._client, self._account, scope, self._timeout, self._notify)
+    async def _sign_in_to(self, project_id: str | None) -> Grant:
+        return await self._sign_in({"project": {"id": project_id}})
+
+    async def _sign_in(self, scope: Document | None, *, catalogue: bool = False) -> Grant:
+        return await sign_in(
+            self._client, self._account, scope, self._timeout, self._notify, catalogue=catalogue
+        )
 
 
 class _Session:

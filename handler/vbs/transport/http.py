@@ -14,7 +14,7 @@ import httpx
 from handler.errors import SettingsError
 from handler.proxies import Proxy, any_proxy
 from handler.settings import Settings
-from handler.tls_files import trust
+from handler.tls_files import NO_FILES, TlsFiles, trust
 from handler.vbs.transport.framing import KEEP_ALIVE
 from handler.vbs.transport.guarded import GuardedTransport
 from handler.vbs.transport.proxied import ProxiedTransport
@@ -81,20 +81,22 @@ async def _read(response: httpx.Response) -> None:
         raise
 
 
-def http_client(settings: Settings) -> httpx.AsyncClient:
-    """Return the client for the API and its sign-in.
+def http_client(
+    settings: Settings, tls: TlsFiles | None = None, auth_url: str | None = None
+) -> httpx.AsyncClient:
+    """Return the client for the API and its sign-in at ``auth_url``, with the PEM files of the account.
 
     Raises:
-        SettingsError: ``VBS_CA_FILE`` cannot be read, or a proxy's variable cannot be used for the settings'
-            own URLs.
+        SettingsError: a PEM file cannot be read, or a proxy's variable cannot be used for the settings' own
+            URLs.
 
     """
-    context = _context(settings)
+    context = _context(settings, tls or NO_FILES)
     timeout = httpx.Timeout(settings.vbs_timeout)
-    return LeanClient(_transport(settings, context), timeout)
+    return LeanClient(_transport(settings, context, auth_url or settings.os_auth_url), timeout)
 
 
-def _transport(settings: Settings, context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+def _transport(settings: Settings, context: ssl.SSLContext, auth_url: str | None) -> httpx.AsyncBaseTransport:
     limits = httpx.Limits(
         max_connections=settings.concurrency,
         max_keepalive_connections=settings.concurrency,
@@ -108,7 +110,7 @@ def _transport(settings: Settings, context: ssl.SSLContext) -> httpx.AsyncBaseTr
     if not any_proxy():
         return direct
     proxied = ProxiedTransport(direct, lambda proxy: _through(proxy, context, limits))
-    for url in filter(None, (settings.vbs_endpoint, settings.os_auth_url)):
+    for url in filter(None, (settings.vbs_endpoint, auth_url)):
         with contextlib.suppress(httpx.InvalidURL):  # the sign-in refuses such an OS_AUTH_URL, if it is used
             proxied.prepare(httpx.URL(url))
     return proxied
@@ -126,8 +128,9 @@ def _through(proxy: Proxy, context: ssl.SSLContext, limits: httpx.Limits) -> htt
     return GuardedTransport(own)
 
 
-def _context(settings: Settings) -> ssl.SSLContext:
+def _context(settings: Settings, tls: TlsFiles) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if settings.vbs_ca_file:
         trust(context, "VBS_CA_FILE", settings.vbs_ca_file)
+    tls.load(context)
     return context

@@ -61,6 +61,53 @@ def test_a_working_sign_in_is_ok(look: Look, guarded: Emulator) -> None:
     report.one("clock", "ok")
 
 
+def test_the_account_and_the_origin_of_its_values_are_shown(look: Look, guarded: Emulator) -> None:
+    """The doctor says who signs in, where, and where each value is from, without a secret."""
+    report = look(**account(guarded))
+
+    found = report.one("settings", "ok", "account", "user bot of domain Default signs in to project")
+    assert "from environment: OS_AUTH_URL, OS_USERNAME, OS_PASSWORD, OS_PROJECT_ID" in found.text
+    assert "right" not in found.text
+
+
+def test_the_account_of_a_cloud_shows_its_files(look: Look, guarded: Emulator, tmp_path: Path) -> None:
+    """Of ``OS_CLOUD`` the doctor shows the files, and the variables that have no effect beside it."""
+    auth = f"auth_url: {guarded.url}, username: bot, project_id: {PROJECT}"
+    (tmp_path / "clouds.yaml").write_text(f"clouds: {{here: {{region_name: r1, auth: {{{auth}}}}}}}")
+    (tmp_path / "secure.yaml").write_text("clouds: {here: {auth: {password: right}}}")
+    report = look(
+        VBS_ENDPOINT=guarded.url,
+        OS_CLOUD="here",
+        OS_CLIENT_CONFIG_FILE=str(tmp_path / "clouds.yaml"),
+        OS_CLIENT_SECURE_FILE=str(tmp_path / "secure.yaml"),
+        OS_USERNAME="another",
+    )
+
+    found = report.one(
+        "settings", "ok", "account", "cloud here: user bot of domain Default signs in to project"
+    )
+    assert f"from {tmp_path}/clouds.yaml: auth_url, username, project_id, region_name" in found.text
+    assert f"from {tmp_path}/secure.yaml: password" in found.text
+    report.one("settings", "warning", "OS_USERNAME", "without effect")
+    report.one("api", "ok", "list of backups", PROJECT)
+
+
+def test_plain_http_is_a_warning_where_it_is_allowed(look: Look) -> None:
+    """Each URL over which secrets go unencrypted is named, with what it costs."""
+    report = look(
+        VBS_ENDPOINT="http://192.0.2.1:8776",
+        OS_AUTH_URL="http://192.0.2.1:5000",
+        OS_USERNAME="bot",
+        OS_PASSWORD="right",
+        OS_PROJECT_ID=PROJECT,
+        VBS_ALLOW_PLAINTEXT="true",
+        VBS_TIMEOUT="0.2",
+    )
+
+    for name in ("VBS_ENDPOINT", "OS_AUTH_URL"):
+        assert "use https" in report.one("settings", "warning", name, "is http").remedy
+
+
 def test_a_project_known_by_name_is_checked(
     look: Look, guarded: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,8 +8,9 @@ ROOT = Path(__file__).parents[3]
 NOT_IN_THE_BUNDLE = ("aiohappyeyeballs", "httptools", "rich", "uvloop")  # httpx imports rich if it can
 NOT_FOR_A_FUNCTION = (
     "handler.cli", "handler.commands", "handler.ledger.sqlite", "handler.backup.rules",
-    "handler.worker.session", "handler.vbs.auth.agency", "handler.vbs.auth.aksk",
-    "handler.vbs.auth.password", "handler.worker.worker", "opentelemetry",
+    "handler.worker.session", "handler.vbs.auth.account", "handler.vbs.auth.agency",
+    "handler.vbs.auth.aksk", "handler.vbs.auth.catalogue", "handler.vbs.auth.clouds",
+    "handler.vbs.auth.options", "handler.vbs.auth.password", "yaml", "handler.worker.worker", "opentelemetry",
     "prometheus_client", "psycopg", "sqlite3", "tomllib", "typer",
 )  # fmt: skip
 ENTRY = "import handler.function"

@@ -11,7 +11,7 @@ import pytest
 
 from events.outcome import AcceptedBackup, Category
 from handler.errors import ApiError
-from handler.vbs.auth.identity import Account
+from handler.vbs.auth.account import Account, Domain, Identity, Scope, User
 from handler.vbs.auth.password import PasswordAuth
 from handler.vbs.client import VbsClient
 from tests.unit.vbs.world import ACCEPTED, ENDPOINT, PROJECT, REQUEST, Clock
@@ -19,6 +19,15 @@ from tests.unit.vbs.world import ACCEPTED, ENDPOINT, PROJECT, REQUEST, Clock
 C = Category
 REFUSED = {"error": {"code": 401, "message": "The request you have made requires authentication."}}
 AUTH_URL = "http://127.0.0.1:5000/v3"
+
+
+def password_account(
+    auth_url: str = AUTH_URL, *, project_id: str | None = None, project_name: str | None = None
+) -> Account:
+    """Return an account that signs in by password, to a project by its id or its name."""
+    domain = Domain(name="Default")
+    scope = Scope("project", project_id, project_name, None if project_id else domain)
+    return Account(auth_url, Identity("password", "p", User(None, "u", domain)), scope, check="OS_USERNAME")
 
 
 @dataclass
@@ -31,6 +40,9 @@ class Cloud:
     iam_headers: dict[str, str] = field(default_factory=dict)
     refused_projects: set[str] = field(default_factory=set)
     named: dict[str, str] = field(default_factory=dict)
+    own_project: str | None = None
+    """The project of an application credential."""
+    catalog: list[dict[str, Any]] = field(default_factory=list)
     scopes: list[dict[str, Any]] = field(default_factory=list)
     live: dict[str, str] = field(default_factory=dict)
     posts: int = 0
@@ -57,29 +69,30 @@ class Cloud:
         return httpx.Response(202, json=ACCEPTED)
 
     async def _grant(self, request: httpx.Request) -> httpx.Response:
-        scope = json.loads(request.content)["auth"]["scope"]["project"]
+        scope = json.loads(request.content)["auth"].get("scope", {}).get("project", {})
         self.scopes.append(scope)
         if self.before_grant:
             await self.before_grant()
-        project = scope.get("id") or self.named[scope["name"]]
+        project = scope.get("id") or self.named.get(scope.get("name", ""), self.own_project)
         if self.iam_status != 201 or project in self.refused_projects:
             status = 401 if self.iam_status == 201 else self.iam_status
             return httpx.Response(status, json=self.iam_body, headers=self.iam_headers)
         token = f"token-{len(self.scopes)}"
-        self.live[token] = project
+        self.live[token] = project or ""
         times = {"issued_at": "2026-03-04T02:00:00.000000Z", "expires_at": _later(self.lifetime)}
-        body = {"token": {**times, "project": {"id": project}}}
+        body = {"token": {**times, "project": {"id": project}, "catalog": self.catalog}}
         return httpx.Response(201, json=body, headers={"X-Subject-Token": token})
 
-    def run(self, use: "Callable[[Session], Awaitable[None]]", **account: str) -> None:
-        """Run ``use`` with a client that signs in by password."""
+    def run(
+        self, use: "Callable[[Session], Awaitable[None]]", who: Account | None = None, **scope: str
+    ) -> None:
+        """Run ``use`` with a client that signs in, by default by password."""
+        account = who or password_account(**(scope or {"project_id": PROJECT}))
 
         async def session() -> None:
-            scope = account or {"project_id": PROJECT}
             async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
-                who = Account(auth_url=AUTH_URL, username="u", password="p", domain="Default", **scope)
-                auth = PasswordAuth(client, who, clock=self.clock)
-                await use(Session(VbsClient(client, ENDPOINT, auth=auth)))
+                auth = PasswordAuth(client, account, clock=self.clock)
+                await use(Session(VbsClient(client, ENDPOINT, auth=auth), auth))
 
         asyncio.run(session())
 
@@ -89,6 +102,7 @@ class Session:
     """A signed-in client, for short tests."""
 
     api: VbsClient
+    auth: PasswordAuth
 
     async def create(self, project: str = PROJECT) -> AcceptedBackup:
         """Make one create call."""

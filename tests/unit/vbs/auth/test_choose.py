@@ -20,6 +20,7 @@ PASSWORD = {
     "os_password": "p",
     "os_project_name": "demo",
 }
+_PROJECT = "OS_PROJECT_ID or OS_PROJECT_NAME"
 AKSK = {"huaweicloud_sdk_ak": "a", "huaweicloud_sdk_sk": "s"}
 
 
@@ -59,7 +60,7 @@ def test_the_settings_select_the_sign_in(settings: dict[str, str], kind: type, *
     ("settings", "named"),
     [
         ({"vbs_auth": "token"}, "OS_TOKEN"),
-        ({"vbs_auth": "password"}, "OS_AUTH_URL, OS_USERNAME, OS_PASSWORD, OS_PROJECT_ID or OS_PROJECT_NAME"),
+        ({"vbs_auth": "password"}, f"OS_AUTH_URL, OS_USERNAME or OS_USER_ID, OS_PASSWORD, {_PROJECT}"),
         ({"vbs_auth": "aksk", "huaweicloud_sdk_ak": "a"}, "HUAWEICLOUD_SDK_SK"),
         ({"os_username": "u", "os_password": "p"}, "OS_AUTH_URL, OS_PROJECT_ID or OS_PROJECT_NAME"),
         ({"vbs_auth": "agency"}, "VBS_AUTH"),

@@ -1,12 +1,14 @@
 """Tests of the sign-in by password: many calls share one token request, and refusals cause no loop."""
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from handler.vbs.auth.identity import Account, token_url
-from tests.unit.vbs.auth.cloud import C, Cloud, Session
+from handler.vbs.auth.account import Identity
+from handler.vbs.auth.identity import token_url
+from tests.unit.vbs.auth.cloud import C, Cloud, Session, password_account
 
 
 def test_64_calls_at_expiry_make_one_token_request() -> None:
@@ -232,5 +234,5 @@ def test_the_auth_url_may_end_in_its_version(url: str) -> None:
 
 def test_a_repr_contains_no_secret() -> None:
     """The account's repr hides the password, which a traceback would otherwise write into the log."""
-    account = Account(auth_url="u", username="n", password="hidden", domain="d")
+    account = replace(password_account(project_id="p"), identity=Identity("password", "hidden"))
     assert "hidden" not in repr(account)

@@ -11,11 +11,11 @@ import pytest
 
 from handler.errors import ApiError
 from handler.settings import Settings
-from handler.vbs.auth.identity import Account
 from handler.vbs.auth.password import PasswordAuth
 from handler.vbs.client import VbsClient
 from handler.vbs.transport.http import http_client
 from handler.worker import event_loop
+from tests.unit.vbs.auth.cloud import password_account
 from tests.unit.vbs.serving import serving
 from tests.unit.vbs.world import ACCEPTED, BACKUP, PROJECT, REQUEST
 
@@ -81,7 +81,7 @@ def test_an_unreadable_refusal_gives_its_connection_back(refuse: Send) -> None:
     async def run() -> str:
         async with serving(behave) as url:
             client = http_client(Settings(_env_file=None, concurrency=1))
-            account = Account(auth_url=url, username="u", password="p", domain="d", project_id=PROJECT)
+            account = password_account(url, project_id=PROJECT)
             auth = PasswordAuth(client, account, timeout=TIMEOUT)
             api = VbsClient(client, url, auth=auth, timeout=TIMEOUT)
             try:

@@ -13,10 +13,11 @@ import pytest
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.settings import Settings
-from handler.vbs.auth.identity import Account, sign_in
+from handler.vbs.auth.identity import sign_in
 from handler.vbs.client import VbsClient
 from handler.vbs.transport.http import http_client
 from handler.worker import event_loop
+from tests.unit.vbs.auth.cloud import password_account
 from tests.unit.vbs.serving import Behaviour, serving
 from tests.unit.vbs.world import PROJECT, REQUEST
 
@@ -172,7 +173,7 @@ def test_a_token_of_sixteen_thousand_characters_is_read(transport: Callable[[], 
 
     async def run() -> str:
         async with serving(grant) as url, transport() as client:
-            account = Account(auth_url=url, username="u", password="p", domain="d", project_id=PROJECT)
+            account = password_account(url, project_id=PROJECT)
             return (await sign_in(client, account, account.home(), 5.0)).token
 
     assert token == event_loop.run(run())
