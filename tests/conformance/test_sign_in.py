@@ -20,6 +20,7 @@ from handler.vbs.transport import http
 from handler.vbs.transport.http import http_client
 from infra.emulator.keystone import id_of
 from infra.emulator.testing import Emulator, running_emulator
+from tests.oracle import imported
 from tests.tls import make_certificate, tls_front
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
@@ -214,7 +215,7 @@ def test_a_cloud_of_a_file_signs_in(name: str, acme: Emulator, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["password", "credential"])
 def test_the_emulator_lets_openstacks_own_tools_sign_in(name: str, acme: Emulator, tmp_path: Path) -> None:
     """keystoneauth signs in with the same files, and finds the address of the API in the catalogue."""
-    config = pytest.importorskip("openstack.config", reason="openstacksdk is not installed")
+    config = imported("openstack.config")
     (tmp_path / "clouds.yaml").write_text(CLOUDS.format(url=f"{acme.url}/v3", acme=id_of("acme")))
     (tmp_path / "secure.yaml").write_text(SECURE)
     files = {f"{kind}_files": [str(tmp_path / f"{stem}.yaml")] for kind, stem in _STEMS.items()}

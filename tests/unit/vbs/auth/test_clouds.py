@@ -18,7 +18,7 @@ from handler.vbs.auth.account import Account
 from handler.vbs.auth.choose import select_sign_in
 from handler.vbs.auth.cloud_files import LARGEST, search_path
 from handler.vbs.auth.clouds import PROFILES
-from tests.unit.vbs.auth.oracle import sent_by_openstack, sent_by_us
+from tests.oracle import imported, sent_by_openstack, sent_by_us
 
 PASSWORD = "hunter2-of-the-file"
 
@@ -354,7 +354,7 @@ def test_without_a_file_the_error_names_the_folders() -> None:
 
 def test_the_folders_are_those_of_openstacksdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search path is the same, in the same order; openstacksdk is asked in a process of its own."""
-    pytest.importorskip("openstack.config", reason="openstacksdk is not installed")
+    imported("openstack.config")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "own"))
     code = "from openstack.config import loader; print(*dict.fromkeys(loader.CONFIG_SEARCH_PATH), sep='\\n')"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -384,7 +384,7 @@ def test_variables_name_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_built_in_profiles_are_those_of_openstacksdk() -> None:
     """Each has the URL and regions of openstacksdk's, whose otc-swiss lacks its https://."""
-    vendors = pytest.importorskip("openstack.config.vendors", reason="openstacksdk is not installed")
+    vendors = imported("openstack.config.vendors")
     for name, profile in PROFILES.items():
         theirs = vendors.get_profile(name)
         url = profile["auth"]["auth_url"]

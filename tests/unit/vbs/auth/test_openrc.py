@@ -12,7 +12,7 @@ from handler.errors import SettingsError
 from handler.settings import load_settings
 from handler.vbs.auth.choose import select_sign_in
 from handler.vbs.transport.http import http_client
-from tests.unit.vbs.auth.oracle import sent_by_openstack, sent_by_us
+from tests.oracle import sent_by_openstack, sent_by_us
 
 URL = "https://keystone.example.com:5000/v3"
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"

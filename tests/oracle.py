@@ -1,6 +1,7 @@
 """What OpenStack's own tools and this program send for the same options: the first token request of each."""
 
 import asyncio
+import importlib
 import json
 import os
 import warnings
@@ -22,6 +23,13 @@ class Sent(NamedTuple):
 
     url: str
     body: Any
+
+
+def imported(name: str) -> Any:
+    """Import a module of openstacksdk. Where it is not installed the test is skipped, and fails in CI."""
+    if os.environ.get("CI"):
+        return importlib.import_module(name)
+    return pytest.importorskip(name, reason="openstacksdk is not installed")
 
 
 def sent_by_us() -> Sent:
@@ -47,8 +55,7 @@ def sent_by_openstack(cloud: str | None = None, folder: Path | None = None) -> S
 
     ``folder`` has ``clouds.yaml`` and perhaps the other files.
     """
-    if not os.environ.get("CI"):
-        pytest.importorskip("openstack.config", reason="openstacksdk is not installed")
+    imported("openstack.config")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of what becomes of its own features
         return _sent_by_openstack(cloud, folder)
@@ -58,11 +65,11 @@ def _sent_by_openstack(cloud: str | None, folder: Path | None) -> Sent:
     from keystoneauth1.session import Session
     from openstack import config
 
-    files = {
+    files: dict[str, Any] = {
         f"{kind}_files": [str(path) for path in (folder or Path("/nonexistent")).glob(f"{stem}.*")]
         for kind, stem in (("config", "clouds"), ("secure", "secure"), ("vendor", "clouds-public"))
     }
-    region = config.OpenStackConfig(**files).get_one(cloud)
+    region: Any = config.OpenStackConfig(**files).get_one(cloud)
     sent: list[Sent] = []
     region._auth.get_access(Session(session=_recording(sent)))
     return sent[0]
