@@ -10,12 +10,15 @@ _CATCH_UP = 1.0
 
 
 class RateLimiter:
-    """Allows ``rate`` messages per second; None sets no limit. ``clock`` returns monotonic seconds."""
+    """Allows ``rate`` messages per second from the first on; None sets no limit.
+
+    ``clock`` returns monotonic seconds.
+    """
 
     def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._step = 1 / rate if rate else 0.0
         self._clock = clock
-        self._due = clock()
+        self._due: float | None = None
 
     @property
     def unlimited(self) -> bool:
@@ -27,9 +30,9 @@ class RateLimiter:
         if not self._step:
             return
         now = self._clock()
-        self._due = max(self._due, now - _CATCH_UP)
-        if self._due > now:
+        due = now if self._due is None else max(self._due, now - _CATCH_UP)
+        if due > now:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._due - now):
+                async with asyncio.timeout(due - now):
                     await stop.wait()
-        self._due += self._step
+        self._due = due + self._step

@@ -43,14 +43,29 @@ def test_a_rate_limiter_sends_no_burst_after_a_long_delay() -> None:
         stop = asyncio.Event()
         stop.set()  # an acquire that would have to wait returns at once
         rate_limiter = RateLimiter(100, lambda: now)
+        await rate_limiter.acquire(stop)
         now = 60.0
         acquired = 0
-        while rate_limiter._due <= now:
+        while rate_limiter._due is not None and rate_limiter._due <= now:
             await rate_limiter.acquire(stop)
             acquired += 1
         return acquired
 
     assert 102 >= asyncio.run(run())
+
+
+def test_a_rate_limiter_counts_from_the_first_message() -> None:
+    """What passes between its making and the first message, such as a connection, is not caught up."""
+
+    async def run() -> float:
+        now = 0.0
+        rate_limiter = RateLimiter(1, lambda: now)
+        now = 0.9
+        await rate_limiter.acquire(asyncio.Event())
+        assert rate_limiter._due is not None
+        return rate_limiter._due
+
+    assert 1.9 == asyncio.run(run())
 
 
 def answered(replay_outcomes: ReplayOutcomes, *, failed: int, good: int) -> ReplayOutcomes:
