@@ -60,8 +60,9 @@ class Control:
         return JSONResponse([views.record(backup, now) for backup in self._store.backups.values()])
 
     async def counts(self, _request: Request) -> Response:
-        """Count the backups ever made, without listing them."""
-        return JSONResponse({"backups": len(self._store.backups)})
+        """Count the backups ever made, without listing them, and the most that were in progress at once."""
+        most = self._store.most_in_progress
+        return JSONResponse({"backups": len(self._store.backups), "most_in_progress": most})
 
     async def stats(self, _request: Request) -> Response:
         """Return the counts of calls: {route: {status: count}}; status "none" means no answer."""

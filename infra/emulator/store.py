@@ -4,6 +4,7 @@ There is no I/O and no timer: a backup has the time of its end, and its status i
 Times are seconds since the epoch.
 """
 
+import heapq
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -94,6 +95,8 @@ class Store:
         self._by_project: defaultdict[str, list[Backup]] = defaultdict(list)
         self._by_volume: defaultdict[tuple[str, str], list[Backup]] = defaultdict(list)
         self._usage: defaultdict[str, Usage] = defaultdict(Usage)
+        self._ends: list[float] = []
+        self.most_in_progress = 0
 
     def declare(self, snapshot: Snapshot, volume_status: str = "available") -> None:
         """Add or replace a snapshot and its volume."""
@@ -128,6 +131,7 @@ class Store:
 
     def add(self, backup: Backup) -> None:
         """Add a backup; its snapshot is busy until the backup ends."""
+        self._count_in_progress(backup)
         self.backups[backup.id] = backup
         self._by_project[backup.project_id].append(backup)
         self._by_volume[backup.project_id, backup.volume_id].append(backup)
@@ -139,6 +143,13 @@ class Store:
         if backup.snapshot_id is not None:
             snapshot = self.snapshots[backup.snapshot_id]
             snapshot.busy_until = max(snapshot.busy_until, backup.ends_at)
+
+    def _count_in_progress(self, backup: Backup) -> None:
+        """Keep the greatest number of backups in progress at once; `most_in_progress` is since the start."""
+        while self._ends and self._ends[0] <= backup.created_at:
+            heapq.heappop(self._ends)
+        heapq.heappush(self._ends, backup.ends_at)
+        self.most_in_progress = max(self.most_in_progress, len(self._ends))
 
     def delete(self, backup: Backup) -> None:
         """Mark a backup as deleted; it stays in the list of all backups."""

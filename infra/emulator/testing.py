@@ -40,6 +40,10 @@ class Emulator:
         """Count the backups ever made, deleted ones too."""
         return self._json("GET", "counts")["backups"]  # type: ignore[no-any-return] # JSON
 
+    def most_in_progress(self) -> int:
+        """Return the greatest number of backups that were in progress at once."""
+        return self._json("GET", "counts")["most_in_progress"]  # type: ignore[no-any-return] # JSON
+
     def stats(self) -> dict[str, dict[str, int]]:
         """Return the counts of calls: {route: {status: count}}; status "none" means no answer."""
         return self._json("GET", "stats")  # type: ignore[no-any-return] # JSON

@@ -7,6 +7,7 @@ import sys
 import httpx
 
 from infra.emulator.settings import Settings
+from infra.emulator.store import new_id
 from infra.emulator.testing import running_emulator
 from tests.unit.emulator.world import PROJECT, SNAPSHOT, VOLUME, World
 
@@ -105,3 +106,14 @@ def test_a_reset_deletes_everything() -> None:
         world.call("GET", f"/_emulator/{name}").json() for name in ("backups", "snapshots", "faults", "stats")
     ]
     assert [[], [], [], {}] == shown
+
+
+def test_the_most_backups_in_progress_are_counted() -> None:
+    """The emulator counts how many backups were in progress at once, at most."""
+    world = World(Settings(settle=10.0, race=0))
+
+    for seconds in (0.0, 5.0, 5.0, 20.0):
+        world.clock.now += seconds
+        world.create(snapshot_id=new_id())
+
+    assert {"backups": 4, "most_in_progress": 2} == world.call("GET", "/_emulator/counts").json()
