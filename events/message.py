@@ -23,12 +23,12 @@ from events.tokens import canonical, without_tokens
 WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
 
-WaitReason = Literal["retry", "lookup", "track", "publish", "check", "pause"]
+WaitReason = Literal["retry", "lookup", "track", "publish", "check", "pause", "room"]
 """Why a message is delayed.
 
 ``retry``: the call is repeated. ``lookup``: the call is in doubt. ``track``: the backup is not finished.
 ``publish``: the outcome could not be published. ``check``: the snapshot is not complete. ``pause``: the
-circuit breaker is open, or the message is parked.
+circuit breaker is open, or the message is parked. ``room``: as many backups are in progress as may be.
 """
 
 _NAMESPACE = uuid.UUID("c9f6a3b2-52a1-5d0e-8a3f-1d8e0f7b6a55")
@@ -80,6 +80,8 @@ class State(NamedTuple):
     ``doubt_since`` and ``lookups`` describe a call in doubt, for use without a persistent ledger.
     ``absent_since`` and ``absences`` describe successive lookups that did not find what must exist: a backup
     that the API made, or a snapshot. ``traceparent`` is the W3C trace context of the last handling.
+    ``room_since`` is when the message began to wait for room among the backups in progress, ``room_seconds``
+    how long it has waited for that before.
     """
 
     first_seen: float
@@ -95,6 +97,24 @@ class State(NamedTuple):
     absent_since: float | None = None
     absences: int = 0
     traceparent: str | None = None
+    room_since: float | None = None
+    room_seconds: float = 0.0
+
+    def age(self, now: float) -> float:
+        """The seconds that count towards ``MAX_AGE``: those in which the message waited for room do not."""
+        waiting = 0.0 if self.room_since is None else max(0.0, now - self.room_since)
+        return now - self.first_seen - self.room_seconds - waiting
+
+    def without_room(self, now: float) -> "State":
+        """The same state where the message has to wait for room: it goes on waiting, or begins to."""
+        return self if self.room_since is not None else self._replace(room_since=now)
+
+    def with_room(self, now: float) -> "State":
+        """The same state once the message need not wait for room any more."""
+        if self.room_since is None:
+            return self
+        seconds = self.room_seconds + max(0.0, now - self.room_since)
+        return self._replace(room_since=None, room_seconds=seconds)
 
     def missed(self, now: float) -> "State":
         """The same state after one more lookup that found nothing."""
@@ -112,6 +132,7 @@ class State(NamedTuple):
             accepted_at=None if self.accepted_at is None else min(self.accepted_at, now),
             doubt_since=None if self.doubt_since is None else min(self.doubt_since, now),
             absent_since=None if self.absent_since is None else min(self.absent_since, now),
+            room_since=None if self.room_since is None else min(self.room_since, now),
         )
 
     def unauthenticated(self) -> "State":
@@ -189,6 +210,8 @@ class _Attributes(BaseModel):
     absentsince: Time | None = None
     absences: Count = 0
     traceparent: str | None = Field(default=None, max_length=55)
+    roomsince: Time | None = None
+    roomseconds: Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)] | None = None
 
 
 class _Envelope(_Attributes):
@@ -228,6 +251,8 @@ def wrap(
         absentsince=state.absent_since,
         absences=_count(state.absences),
         traceparent=state.traceparent,
+        roomsince=state.room_since,
+        roomseconds=state.room_seconds or None,
         data=_Original(
             body=kept.body,
             content_type=kept.content_type,
@@ -262,6 +287,8 @@ def unwrap_state(value: Mapping[str, Any]) -> State:
         absent_since=envelope.absentsince,
         absences=envelope.absences,
         traceparent=envelope.traceparent,
+        room_since=envelope.roomsince,
+        room_seconds=envelope.roomseconds or 0.0,
     )
 
 

@@ -195,7 +195,13 @@ def snapshot_event(
         proves=proves,
         traceparent=traceparent(trace, parsed.message.headers.get("traceparent")),
         metadata=metadata if isinstance(metadata, dict) else {},
+        availability_zone=_zone(data.get("availability_zone")),
     )
+
+
+def _zone(name: object) -> str | None:
+    """Return the name of an availability zone; what cannot be one is left out."""
+    return name if isinstance(name, str) and 0 < len(name) <= ID_LIMIT and name.isprintable() else None
 
 
 def _refuse(error: ValidationError, ids: EventIds) -> NoReturn:

@@ -85,7 +85,8 @@ class SnapshotEvent(NamedTuple):
     """A decoded snapshot event, the same for all forms.
 
     ``proves`` says what the form is evidence of: that the snapshot is complete, or only that it was
-    requested (then the API is asked first). ``metadata`` is the snapshot's, as far as the form has it.
+    requested (then the API is asked first). ``metadata`` and ``availability_zone`` are the snapshot's, as
+    far as the form has them.
     """
 
     id: str
@@ -96,6 +97,7 @@ class SnapshotEvent(NamedTuple):
     proves: Literal["completed", "requested"] = "completed"
     traceparent: str | None = None
     metadata: Mapping[str, Any] = MappingProxyType({})
+    availability_zone: str | None = None
 
 
 class ForeignEvent(NamedTuple):

@@ -70,7 +70,8 @@ def _read(parsed: ParsedMessage, notification: Mapping[str, Any], form: str) -> 
             snapshot_id=payload.get("snapshot_id"),
             name=payload.get("display_name"),
             size_gb=payload.get("volume_size"),
-        ),
+        )
+        | {"availability_zone": payload.get("availability_zone")},
         # The usage audit sends this event again with the snapshot's present status, which may be any.
         proves="completed" if _is_complete(payload) else "requested",
         metadata=_metadata(payload.get("metadata")),
