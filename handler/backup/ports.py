@@ -13,6 +13,7 @@ from pydantic import Field
 from events.message import Message
 from events.outcome import AcceptedBackup, CompletedBackup, Failure, Outcome
 from handler.backup.request import BackupRequest
+from handler.backup.running import Room
 
 
 class Backup(NamedTuple):
@@ -127,6 +128,12 @@ class Busy(NamedTuple):
     until: float
 
 
+class Full(NamedTuple):
+    """As many backups are in progress as may be: ask again after ``seconds``."""
+
+    seconds: float
+
+
 class Created(NamedTuple):
     """The backup was made at ``made_at`` (seconds since the epoch) and its end is not known yet."""
 
@@ -144,7 +151,7 @@ class Finished:
     attempts: int = 0
 
 
-Claim = Granted | Busy | Created | Finished
+Claim = Granted | Busy | Full | Created | Finished
 
 
 class Waiting(NamedTuple):
@@ -167,8 +174,12 @@ class Waiting(NamedTuple):
 class Ledger(Protocol):
     """The ledger. Every method raises ``LedgerUnavailable``; when it returns, the change is on disk."""
 
-    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
         """Claim the right to make the backup of a snapshot, in one transaction.
+
+        With ``room``, a claim that is granted has a slot in each of its groups, until the backup or the event
+        has ended. Where there is none the answer is ``Full`` in place of ``Granted``, and nothing is claimed.
+        A claim in doubt always gets a slot, and so does a backup that is tracked and has none.
 
         - no row, or released: ``Granted``
         - claimed by another worker whose lease holds: ``Busy``; whose lease has ended: ``Granted`` in doubt,

@@ -19,7 +19,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -38,7 +38,9 @@ from handler.backup.patterns import matches
 from handler.backup.request import filled_name
 from handler.errors import SettingsError
 
-_HEADER = "[[rule]]"
+T = TypeVar("T")
+
+_HEADERS = "[[rule]] and [[limit]]"
 
 
 class _Model(BaseModel):
@@ -54,12 +56,14 @@ class Match(_Model):
     min_size_gb: Annotated[int, Field(ge=0)] | None = None
     max_size_gb: Annotated[int, Field(ge=0)] | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
+    availability_zone: str = "*"
 
     def fits(self, event: SnapshotEvent, project_id: str) -> bool:
         """Return whether the rule matches the snapshot. One of unknown size matches no limit of size."""
         snapshot = event.snapshot
         names = (
             (snapshot.snapshot_name or "", self.snapshot_name),
+            (event.availability_zone or "", self.availability_zone),
             *((str(event.metadata.get(key, "")), pattern) for key, pattern in self.metadata.items()),
         )
         return (
@@ -159,6 +163,11 @@ _RULES = TypeAdapter(list[Rule])
 
 def load_rules(path: Path) -> Sequence[Rule]:
     """Read the rules. Raises ``SettingsError`` that names the line."""
+    return read_tables(path, "rule", _RULES)
+
+
+def read_tables(path: Path, table: str, tables: TypeAdapter[list[T]]) -> Sequence[T]:
+    """Read the tables of one kind. Raises ``SettingsError`` that names the line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         document: Mapping[str, Any] = tomllib.loads(text)
@@ -168,38 +177,39 @@ def load_rules(path: Path) -> Sequence[Rule]:
         raise SettingsError(f"RULES_FILE: {path}: is not UTF-8; {_EXAMPLE}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"RULES_FILE: {path}: is not TOML: {error}; {_EXAMPLE}") from None
-    if unknown := set(document) - {"rule"}:
+    if unknown := set(document) - {"rule", "limit"}:
         raise SettingsError(
-            f"RULES_FILE: {path}: unknown {min(unknown)!r}; it holds {_HEADER} tables; {_EXAMPLE}"
+            f"RULES_FILE: {path}: unknown {min(unknown)!r}; it holds {_HEADERS} tables; {_EXAMPLE}"
         )
     try:
-        return _RULES.validate_python(document.get("rule", []))
+        return tables.validate_python(document.get(table, []))
     except ValidationError as error:
-        raise SettingsError("; ".join(_lines(path, text, error))) from None
+        raise SettingsError("; ".join(_lines(path, text, table, error))) from None
 
 
-def _lines(path: Path, text: str, error: ValidationError) -> Iterator[str]:
-    headers = [number for number, line in enumerate(text.splitlines(), 1) if _HEADER_LINE.match(line)]
+def _lines(path: Path, text: str, table: str, error: ValidationError) -> Iterator[str]:
+    header = re.compile(rf"\s*\[\[\s*{table}\s*\]\]")
+    headers = [number for number, line in enumerate(text.splitlines(), 1) if header.match(line)]
     found: dict[str, str] = {}  # a value that may be one of two kinds has two errors: the last one has both
     for problem in error.errors(include_url=False, include_input=False):
         where = problem["loc"]
         rule = where[0] if where and isinstance(where[0], int) else 0
         line = headers[rule] if rule < len(headers) else 1
         field = ".".join(str(part) for part in where[1:] if isinstance(part, str) and part not in _BRANCHES)
-        place = f"rule at line {line}: {f'{field}: ' if field else ''}"
+        place = f"{table} at line {line}: {f'{field}: ' if field else ''}"
         found[place] = _MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     for place, message in found.items():
         yield f"RULES_FILE: {path}, {place}{message}; {_EXAMPLE}"
 
 
-_HEADER_LINE = re.compile(r"\s*\[\[\s*rule\s*\]\]")
 _EXAMPLE = 'a rule is such as: [[rule]] match = { snapshot_name = "tmp-*" } skip = "not kept"'
 _BRANCHES = frozenset({"bool", "literal['auto']"})
 """What pydantic adds to the place of an error where a value may be one of several kinds."""
 
 _MESSAGES = {
     "extra_forbidden": (
-        "is none: match has project, volume, snapshot_name, metadata, min_size_gb and max_size_gb; set has "
+        "is none: match has project, volume, snapshot_name, metadata, availability_zone, min_size_gb and "
+        "max_size_gb; a limit has name, match, per and max_running; set has "
         "name, description, force, incremental, full_every, metadata and availability_zone"
     ),
     "string_type": "must be a text in quotes",
@@ -214,6 +224,7 @@ _MESSAGES = {
     "greater_than_equal": "must be 0 or more GB",
     "model_type": "must be a table in braces",
     "dict_type": "must be a table in braces",
-    "list_type": "rules are [[rule]] tables",
+    "list_type": "rules are [[rule]] tables, limits [[limit]] tables",
+    "missing": "is missing",
 }
 """pydantic's kinds of errors in our own words."""

@@ -15,11 +15,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
+from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
-from handler.ledger.ledger import Change
+from handler.ledger.ledger import Change, LimitedChange
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
-from handler.ledger.row import Row
+from handler.ledger.room import RunningSummary
+from handler.ledger.row import Row, Slot
+from handler.ledger.rules import Changed
 from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary
 
 T = TypeVar("T")
@@ -41,6 +44,15 @@ class Transaction(Protocol):
 
     def save(self, key: Key, row: Row) -> None:
         """Insert or replace a row."""
+
+    def slots(self, groups: Sequence[str]) -> Slots:
+        """Return the slots of groups, locked until the end of the transaction, which writes their changes."""
+
+    def move_slot(self, key: Key, before: Slot | None, after: Slot | None) -> None:
+        """Count a row's slot where it has changed."""
+
+    def running(self) -> RunningSummary:
+        """Count the slots, and the messages that wait for one."""
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows."""
@@ -86,11 +98,11 @@ class Backend(Protocol):
     """A database, used from one thread only."""
 
     def transaction(
-        self, keys: Sequence[Key], copies: Sequence[str] = ()
+        self, keys: Sequence[Key], copies: Sequence[str] = (), groups: Sequence[str] = ()
     ) -> AbstractContextManager[Transaction]:
         """Run the block in a transaction that locks ``keys``, and commit. Raises ``LedgerUnavailable``.
 
-        ``copies`` are the ids of waiting messages whose record is read.
+        ``copies`` are the ids of waiting messages whose record is read, ``groups`` those of slots.
         """
 
     def close(self) -> None:
@@ -101,6 +113,7 @@ class _Job(NamedTuple):
     work: Callable[[Transaction], Any]
     key: Key | None
     copy: str | None
+    groups: Sequence[str]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
@@ -133,12 +146,23 @@ class GroupStore:
         """Change a row, in a transaction shared with other callers."""
 
         def work(transaction: Transaction) -> T:
-            answer, row = change(transaction.load(key), transaction.now)
-            if row is not None:
-                transaction.save(key, row)
-            return answer
+            before = transaction.load(key)
+            return _save(transaction, key, before, change(before, transaction.now))
 
         return await self._run(work, key)
+
+    async def change_limited(self, key: Key, change: LimitedChange[T], groups: Sequence[str]) -> T:
+        """Change a row, while the slots of these groups are locked too."""
+
+        def work(transaction: Transaction) -> T:
+            before, slots = transaction.load(key), transaction.slots(groups)
+            return _save(transaction, key, before, change(before, transaction.now, slots))
+
+        return await self._run(work, key, groups=groups)
+
+    async def running(self) -> RunningSummary:
+        """Count the slots, and the messages that wait for one."""
+        return await self._run(lambda transaction: transaction.running())
 
     async def look_up(self, key: Key) -> Row | None:
         """Read a row. Its key is not handed to the transaction, which would lock or even insert the row."""
@@ -223,7 +247,11 @@ class GroupStore:
         thread.join()
 
     async def _run(
-        self, work: Callable[[Transaction], T], key: Key | None = None, copy: str | None = None
+        self,
+        work: Callable[[Transaction], T],
+        key: Key | None = None,
+        copy: str | None = None,
+        groups: Sequence[str] = (),
     ) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -234,7 +262,7 @@ class GroupStore:
             if loop not in self._gathered:
                 self._gathered[loop] = []
                 loop.call_soon(self._enqueue, loop)
-            self._gathered[loop].append(_Job(work, key, copy, loop, future))
+            self._gathered[loop].append(_Job(work, key, copy, groups, loop, future))
         return await future
 
     def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -272,8 +300,9 @@ class GroupStore:
             return []
         keys = [job.key for job in jobs if job.key is not None]
         copies = [job.copy for job in jobs if job.copy is not None]
+        groups = sorted({group for job in jobs for group in job.groups})
         try:
-            with self._backend.transaction(keys, copies) as transaction:
+            with self._backend.transaction(keys, copies, groups) as transaction:
                 values = [job.work(transaction) for job in jobs]
         except LedgerUnavailable as error:
             self._notify(LedgerCommit(len(jobs), failed=True))
@@ -289,6 +318,17 @@ class GroupStore:
     def _commit_singly(self, jobs: Sequence[_Job]) -> list[_Answer]:
         """Run each job in a transaction of its own: one of them fails, and nothing was committed."""
         return [answer for job in jobs for answer in self._commit([job])]
+
+
+def _save(transaction: Transaction, key: Key, before: Row | None, changed: Changed[T]) -> T:
+    """Save a changed row, and its slot if that has changed; return the answer."""
+    answer, row = changed
+    if row is not None:
+        slot = before.slot if before else None
+        transaction.save(key, row)
+        if slot != row.slot:
+            transaction.move_slot(key, slot, row.slot)
+    return answer
 
 
 def _queued(queue: "SimpleQueue[_Job | _Stop]") -> Iterator[_Job | _Stop]:

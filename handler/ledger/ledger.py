@@ -12,11 +12,13 @@ from typing_extensions import override
 
 from events.outcome import AcceptedBackup, Failure
 from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
+from handler.backup.running import Room, Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
 from handler.ledger.leases import Leases
 from handler.ledger.pruning import Prunable
+from handler.ledger.room import RunningSummary, with_slot, with_tracked_slot
 from handler.ledger.row import Row
 from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
@@ -27,6 +29,9 @@ Change = Callable[[Row | None, float], rules.Changed[T]]
 It is pure: a store may run it more than once.
 """
 
+LimitedChange = Callable[[Row | None, float, Slots], rules.Changed[T]]
+"""A change that also asks for a slot, or changes the queues for one."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +40,12 @@ class Store(Protocol):
 
     async def change(self, key: Key, change: Change[T]) -> T:
         """Load a row, change it and save it, while the row is locked."""
+
+    async def change_limited(self, key: Key, change: LimitedChange[T], groups: Sequence[str]) -> T:
+        """Change a row as ``change`` does, while the slots of these groups are locked too."""
+
+    async def running(self) -> RunningSummary:
+        """Count the slots, and the messages that wait for one."""
 
     async def look_up(self, key: Key) -> Row | None:
         """Read a row, without a lock."""
@@ -93,17 +104,31 @@ class StoredLedger(Ledger):
         self._state_key: str | None = None
 
     @override
-    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
         token = f"{self._owner}-{next(self._claims):x}"
         asked, lease = self._leases.monotonic(), self._leases.seconds
-        answer = await self._store.change(
-            key,
-            lambda row, now: rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease),
-        )
+
+        def change(row: Row | None, now: float) -> rules.Changed[Claim]:
+            return rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease)
+
+        answer = await self._claim(key, change, room)
         if isinstance(answer, Granted):
             self._leases.granted(key, token, asked)
             return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
+
+    async def _claim(self, key: Key, change: Change[Claim], room: Room | None) -> Claim:
+        if room is None or not room.limits:
+            return await self._store.change(key, change)
+        if room.tracked:
+            return await self._store.change(
+                key, lambda row, now: with_tracked_slot(row, change(row, now), room, now)
+            )
+        return await self._store.change_limited(
+            key,
+            lambda row, now, slots: with_slot(row, change(row, now), key, room, slots, now),
+            room.groups,
+        )
 
     @override
     async def holds(self, claim: Granted) -> bool:
@@ -184,6 +209,10 @@ class StoredLedger(Ledger):
     async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have had none for ``longest`` seconds."""
         return await self._store.waiting(overdue, longest)
+
+    async def running(self) -> RunningSummary:
+        """Count the backups in progress that have a slot, and the messages that wait for one."""
+        return await self._store.running()
 
     @override
     async def renew(self) -> None:

@@ -1,17 +1,20 @@
 """The ledger in memory, lost when the process ends: for ``LEDGER_URL=none``, and for tests."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
+from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList, WaitingRecord, joined
-from handler.ledger.ledger import Change, StoredLedger, new_state_key
+from handler.ledger.ledger import Change, LimitedChange, StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
-from handler.ledger.row import Row
+from handler.ledger.room import LONG_SECONDS, Running, RunningSummary, held_groups
+from handler.ledger.row import Row, Slot
 from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary, next_sweep, stranded
 
 T = TypeVar("T")
@@ -54,6 +57,8 @@ class MemoryStore:
         self._rows: dict[Key, Row] = {}
         self._idle: dict[Key, None] = {}
         self._waiting: dict[str, _Record] = {}
+        self._held: dict[Key, Slot] = {}
+        self._slots = Slots()
         self._since = clock()
         self._sweeper = ("", 0.0)
         self._state_key = new_state_key()
@@ -67,7 +72,42 @@ class MemoryStore:
             self._save(key, row)
         return answer
 
+    async def change_limited(self, key: Key, change: LimitedChange[T], groups: Sequence[str]) -> T:
+        """Change a row that may get a slot."""
+        self._commit()
+        now = self._clock()
+        for group in groups:
+            counts = Counter(held.project_id for held in self._holders(group, now))
+            known = self._slots.queues.get(group, {}), self._slots.paces.get(group)
+            self._slots.load(group, counts, *known)
+        answer, row = change(self._rows.get(key), now, self._slots)
+        if row is not None:
+            self._save(key, row)
+        return answer
+
+    async def running(self) -> RunningSummary:
+        """Count the slots, and the messages that wait for one."""
+        self._commit()
+        now = self._clock()
+        groups = {group for slot in self._held.values() for group in held_groups(slot, now)}
+        holders = {group: self._holders(group, now) for group in groups}
+        long = {
+            group: sum(self._held[key].since <= now - LONG_SECONDS for key in keys)
+            for group, keys in holders.items()
+        }
+        waiting = sum(each.waiting.reason == "room" for each in self._waiting.values())
+        return RunningSummary(
+            {group: Running(len(keys), long[group]) for group, keys in holders.items()}, waiting
+        )
+
+    def _holders(self, group: str, now: float) -> Sequence[Key]:
+        return [key for key, slot in self._held.items() if group in held_groups(slot, now)]
+
     def _save(self, key: Key, row: Row) -> None:
+        if row.slot is None:
+            self._held.pop(key, None)
+        else:
+            self._held[key] = row.slot
         self._rows[key] = row
         self._idle.pop(key, None)
         if row.idle:
@@ -78,6 +118,7 @@ class MemoryStore:
     def _delete(self, key: Key) -> None:
         del self._rows[key]
         self._idle.pop(key, None)
+        self._held.pop(key, None)
 
     async def look_up(self, key: Key) -> Row | None:
         """Read a row."""
@@ -197,6 +238,7 @@ class MemoryStore:
         self._rows.clear()
         self._idle.clear()
         self._waiting.clear()
+        self._held.clear()
 
 
 def _sweep_at(record: _Record) -> float:

@@ -13,15 +13,19 @@ from psycopg.rows import TupleRow
 
 from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
+from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import MOST_SNAPSHOTS, SnapshotRecord, joined
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.postgres_connection import Connection, Server, apply_settings, begin, commit
+from handler.ledger.postgres_slots import MIGRATION as SLOTS
+from handler.ledger.postgres_slots import PostgresSlots, StoredSlots
 from handler.ledger.postgres_waiting import NO_MESSAGE, PostgresRecords, columns, load_copies
 from handler.ledger.pruning import Cutoff, Prunable
-from handler.ledger.row import Row
+from handler.ledger.room import RunningSummary
+from handler.ledger.row import Row, Slot
 from handler.ledger.waiting import Copy
 
 MIGRATIONS: Sequence[Sequence[str]] = (
@@ -73,6 +77,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         """,
         "INSERT INTO snapshot_backup_sweep VALUES (1, extract(epoch FROM clock_timestamp()), NULL, 0)",
     ),
+    SLOTS,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -133,9 +138,15 @@ class PostgresTransaction(PostgresRecords):
     """A ``handler.ledger.group.Transaction`` that writes its rows together at its end."""
 
     def __init__(
-        self, connection: Connection, now: float, rows: dict[Key, Row | None], copies: dict[str, Copy]
+        self,
+        connection: Connection,
+        now: float,
+        rows: dict[Key, Row | None],
+        copies: dict[str, Copy],
+        slots: Slots,
     ) -> None:
         super().__init__(connection, now, copies)
+        self._slots = PostgresSlots(connection, now, slots)
         self._rows = rows
         self._changed: dict[Key, Row] = {}
 
@@ -149,6 +160,23 @@ class PostgresTransaction(PostgresRecords):
     def save(self, key: Key, row: Row) -> None:
         """Keep a row for ``flush``."""
         self._rows[key] = self._changed[key] = row
+
+    def slots(self, groups: Sequence[str]) -> Slots:
+        """Return the slots of groups, which the transaction has locked at its begin."""
+        return self._slots.slots
+
+    def move_slot(self, key: Key, before: Slot | None, after: Slot | None) -> None:
+        """Keep a row's slot for ``flush``."""
+        self._slots.move(key, before, after)
+
+    def running(self) -> RunningSummary:
+        """Count the slots, and the messages that wait for one."""
+        return self._slots.running()
+
+    def forget_old(self, before: float) -> None:
+        """Delete what is too old of messages that wait, and of slots."""
+        super().forget_old(before)
+        self._slots.forget_old()
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows, without placeholders."""
@@ -188,6 +216,7 @@ class PostgresTransaction(PostgresRecords):
         if self._changed:
             rows = [(key.project_id, key.snapshot_id, *to_columns(row)) for key, row in self._changed.items()]
             self._connection.execute(_SAVE, columns(rows))
+        self._slots.flush()
         self.flush_records()
 
 
@@ -200,11 +229,13 @@ class PostgresBackend:
         self._connection: Connection | None = None
 
     @contextmanager
-    def transaction(self, keys: Sequence[Key], copies: Sequence[str] = ()) -> Iterator[PostgresTransaction]:
+    def transaction(
+        self, keys: Sequence[Key], copies: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> Iterator[PostgresTransaction]:
         """Run the block in a transaction that has locked ``keys``."""
         try:
             connection = self._connect()
-            transaction = _begin(connection, keys, copies)
+            transaction = _begin(connection, keys, copies, groups)
             yield transaction
             with connection.pipeline():
                 transaction.flush()
@@ -256,18 +287,25 @@ def _migrate(connection: Connection, migrations: Sequence[Sequence[str]]) -> Non
         connection.execute("INSERT INTO snapshot_backup_schema VALUES (%s)", (len(migrations),))
 
 
-def _begin(connection: Connection, keys: Sequence[Key], copies: Sequence[str]) -> PostgresTransaction:
+def _begin(
+    connection: Connection, keys: Sequence[Key], copies: Sequence[str], groups: Sequence[str]
+) -> PostgresTransaction:
     rows: dict[Key, Row | None] = {}
     wanted = set(keys)
     while True:
-        now = _lock(connection, wanted - rows.keys(), rows)
+        now, slots = _lock(connection, wanted - rows.keys(), rows, groups)
         # A prune can delete a row between insert and lock; then insert it again, to lock it.
         if wanted <= rows.keys():
-            return PostgresTransaction(connection, now, rows, load_copies(connection, copies))
+            return PostgresTransaction(connection, now, rows, load_copies(connection, copies), slots)
 
 
-def _lock(connection: Connection, keys: set[Key], rows: dict[Key, Row | None]) -> float:
-    """Lock the rows of ``keys``, new ones too, in one round trip; return the database's time after it."""
+def _lock(
+    connection: Connection, keys: set[Key], rows: dict[Key, Row | None], groups: Sequence[str]
+) -> tuple[float, Slots]:
+    """Lock the rows of ``keys``, new ones too, and the slots of ``groups``, in one round trip.
+
+    Returns the database's time after it, and the slots.
+    """
     columns = [[key.project_id for key in keys], [key.snapshot_id for key in keys]]
     first = connection.info.transaction_status is TransactionStatus.IDLE
     with connection.pipeline():
@@ -276,9 +314,10 @@ def _lock(connection: Connection, keys: set[Key], rows: dict[Key, Row | None]) -
         if keys:
             connection.execute(_INSERT, columns)
         locked = connection.execute(_LOCK, columns)
+        stored = StoredSlots(connection, groups) if groups else None
         clock = connection.execute(_NOW)
     rows.update(_read(found) for found in locked)
-    return float(clock.fetchall()[0][0])
+    return float(clock.fetchall()[0][0]), stored.fetch() if stored else Slots()
 
 
 def _read(found: TupleRow) -> tuple[Key, Row | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -20,6 +20,26 @@ class RowState(StrEnum):
     COMPLETED = "completed"
     ERROR = "error"
     """The last backup ended in error; a replay may make another."""
+
+
+_UNCHANGED = 0.01
+
+
+class Slot(NamedTuple):
+    """A place among the backups in progress of some groups, held since and until a time.
+
+    ``until`` is ``hold`` seconds after the last change, or up to a hundredth of them earlier.
+    """
+
+    groups: tuple[str, ...]
+    hold: float
+    since: float
+    until: float
+
+    def renewed(self, now: float) -> "Slot":
+        """Return the slot after a change. It is the same soon after the last one, which saves a write."""
+        until = now + self.hold
+        return self._replace(until=until) if until - self.until > self.hold * _UNCHANGED else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +61,8 @@ class Row:
     updated_at: float = 0.0
     sent: bool = False
     """Whether a request for a backup may have left before: then a lookup comes before the next one."""
+    slot: Slot | None = None
+    """The place among the backups in progress, where their number is limited."""
 
     @property
     def idle(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from events.outcome import AcceptedBackup, Category, Failure
 from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key
-from handler.ledger.row import Row, RowState
+from handler.ledger.row import Row, RowState, Slot
 
 T = TypeVar("T")
 Changed = tuple[T, Row | None]
@@ -39,7 +39,7 @@ def claim(
     granted = Granted(
         key, token, doubt=doubt, ask_first=replay or row.sent, failed_backups=frozenset(row.failed_backups)
     )
-    return granted, _leased(row, token, until=now + lease, doubt=doubt, now=now)
+    return granted, _leased(row, token, until=now + lease, doubt=doubt, now=now, slot=row.slot)
 
 
 def _known(row: Row, cause: str, *, replay: bool) -> Created | Finished | None:
@@ -59,21 +59,22 @@ def extend(row: Row | None, token: str, *, now: float, lease: float) -> Changed[
     """Renew a lease; False where another claim holds it, or the claim has ended."""
     if row is None or row.token != token:
         return False, None
-    return True, _leased(row, token, until=now + lease, doubt=row.doubt, now=now)
+    return True, _leased(row, token, until=now + lease, doubt=row.doubt, now=now, slot=row.slot)
 
 
 def release(row: Row | None, token: str, *, now: float, sent: bool = False) -> Changed[None]:
-    """Give the lease back. An older doubt stays, since no answer has settled it."""
+    """Give the lease and the slot back. An older doubt stays with its slot: no answer has settled it."""
     if row is None or row.token != token:
         return None, None
-    return None, _leased(row, None, until=0.0, doubt=row.doubt, now=now, sent=sent)
+    slot = row.slot if row.doubt else None
+    return None, _leased(row, None, until=0.0, doubt=row.doubt, now=now, sent=sent, slot=slot)
 
 
 def doubt(row: Row | None, token: str, doubt: Doubt, *, now: float) -> Changed[None]:
     """Record the doubt and give the lease back; a claim that replaced this one keeps its own doubt."""
     if row is None or row.token != token:
         return None, None
-    return None, _leased(row, None, until=0.0, doubt=doubt, now=now)
+    return None, _leased(row, None, until=0.0, doubt=doubt, now=now, slot=_renewed(row, now))
 
 
 def created(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) -> Changed[str | None]:
@@ -87,7 +88,8 @@ def created(row: Row | None, token: str, backup: AcceptedBackup, *, now: float) 
         return (None if first == backup.id else first), release(row, token, now=now)[1]
     if row.state is RowState.ERROR and backup.id in row.failed_backups:
         return None, release(row, token, now=now)[1]
-    return None, _unclaimed(row, state=RowState.CREATED, backup=backup, made_at=now, now=now)
+    slot = _renewed(row, now)
+    return None, _unclaimed(row, state=RowState.CREATED, backup=backup, made_at=now, now=now, slot=slot)
 
 
 def refused(
@@ -100,21 +102,27 @@ def refused(
     now: float,
     sent: bool = False,
 ) -> Changed[None]:
-    """Record the failure of this cause. The backup and a doubt stay as they are."""
-    row = release(row, token, now=now, sent=sent)[1] or row or Row()
+    """Record the failure of this cause, which frees the slot. The backup and a doubt stay as they are."""
+    released = release(row, token, now=now, sent=sent)[1]
+    row = row or Row()
+    # Another claim's slot stays, and that of a backup in progress.
+    others = released is None and (row.token is not None or row.state is RowState.CREATED)
+    slot = row.slot if others else None
     end = Finished(failure=failure, attempts=attempts)
-    return None, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
+    return None, replace(released or row, failures=_with(row.failures, cause, end), updated_at=now, slot=slot)
 
 
 def give_up(
     row: Row | None, cause: str, end: Finished, *, tracked: bool, replay: bool, now: float
 ) -> Changed[Created | Finished]:
-    """Record the failure of this cause, as ``Ledger.give_up`` says. A claim stays with its holder."""
+    """Record the failure of this cause, as ``Ledger.give_up`` says. A claim that holds keeps its slot."""
     row = row or Row()
     known = _known(row, cause, replay=replay)
     if isinstance(known, Finished) or (isinstance(known, Created) and not tracked):
         return known, None
-    return end, replace(row, failures=_with(row.failures, cause, end), updated_at=now)
+    held = row.token is not None and now < row.lease_until
+    slot = row.slot if held and not tracked else None
+    return end, replace(row, failures=_with(row.failures, cause, end), updated_at=now, slot=slot)
 
 
 def finished(
@@ -145,9 +153,9 @@ def _completed(row: Row, end: Finished, backup_id: str, *, now: float) -> Row | 
 
 
 def _still_made(row: Row, backup_id: str, *, now: float) -> Row:
-    """Keep an expired backup as created: only its event has ended, and it may yet complete."""
+    """Keep an expired backup as created: only its event has ended, with its slot, and it may yet complete."""
     if row.state is not RowState.OPEN:
-        return row
+        return replace(row, slot=None)
     return _unclaimed(row, state=RowState.CREATED, backup=AcceptedBackup(id=backup_id), made_at=now, now=now)
 
 
@@ -163,7 +171,14 @@ def _with_failed_backup(row: Row, end: Finished, backup_id: str, *, now: float) 
 
 
 def _leased(
-    row: Row, token: str | None, *, until: float, doubt: Doubt | None, now: float, sent: bool = False
+    row: Row,
+    token: str | None,
+    *,
+    until: float,
+    doubt: Doubt | None,
+    now: float,
+    sent: bool = False,
+    slot: Slot | None,
 ) -> Row:
     """Return the row with another lease. ``dataclasses.replace`` would take four times as long."""
     return Row(
@@ -178,6 +193,7 @@ def _leased(
         row.failed_backups,
         updated_at=now,
         sent=row.sent or sent,
+        slot=slot,
     )
 
 
@@ -189,9 +205,26 @@ def _unclaimed(
     made_at: float,
     now: float,
     end: Finished | None = None,
+    slot: Slot | None = None,
 ) -> Row:
     """Return the row in a new state, without lease and doubt."""
-    return Row(state, None, 0.0, None, backup, made_at, end, row.failures, row.failed_backups, updated_at=now)
+    return Row(
+        state,
+        None,
+        0.0,
+        None,
+        backup,
+        made_at,
+        end,
+        row.failures,
+        row.failed_backups,
+        updated_at=now,
+        slot=slot,
+    )
+
+
+def _renewed(row: Row, now: float) -> Slot | None:
+    return row.slot and row.slot.renewed(now)
 
 
 def _with(failures: Mapping[str, Finished], cause: str, end: Finished) -> Mapping[str, Finished]:

@@ -9,13 +9,17 @@ from pathlib import Path
 
 from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
+from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import MOST_SNAPSHOTS, SnapshotRecord, joined
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
-from handler.ledger.row import Row
+from handler.ledger.room import RunningSummary
+from handler.ledger.row import Row, Slot
+from handler.ledger.sqlite_slots import MIGRATION as SLOTS
+from handler.ledger.sqlite_slots import SqliteSlots
 from handler.ledger.sqlite_waiting import NO_MESSAGE, SqliteRecords
 
 BUSY_SECONDS = 2.0
@@ -67,6 +71,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         """,
         "INSERT INTO ledger_sweep VALUES (1, CAST(strftime('%s', 'now') AS REAL), NULL, 0)",
     ),
+    SLOTS,
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -102,6 +107,10 @@ _SAVE_KEY = "INSERT INTO ledger_key VALUES (1, ?)"
 class SqliteTransaction(SqliteRecords):
     """A ``handler.ledger.group.Transaction`` on a connection that holds the write lock."""
 
+    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+        super().__init__(connection, now)
+        self._slots = SqliteSlots(connection, now)
+
     def load(self, key: Key) -> Row | None:
         """Read a row."""
         columns = self._connection.execute(_LOAD, (key.project_id, key.snapshot_id)).fetchone()
@@ -110,6 +119,27 @@ class SqliteTransaction(SqliteRecords):
     def save(self, key: Key, row: Row) -> None:
         """Write a row."""
         self._connection.execute(_SAVE, (key.project_id, key.snapshot_id, *to_columns(row)))
+
+    def slots(self, groups: Sequence[str]) -> Slots:
+        """Return the slots of groups: the transaction has the file's write lock."""
+        return self._slots.load(groups)
+
+    def move_slot(self, key: Key, before: Slot | None, after: Slot | None) -> None:
+        """Write a row's slot."""
+        self._slots.move(key, before, after)
+
+    def running(self) -> RunningSummary:
+        """Count the slots, and the messages that wait for one."""
+        return self._slots.running()
+
+    def flush(self) -> None:
+        """Write what the transaction has kept until its end."""
+        self._slots.flush()
+
+    def forget_old(self, before: float) -> None:
+        """Delete what is too old of messages that wait, and of slots."""
+        super().forget_old(before)
+        self._slots.forget_old()
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows."""
@@ -159,12 +189,16 @@ class SqliteBackend:
         self._inode: tuple[int, int] | None = None
 
     @contextmanager
-    def transaction(self, keys: Sequence[Key], copies: Sequence[str] = ()) -> Iterator[SqliteTransaction]:
+    def transaction(
+        self, keys: Sequence[Key], copies: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> Iterator[SqliteTransaction]:
         """Run the block in a transaction that holds the file's write lock from its start."""
         try:
             connection = self._connect()
             connection.execute("BEGIN IMMEDIATE")
-            yield SqliteTransaction(connection, self._clock())
+            transaction = SqliteTransaction(connection, self._clock())
+            yield transaction
+            transaction.flush()
             connection.execute("COMMIT")
         except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
             self.close()  # the row's fault, not the file's

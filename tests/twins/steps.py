@@ -24,6 +24,7 @@ from handler.backup.ports import (
     Waiting,
 )
 from handler.backup.request import BackupRequest
+from handler.backup.running import Room
 
 Step = Callable[[str], None]
 
@@ -94,9 +95,9 @@ class SteppedLedger(Ledger):
     ledger: Ledger
     steps: Steps
 
-    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
         async with self.steps.around("claim"):
-            return await self.ledger.claim(key, cause, replay=replay)
+            return await self.ledger.claim(key, cause, replay=replay, room=room)
 
     async def holds(self, claim: Granted) -> bool:
         # no write, so no step

@@ -12,6 +12,7 @@ from events.message import Message
 from events.outcome import Category
 from events.republish import ORIGINAL_HEADERS
 from handler.backup.ports import Claim, Granted, Key
+from handler.backup.running import Room
 from handler.backup.selection import Selection
 from handler.backup.services import Services
 from handler.errors import ApiError, LedgerUnavailable
@@ -324,11 +325,11 @@ class LockedLedger(SteppedLedger):
         super().__init__(ledger, steps)
         self.failures = 3
 
-    async def claim(self, key: Key, cause: str, *, replay: bool = False) -> Claim:
+    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
         if self.failures:
             self.failures -= 1
             raise LedgerUnavailable("locked")
-        return await super().claim(key, cause, replay=replay)
+        return await super().claim(key, cause, replay=replay, room=room)
 
 
 class LockedWorld(World):
