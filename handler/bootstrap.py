@@ -22,7 +22,7 @@ from handler.broker.upkeep import Upkeep
 from handler.errors import SettingsError
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
-from handler.settings import NAMES, Settings
+from handler.settings import NAMES, Settings, uncounted
 from handler.sources import Sources
 from handler.telemetry.telemetry import Telemetry, open_telemetry
 from handler.unknown_names import unknown_names
@@ -31,6 +31,7 @@ from handler.vbs.client import VbsClient
 from handler.vbs.transport.http import http_client
 
 if TYPE_CHECKING:
+    from handler.backup.limits import GroupLimit
     from handler.backup.rules import Rule
 
 log = logging.getLogger(__name__)
@@ -195,13 +196,31 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             doubt_pause=settings.wait_ladder[0],
             notify=telemetry.breaker_changed,
         )
-        selection = Selection(settings.skip_snapshots, settings.vbs_allowed_projects, _rules(settings))
+        selection = Selection(
+            settings.skip_snapshots,
+            settings.vbs_allowed_projects,
+            _rules(settings),
+            limits=group_limits(settings),
+            max_running=settings.max_running,
+        )
         routes = Routes(
             settings.result_exchange,
             probe_seconds=settings.wait_ladder[0],
             notify=telemetry.route_changed,
         )
         yield Parts(settings, api, ledger, breaker, selection, telemetry, routes)
+
+
+def group_limits(settings: Settings) -> "Sequence[GroupLimit]":
+    """Read the limits of ``RULES_FILE``. Raises ``SettingsError``."""
+    if settings.rules_file is None:
+        return ()
+    from handler.backup.limits import load_limits
+
+    limits = load_limits(settings.rules_file)
+    if limits and (problem := uncounted(settings)):
+        raise SettingsError(f"RULES_FILE: [[limit]]: {problem}")
+    return limits
 
 
 def _rules(settings: Settings) -> "Sequence[Rule]":

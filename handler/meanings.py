@@ -46,6 +46,10 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
         "VBS_TIMEOUT": "seconds for one call",
         "VBS_CA_FILE": "certificate authority of the API and of the sign-in",
+        "MAX_RUNNING": (
+            "backups in progress at once, for each cloud; what comes beyond it "
+            "[waits for room](#limit-the-backups-in-progress). Unset: any number"
+        ),
     },
     "Sign-in": {
         "VBS_AUTH": (

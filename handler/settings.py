@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     vbs_allowed_projects: Annotated[tuple[str, ...], checked(each_of(project_id), _PROJECT)] = ()
     vbs_timeout: Annotated[float, checked(seconds(0.001, 600), "30")] = 30.0
     vbs_ca_file: Annotated[Path | None, file("/etc/ssl/api-ca.pem")] = None
+    max_running: Annotated[int | None, checked(whole(1, 10_000), "20")] = None
+    """Backups in progress at once, for each cloud; None: any number."""
 
     # sign-in
     vbs_auth: Annotated[
@@ -222,6 +224,8 @@ class Settings(BaseSettings):
 def _problems(settings: Settings) -> Iterator[str]:
     """Yield the problems between fields; each text names its variable."""
     yield from _retention_problems(settings)
+    if settings.max_running is not None and (problem := uncounted(settings)):
+        yield f"MAX_RUNNING: {problem}, such as MAX_RUNNING=20 with LEDGER_URL=sqlite:///snapshot-backup.db"
     if bool(settings.amqp_cert_file) != bool(settings.amqp_key_file):
         yield (
             "AMQP_CERT_FILE, AMQP_KEY_FILE: set both or neither, such as AMQP_CERT_FILE=client.pem and "
@@ -233,6 +237,15 @@ def _problems(settings: Settings) -> Iterator[str]:
             "SNAPSHOT_EXCHANGE, SNAPSHOT_QUEUE, RESULT_EXCHANGE: must be three different names, since the "
             "queue has an exchange of its own name, such as RESULT_EXCHANGE=backups"
         )
+
+
+def uncounted(settings: Settings) -> str | None:
+    """Return why backups in progress cannot be counted, so that their number cannot be limited."""
+    if settings.ledger_url.get_secret_value().startswith("none"):
+        return "the ledger counts the backups in progress, and LEDGER_URL=none keeps none; set LEDGER_URL"
+    if not settings.track_backups:
+        return "with TRACK_BACKUPS=false the end of a backup is not known; set TRACK_BACKUPS=true"
+    return None
 
 
 def _retention_problems(settings: Settings) -> Iterator[str]:

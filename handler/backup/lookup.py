@@ -94,7 +94,7 @@ class Lookup:
             return None
         if status.startswith("error") or status in _GOING:
             return Failure(category=Category.REFUSED, message=f"the snapshot is in status {status}")
-        if now - state.first_seen > self.services.limits.max_age:
+        if state.age(now) > self.services.limits.max_age:
             message = f"the snapshot is still {status} after MAX_AGE"
             return Failure(category=Category.EXPIRED, message=message)
         return None

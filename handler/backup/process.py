@@ -3,6 +3,7 @@
 received ─ parse ─ is it for us? ─ claim (ledger) ─┬─ finished → publish the outcome again
                                                    ├─ created  → publish it again, or track the backup
                                                    ├─ busy     → delay
+                                                   ├─ full     → delay, until fewer backups are in progress
                                                    └─ granted  → create ─┬─ 202 → ledger → accepted ─ track
                                                                          ├─ refused → failed + dead letter
                                                                          ├─ not now → delay
@@ -32,7 +33,7 @@ from handler.backup.hooks import Follow, Notify
 from handler.backup.incremental import Incremental, Planned
 from handler.backup.lookup import Lookup, wait_reason
 from handler.backup.parse import Parser
-from handler.backup.ports import Busy, Created, Doubt, Finished, Granted, Outbox
+from handler.backup.ports import Busy, Created, Doubt, Finished, Full, Granted, Outbox
 from handler.backup.received import Received
 from handler.backup.result import Delay, Job, Result
 from handler.backup.selection import Selection
@@ -145,7 +146,16 @@ class Process:
         seconds = services.breaker.park(job.project_id)
         if seconds and (services.breaker.outage_left() or not self._is_too_old(job)):
             return results.delayed(job, "pause", seconds)
-        claim = await services.ledger.claim(job.key, job.cause, replay=job.state.replay is not None)
+        claim = await services.ledger.claim(
+            job.key, job.cause, replay=job.state.replay is not None, room=services.room(job)
+        )
+        if isinstance(claim, Full):
+            return results.delayed(job.without_room(services.clock()), "room", claim.seconds)
+        return await self._act(job.with_room(services.clock()), claim)
+
+    async def _act(self, job: Job, claim: Granted | Busy | Created | Finished) -> Result:
+        """Act on what the ledger has answered."""
+        services = self._services
         match claim:
             case Finished():
                 return results.finished(job, claim)
@@ -164,7 +174,7 @@ class Process:
 
     def _is_too_old(self, job: Job) -> bool:
         """Such a message is not parked for its project: it ends where its call is held for long, or fails."""
-        return self._services.clock() - job.state.first_seen >= self._services.limits.max_age
+        return job.state.age(self._services.clock()) >= self._services.limits.max_age
 
     async def _final_delivery(self, job: Job) -> Result:
         """Publish the known state, start no work: RabbitMQ would dead-letter the next delivery silently."""

@@ -142,6 +142,14 @@ class Job(NamedTuple):
         """Return the job after a call that this process has survived: the message is no poison."""
         return self._replace(state=self.state._replace(crashes=0))
 
+    def without_room(self, now: float) -> "Job":
+        """Return the job where it has to wait for room."""
+        return self._replace(state=self.state.without_room(now))
+
+    def with_room(self, now: float) -> "Job":
+        """Return the job once it need not wait for room."""
+        return self if self.state.room_since is None else self._replace(state=self.state.with_room(now))
+
     def attempted(self) -> "Job":
         """Return the job after one more counted attempt."""
         return self._replace(state=self.state._replace(attempts=self.state.attempts + 1))

@@ -17,6 +17,7 @@ from handler.backup.holds import LONGEST_PAUSE
 from handler.backup.policy import Account, Decision, Limits, Seen, decide
 from handler.backup.ports import Api, Doubt, Granted, Ledger
 from handler.backup.result import Job, Result
+from handler.backup.running import Room
 from handler.errors import ApiError, CallHeld
 
 _LOOK_BACK = 60.0
@@ -62,6 +63,20 @@ class Services(NamedTuple):
         """The bounds of a message."""
         return self.settings.limits
 
+    def room(self, job: Job) -> Room | None:
+        """Return what the claim of a job needs to know of the limits of backups in progress."""
+        if not job.selected.limits:
+            return None
+        state, delays = job.state, self.limits.delays
+        return Room(
+            job.selected.limits,
+            hold=self.settings.track_deadline + delays[-1],
+            delays=delays,
+            returned=state.waits > 0,
+            forced=state.doubt_since is not None,
+            tracked=state.reason == "track" and state.backup_id is not None,
+        )
+
     def admit(self, job: Job, route: Route) -> None:
         """Raise ``CallHeld`` if calls of this route or of the job's project fail, and others probe."""
         if seconds := self.breaker.admit(place(job, route)):
@@ -83,7 +98,7 @@ class Services(NamedTuple):
             error,
             attempts=job.state.attempts,
             waits=job.state.waits,
-            age=self.clock() - job.state.first_seen,
+            age=job.state.age(self.clock()),
             limits=self.limits,
             seen=seen,
         )

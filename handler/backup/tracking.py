@@ -29,7 +29,7 @@ class Tracking:
         result = results.accepted(job, backup, found=found)
         if not self.services.settings.track_backups:
             return result
-        seconds = tracking_delay(age=self.services.clock() - made_at, size_gb=job.event.snapshot.size_gb)
+        seconds = self._delay(job, age=self.services.clock() - made_at, size_gb=job.event.snapshot.size_gb)
         return results.tracked(result, job, backup.id, accepted_at=made_at, seconds=seconds)
 
     async def recorded(self, job: Job, created: Created) -> Result:
@@ -60,7 +60,18 @@ class Tracking:
         if end := _end(backup, age, deadline=self.services.settings.track_deadline):
             return await self._ended(job, backup_id, end)
         size = job.event.snapshot.size_gb or backup.detail.size
-        return self._track_on(job, backup_id, accepted_at, tracking_delay(age=age, size_gb=size))
+        return self._track_on(job, backup_id, accepted_at, self._delay(job, age=age, size_gb=size))
+
+    def _delay(self, job: Job, *, age: float, size_gb: int | None) -> float:
+        """Return the seconds until the next lookup.
+
+        Where the backups in progress are limited, others wait for this one's end: then the delay is rounded
+        down to one of ``WAIT_LADDER``, not up.
+        """
+        seconds, delays = tracking_delay(age=age, size_gb=size_gb), self.services.limits.delays
+        if not job.selected.limits:
+            return seconds
+        return max((delay for delay in delays if delay <= seconds), default=delays[0])
 
     async def _unknown(self, job: Job, backup_id: str, accepted_at: float, error: ApiError) -> Result:
         """Act on a lookup that failed: look up again later, until ``TRACK_DEADLINE``, whatever the error."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 from handler.backup.rules import load_rules
-from handler.bootstrap import UNAUTHENTICATED
+from handler.bootstrap import UNAUTHENTICATED, group_limits
 from handler.broker.connection import Tls
 from handler.doctor.findings import Finding
 from handler.errors import ExtraMissing, SettingsError
@@ -64,6 +64,7 @@ async def _problems(settings: Settings) -> AsyncIterator[str]:
     for make in (
         Tls(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file).context,
         lambda: load_rules(settings.rules_file) if settings.rules_file else None,
+        lambda: group_limits(settings),
         lambda: open_ledger(ledger_url, lease_seconds=settings.lease_seconds),
     ):
         try:

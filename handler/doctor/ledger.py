@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
+from handler.backup.running import MAX_RUNNING, limit_of
 from handler.causes import Setting, explain
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
+from handler.ledger.room import LONG_SECONDS, Running, RunningSummary
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
@@ -93,6 +95,8 @@ async def _check_ledger(settings: Settings, what: str) -> AsyncIterator[Finding]
     else:
         yield Finding("ledger", what, "ok", "can be read and written; the schema is current")
         yield await _waiting(ledger, settings)
+        if settings.max_running is not None:
+            yield running_finding(await ledger.running(), settings.max_running)
     finally:
         await ledger.aclose()
 
@@ -117,6 +121,25 @@ async def _waiting(ledger: StoredLedger, settings: Settings) -> Finding:
         remedy = "start a worker, which publishes them again; check queues and policies of the broker"
         return Finding("ledger", _MESSAGES, "warning", text, remedy)
     return Finding("ledger", _MESSAGES, "ok", f"{found.total} are recorded, none is overdue")
+
+
+def running_finding(found: RunningSummary, most: int) -> Finding:
+    """Compare the backups in progress with ``MAX_RUNNING``, for the cloud that has most of them."""
+    clouds = [each for group, each in found.groups.items() if limit_of(group) == MAX_RUNNING]
+    running, long = max(clouds, default=Running(0, 0))
+    text = f"{running} of {most} backups are in progress, and {found.waiting} messages wait for room"
+    if long > most:
+        text = (
+            f"{long} backups are in progress for over {LONG_SECONDS / 60:.0f} minutes, the limit is {most}; "
+            f"{found.waiting} messages wait for room until they end"
+        )
+        remedy = "raise MAX_RUNNING, or wait; each worker of the queue needs the same MAX_RUNNING"
+        return Finding("ledger", MAX_RUNNING, "warning", text, remedy)
+    if long == most and found.waiting:
+        remedy = "check that the cloud finishes its backups; raise MAX_RUNNING if it can make more at once"
+        text = f"{text}; all of them are in progress for over {LONG_SECONDS / 60:.0f} minutes"
+        return Finding("ledger", MAX_RUNNING, "warning", text, remedy)
+    return Finding("ledger", MAX_RUNNING, "ok", text)
 
 
 def _explain(problem: str) -> tuple[str, str]:

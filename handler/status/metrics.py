@@ -48,6 +48,8 @@ HELP: Final[Mapping[str, str]] = {
     "unroutable": "Publishes of outcomes that no queue was bound for, or that the broker refused.",
     "outcomes_unroutable": "1 while outcomes of this type reach no queue: events wait, and backups are made.",
     "broker_connections": "Connections made to the broker; each after the first is a reconnect.",
+    "running_backups": "Backups in progress by limit, in all processes; only where a limit is set.",
+    "waiting_for_room": "Messages that wait for fewer backups to be in progress, in all processes.",
     "ledger_commits": "Transactions that the ledger committed.",
     "ledger_group_size": "Changes in one transaction of the ledger.",
     "ledger_failures": "Transactions of the ledger that failed.",
@@ -126,6 +128,8 @@ class CounterCollector(Collector):
         yield _counter("broker_connections", worker.connections)
 
     def _ledger(self) -> Iterator[Metric]:
+        yield _gauges("running_backups", "limit", self._sources.counters.running)
+        yield _gauge("waiting_for_room", self._sources.counters.waiting_for_room)
         counters = self._sources.counters.ledger
         yield _counter("ledger_commits", counters.commits)
         sizes = [(str(2**power), count) for power, count in enumerate(accumulate(counters.sizes[:-1]))]
@@ -163,7 +167,7 @@ def _gauge(name: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], value)
 
 
-def _gauges(name: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+def _gauges(name: str, label: str, values: Mapping[str, int] | Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)

@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-from handler.bootstrap import Parts, topology
+from handler.bootstrap import Parts, group_limits, topology
 from handler.extras import install
 from handler.ledger.sqlite import sqlite_path
 from handler.status import server
 from handler.status.readiness import Readiness
+from handler.status.running import RunningWatch
 from handler.status.server import Answer, Page
 from handler.telemetry import outcome_log
 from handler.worker.worker import Worker
@@ -32,6 +33,8 @@ async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
         if address := parts.settings.http_address:
             port = await stack.enter_async_context(server.listening(address, pages(parts, worker, readiness)))
         chores = [_each_minute(parts, worker), readiness.keep_checking()]
+        if parts.settings.max_running is not None or group_limits(parts.settings):
+            chores.append(RunningWatch(parts.ledger, counters).keep())
         tasks = [asyncio.create_task(chore) for chore in chores]
         try:
             yield port

@@ -37,6 +37,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "message.left": "the connection was lost with the message in hand; the broker delivers it again",
     "message.unacknowledged": "a message could not be acknowledged; the broker delivers it again (DEBUG)",
     "message.bug": "an error within the program; the message is retried, or dead-lettered",
+    "room.full": "messages wait until fewer backups are in progress: a line a minute",
+    "room.free": "no message waits any more for fewer backups to be in progress",
     "state.dropped": "waiting messages that no key of ours has signed are handled as new events",
     "state.unauthenticated": "LEDGER_URL=none without STATE_KEYS: waiting messages are not authenticated",
     "state.keys_missing": "the key of waiting messages cannot be read: a worker consumes nothing until it is",

@@ -106,6 +106,10 @@ class Counters:
         self.unconfirmed = 0
         """Published messages that the broker has not confirmed yet."""
         self.ledger = LedgerCounters()
+        self.running: dict[str, int] = {}
+        """Backups in progress by limit, as the ledger counted them last."""
+        self.waiting_for_room = 0
+        """Messages that wait for room among them."""
 
     def handled(self, result: Result, *, now: float) -> None:
         """Count a handled message; ``now`` is seconds since the epoch."""

@@ -140,6 +140,18 @@ BUGS: Mapping[str, Bug] = {
         "            await self._stop_consuming()\n",
         "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
     ),
+    "free the slot of a call in doubt": Bug(
+        "handler/ledger/rules.py",
+        "doubt=doubt, now=now, slot=_renewed(row, now))",
+        "doubt=doubt, now=now, slot=None)",
+        "tests/unit/backup/test_running.py::test_a_call_in_doubt_counts",
+    ),
+    "keep no slot for the project that is next": Bug(
+        "handler/backup/running.py",
+        "if self._free(limit) <= self._ahead(limit, room, project, now):",
+        "if self._free(limit) <= 0:",
+        "tests/unit/backup/test_running.py::test_a_slot_is_not_kept_for_a_message_that_does_not_come",
+    ),
     "read the pause after the limit": Bug(
         "handler/worker/session.py",
         "            pause = self._breaker.pause_left()\n            await self._adjust()\n",

@@ -26,6 +26,7 @@ from events.decode import parse_message
 from events.message import Message, State, wrap
 from events.outcome import CONTENT_TYPE, Category
 from handler.backup.ports import Key
+from handler.backup.selection import Selection
 from handler.errors import ApiError
 from tests.chaos.verdicts import ACCEPTED, TERMINAL
 from tests.twins.api import CutAfter, CutBefore, Fault, LateCommit
@@ -35,6 +36,7 @@ from tests.twins.steps import Crash
 from tests.twins.world import MESSAGE_SETTINGS, World
 
 SNAPSHOTS = 4
+LIMIT = 2
 SETTLE = MESSAGE_SETTINGS.limits.settle_time
 
 FAULTS: dict[str, Fault] = {
@@ -213,6 +215,34 @@ class Promises(RuleBasedStateMachine):
         return row is not None and row.backup is not None
 
 
+class Limited(Promises):
+    """The same state machine with at most ``LIMIT`` backups in progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop.run_until_complete(self.world.aclose())
+        self.world = World(kind="memory", selection=Selection((), (), max_running=LIMIT))
+
+    @invariant()
+    def not_too_many_in_progress(self) -> None:
+        """Check that the API never makes more backups at once than may be."""
+        api = self.world.api
+        now = api.clock()
+        assert LIMIT >= sum(made.at <= now < made.at + api.settle for made in api.backups)
+
+    def teardown(self) -> None:
+        """Check that no slot is left once all events have ended, and that none waits for one."""
+        world, aclose = self.world, self.world.aclose
+
+        async def counted() -> None:
+            found = await world.ledger.running()
+            await aclose()
+            assert ({}, 0) == (found.groups, found.waiting)
+
+        world.aclose = counted  # type: ignore[method-assign] # the last thing that a run does
+        super().teardown()
+
+
 class ClockIsSet(Promises):
     """The same state machine, with a wall clock that is set back and forth.
 
@@ -237,6 +267,12 @@ def test_the_promises_hold_in_any_order_of_events(seed: int) -> None:
     """No event is lost and each has one outcome and one backup, in 200 runs of up to 50 steps."""
     print(f"seed {seed}")
     _check(Promises, examples=200)
+
+
+def test_the_promises_hold_with_a_limit_of_backups_in_progress(seed: int) -> None:
+    """With ``MAX_RUNNING`` the guarantees hold, the limit is kept, and no slot is left, in 100 runs."""
+    print(f"seed {seed}")
+    _check(Limited, examples=100)
 
 
 @pytest.mark.chaos

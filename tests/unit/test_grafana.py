@@ -39,6 +39,8 @@ GAUGES = {
     "ledger_reachable",
     "ledger_free_bytes",
     "outcomes_unroutable",
+    "running_backups",
+    "waiting_for_room",
 }
 OTHERS = {
     "rabbitmq_queue_messages_ready",  # of RabbitMQ's plugin rabbitmq_prometheus, at /metrics/per-object

@@ -151,6 +151,7 @@ NUMBERS: Sequence[Wrong] = [
         "CONCURRENCY", "must be a whole number from 1 to 2000, in digits", "0", "-1", "2001", "1e3", "1_000", "32.0",
         "many", "٣", "0x10", "Infinity", "3 2", "true",
     ),
+    *each("MAX_RUNNING", "must be a whole number from 1 to 10000", "0", "-1", "1e3", "20.0", "unlimited", "10001"),
     *each("MAX_ATTEMPTS", "must be a whole number from 1 to", "0", "8.5", "unlimited"),
     *each("MAX_BODY_BYTES", "must be a whole number from 1024 to", "1MB", "1023", "1k"),
     *each(
