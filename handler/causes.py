@@ -128,9 +128,15 @@ class Setting:
 def explain(setting: Setting, problem: str) -> tuple[str, str]:
     """Return the cause and the remedy of a library's error text, which must contain no secrets."""
     sentence = " ".join(problem.split())[:300]
+    if found := cause_of(setting, sentence):
+        return f"{found[0]} ({sentence})", found[1]
+    return sentence, f"check {setting.url}"
+
+
+def cause_of(setting: Setting, sentence: str) -> tuple[str, str] | None:
+    """Return the cause and the remedy of an error text; None where it is not known."""
     for cause in _CAUSES:
         if re.search(cause.pattern, sentence):
             cert = f": {setting.cert}" if setting.cert else ""
-            remedy = cause.remedy.format(url=setting.url, ca=setting.ca, cert=cert)
-            return f"{cause.text} ({sentence})", remedy
-    return sentence, f"check {setting.url}"
+            return cause.text, cause.remedy.format(url=setting.url, ca=setting.ca, cert=cert)
+    return None

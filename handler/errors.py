@@ -81,8 +81,27 @@ class CallHeld(ApiError):
     lasting: bool = False
 
 
+@dataclass(eq=False)
 class LedgerUnavailable(SnapshotBackupError):
-    """The ledger is locked, full, or not reachable. No request may be sent until it is back."""
+    """The ledger is locked, full, or not reachable. No request may be sent until it is back.
+
+    ``reason`` is what happened, and ``remedy`` what to change, in our own words. ``detail`` is the text of a
+    library, without secrets, and ``place`` the setting, and the file.
+    """
+
+    reason: str
+    remedy: str = ""
+    detail: str = ""
+    place: str = ""
+
+    def __str__(self) -> str:
+        text = ": ".join(filter(None, (self.place, self.reason, self.remedy)))
+        return f"{text} ({self.detail})" if self.detail else text
+
+    @property
+    def summary(self) -> str:
+        """Reason and remedy alone, for a page that needs no sign-in."""
+        return ": ".join(filter(None, (self.reason, self.remedy)))
 
 
 class BrokerError(SnapshotBackupError):

@@ -32,14 +32,14 @@ def unprivileged() -> int | None:
 class Server:
     """A PostgreSQL cluster in its own folder, on a free loopback port, with ``fsync`` on."""
 
-    def __init__(self, folder: Path, postgres: str, initdb: str) -> None:
+    def __init__(self, folder: Path, postgres: str, make: Sequence[str]) -> None:
         self._folder = folder
         self._postgres = postgres
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_ports(1)[0]
-        self._call(
-            [initdb, "-D", str(folder / "data"), "-U", "tester", "-A", "trust", "--no-locale", "-E", "UTF8"]
-        )
+        if (user := unprivileged()) is not None:
+            os.chown(folder, user, user)
+        self._call([*make, "-D", str(folder / "data")])
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database."""
@@ -68,6 +68,23 @@ class Server:
             self._process.send_signal(3)  # SIGQUIT: immediate shutdown; the next start recovers
             self._process.wait()
             self._process = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the server has been started, and not stopped."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        """The process of the running server that all its others are children of."""
+        assert self._process is not None
+        return self._process.pid
+
+    def replica(self, folder: Path, name: str) -> "Server":
+        """Make a streaming replica in another folder, not started yet."""
+        source = f"host=127.0.0.1 port={self.port} user=tester application_name={name}"
+        program = _program("pg_basebackup") or "pg_basebackup"  # of the same package as initdb
+        return Server(folder, self._postgres, [program, "--checkpoint=fast", "-R", "-d", source])
 
     def become_standby(self) -> None:
         """Restart the server as a standby, which waits for a primary that there is not."""
@@ -133,9 +150,8 @@ def server() -> Iterator[Server]:
         pytest.skip("PostgreSQL's server programs are not installed")
     folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-postgres-"))
     try:
-        if (user := unprivileged()) is not None:
-            os.chown(folder, user, user)
-        running = Server(folder, postgres, initdb)
+        make = [initdb, "-U", "tester", "-A", "trust", "--no-locale", "-E", "UTF8"]
+        running = Server(folder, postgres, make)
         running.start()
         try:
             yield running

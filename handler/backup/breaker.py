@@ -23,6 +23,9 @@ OTHERS_FIRST_SECONDS = 1.0
 IDLE_SECONDS = 1.0
 """How long consuming pauses where only messages of held projects come in. Others may be behind them."""
 
+LONGEST_LEDGER_PAUSE = 8.0
+"""Longest pause while the ledger is unavailable: a try is cheap, and after a failover it works at once."""
+
 _FAILED_PROJECTS = 64
 
 
@@ -207,8 +210,9 @@ class CircuitBreaker:
                 self._failed.popitem(last=False)
         if self.outage_left():
             return  # the message was in flight already when the circuit breaker opened
-        self._stop(max(self._pause, failure.seconds), failure.why, failure.reason)
-        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        longest = LONGEST_LEDGER_PAUSE if failure.why == "ledger" else LONGEST_PAUSE
+        self._stop(max(min(self._pause, longest), failure.seconds), failure.why, failure.reason)
+        self._pause = min(longest, self._pause * 2)
 
     def _stop(self, seconds: float, why: str, reason: str) -> None:
         now = self._clock()

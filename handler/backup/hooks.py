@@ -2,7 +2,7 @@
 
 The parts do not know logs, metrics or traces. A hook is called in the task that handles the message,
 after the thing has happened; it must be quick and must not raise. The ledger's hook is called on the thread
-that commits, one call at a time.
+that commits, or on the one that watches it while it is stuck.
 """
 
 from collections.abc import Callable
@@ -73,10 +73,14 @@ class Redelivered(NamedTuple):
 
 
 class LedgerCommit(NamedTuple):
-    """A transaction of the ledger with so many changes; ``failed``: nothing was committed."""
+    """A transaction of the ledger with so many changes; ``failed``: it is not known to be committed.
+
+    ``problem`` is why, and what to change, without secrets.
+    """
 
     changes: int
     failed: bool = False
+    problem: str = ""
 
 
 class BreakerChange(NamedTuple):

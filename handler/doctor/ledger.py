@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 from handler.backup.running import MAX_RUNNING, limit_of
-from handler.causes import Setting, explain
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable
@@ -13,8 +12,6 @@ from handler.ledger.room import LONG_SECONDS, Running, RunningSummary
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
-
-_SETTING = Setting("LEDGER_URL", "LEDGER_URL (sslrootcert)")
 
 # fmt: off
 NETWORK = frozenset({
@@ -90,7 +87,7 @@ async def _check_ledger(settings: Settings, what: str) -> AsyncIterator[Finding]
     try:
         await ledger.check()
     except LedgerUnavailable as error:
-        text, remedy = _explain(str(error))
+        text, remedy = _explain(error)
         yield Finding("ledger", what, "bad", text, remedy)
     else:
         yield Finding("ledger", what, "ok", "can be read and written; the schema is current")
@@ -142,25 +139,10 @@ def running_finding(found: RunningSummary, most: int) -> Finding:
     return Finding("ledger", MAX_RUNNING, "ok", text)
 
 
-def _explain(problem: str) -> tuple[str, str]:
-    text = problem.removeprefix("LEDGER_URL: ")
-    if "pgbouncer.ini" in text or "connection pooler" in text:
-        what, _, remedy = text.partition(": ")
-        return what, remedy
-    if "run a newer release" in text:
-        return text, "run at least the release that wrote it; an older release must not write to it"
-    if "full" in text:
-        return text, "free space on its disk, or move the ledger and set LEDGER_URL; until then messages wait"
-    if "cannot be written" in text or "readonly" in text:
-        return text, "give the worker's user the right to write it, or set LEDGER_URL to another path"
-    if "malformed" in text or "not a database" in text:
-        return (
-            text,
-            "LEDGER_URL: the file is not a ledger, or is damaged; correct the path, or restore a copy",
-        )
-    if "locked" in text:
-        return text, "another program holds a lock on the file; end that program"
-    return explain(_SETTING, text)
+def _explain(error: LedgerUnavailable) -> tuple[str, str]:
+    """Return what is wrong, with the file and the library's own text, and what to change."""
+    text = f"{error.place}: {error.reason}".removeprefix(": ").removeprefix("LEDGER_URL: ")
+    return (f"{text} ({error.detail})" if error.detail else text), error.remedy or "check LEDGER_URL"
 
 
 def disk_findings(disk: Disk) -> Iterator[Finding]:

@@ -3,27 +3,31 @@
 A commit costs one write to the disk, however many changes are in it. While one group is committed, the next
 gathers in the queue: groups grow with the load, and no caller waits for a timer. The changes of one iteration
 of an event loop are queued together; otherwise the first of them would be committed alone.
+
+A disk or a server that hangs can keep that thread in a call which never returns. A second thread watches it:
+after a time all callers get ``LedgerUnavailable``, new ones at once, until the first thread goes on.
 """
 
 import asyncio
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, Protocol, TypeVar
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import TypeVar
 
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
-from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
+from handler.ledger.backend import Backend, Transaction
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
+from handler.ledger.jobs import Answer, Job, Stop, deliver, post, queued
 from handler.ledger.ledger import Change, LimitedChange
-from handler.ledger.pruning import Cutoff, Prunable, cutoff
+from handler.ledger.pruning import Prunable, cutoff
 from handler.ledger.room import RunningSummary
-from handler.ledger.row import Row, Slot
+from handler.ledger.row import Row
 from handler.ledger.rules import Changed
-from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary
+from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
 T = TypeVar("T")
 
@@ -33,97 +37,12 @@ MAX_GROUP = 256
 PRUNE_ROWS = 1000
 """Most rows deleted in one transaction, for the same reason."""
 
+WATCHES = 8
+"""How often the running group is looked at within the time after which it is stuck."""
 
-class Transaction(Protocol):
-    """An open transaction; ``now`` is seconds since the epoch, read once the lock is held."""
-
-    now: float
-
-    def load(self, key: Key) -> Row | None:
-        """Read a row. It stays locked until the end of the transaction."""
-
-    def save(self, key: Key, row: Row) -> None:
-        """Insert or replace a row."""
-
-    def slots(self, groups: Sequence[str]) -> Slots:
-        """Return the slots of groups, locked until the end of the transaction, which writes their changes."""
-
-    def move_slot(self, key: Key, before: Slot | None, after: Slot | None) -> None:
-        """Count a row's slot where it has changed."""
-
-    def running(self) -> RunningSummary:
-        """Count the slots, and the messages that wait for one."""
-
-    def count(self, before: Cutoff) -> Prunable:
-        """Count old rows."""
-
-    def delete(self, before: Cutoff, *, limit: int) -> int:
-        """Delete old rows; return how many."""
-
-    def load_copy(self, waiting_id: str) -> Copy | None:
-        """Read what is recorded of a waiting message, whose id the transaction began with."""
-
-    def record(self, waiting: Waiting) -> None:
-        """Insert or replace the record of a waiting message."""
-
-    def forget(self, waiting_id: str) -> None:
-        """Delete the record of a waiting message."""
-
-    def forget_old(self, before: float) -> None:
-        """Delete the records of messages that were due before."""
-
-    def hold_sweep(self, owner: str, lease: float) -> bool:
-        """Hold the sweep for ``lease`` seconds; False where another process holds it."""
-
-    def take(self, overdue: float, limit: int) -> Sequence[Overdue]:
-        """Read up to ``limit`` messages overdue for so many seconds, and put off when each is taken again."""
-
-    def waiting(self, overdue: float, longest: float) -> WaitingSummary:
-        """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""
-
-    def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
-        """Read the rows and the recorded messages of a snapshot."""
-
-    def list_waiting(self, which: WaitingFilter) -> WaitingList:
-        """List recorded messages."""
-
-    def touch(self) -> None:
-        """Write a row that holds no promise, to prove that writing works."""
-
-    def state_key(self) -> str:
-        """Read the key of waiting messages; write one where there is none."""
-
-
-class Backend(Protocol):
-    """A database, used from one thread only."""
-
-    def transaction(
-        self, keys: Sequence[Key], copies: Sequence[str] = (), groups: Sequence[str] = ()
-    ) -> AbstractContextManager[Transaction]:
-        """Run the block in a transaction that locks ``keys``, and commit. Raises ``LedgerUnavailable``.
-
-        ``copies`` are the ids of waiting messages whose record is read, ``groups`` those of slots.
-        """
-
-    def close(self) -> None:
-        """Close the connection, if any; the next transaction opens another."""
-
-
-class _Job(NamedTuple):
-    work: Callable[[Transaction], Any]
-    key: Key | None
-    copy: str | None
-    groups: Sequence[str]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-class _Stop(NamedTuple):
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-_Answer = tuple[Any, Exception | None]
+CLOSE_SECONDS = 0.7
+"""How long closing waits for the thread, since the process must end within a second after ``DRAIN_SECONDS``.
+What is not committed by then is lost with the process, as in a crash."""
 
 
 class GroupStore:
@@ -136,10 +55,14 @@ class GroupStore:
         self._notify = notify
         self._backend = backend
         self._name = name
-        self._queue: SimpleQueue[_Job | _Stop] = SimpleQueue()
-        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._queue: SimpleQueue[Job | Stop] = SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._began: float | None = None
+        self._running: Sequence[Job] = ()
+        self._stuck: LedgerUnavailable | None = None
         self._closed = False
 
     async def change(self, key: Key, change: Change[T]) -> T:
@@ -227,12 +150,19 @@ class GroupStore:
         """Prove that the backend can be written."""
         await self._run(lambda transaction: transaction.touch())
 
+    async def ping(self) -> None:
+        """Prove that the backend answers; nothing is written."""
+        await self._run(lambda transaction: transaction.now)
+
     async def state_key(self) -> str:
         """Return the key of waiting messages."""
         return await self._run(lambda transaction: transaction.state_key())
 
     async def aclose(self) -> None:
-        """Run the changes that are queued, then close the connection and end the thread."""
+        """Run the changes that are queued, then close the connection and end the thread.
+
+        A thread that does not end in time is left behind: it ends with the process.
+        """
         with self._lock:
             self._closed, thread = True, self._thread
             self._thread = None
@@ -242,9 +172,13 @@ class GroupStore:
             self._enqueue(loop)
         loop = asyncio.get_running_loop()
         closed = loop.create_future()
-        self._queue.put(_Stop(loop, closed))
-        await closed
-        thread.join()
+        self._queue.put(Stop(loop, closed))
+        await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
+        self._ended.set()
+        if closed.done():
+            thread.join()
+        else:
+            self._backend.interrupt()
 
     async def _run(
         self,
@@ -258,44 +192,92 @@ class GroupStore:
         with self._lock:
             if self._closed:
                 raise LedgerUnavailable("the ledger is closed")
+            if self._stuck is not None:
+                raise replace(self._stuck)
             self._start()
             if loop not in self._gathered:
                 self._gathered[loop] = []
                 loop.call_soon(self._enqueue, loop)
-            self._gathered[loop].append(_Job(work, key, copy, groups, loop, future))
+            self._gathered[loop].append(Job(work, key, copy, groups, loop, future))
         return await future
 
     def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            for job in self._gathered.pop(loop, ()):
-                self._queue.put(job)
+            jobs, stuck = self._gathered.pop(loop, []), self._stuck
+            if stuck is None:
+                for job in jobs:
+                    self._queue.put(job)
+        if stuck is not None:
+            _refuse(jobs, stuck)
 
     def _start(self) -> None:
         if self._thread is None:
             # A daemon thread does not keep alive a program that forgot to close; what returned is on disk.
             self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
             self._thread.start()
+            threading.Thread(target=self._watch, name=f"{self._name}-watch", daemon=True).start()
 
     def _serve(self) -> None:
         while True:
             jobs, stop = self._next_group()
-            _deliver(jobs, self._commit(jobs))
+            self._note(jobs)
+            answers = self._commit(jobs)
+            self._note(None)
+            deliver(jobs, answers)
             if stop is not None:
                 self._backend.close()
-                _post(stop.loop, [(stop.future, (None, None))])
+                self._ended.set()
+                post(stop.loop, [(stop.future, (None, None))])
                 return
 
-    def _next_group(self) -> tuple[list[_Job], _Stop | None]:
-        jobs: list[_Job] = []
-        for item in _queued(self._queue):
-            if isinstance(item, _Stop):
+    def _note(self, jobs: Sequence[Job] | None) -> None:
+        """Note that a group begins, or (None) that it has ended; then the thread is not stuck."""
+        with self._lock:
+            self._began = None if jobs is None else time.monotonic()
+            self._running, self._stuck = jobs or (), None
+
+    def _lasted(self) -> float:
+        """Return for how many seconds a group has been running; 0 where none is."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def _watch(self) -> None:
+        """Look often enough whether a group is stuck, until the store is closed."""
+        while not self._ended.wait(self._backend.longest / WATCHES):
+            if self._lasted() > self._backend.longest and self._stuck is None:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Answer all callers, and those to come, while the thread is stuck; try to end what it waits for."""
+        with self._lock:
+            began, longest = self._began, self._backend.longest
+            if began is None or time.monotonic() - began < longest:
+                return
+            self._stuck = stuck = self._backend.stuck(longest)
+            jobs = [*self._running, *self._drain_queue()]
+        self._notify(LedgerCommit(len(jobs), failed=True, problem=stuck.summary))
+        _refuse(jobs, stuck)
+        self._backend.interrupt()
+
+    def _drain_queue(self) -> list[Job]:
+        """Take the jobs that have not begun: their callers try again, and no change is made twice."""
+        items = list(queued(self._queue, wait=False))
+        for item in items:
+            if isinstance(item, Stop):
+                self._queue.put(item)
+        return [item for item in items if isinstance(item, Job)]
+
+    def _next_group(self) -> tuple[list[Job], Stop | None]:
+        jobs: list[Job] = []
+        for item in queued(self._queue):
+            if isinstance(item, Stop):
                 return jobs, item
             jobs.append(item)
             if len(jobs) == MAX_GROUP:
                 break
         return jobs, None
 
-    def _commit(self, jobs: Sequence[_Job]) -> list[_Answer]:
+    def _commit(self, jobs: Sequence[Job]) -> list[Answer]:
         if not jobs:
             return []
         keys = [job.key for job in jobs if job.key is not None]
@@ -305,8 +287,8 @@ class GroupStore:
             with self._backend.transaction(keys, copies, groups) as transaction:
                 values = [job.work(transaction) for job in jobs]
         except LedgerUnavailable as error:
-            self._notify(LedgerCommit(len(jobs), failed=True))
-            return [(None, LedgerUnavailable(*error.args)) for _ in jobs]
+            self._notify(LedgerCommit(len(jobs), failed=True, problem=error.summary))
+            return [(None, replace(error)) for _ in jobs]
         except Exception as error:  # noqa: BLE001 - its caller gets it; this thread goes on
             if len(jobs) > 1:
                 return self._commit_singly(jobs)
@@ -315,7 +297,7 @@ class GroupStore:
         self._notify(LedgerCommit(len(jobs)))
         return [(value, None) for value in values]
 
-    def _commit_singly(self, jobs: Sequence[_Job]) -> list[_Answer]:
+    def _commit_singly(self, jobs: Sequence[Job]) -> list[Answer]:
         """Run each job in a transaction of its own: one of them fails, and nothing was committed."""
         return [answer for job in jobs for answer in self._commit([job])]
 
@@ -331,34 +313,6 @@ def _save(transaction: Transaction, key: Key, before: Row | None, changed: Chang
     return answer
 
 
-def _queued(queue: "SimpleQueue[_Job | _Stop]") -> Iterator[_Job | _Stop]:
-    """Wait for one item, then yield those that are queued already."""
-    yield queue.get()
-    with suppress(Empty):
-        while True:
-            yield queue.get_nowait()
-
-
-def _deliver(jobs: Sequence[_Job], answers: Sequence[_Answer]) -> None:
-    """Hand results back, with one wake-up per event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Answer]]] = defaultdict(list)
-    for job, answer in zip(jobs, answers, strict=True):
-        by_loop[job.loop].append((job.future, answer))
-    for loop, settled in by_loop.items():
-        _post(loop, settled)
-
-
-def _post(loop: asyncio.AbstractEventLoop, settled: list[tuple[asyncio.Future[Any], _Answer]]) -> None:
-    # RuntimeError: the event loop was closed meanwhile, so no caller waits for the result.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_settle, settled)
-
-
-def _settle(settled: list[tuple[asyncio.Future[Any], _Answer]]) -> None:
-    for future, (value, error) in settled:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+def _refuse(jobs: Sequence[Job], error: LedgerUnavailable) -> None:
+    """Let each caller have the error, as an exception of its own."""
+    deliver(jobs, [(None, replace(error)) for _ in jobs])

@@ -77,6 +77,9 @@ class Store(Protocol):
     async def check(self) -> None:
         """Prove that the store can be written."""
 
+    async def ping(self) -> None:
+        """Prove that the store answers."""
+
     async def state_key(self) -> str:
         """Return the key that authenticates waiting messages; the first process that asks makes it."""
 
@@ -251,6 +254,10 @@ class StoredLedger(Ledger):
     @override
     async def check(self) -> None:
         await self._store.check()
+
+    async def ping(self) -> None:
+        """Read something, to notice that the ledger does not answer."""
+        await self._store.ping()
 
     async def state_key(self) -> str:
         """Return the key that authenticates waiting messages, the same for all who share the ledger.

@@ -222,6 +222,10 @@ class MemoryStore:
         """Raise ``LedgerUnavailable`` where the store is closed."""
         self._commit()
 
+    async def ping(self) -> None:
+        """Raise ``LedgerUnavailable`` where the store is closed."""
+        await self.check()
+
     def _commit(self) -> None:
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")

@@ -24,6 +24,7 @@ from handler.ledger.postgres_slots import MIGRATION as SLOTS
 from handler.ledger.postgres_slots import PostgresSlots, StoredSlots
 from handler.ledger.postgres_waiting import NO_MESSAGE, PostgresRecords, columns, load_copies
 from handler.ledger.pruning import Cutoff, Prunable
+from handler.ledger.reasons import RUN_NEWER, of_postgres
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
 from handler.ledger.waiting import Copy
@@ -135,7 +136,7 @@ _LOAD_KEY = "SELECT state_key FROM snapshot_backup_key WHERE id = 1"
 
 
 class PostgresTransaction(PostgresRecords):
-    """A ``handler.ledger.group.Transaction`` that writes its rows together at its end."""
+    """A ``handler.ledger.backend.Transaction`` that writes its rows together at its end."""
 
     def __init__(
         self,
@@ -221,7 +222,7 @@ class PostgresTransaction(PostgresRecords):
 
 
 class PostgresBackend:
-    """A ``handler.ledger.group.Backend`` with one connection, opened when it is needed or was lost."""
+    """A ``handler.ledger.backend.Backend`` with one connection, opened when it is needed or was lost."""
 
     def __init__(self, url: str, *, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
         self._server = Server(url)
@@ -244,11 +245,27 @@ class PostgresBackend:
             self.close()  # the row's fault, not the database's
             raise
         except psycopg.Error as error:
+            if self._connection is not None:
+                self._server.lost(self._connection)
             self.close()
             raise self._server.unavailable(error) from None
         except BaseException:
             self.close()
             raise
+
+    @property
+    def longest(self) -> float:
+        """After how many seconds a transaction has been stuck, in whatever it waits for."""
+        return self._server.longest
+
+    def interrupt(self) -> None:
+        """Shut the socket down, so that a transaction that is stuck ends; called from another thread."""
+        if (connection := self._connection) is not None:
+            connection.shut_down()
+
+    def stuck(self, seconds: float) -> LedgerUnavailable:
+        """Return what to raise while a transaction is stuck."""
+        return of_postgres(f"no answer within {seconds:.0f} s", None)
 
     def close(self) -> None:
         """Close the connection, which rolls back what was not committed."""
@@ -277,8 +294,9 @@ def _migrate(connection: Connection, migrations: Sequence[Sequence[str]]) -> Non
     version = 0 if found is None else int(found[0])
     if version > len(migrations):
         raise LedgerUnavailable(
-            f"LEDGER_URL: the schema has version {version}, and this program knows {len(migrations)}: "
-            "run a newer release"
+            f"the schema has version {version}, and this program knows {len(migrations)}",
+            RUN_NEWER,
+            place="LEDGER_URL",
         )
     for statement in (line for step in migrations[version:] for line in step):
         connection.execute(statement)

@@ -8,8 +8,10 @@ on nothing that another program may have left in the session.
 import logging
 import os
 import re
+import socket
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -20,6 +22,7 @@ from psycopg.rows import TupleRow
 from typing_extensions import override
 
 from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger.reasons import of_postgres
 from handler.loopback import is_loopback
 
 RV = TypeVar("RV")
@@ -43,14 +46,14 @@ ENCODING = {"client_encoding": "UTF8"}
 """A parameter that ``LEDGER_URL`` cannot replace. Without it, a database of encoding ``SQL_ASCII`` (as
 ``LANG=C`` makes them) returns text as bytes. All text that we write is ASCII, which every encoding holds."""
 
-ANSWER_SECONDS = 12.0
+ANSWER_SECONDS = 9.0
 """How long the server may take for one answer. Its own limit, ``statement_timeout``, comes first; it does not
 count while a pooler is paused or has no connection to give."""
 
 _SETTINGS = """
 SELECT set_config('search_path', %s, true), set_config('role', %s, true),
     set_config('lock_timeout', '2s', true),
-    set_config('statement_timeout', '10s', true),
+    set_config('statement_timeout', '8s', true),
     -- A worker that is suspended within a transaction must not keep rows locked.
     set_config('idle_in_transaction_session_timeout', '10s', true),
     -- A commit must be on disk when it returns, and on a synchronous standby; other settings stay.
@@ -64,29 +67,7 @@ _PLACE = frozenset({"search_path", "role"})
 _SESSION = "SELECT current_setting('search_path'), current_setting('role')"
 
 _READ_ONLY = re.compile("session is read-only|server is in hot standby mode")
-_POOLER_ERRORS = {
-    "startup parameter|command-line options": (
-        "the connection pooler refuses a parameter of the session: remove options= from LEDGER_URL, and "
-        "PGOPTIONS from the environment, but for search_path and role, and set the others at the server: "
-        "ALTER ROLE user SET name = value"
-    ),
-    "statement pooling": (
-        "the connection pooler allows no transactions, which the ledger needs: set pool_mode = transaction "
-        "for this database in pgbouncer.ini"
-    ),
-    "no answer within|query_wait_timeout": (
-        "no connection to PostgreSQL was free: RESUME the connection pooler if it is paused, or raise its "
-        "default_pool_size; without a pooler, look for what overloads the server"
-    ),
-    r"\(max_\w*client_conn\w*\)": (
-        "the connection pooler takes no more clients: raise this limit in pgbouncer.ini"
-    ),
-    r"server_login_retry|server down|login rejected|cannot connect to server": (
-        "the connection pooler does not reach PostgreSQL: start PostgreSQL, or correct the section "
-        "[databases] of pgbouncer.ini"
-    ),
-}
-"""What a pooler says, as a pattern, and what that means and how to fix it."""
+_CANCEL_SECONDS = 1.0
 
 
 class Place(NamedTuple):
@@ -100,14 +81,35 @@ class Connection(psycopg.Connection[TupleRow]):
     """A connection that waits for each answer for ``ANSWER_SECONDS`` at most."""
 
     place = Place("", "none")
+    committing = False
+    """Whether the next answers are those to a commit."""
+    silent = False
+    """Whether the server has not answered in time."""
 
     @override
     def wait(self, gen: Generator[Any, Any, RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         try:
             return super().wait(_limited(gen, ANSWER_SECONDS), interval, timeout)
         except TimeoutError:
+            what = " to COMMIT" if self.committing else ""
+            self.silent = True
+            self._end_commit()
             self.pgconn.finish()  # or the end of a pipeline would wait again
-            raise psycopg.OperationalError(f"no answer within {ANSWER_SECONDS:g} s") from None
+            raise psycopg.OperationalError(f"no answer{what} within {ANSWER_SECONDS:g} s") from None
+
+    def _end_commit(self) -> None:
+        """Let the server end a commit that waits for a synchronous standby, which no timeout of its own ends.
+
+        It would else keep its connection and its locks until the standby is back, one for each transaction.
+        """
+        if self.committing and psycopg.capabilities.has_cancel_safe():
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=_CANCEL_SECONDS)
+
+    def shut_down(self) -> None:
+        """End whatever the connection waits for; called from another thread."""
+        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as own:
+            own.shutdown(socket.SHUT_RDWR)
 
 
 def _limited(gen: Generator[Any, Any, RV], seconds: float) -> Generator[Any, Any, RV]:
@@ -134,21 +136,36 @@ class Server:
         if options := str(given.get("options") or os.environ.get("PGOPTIONS", "")):
             # If nothing is left, the empty text keeps libpq from reading PGOPTIONS.
             given["options"], self._place = _split(options)
-        self._conninfo = make_conninfo("", **{**DEFAULTS, **given, **ENCODING})
+        self._parameters = {**DEFAULTS, **given, **ENCODING}
+        self._hosts = _Hosts(given)
+
+    @property
+    def longest(self) -> float:
+        """How long a transaction may take that connects to the last of the hosts, in seconds."""
+        given = str(self._parameters["connect_timeout"])
+        each = int(given) if given.isdecimal() else 0
+        return ANSWER_SECONDS + self._hosts.count * max(2.0, each)
 
     def connect(self) -> Connection:
         """Open a connection. Raises ``psycopg.Error``."""
+        parameters = {**self._parameters, **self._hosts.in_order()}
         try:
-            return self._open(self._conninfo)
+            connection = self._open(make_conninfo("", **parameters))
         except psycopg.OperationalError as error:
             if not _READ_ONLY.search(str(error)):
                 raise
             # A pooler may still say what was so before a failover; the server itself knows.
-            connection = self._open(make_conninfo(self._conninfo, target_session_attrs="any"))
+            connection = self._open(make_conninfo("", **{**parameters, "target_session_attrs": "any"}))
             if _is_read_only(connection):
                 connection.close()
                 raise
-            return connection
+        self._hosts.begin_with(connection.info.host, connection.info.port)
+        return connection
+
+    def lost(self, connection: Connection) -> None:
+        """Note that a connection has failed. If its server did not answer, other hosts are tried first."""
+        if connection.silent:
+            self._hosts.leave()
 
     def _open(self, conninfo: str) -> Connection:
         # No prepared statements: they stay in a connection that the next transaction may not get.
@@ -165,26 +182,55 @@ class Server:
 
     def unavailable(self, error: psycopg.Error) -> LedgerUnavailable:
         """Return what to raise for an error: one line that names the setting, without its password."""
-        text = " ".join(str(error).split()) or type(error).__name__
-        for pattern, meaning in _POOLER_ERRORS.items():
-            if re.search(pattern, text):
-                text = f"{meaning} ({text})"
-                break
-        if self._password:
-            text = text.replace(self._password, "***")
-        return LedgerUnavailable(f"LEDGER_URL: {text}")
+        return of_postgres(str(error) or type(error).__name__, error.sqlstate, password=self._password)
+
+
+class _Hosts:
+    """The hosts of ``LEDGER_URL``, in the order in which they are tried: the one that answered last is first.
+
+    A server that hangs takes connections and does not answer: each try would wait for ``connect_timeout``.
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        lists = {name: str(given[name]).split(",") for name in ("host", "hostaddr", "port") if name in given}
+        self.count = max(map(len, lists.values()), default=1)
+        # One port may stand for all hosts.
+        self._lists = {
+            name: values * self.count if len(values) == 1 else values for name, values in lists.items()
+        }
+        self._first = 0
+
+    def in_order(self) -> dict[str, str]:
+        """Return the connection parameters, rotated."""
+        first = self._first
+        return {name: ",".join(values[first:] + values[:first]) for name, values in self._lists.items()}
+
+    def begin_with(self, host: str, port: int) -> None:
+        """Begin with the host that has answered."""
+        names = self._lists.get("host") or self._lists.get("hostaddr") or [host]
+        ports = self._lists.get("port") or [""] * self.count
+        wanted = [
+            each for each in range(self.count) if names[each] == host and ports[each] in ("", str(port))
+        ]
+        self._first = wanted[0] if wanted else self._first
+
+    def leave(self) -> None:
+        """Begin with the host after the one that was used."""
+        self._first = (self._first + 1) % self.count
 
 
 def begin(connection: Connection) -> None:
     """Begin a transaction in a pipeline, with its settings; both go with the first statements."""
     # psycopg's own BEGIN and COMMIT would each take one more round trip. The last of these comes after the
     # transaction: PgBouncer 1.18 then sometimes kept the server connection for us until the next one.
+    connection.committing = False
     connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     apply_settings(connection)
 
 
 def commit(connection: Connection) -> None:
     """Commit the transaction in a pipeline, with the last statements."""
+    connection.committing = True
     connection.execute("COMMIT")
 
 

@@ -16,6 +16,7 @@ from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import MOST_SNAPSHOTS, SnapshotRecord, joined
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
+from handler.ledger.reasons import MAY_WRITE, RUN_NEWER, of_sqlite
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
 from handler.ledger.sqlite_slots import MIGRATION as SLOTS
@@ -24,6 +25,9 @@ from handler.ledger.sqlite_waiting import NO_MESSAGE, SqliteRecords
 
 BUSY_SECONDS = 2.0
 """How long to wait for a locked file. Then the ledger is unavailable, and the circuit breaker opens."""
+
+STUCK_SECONDS = 5.0
+"""After so long a transaction is stuck: the disk does not answer. A lock takes ``BUSY_SECONDS`` at most."""
 
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
@@ -104,8 +108,12 @@ _LOAD_KEY = "SELECT state_key FROM ledger_key WHERE id = 1"
 _SAVE_KEY = "INSERT INTO ledger_key VALUES (1, ?)"
 
 
+class _NewerSchema(sqlite3.DatabaseError):
+    """The file is a newer release's."""
+
+
 class SqliteTransaction(SqliteRecords):
-    """A ``handler.ledger.group.Transaction`` on a connection that holds the write lock."""
+    """A ``handler.ledger.backend.Transaction`` on a connection that holds the write lock."""
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
         super().__init__(connection, now)
@@ -170,7 +178,7 @@ class SqliteTransaction(SqliteRecords):
 
 
 class SqliteBackend:
-    """A ``handler.ledger.group.Backend`` with one connection to one file.
+    """A ``handler.ledger.backend.Backend`` with one connection to one file.
 
     WAL mode with ``synchronous=FULL``: a commit survives a power failure.
     """
@@ -205,10 +213,22 @@ class SqliteBackend:
             raise
         except (sqlite3.DatabaseError, OSError) as error:
             self.close()
-            raise self._unavailable(str(error)) from error
+            raise self._unavailable(error) from error
         except BaseException:
             self.close()
             raise
+
+    @property
+    def longest(self) -> float:
+        """After how many seconds a transaction is stuck: nothing of ours, nor a lock, takes so long."""
+        return STUCK_SECONDS
+
+    def interrupt(self) -> None:
+        """Nothing ends a write that the disk does not finish; once it has, the transaction goes on."""
+
+    def stuck(self, seconds: float) -> LedgerUnavailable:
+        """Return what to raise while a transaction is stuck."""
+        return of_sqlite(f"no answer of the disk within {seconds:.0f} s", str(self._path))
 
     def close(self) -> None:
         """Close the connection, which rolls back what was not committed."""
@@ -225,24 +245,32 @@ class SqliteBackend:
             _migrate(self._connection, self._migrations)
         elif self._inode != _inode(self._path):
             # The open file has no name any more: what is written to it is lost when the process ends.
-            raise self._unavailable(
-                "the file was moved or replaced; the next use opens the file that is there now"
+            raise LedgerUnavailable(
+                "the file was moved or replaced",
+                "nothing: the next use opens the file that is there now",
+                place=self._place,
             )
         return self._connection
 
     def _have_file(self) -> None:
         """Create the file, mode 0600, where it is missing; SQLite gives its -wal and -shm files that mode."""
         if not self._path.parent.is_dir():
-            raise self._unavailable("the folder does not exist; create it")
+            raise LedgerUnavailable("the folder does not exist", "create it", place=self._place)
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         # SQLite would open a read-only file, and create its -wal and -shm files read-only. They would stay so
         # when the file can be written again.
         if not os.access(self._path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise self._unavailable("the file cannot be written; allow this user to write it")
+            raise LedgerUnavailable("the file cannot be written", MAY_WRITE, place=self._place)
 
-    def _unavailable(self, problem: str) -> LedgerUnavailable:
-        return LedgerUnavailable(f"LEDGER_URL: {self._path}: {problem}")
+    @property
+    def _place(self) -> str:
+        return f"LEDGER_URL: {self._path}"
+
+    def _unavailable(self, error: Exception) -> LedgerUnavailable:
+        if isinstance(error, _NewerSchema):
+            return LedgerUnavailable(str(error), RUN_NEWER, place=self._place)
+        return of_sqlite(str(error), str(self._path))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -265,9 +293,7 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]
     connection.execute("BEGIN IMMEDIATE")
     version = _version(connection)
     if version > len(migrations):
-        raise sqlite3.DatabaseError(
-            f"the schema has version {version}, and this program knows {len(migrations)}: run a newer release"
-        )
+        raise _NewerSchema(f"the schema has version {version}, and this program knows {len(migrations)}")
     for statement in (line for step in migrations[version:] for line in step):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {len(migrations)}")

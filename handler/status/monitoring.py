@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from handler.worker.worker import Worker
 log = logging.getLogger(__name__)
 
 _MISSING = install("metrics")
+_MEASURE_SECONDS = 0.1
 
 
 @asynccontextmanager
@@ -75,8 +77,29 @@ def _free_bytes(ledger_url: str) -> Callable[[], int | None]:
     """Return a function for the free disk space where a SQLite ledger is."""
     if not ledger_url.startswith("sqlite:"):
         return lambda: None
-    folder = Path(sqlite_path(ledger_url)).absolute().parent
-    return lambda: shutil.disk_usage(folder).free if folder.is_dir() else None
+    return FreeSpace(Path(sqlite_path(ledger_url)).absolute().parent)
+
+
+class FreeSpace:
+    """Measures free space on a thread of its own: on a disk that hangs the call does not return."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._measuring: threading.Thread | None = None
+        self._free: int | None = None
+
+    def __call__(self) -> int | None:
+        """Return the free bytes; None where the disk does not answer, or has no such folder."""
+        if self._measuring is None or not self._measuring.is_alive():
+            self._free = None
+            self._measuring = threading.Thread(target=self._measure, name="free-space", daemon=True)
+            self._measuring.start()
+            self._measuring.join(_MEASURE_SECONDS)
+        return self._free
+
+    def _measure(self) -> None:
+        with suppress(OSError):
+            self._free = shutil.disk_usage(self._folder).free
 
 
 async def _each_minute(parts: Parts, worker: Worker) -> None:

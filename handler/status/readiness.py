@@ -1,7 +1,8 @@
 """``/readyz``: whether this worker is ready, and which of its parts is not.
 
 - **broker**: connected and consuming. A worker whose circuit breaker is open consumes nothing, and is ready.
-- **ledger**: available at its latest use. While it is unavailable, it is tried again every few seconds.
+- **ledger**: available at its latest use. While it is unavailable, it is tried again every few seconds, and
+  the page says why and what to do.
 - **sign_in**: not refused.
 - **outcomes**: named only while a type of outcome reaches no queue. Then events wait, and no consumer
   learns of the backups that are made.
@@ -15,16 +16,26 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Protocol
 
 from handler.backup.breaker import CircuitBreaker
-from handler.backup.ports import Ledger
 from handler.errors import LedgerUnavailable
 from handler.status.server import Answer, document
 from handler.telemetry.counters import LedgerCounters
 from handler.worker.worker import Worker
 
-_LEDGER_SECONDS = 5.0
+_LEDGER_SECONDS = 3.0
 OK = "ok"
+
+
+class CheckedLedger(Protocol):
+    """What readiness needs of the ledger; both raise ``LedgerUnavailable``."""
+
+    async def check(self) -> None:
+        """Write something."""
+
+    async def ping(self) -> None:
+        """Read something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,7 @@ class Readiness:
 
     worker: Worker
     breaker: CircuitBreaker
-    ledger: Ledger
+    ledger: CheckedLedger
     ledger_counters: LedgerCounters
     missing_routes: Mapping[str, str] = field(default_factory=dict)
     """The types of outcome that reach no queue; with ``RESULT_UNROUTABLE=ignore`` there are none."""
@@ -70,14 +81,18 @@ class Readiness:
             case True:
                 return OK
             case False:
-                return "out of reach"
+                problem = self.ledger_counters.problem
+                return f"out of reach: {problem}" if problem else "out of reach"
 
     async def keep_checking(self) -> None:
-        """Check the ledger again while it is unavailable: without messages, no other code would use it."""
+        """Check the ledger while it is unavailable, and ask whether it answers while it is not.
+
+        Without messages no other code would use it. A worker that notices late that a server hangs would keep
+        the first messages waiting after another worker has left that server.
+        """
         while True:
-            if not self.ledger_counters.reachable:
-                with contextlib.suppress(LedgerUnavailable):
-                    await self.ledger.check()
+            with contextlib.suppress(LedgerUnavailable):
+                await (self.ledger.ping() if self.ledger_counters.reachable else self.ledger.check())
             await asyncio.sleep(_LEDGER_SECONDS)
 
 

@@ -49,6 +49,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "api.unknown_code": "the API answered with an unknown error code: the 1st, 10th, 100th, … time with each",
     "api.microversion": "what the API knows of backups' metadata and availability zones, learned once",
     "backup.second": "a snapshot has more than one backup: another program made one, or we made two",
+    "ledger.unavailable": "the ledger cannot be used: why, and what to do; nothing is consumed meanwhile",
+    "ledger.available": "the ledger can be used again",
     "ledger.second_backup": "the ledger got a second backup of a snapshot; it keeps the first",
     "http.listening": "/healthz, /readyz and /metrics are served at this address",
     "http.bug": "an error within the program while it answered a request to HTTP_ADDRESS",

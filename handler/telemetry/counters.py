@@ -50,7 +50,8 @@ class LedgerCounters:
     """Counters of the ledger: its transactions, and the changes in them.
 
     ``sizes[n]`` counts the groups of more than 2**(n-1) and up to 2**n changes; the last item counts all that
-    are larger. ``reachable`` says whether the latest transaction succeeded; None before the first.
+    are larger. ``reachable`` says whether the latest transaction succeeded; None before the first. If it has
+    not, ``problem`` says why, and what to do.
     """
 
     def __init__(self) -> None:
@@ -58,10 +59,12 @@ class LedgerCounters:
         self.changes = 0
         self.failures = 0
         self.reachable: bool | None = None
+        self.problem = ""
         self.sizes = [0] * (GROUP_EXPONENT + 2)
 
     def count(self, commit: LedgerCommit) -> None:
         """Count a transaction, committed or failed."""
+        self.problem = commit.problem
         self.reachable = not commit.failed
         if commit.failed:
             self.failures += 1

@@ -76,8 +76,14 @@ class Telemetry:
         self.counters.redelivered(redelivered)
 
     def committed(self, commit: LedgerCommit) -> None:
-        """Count a transaction of the ledger. Called on the thread that commits."""
-        self.counters.ledger.count(commit)
+        """Count a transaction of the ledger, and log if the ledger fails or works again. On its thread."""
+        ledger = self.counters.ledger
+        before, problem = ledger.reachable, ledger.problem
+        ledger.count(commit)
+        if commit.failed and (before is not False or problem != commit.problem):
+            log.warning("LEDGER_URL: %s", commit.problem, extra={"action": "ledger.unavailable"})
+        elif before is False and not commit.failed:
+            log.info("the ledger can be used again", extra={"action": "ledger.available"})
 
     def breaker_changed(self, change: BreakerChange) -> None:
         """Log a change of the circuit breaker."""

@@ -17,7 +17,8 @@ from events.outcome import AcceptedBackup
 from handler.backup.ports import Created, Finished, Granted, Key, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger import postgres, sqlite
-from handler.ledger.group import Backend, GroupStore
+from handler.ledger.backend import Backend
+from handler.ledger.group import GroupStore
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
 from tests.conformance.ledger.conftest import database_url

@@ -292,3 +292,16 @@ def test_a_circuit_breaker_for_one_closes_too(clock: Clock) -> None:
     assert ("closed", 1) == (breaker.state, breaker.limit)
     breaker.record_failure(OUTAGE)
     assert FIRST_PAUSE == breaker.pause_left()
+
+
+def test_pauses_for_the_ledger_stay_short() -> None:
+    """A try of the ledger is cheap, and after a failover it works at once. The API's pauses grow."""
+    lasted: dict[str, float] = {}
+    for why in ("ledger", "unavailable"):
+        clock = Clock()
+        breaker = CircuitBreaker(8, clock, doubt_pause=5.0)
+        for _ in range(10):
+            breaker.record_failure(ScopedFailure("service", "down", why=why))
+            lasted[why] = breaker.pause_left()
+            clock.advance(lasted[why])
+    assert {"ledger": 8.0, "unavailable": 60.0} == lasted

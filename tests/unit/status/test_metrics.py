@@ -1,7 +1,11 @@
 """Tests of the metrics page: what Prometheus reads from the counters."""
 
 import asyncio
+import shutil
+import threading
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -26,6 +30,7 @@ from handler.broker.topology import Topology
 from handler.errors import LedgerUnavailable
 from handler.ledger.memory import MemoryLedger
 from handler.status.metrics import HELP, Metrics, Sources
+from handler.status.monitoring import FreeSpace
 from handler.telemetry.counters import Counters, LedgerCounters
 from handler.worker.worker import Worker
 from tests.twins.clock import Clock
@@ -170,6 +175,26 @@ def test_a_type_of_outcome_without_a_queue_is_shown_until_it_has_one(measured: M
     assert {("backup.failed",): 1.0} == measured.values("outcomes_unroutable")
     measured.counters.route_changed(RouteChange("backup.failed", None))
     assert {} == measured.values("outcomes_unroutable")
+
+
+def test_a_disk_that_hangs_does_not_hang_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its free space is not known then, is asked for once, and is shown again once the disk answers."""
+    free = FreeSpace(tmp_path)
+    assert free()
+    answers, asked = threading.Event(), []
+
+    def hang(folder: Path) -> object:
+        asked.append(folder)
+        answers.wait(30.0)
+        return shutil._ntuple_diskusage(3, 2, 1)
+
+    monkeypatch.setattr(shutil, "disk_usage", hang)
+    assert [None] * 3 == [free() for _ in range(3)]
+    assert [tmp_path] == asked
+    answers.set()
+    ends = time.monotonic() + 10.0
+    while free() != 1:
+        assert time.monotonic() < ends
 
 
 def test_redeliveries_are_counted(measured: Measured) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.hooks import LedgerCommit
-from handler.errors import SettingsError
+from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.memory import MemoryLedger
 from handler.status import server
 from handler.status.readiness import Readiness
@@ -269,6 +269,34 @@ def test_a_worker_with_an_unavailable_ledger_is_not_ready(ready_worker: ReadyWor
     """The page reports the result of the ledger's latest use, without a new call."""
     ready_worker.counters.count(LedgerCommit(1, failed=True))
     assert (503, READY | {"ready": False, "ledger": "out of reach"}) == ready_worker.ask()
+
+
+def test_the_page_says_why_the_ledger_is_unavailable(ready_worker: ReadyWorker) -> None:
+    """Reason and remedy stand there, until the ledger works again."""
+    ready_worker.counters.count(LedgerCommit(1, failed=True, problem="the disk is full: free space"))
+    assert "out of reach: the disk is full: free space" == ready_worker.ask()[1]["ledger"]
+    ready_worker.counters.count(LedgerCommit(1))
+    assert (200, READY) == ready_worker.ask()
+
+
+def test_an_idle_ledger_is_asked(ready_worker: ReadyWorker) -> None:
+    """Without messages the worker notices that the ledger does not answer, before one waits for it."""
+
+    async def run() -> None:
+        asking = asyncio.create_task(ready_worker.readiness().keep_checking())
+        await asyncio.sleep(0)
+        assert not asking.done(), "the loop goes on"
+        asking.cancel()
+
+    pings: list[bool] = []
+    ready_worker.ledger.ping = lambda: _noted(pings)  # type: ignore[method-assign]
+    asyncio.run(run())
+    assert [True] == pings
+
+
+async def _noted(pings: list[bool]) -> None:
+    pings.append(True)
+    raise LedgerUnavailable("out of reach")
 
 
 def test_an_unused_ledger_is_checked(ready_worker: ReadyWorker) -> None:

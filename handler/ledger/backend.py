@@ -1,0 +1,99 @@
+"""What group commit needs of a database: transactions that change rows and records, and a way to end one."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from handler.backup.ports import Key, Waiting
+from handler.backup.running import Slots
+from handler.errors import LedgerUnavailable
+from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
+from handler.ledger.pruning import Cutoff, Prunable
+from handler.ledger.room import RunningSummary
+from handler.ledger.row import Row, Slot
+from handler.ledger.waiting import Copy, Overdue, WaitingSummary
+
+
+class Transaction(Protocol):
+    """An open transaction; ``now`` is seconds since the epoch, read once the lock is held."""
+
+    now: float
+
+    def load(self, key: Key) -> Row | None:
+        """Read a row. It stays locked until the end of the transaction."""
+
+    def save(self, key: Key, row: Row) -> None:
+        """Insert or replace a row."""
+
+    def slots(self, groups: Sequence[str]) -> Slots:
+        """Return the slots of groups, locked until the end of the transaction, which writes their changes."""
+
+    def move_slot(self, key: Key, before: Slot | None, after: Slot | None) -> None:
+        """Count a row's slot where it has changed."""
+
+    def running(self) -> RunningSummary:
+        """Count the slots, and the messages that wait for one."""
+
+    def count(self, before: Cutoff) -> Prunable:
+        """Count old rows."""
+
+    def delete(self, before: Cutoff, *, limit: int) -> int:
+        """Delete old rows; return how many."""
+
+    def load_copy(self, waiting_id: str) -> Copy | None:
+        """Read what is recorded of a waiting message, whose id the transaction began with."""
+
+    def record(self, waiting: Waiting) -> None:
+        """Insert or replace the record of a waiting message."""
+
+    def forget(self, waiting_id: str) -> None:
+        """Delete the record of a waiting message."""
+
+    def forget_old(self, before: float) -> None:
+        """Delete the records of messages that were due before."""
+
+    def hold_sweep(self, owner: str, lease: float) -> bool:
+        """Hold the sweep for ``lease`` seconds; False where another process holds it."""
+
+    def take(self, overdue: float, limit: int) -> Sequence[Overdue]:
+        """Read up to ``limit`` messages overdue for so many seconds, and put off when each is taken again."""
+
+    def waiting(self, overdue: float, longest: float) -> WaitingSummary:
+        """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""
+
+    def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
+        """Read the rows and the recorded messages of a snapshot."""
+
+    def list_waiting(self, which: WaitingFilter) -> WaitingList:
+        """List recorded messages."""
+
+    def touch(self) -> None:
+        """Write a row that holds no promise, to prove that writing works."""
+
+    def state_key(self) -> str:
+        """Read the key of waiting messages; write one where there is none."""
+
+
+class Backend(Protocol):
+    """A database, used from one thread only."""
+
+    def transaction(
+        self, keys: Sequence[Key], copies: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> AbstractContextManager[Transaction]:
+        """Run the block in a transaction that locks ``keys``, and commit. Raises ``LedgerUnavailable``.
+
+        ``copies`` are the ids of waiting messages whose record is read, ``groups`` those of slots.
+        """
+
+    def close(self) -> None:
+        """Close the connection, if any; the next transaction opens another."""
+
+    @property
+    def longest(self) -> float:
+        """After how many seconds a transaction counts as stuck."""
+
+    def interrupt(self) -> None:
+        """End what the transaction waits for, where that is possible. Called from another thread."""
+
+    def stuck(self, seconds: float) -> LedgerUnavailable:
+        """Return what to raise while a transaction has been stuck for so long. Called from another thread."""
