@@ -5,7 +5,7 @@ after the thing has happened; it must be quick and must not raise. The ledger's 
 that commits, or on the one that watches it while it is stuck.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple
 
@@ -83,6 +83,17 @@ class LedgerCommit(NamedTuple):
     problem: str = ""
 
 
+class OverdueWaits(NamedTuple):
+    """What the sweep knows of messages that should be back from their wait queues.
+
+    ``by_delay`` counts them by their delay in seconds; None where it is not known: another worker counts, or
+    messages stand in the queue, and these may be among them. ``swept`` were published again just now.
+    """
+
+    by_delay: Mapping[int, int] | None
+    swept: int = 0
+
+
 class BreakerChange(NamedTuple):
     """The circuit breaker changed its state; ``why`` is a category or ``ledger``, ``reason`` the text.
 
@@ -102,6 +113,7 @@ OnPublish = Callable[[Publishing | Published | Unpublished], None]
 OnRoute = Callable[[RouteChange], None]
 OnRedelivered = Callable[[Redelivered], None]
 OnLedgerCommit = Callable[[LedgerCommit], None]
+OnOverdueWaits = Callable[[OverdueWaits], None]
 OnBreakerChange = Callable[[BreakerChange], None]
 
 Follow = Callable[[EventIds, str | None], AbstractContextManager[str | None]]

@@ -12,6 +12,7 @@ from handler.ledger.room import LONG_SECONDS, Running, RunningSummary
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
+from handler.telemetry.outcome_log import CONFIRM_TIMEOUT
 
 # fmt: off
 NETWORK = frozenset({
@@ -24,7 +25,7 @@ TEMPORARY = frozenset({"tmpfs", "ramfs", "overlay"})
 
 WARN_FREE = 200 * 1024**2
 _MESSAGES = "waiting messages"
-_OVERDUE_SECONDS = 600.0
+_OVERDUE_SECONDS = 120.0
 _BACKLOG_SECONDS = 3600.0
 """How long a message may stand in the queue behind others, after it came back."""
 _SHOWN = 3
@@ -38,7 +39,7 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     if url.startswith("none"):
         text = (
             "none: each create is preceded by a lookup; two workers at once may both make a backup, and a "
-            "waiting message that the broker loses is not taken up again"
+            "waiting message that the broker loses is not taken up again, nor is it known which are overdue"
         )
         yield Finding(
             "ledger",
@@ -113,9 +114,12 @@ async def _waiting(ledger: StoredLedger, settings: Settings) -> Finding:
     if found.overdue:
         text = (
             f"{found.overdue} of {found.total} have been due for over {_OVERDUE_SECONDS / 60:.0f} minutes; "
-            "the broker lost them or holds them back, or no worker runs"
+            "the broker lost them or holds them back, they stand in a long queue, or no worker runs"
         )
-        remedy = "start a worker, which publishes them again; check queues and policies of the broker"
+        remedy = (
+            "start a worker, which publishes them again; check queues and policies of the broker; in a "
+            f"cluster, {CONFIRM_TIMEOUT}"
+        )
         return Finding("ledger", _MESSAGES, "warning", text, remedy)
     return Finding("ledger", _MESSAGES, "ok", f"{found.total} are recorded, none is overdue")
 

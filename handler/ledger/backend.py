@@ -1,6 +1,6 @@
 """What group commit needs of a database: transactions that change rows and records, and a way to end one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -57,6 +57,9 @@ class Transaction(Protocol):
 
     def take(self, overdue: float, limit: int) -> Sequence[Overdue]:
         """Read up to ``limit`` messages overdue for so many seconds, and put off when each is taken again."""
+
+    def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count messages overdue for so many seconds that the sweep has not taken, by their delay."""
 
     def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""

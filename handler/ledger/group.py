@@ -11,7 +11,7 @@ after a time all callers get ``LedgerUnavailable``, new ones at once, until the 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TypeVar
@@ -133,6 +133,10 @@ class GroupStore:
             return transaction.take(take.overdue, take.limit) if take.limit else ()
 
         return await self._run(work)
+
+    async def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count overdue messages that the sweep has not taken, by their delay."""
+        return await self._run(lambda transaction: transaction.overdue_by_delay(overdue))
 
     async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count recorded messages."""

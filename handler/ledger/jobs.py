@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Job(NamedTuple):
-    """A change and its caller's future; key, copy and groups of slots are what its transaction locks or reads."""
+    """A change and its caller's future; its transaction locks or reads key, copy and groups of slots."""
 
     work: Callable[[Any], Any]
     key: Any

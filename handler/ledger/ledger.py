@@ -5,7 +5,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from typing_extensions import override
@@ -64,6 +64,9 @@ class Store(Protocol):
 
     async def take(self, take: Take) -> Sequence[Overdue] | None:
         """Take overdue messages, each put off for a growing time; None where another process sweeps."""
+
+    async def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count messages overdue for so many seconds that the sweep has not taken, by their delay."""
 
     async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count recorded messages, and find snapshots that have had none for ``longest`` seconds."""
@@ -208,6 +211,13 @@ class StoredLedger(Ledger):
         after a growing time, unless it waits again meanwhile.
         """
         return await self._store.take(Take(self._owner, lease, overdue, limit))
+
+    async def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count the messages that have been due for ``overdue`` seconds, by the delay of their wait queue.
+
+        Those that the sweep has taken meanwhile are on their way, and do not count.
+        """
+        return await self._store.overdue_by_delay(overdue)
 
     async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have had none for ``longest`` seconds."""

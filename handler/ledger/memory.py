@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from handler.ledger.ledger import Change, LimitedChange, StoredLedger, new_state
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary, held_groups
 from handler.ledger.row import Row, Slot
-from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary, next_sweep, stranded
+from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary, by_delay, next_sweep, stranded
 
 T = TypeVar("T")
 
@@ -181,6 +181,14 @@ class MemoryStore:
         record.sweep_at, record.swept = next_sweep(now, swept) - overdue, swept + 1
         about = (waiting.project_id, waiting.snapshot_id)
         return Overdue(waiting.id, waiting.body, waiting.reason, record.due_at, swept, *about)
+
+    async def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count overdue messages that the sweep has not taken, by their delay."""
+        self._commit()
+        before = self._clock() - overdue
+        return by_delay(
+            (each.waiting.seconds, 1) for each in self._waiting.values() if each.sweep_at <= before
+        )
 
     async def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count recorded messages."""

@@ -1,6 +1,6 @@
 """The records of waiting messages in PostgreSQL: the part of a transaction that is about them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -8,7 +8,15 @@ from psycopg.rows import TupleRow
 from handler.backup.ports import Key, Waiting
 from handler.ledger.columns import from_columns
 from handler.ledger.inquiry import MOST_SNAPSHOTS, WaitingFilter, WaitingList, WaitingRecord
-from handler.ledger.waiting import MOST_ROWS, Copy, Overdue, WaitingSummary, next_sweep, stranded
+from handler.ledger.waiting import (
+    MOST_ROWS,
+    Copy,
+    Overdue,
+    WaitingSummary,
+    by_delay,
+    next_sweep,
+    stranded,
+)
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -40,6 +48,11 @@ _SWEPT = """
 UPDATE snapshot_backup_waiting AS waiting SET sweep_at = taken.sweep_at, swept = taken.swept
 FROM unnest(%s::double precision[], %s::integer[], %s::text[]) AS taken (sweep_at, swept, id)
 WHERE waiting.id = taken.id
+"""
+# Only the overdue rows are read, by the index on sweep_at: there may be a million others.
+_BY_DELAY = """
+SELECT due_at - recorded_at, count(*) FROM (
+    SELECT recorded_at, due_at FROM snapshot_backup_waiting WHERE sweep_at <= %s LIMIT %s) AS late GROUP BY 1
 """
 _WAITING = """
 SELECT count(*), count(*) FILTER (WHERE due_at <= %s), min(due_at),
@@ -125,6 +138,10 @@ class PostgresRecords:
         found = self._connection.execute(_LIST, wanted).fetchall()
         total = self._connection.execute(_LIST_COUNT, wanted).fetchall()[0][0]
         return WaitingList([WaitingRecord(*each) for each in found], total, self.now)
+
+    def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count overdue messages that the sweep has not taken, by their delay."""
+        return by_delay(self._connection.execute(_BY_DELAY, (self.now - overdue, MOST_ROWS)).fetchall())
 
     def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have none."""

@@ -1,13 +1,21 @@
 """The records of waiting messages in a SQLite ledger: the part of a transaction that is about them."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from handler.backup.ports import Key, Waiting
 from handler.ledger.columns import from_columns
 from handler.ledger.inquiry import MOST_SNAPSHOTS, WaitingFilter, WaitingList, WaitingRecord
-from handler.ledger.waiting import MOST_ROWS, Copy, Overdue, WaitingSummary, next_sweep, stranded
+from handler.ledger.waiting import (
+    MOST_ROWS,
+    Copy,
+    Overdue,
+    WaitingSummary,
+    by_delay,
+    next_sweep,
+    stranded,
+)
 
 NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM ledger_waiting
     WHERE ledger_waiting.project_id = ledger.project_id AND ledger_waiting.snapshot_id = ledger.snapshot_id)
@@ -31,6 +39,11 @@ SELECT id, body, reason, due_at, swept, project_id, snapshot_id FROM ledger_wait
 WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?
 """
 _SWEPT = "UPDATE ledger_waiting SET sweep_at = ?, swept = ? WHERE id = ?"
+# Only the overdue rows are read, by the index on sweep_at: there may be a million others.
+_BY_DELAY = """
+SELECT due_at - recorded_at, count(*) FROM (
+    SELECT recorded_at, due_at FROM ledger_waiting WHERE sweep_at <= ? LIMIT ?) GROUP BY 1
+"""
 _WAITING = """
 SELECT count(*), total(due_at <= ?), min(due_at), (SELECT since FROM ledger_sweep WHERE id = 1)
 FROM ledger_waiting
@@ -102,6 +115,10 @@ class SqliteRecords:
         found = self._connection.execute(_LIST, (*filtered, which.limit))
         total = self._connection.execute(_LIST_COUNT, filtered).fetchone()[0]
         return WaitingList([WaitingRecord(*each) for each in found], total, self.now)
+
+    def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count overdue messages that the sweep has not taken, by their delay."""
+        return by_delay(self._connection.execute(_BY_DELAY, (self.now - overdue, MOST_ROWS)).fetchall())
 
     def waiting(self, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have none."""

@@ -4,7 +4,8 @@ A waiting message is in the broker and in the ledger. If the broker loses it, th
 the ledger again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from handler.backup.ports import Key, Waiting
@@ -55,6 +56,14 @@ class WaitingSummary(NamedTuple):
     stranded: Sequence[Key]
     since: float
     as_of: float
+
+
+def by_delay(counts: Iterable[tuple[float, int]]) -> Mapping[int, int]:
+    """Return how many overdue messages there are for each delay of a wait queue, in seconds."""
+    found: Counter[int] = Counter()
+    for delay, count in counts:
+        found[round(delay)] += count
+    return found
 
 
 class Copy(NamedTuple):

@@ -32,6 +32,8 @@ HELP: Final[Mapping[str, str]] = {
     "outcomes": "Outcomes published, by type and (for backup.failed) category.",
     "waiting": "Messages delayed, by reason.",
     "waits": "Messages published to each wait queue, by its delay in seconds.",
+    "waits_overdue": "Messages due for 30 s and not back from their wait queue, by its delay, where known.",
+    "waits_swept": "Messages published again from the ledger, since the broker had not returned them.",
     "event_seconds": "Time from an event's first delivery to its terminal outcome.",
     "unfinished_backup_seconds": "Age of backups that were still in progress when they were tracked.",
     "api_calls": "Calls of the API and its sign-in (route token), by route and HTTP status.",
@@ -102,6 +104,11 @@ class CounterCollector(Collector):
         yield _counters("waiting", ["reason"], _single(_WAITS | counters.waits))
         delays = {str(delay): counters.delays[topology.wait_queue(delay)] for delay in topology.delays}
         yield _counters("waits", ["seconds"], _single(delays))
+        overdue = (
+            {} if counters.overdue is None else {**dict.fromkeys(topology.delays, 0), **counters.overdue}
+        )
+        yield _gauges("waits_overdue", "seconds", {str(delay): count for delay, count in overdue.items()})
+        yield _counter("waits_swept", counters.swept)
         yield _histogram("event_seconds", [], [((), counters.event_seconds)])
         yield _histogram("unfinished_backup_seconds", [], [((), counters.unfinished)])
 

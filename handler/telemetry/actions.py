@@ -25,6 +25,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "topology.checked": "all our exchanges and queues exist; how many messages each holds (DEBUG)",
     "topology.refused": "the broker refuses one of our queues or exchanges, or does not answer for it",
     "consume.anew": "the broker may have forgotten this worker's consumers; it consumes anew",
+    "waits.overdue": "messages should be back from the wait queues, and the broker has not returned them",
     "sweep.overdue": "messages that did not come back from the wait queues are published again",
     "sweep.stranded": "snapshots without an outcome, and without a message that could bring one",
     "sweep.failed": "a round of the sweep was broken off; the next one tries again",

@@ -6,11 +6,12 @@ ledger's it is the thread that commits, for all others the event loop's.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from handler.backup.hooks import (
     Call,
     LedgerCommit,
+    OverdueWaits,
     Published,
     Publishing,
     Redelivered,
@@ -108,6 +109,10 @@ class Counters:
         """Types of outcome that reach no queue now: ``unroutable`` or ``refused``."""
         self.unconfirmed = 0
         """Published messages that the broker has not confirmed yet."""
+        self.overdue: Mapping[int, int] | None = None
+        """Messages that should be back from their wait queues, by delay; None where this is not known."""
+        self.swept = 0
+        """Messages that were published again from the ledger, since the broker did not return them."""
         self.ledger = LedgerCounters()
         self.running: dict[str, int] = {}
         """Backups in progress by limit, as the ledger counted them last."""
@@ -160,6 +165,11 @@ class Counters:
             self.missing_routes.pop(change.outcome_type, None)
         else:
             self.missing_routes[change.outcome_type] = change.state
+
+    def waits_seen(self, waits: OverdueWaits) -> None:
+        """Record what the sweep knows of overdue messages."""
+        self.overdue = waits.by_delay
+        self.swept += waits.swept
 
     def redelivered(self, _redelivered: Redelivered) -> None:
         """Count a redelivery."""

@@ -17,6 +17,12 @@ LINES_A_SECOND = 10
 other lines do not hide them."""
 
 SUMMARY_SECONDS = 60.0
+CONFIRM_TIMEOUT = (
+    "let advanced.config of each node of RabbitMQ have [{rabbit, "
+    "[{dead_letter_worker_publisher_confirm_timeout, 10000}]}]. and restart the nodes: by default RabbitMQ "
+    "waits three minutes for a queue whose leader has died"
+)
+"""The remedy for waits that RabbitMQ holds back."""
 
 _ACTIONS: Mapping[str, str] = {
     "accepted": "message.accepted",
@@ -103,6 +109,17 @@ class OutcomeLog:
         if change.state == "held" and not self._allowance_of_holds.take(self._clock()):
             level = logging.DEBUG  # producers can make up projects
         log.log(level, "%s", texts[change.state], extra=extra)
+
+    def waits_overdue(self, by_delay: Mapping[int, int]) -> None:
+        """Log that the broker has not returned messages from the wait queues in time."""
+        log.warning(
+            "%d messages are not back from the wait queues (%s): the broker holds them back or lost them. "
+            "They are published again from the ledger after a minute. In a cluster, %s",
+            sum(by_delay.values()),
+            ", ".join(f"{count} of {delay} s" for delay, count in sorted(by_delay.items())),
+            CONFIRM_TIMEOUT,
+            extra={"action": "waits.overdue", "messages": sum(by_delay.values())},
+        )
 
     def summarise(self, *, in_hand: int, breaker: str) -> None:
         """Log the counts since the last summary, unless all are zero."""

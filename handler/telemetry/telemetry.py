@@ -13,6 +13,7 @@ from handler.backup.hooks import (
     BreakerChange,
     Call,
     LedgerCommit,
+    OverdueWaits,
     Published,
     Publishing,
     Redelivered,
@@ -74,6 +75,12 @@ class Telemetry:
     def redelivered(self, redelivered: Redelivered) -> None:
         """Count a redelivery."""
         self.counters.redelivered(redelivered)
+
+    def waits_seen(self, waits: OverdueWaits) -> None:
+        """Count messages that should be back from their wait queues, and log where there are some."""
+        if waits.by_delay and not self.counters.overdue:
+            self.outcome_log.waits_overdue(waits.by_delay)
+        self.counters.waits_seen(waits)
 
     def committed(self, commit: LedgerCommit) -> None:
         """Count a transaction of the ledger, and log if the ledger fails or works again. On its thread."""

@@ -13,10 +13,11 @@ published too early does no harm: the ledger knows what was made, and the copies
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from handler.backup.breaker import CircuitBreaker
+from handler.backup.hooks import OnOverdueWaits, OverdueWaits, noop
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.outbox import BrokerOutbox, publish_again
 from handler.broker.topology import Topology
@@ -34,11 +35,12 @@ _SHOWN = 3
 class SweepTimes(NamedTuple):
     """The times of a sweep, in seconds; ``per_second`` messages are published again at most.
 
-    A message is overdue after ``grace`` if the queue is empty, and after ``far`` in any case. ``renew`` is
-    the time between two uses of the dead letters.
+    A message is overdue after ``grace`` if the queue is empty, and after ``far`` in any case. It is counted
+    after ``late``. ``renew`` is the time between two uses of the dead letters.
     """
 
     every: float = 15.0
+    late: float = 30.0
     grace: float = 60.0
     far: float = 3600.0
     renew: float = 1200.0
@@ -51,6 +53,9 @@ class SweepLedger(Protocol):
     async def take_overdue(self, *, overdue: float, limit: int, lease: float) -> Sequence[Overdue] | None:
         """Take messages that have been due for so long; None where another process sweeps."""
 
+    async def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Count messages that have been due for so long, by their delay."""
+
     async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have none."""
 
@@ -59,7 +64,7 @@ class Sweep:
     """Sweeps over one connection after the other. ``clock`` gives monotonic seconds.
 
     ``tracked`` says that each backup is followed to its end by recorded messages, so that one without an end
-    needs one.
+    needs one; ``recorded`` that waiting messages are recorded at all. ``notify`` is told what is overdue.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Sweep:
         breaker: CircuitBreaker,
         *,
         tracked: bool,
+        recorded: bool = True,
+        notify: OnOverdueWaits = noop,
         times: SweepTimes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,17 +83,28 @@ class Sweep:
         self._topology = topology
         self._breaker = breaker
         self._tracked = tracked
+        self._recorded = recorded
+        self._notify = notify
         self._times = times or SweepTimes()
         self._clock = clock
         self._healthy_since: float | None = None
         self._renewed_at = clock()
         self._stranded_at = float("-inf")
         self._stranded = 0
+        self._late: Mapping[int, int] | None = None
 
     async def run(
         self, connection: BrokerConnection, outbox: BrokerOutbox, consuming: Callable[[], bool]
     ) -> None:
         """Sweep until the connection is lost; ``consuming`` says whether this worker consumes."""
+        try:
+            await self._rounds(connection, outbox, consuming)
+        finally:
+            self._notify(OverdueWaits(None))
+
+    async def _rounds(
+        self, connection: BrokerConnection, outbox: BrokerOutbox, consuming: Callable[[], bool]
+    ) -> None:
         self._healthy_since = None
         while True:
             await asyncio.sleep(self._times.every)
@@ -95,6 +113,7 @@ class Sweep:
             except (LedgerUnavailable, Unroutable, ChannelClosed, TimeoutError) as error:
                 if connection.closed.done():
                     return
+                self._notify(OverdueWaits(None))
                 log.warning("sweep broken off, tried again: %s", error, extra={"action": "sweep.failed"})
             except ConnectionLost:
                 return
@@ -106,7 +125,9 @@ class Sweep:
     ) -> None:
         """Publish again what is overdue, in batches, as long as this worker consumes without a pause."""
         if await self._take(0.0, limit=0) is None:
+            self._notify(OverdueWaits(None))
             return
+        await self._count_late(connection, consuming)
         await self._renew(connection)
         await self._report_stranded()
         while True:
@@ -114,7 +135,18 @@ class Sweep:
             if overdue is None or not (taken := await self._take(overdue, limit=self._times.per_second)):
                 return
             await self._publish(outbox, taken)
+            self._notify(OverdueWaits(self._late, swept=len(taken)))
             await asyncio.sleep(1.0)
+
+    async def _count_late(self, connection: BrokerConnection, consuming: Callable[[], bool]) -> None:
+        """Count what should be back. While messages stand in the queue these may be among them: not known."""
+        late: Mapping[int, int] | None = None
+        if self._recorded:
+            late = await self._ledger.overdue_by_delay(self._times.late)
+            if late and (not self._healthy(consuming) or await self._ready(connection)):
+                late = None
+        self._late = late
+        self._notify(OverdueWaits(late))
 
     async def _take(self, overdue: float, *, limit: int) -> Sequence[Overdue] | None:
         """Hold the sweep, and take overdue messages; None where another worker sweeps."""

@@ -22,7 +22,15 @@ def make_worker(
     upkeep = Upkeep(names, recorded=parts.ledger.records_waiting)
     # Without records each backup in progress would seem to have no message.
     tracked = settings.track_backups and parts.ledger.records_waiting
-    sweep = Sweep(parts.ledger, names, parts.breaker, tracked=tracked, times=sweep_times)
+    sweep = Sweep(
+        parts.ledger,
+        names,
+        parts.breaker,
+        tracked=tracked,
+        recorded=parts.ledger.records_waiting,
+        notify=parts.telemetry.waits_seen,
+        times=sweep_times,
+    )
     return Worker(
         WorkerServices(
             connect=lambda: open_connection(settings),

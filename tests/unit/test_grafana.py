@@ -41,6 +41,7 @@ GAUGES = {
     "outcomes_unroutable",
     "running_backups",
     "waiting_for_room",
+    "waits_overdue",
 }
 OTHERS = {
     "rabbitmq_queue_messages_ready",  # of RabbitMQ's plugin rabbitmq_prometheus, at /metrics/per-object

@@ -69,6 +69,16 @@ async def test_a_taken_message_is_not_taken_again_at_once(ledger: StoredLedger) 
     assert (1, 1) == (summary.total, summary.overdue)
 
 
+async def test_overdue_messages_are_counted_by_delay_until_they_are_taken(ledger: StoredLedger) -> None:
+    """What is not due, and what a sweep has just published again, does not count."""
+    await ledger.record_waiting(waiting())
+    await ledger.record_waiting(waiting("later", seconds=60.0))
+    delay = round(waiting().seconds)
+    assert {delay: 1} == await ledger.overdue_by_delay(0.5)
+    await take(ledger)
+    assert {} == await ledger.overdue_by_delay(0.5)
+
+
 async def test_the_time_until_a_message_is_taken_again_grows() -> None:
     """The intervals double up to the longest, also after a year of sweeps."""
     assert FIRST_INTERVAL == next_sweep(0.0, 0)

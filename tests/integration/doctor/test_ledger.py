@@ -128,6 +128,7 @@ def test_overdue_messages_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "ledger", "warning", "waiting messages", "1 of 1 have been due"
     )
     assert "start a worker" in found.remedy
+    assert "dead_letter_worker_publisher_confirm_timeout, 10000" in found.remedy
 
 
 def test_a_snapshot_without_a_message_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

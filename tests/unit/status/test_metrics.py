@@ -18,6 +18,7 @@ from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.hooks import (
     Call,
     LedgerCommit,
+    OverdueWaits,
     Published,
     Publishing,
     Redelivered,
@@ -175,6 +176,18 @@ def test_a_type_of_outcome_without_a_queue_is_shown_until_it_has_one(measured: M
     assert {("backup.failed",): 1.0} == measured.values("outcomes_unroutable")
     measured.counters.route_changed(RouteChange("backup.failed", None))
     assert {} == measured.values("outcomes_unroutable")
+
+
+def test_overdue_waits_are_shown_by_delay_where_they_are_known(measured: Measured) -> None:
+    """With knowledge each wait queue has a figure, also 0; without there is none. What was swept counts."""
+    shown = 'snapshot_backup_waits_overdue{seconds="30"} 0.0'
+    assert shown not in measured.page().body.decode()
+    measured.counters.waits_seen(OverdueWaits({5: 2}, swept=3))
+    assert {("5",): 2.0} == measured.values("waits_overdue")
+    assert shown in measured.page().body.decode()
+    measured.counters.waits_seen(OverdueWaits(None))
+    assert shown not in measured.page().body.decode()
+    assert {(): 3.0} == measured.values("waits_swept_total")
 
 
 def test_a_disk_that_hangs_does_not_hang_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Tests of when a sweep takes messages: not while the service fails, nor what stands in a long queue."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -10,11 +10,13 @@ from typing_extensions import override
 
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.evidence import Place
+from handler.backup.hooks import OverdueWaits
 from handler.backup.ports import Key
 from handler.broker.connection import BrokerConnection
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import Topology
 from handler.ledger.waiting import Overdue, WaitingSummary
+from handler.telemetry.telemetry import Telemetry
 from handler.worker.sweep import Sweep, SweepTimes
 from tests.twins.clock import Clock
 from tests.twins.events import PROJECT
@@ -29,6 +31,12 @@ class _Ledger:
     asked: list[float] = field(default_factory=list)
     held: bool = False
     stranded: Sequence[Key] = ()
+    late: Mapping[int, int] = field(default_factory=dict)
+
+    async def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
+        """Return what is late."""
+        assert TIMES.late == overdue
+        return self.late
 
     async def take_overdue(self, *, overdue: float, limit: int, lease: float) -> Sequence[Overdue] | None:
         """Note what is asked for; take nothing."""
@@ -158,3 +166,42 @@ def test_stranded_snapshots_are_logged_once(
         logged.append(len(caplog.records))
     assert [1, 1, 2, 2] == logged
     assert "such as s0" in caplog.text
+
+
+@pytest.fixture
+def told(sweep: _Sweep) -> list[OverdueWaits]:
+    """What the sweep reports of overdue messages."""
+    reports: list[OverdueWaits] = []
+    sweep._notify = reports.append
+    return reports
+
+
+def test_what_is_late_is_reported_by_delay(sweep: _Sweep, ledger: _Ledger, told: list[OverdueWaits]) -> None:
+    """The worker consumes and the queue is empty: the broker has not returned these messages."""
+    ledger.late = {5: 2, 3600: 1}
+    sweep.round()
+    assert [OverdueWaits({5: 2, 3600: 1})] == told
+
+
+@pytest.mark.parametrize("case", ["ready", "not consuming", "another sweeps", "no records"])
+def test_what_is_late_is_unknown_where_it_may_be_elsewhere(
+    sweep: _Sweep, ledger: _Ledger, told: list[OverdueWaits], case: str
+) -> None:
+    """The messages may stand in the queue; or another worker reports; or ``LEDGER_URL=none`` records none."""
+    ledger.late = {5: 2}
+    sweep.ready = int(case == "ready")
+    sweep.consumes = case != "not consuming"
+    ledger.held = case == "another sweeps"
+    sweep._recorded = case != "no records"
+    sweep.round()
+    assert [OverdueWaits(None)] == told
+
+
+def test_a_late_message_is_logged_once_with_the_setting_of_rabbitmq(caplog: pytest.LogCaptureFixture) -> None:
+    """The line says how many, of which delay, and what helps in a cluster."""
+    telemetry = Telemetry()
+    for by_delay in ({5: 2}, {5: 3}, {}, None, {30: 1}):
+        telemetry.waits_seen(OverdueWaits(by_delay))
+    assert 2 == len(caplog.records)
+    assert "2 messages are not back from the wait queues (2 of 5 s)" in caplog.text
+    assert "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}]." in caplog.text
