@@ -14,7 +14,8 @@ from handler.backup.ports import Api, Outbox
 from handler.backup.process import Process
 from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
-from handler.broker.connection import BrokerConnection, Tls, connect
+from handler.broker.addresses import Addresses
+from handler.broker.connection import BrokerConnection, Tls
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.routes import Routes
 from handler.broker.topology import DELIVERY_LIMIT, Topology
@@ -76,10 +77,15 @@ def warn_of_plaintext(sign_in: SignIn, settings: Settings) -> None:
         log.warning("%s: %s", variable, PLAINTEXT, extra={"action": "sign_in.plaintext"})
 
 
-async def open_connection(settings: Settings) -> BrokerConnection:
-    """Connect to the broker. Raises ``ConnectionLost``."""
+def addresses(settings: Settings, *, moving: bool = False) -> Addresses:
+    """Make the addresses of the broker; ``moving`` is for programs that go on over another connection."""
     tls = Tls(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
-    return await connect([url.get_secret_value() for url in settings.amqp_url], tls)
+    return Addresses([url.get_secret_value() for url in settings.amqp_url], tls, moving=moving)
+
+
+async def open_connection(settings: Settings) -> BrokerConnection:
+    """Connect to the broker once. Raises ``ConnectionLost``."""
+    return await addresses(settings).connect()
 
 
 def message_settings(settings: Settings) -> MessageSettings:

@@ -32,6 +32,7 @@ class TcpProxy:
         self._swallowing = False
         self._refusing = False
         self._delay = 0.0
+        self._rewritten = (b"", b"")
         self._forgotten: set[asyncio.StreamWriter] = set()
         self.accepted = 0
         self.swallowed = 0
@@ -58,6 +59,11 @@ class TcpProxy:
     def delay(self, seconds: float) -> None:
         """Delay each piece of data by this time, in both directions; 0 means no delay."""
         self._delay = seconds
+
+    def rewrite(self, one: bytes, other: bytes) -> None:
+        """Replace some bytes by others of the same length, within one piece of data."""
+        assert len(one) == len(other)
+        self._rewritten = (one, other)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -116,7 +122,7 @@ class TcpProxy:
                 if self._swallowing or writer in self._forgotten:
                     self.swallowed += len(data)
                     continue
-                writer.write(data)
+                writer.write(data.replace(*self._rewritten) if self._rewritten[0] else data)
                 await writer.drain()
         writer.close()
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -16,8 +16,10 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError, NoFreeChannels
 
-from handler.amqp_url import EXAMPLE, AmqpUrl, parse_amqp_url
+from handler.amqp_url import EXAMPLE, AmqpUrl
 from handler.broker.content_header import use_tolerant_decoder
+from handler.broker.liveness import ANSWER_SECONDS, Liveness
+from handler.broker.product import Product, product
 from handler.broker.stream import IoServices
 from handler.causes import Setting, explain
 from handler.errors import AccessRefused, ConnectionLost
@@ -26,9 +28,9 @@ from handler.tls_files import present, trusting
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-HEARTBEAT = 10
-"""Seconds. Load balancers cut idle connections; a dead connection is noticed after twice this time. A broker
-that proposes less gets that."""
+HEARTBEAT = 6
+"""Seconds. Load balancers cut idle connections; a silent broker is given up after twice this time. A broker
+that proposes less gets that. RabbitMQ advises against less than 5."""
 CHANNELS = 8
 """Channels of a connection at most: to consume, publish outcomes, publish others, return parked ones, and for
 what goes on beside (bindings, checks of the topology, the sweep)."""
@@ -39,8 +41,10 @@ _REFUSED = r"Login was refused|vhost .* not found|access to vhost .* refused for
 
 _CONNECT_TIMEOUT = 15.0
 _CLOSE_TIMEOUT = 2.0
-_CALL_TIMEOUT = 30.0
+_CALL_TIMEOUT = 15.0
 _GIVE_UP_TIMEOUT = 1.0
+_TCP_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 12_000}
+"""The kernel gives up a dead link within 14 s too, where ``AMQP_URL`` switches heartbeats off."""
 
 
 class ChannelClosed(ConnectionLost):
@@ -66,15 +70,18 @@ class Tls(NamedTuple):
         return context
 
 
-def parameters(url: AmqpUrl, tls: Tls) -> pika.ConnectionParameters:
-    """Return pika's parameters for one address. A heartbeat in the URL (``?heartbeat=``) stays."""
-    options = {"heartbeat": _heartbeat, **url.options}
+def parameters(url: AmqpUrl, tls: Tls, ip: str | None = None) -> pika.ConnectionParameters:
+    """Return pika's parameters for one address; ``ip`` is what its host resolves to.
+
+    A heartbeat in the URL (``?heartbeat=``) stays.
+    """
+    options = {"heartbeat": _heartbeat, "tcp_options": _TCP_OPTIONS, **url.options}
     # pika's limit for the whole stack must not end what a longer limit for the socket allows.
     options.setdefault("stack_timeout", max(_CONNECT_TIMEOUT, options.get("socket_timeout", 0)))
     if url.tls:
         options["ssl_options"] = pika.SSLOptions(tls.context(), url.server_name or url.host)
     return pika.ConnectionParameters(
-        host=url.host,
+        host=ip or url.host,
         port=url.port,
         virtual_host=url.vhost,
         credentials=pika.PlainCredentials(url.user, url.password),
@@ -91,8 +98,9 @@ def _heartbeat(_connection: object, proposed: float) -> int:
 class Channel:
     """A channel whose calls are awaited. ``raw`` is pika's channel, for calls that need no answer."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, liveness: Liveness) -> None:
         self.raw = raw
+        self.liveness = liveness
         self.closed: asyncio.Future[ChannelClosed] = asyncio.get_running_loop().create_future()
         self._calls: set[asyncio.Future[Any]] = set()
         raw.add_on_close_callback(self._on_closed)
@@ -103,6 +111,7 @@ class Channel:
             raise self.closed.result()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls.add(answer)
+        self.liveness.expect(answer, "a call", ANSWER_SECONDS)
         try:
             method(callback=lambda frame: _settle(answer, frame), **arguments)
             async with asyncio.timeout(_CALL_TIMEOUT):
@@ -115,6 +124,7 @@ class Channel:
             raise ChannelClosed(str(error)) from error
         finally:
             self._calls.discard(answer)
+            self.liveness.answered(answer)
 
     async def close(self) -> None:
         """Close the channel where it is still open, and wait for the broker, but not for a silent one."""
@@ -141,10 +151,21 @@ class Channel:
 class BrokerConnection:
     """A connection to the broker. ``closed`` holds the reason once the connection is lost."""
 
-    def __init__(self, raw: AsyncioConnection, closed: asyncio.Future[ConnectionLost]) -> None:
+    def __init__(
+        self,
+        raw: AsyncioConnection,
+        closed: asyncio.Future[ConnectionLost],
+        where: str,
+        move: Callable[[], bool],
+    ) -> None:
         self.raw = raw
+        self.where = where
         self.closed = closed
-        self.blocked = False
+        self.liveness = Liveness(
+            lambda: raw.bytes_received, self._lose, silent=2 * _agreed_heartbeat(raw), move=move
+        )
+        self.liveness.start()
+        closed.add_done_callback(lambda _: self.liveness.stop())
         raw.add_on_connection_blocked_callback(lambda *_: self._block(blocked=True))
         raw.add_on_connection_unblocked_callback(lambda *_: self._block(blocked=False))
 
@@ -155,7 +176,7 @@ class BrokerConnection:
         opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
 
         try:
-            self.raw.channel(on_open_callback=lambda raw: _settle(opened, Channel(raw)))
+            self.raw.channel(on_open_callback=lambda raw: _settle(opened, Channel(raw, self.liveness)))
         except NoFreeChannels as error:
             raise ConnectionLost(
                 f"a connection may have {self.raw.params.channel_max} channels and needs {CHANNELS}: raise "
@@ -164,11 +185,17 @@ class BrokerConnection:
         except AMQPError as error:
             raise ConnectionLost(str(error)) from error
         ends: set[asyncio.Future[Any]] = {opened, self.closed}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if not opened.done():
-            opened.cancel()
+        self.liveness.expect(opened, "a channel", ANSWER_SECONDS)
+        try:
+            await asyncio.wait(ends, timeout=_CALL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.liveness.answered(opened)
+        if opened.done():
+            return opened.result()
+        opened.cancel()
+        if self.closed.done():
             raise self.closed.result()
-        return opened.result()
+        raise ConnectionLost(f"no channel within {_CALL_TIMEOUT:g} s")
 
     async def close(self) -> None:
         """Send what was written, close the connection, and wait until it is closed."""
@@ -180,9 +207,17 @@ class BrokerConnection:
     async def drop(self) -> None:
         """Close the socket without the AMQP close, since the broker does not answer."""
         if not self.closed.done():
-            # pika's close waits for an answer; pika has no public close without one.
-            self.raw._terminate_stream(ConnectionLost("the broker does not answer"))  # noqa: SLF001
+            self._lose("the broker does not answer")
             await self.closed
+
+    def _lose(self, reason: str) -> None:
+        """Give the connection up. pika's close waits for an answer; it has no public close without one."""
+        self.raw._terminate_stream(ConnectionLost(reason))  # noqa: SLF001
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker blocks publishers."""
+        return self.liveness.blocked
 
     @property
     def frame_max(self) -> int:
@@ -190,9 +225,9 @@ class BrokerConnection:
         return int(self.raw.params.frame_max)
 
     @property
-    def server_version(self) -> str:
-        """The broker's version, from its server properties."""
-        return str((self.raw.server_properties or {}).get("version", "unknown"))
+    def product(self) -> Product:
+        """The broker's product and version, from its server properties."""
+        return product(self.raw.server_properties or {})
 
     async def __aenter__(self) -> Self:
         return self
@@ -201,7 +236,7 @@ class BrokerConnection:
         await self.close()
 
     def _block(self, *, blocked: bool) -> None:
-        self.blocked = blocked
+        self.liveness.blocked = blocked
         log.warning(
             "the broker %s",
             "blocks this connection (memory or disk alarm); publishes wait"
@@ -209,24 +244,6 @@ class BrokerConnection:
             else "unblocks this connection; publishes go on",
             extra={"action": "broker.blocked"},
         )
-
-
-async def connect(urls: Sequence[str], tls: Tls) -> BrokerConnection:
-    """Connect to the first of ``urls`` that answers. Its errors' texts have no password.
-
-    Raises:
-        AccessRefused: each of them refuses the login or the virtual host.
-        ConnectionLost: there is one that cannot be reached, or another reason.
-
-    """
-    lost: ConnectionLost | None = None
-    for url in urls:
-        try:
-            return await _connect_one(parameters(parse_amqp_url(url), tls))
-        except ConnectionLost as error:
-            if lost is None or isinstance(lost, AccessRefused):
-                lost = error
-    raise lost or ConnectionLost("AMQP_URL names no broker")
 
 
 def _lost(where: str, reason: str) -> ConnectionLost:
@@ -238,12 +255,17 @@ def _lost(where: str, reason: str) -> ConnectionLost:
     return AccessRefused(f"AMQP_URL: {cause}; {remedy}, such as AMQP_URL={EXAMPLE}", text)
 
 
-async def _connect_one(params: pika.ConnectionParameters) -> BrokerConnection:
+async def open_address(
+    params: pika.ConnectionParameters, where: str, move: Callable[[], bool]
+) -> BrokerConnection:
+    """Connect to one address, which errors call ``where``; ``move`` is that of ``Liveness``.
+
+    Raises ``ConnectionLost``.
+    """
     use_tolerant_decoder()
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[None] = loop.create_future()
     closed: asyncio.Future[ConnectionLost] = loop.create_future()
-    where = f"{params.host}:{params.port}"
 
     def lose(_raw: object, reason: object) -> None:
         lost = _lost(where, _plain(reason))
@@ -264,13 +286,19 @@ async def _connect_one(params: pika.ConnectionParameters) -> BrokerConnection:
         async with asyncio.timeout(limit):
             await opened
     except TimeoutError:
+        await _give_up(raw, closed)
         raise ConnectionLost(f"{where}: no answer within {limit:g} s") from None
-    finally:
-        # The connecting was cancelled, or took too long.
-        if not (raw.is_open or raw.is_closed or raw.is_closing):
-            raw.close()
-            await asyncio.wait({closed}, timeout=_GIVE_UP_TIMEOUT)
-    return BrokerConnection(raw, closed)
+    except BaseException:
+        await _give_up(raw, closed)
+        raise
+    return BrokerConnection(raw, closed, where, move)
+
+
+async def _give_up(raw: AsyncioConnection, closed: "asyncio.Future[ConnectionLost]") -> None:
+    """Close what is not needed any more: the connecting took too long, failed, or was cancelled."""
+    if not (raw.is_closed or raw.is_closing):
+        raw.close()
+        await asyncio.wait({closed}, timeout=_GIVE_UP_TIMEOUT)
 
 
 def _connect_limit(params: pika.ConnectionParameters) -> float:
@@ -288,6 +316,12 @@ def _plain(reason: object) -> str:
             break
         reason = inner
     return str(reason) or type(reason).__name__
+
+
+def _agreed_heartbeat(raw: AsyncioConnection) -> int:
+    """Return the heartbeat that was agreed with the broker, in seconds; 0 is none."""
+    agreed = raw.params.heartbeat
+    return agreed if isinstance(agreed, int) else 0
 
 
 def _settle(answer: "asyncio.Future[T]", result: T) -> None:

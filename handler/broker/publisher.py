@@ -12,6 +12,7 @@ from pika.exceptions import AMQPError
 from pika.spec import Basic
 
 from handler.broker.connection import Channel, ChannelClosed
+from handler.broker.liveness import CONFIRM_SECONDS
 from handler.errors import PublishRefused, Unroutable
 
 
@@ -71,7 +72,11 @@ class Publisher:
         self._tag += 1
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending[self._tag] = _Pending(confirmed, (exchange, routing_key, properties.message_id))
-        await confirmed
+        self._channel.liveness.expect(confirmed, "a publisher confirm", CONFIRM_SECONDS)
+        try:
+            await confirmed
+        finally:
+            self._channel.liveness.answered(confirmed)
 
     def on_confirm(self, frame: Any) -> None:
         """Settle the messages that an ack or nack of the broker names."""

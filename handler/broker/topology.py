@@ -26,9 +26,21 @@ that was redelivered 20 times, and each read counts. No one value switches the l
 -1 for no limit, and with -1 3.10.8 dropped a message that was redelivered once."""
 
 _LOCKED, _PRECONDITION_FAILED = 405, 406
+_FOR_GOOD = {
+    403: "AMQP_URL",
+    _PRECONDITION_FAILED: "QUEUE_TYPE, SNAPSHOT_QUEUE",
+    503: "AMQP_URL",
+    540: "AMQP_URL",
+}
+"""The AMQP codes that no repetition changes, each with the settings that matter: no right, other or unknown
+arguments, and methods that the broker does not have."""
 
 
-class Mismatch(ChannelClosed):
+class DeclarationRefused(ChannelClosed):
+    """The broker refuses a declaration for good. The text names a setting and what to change."""
+
+
+class Mismatch(DeclarationRefused):
     """A queue or exchange exists with other arguments; using it as it is could lose messages."""
 
     def __init__(self, found: Difference, outcomes_queue: str | None = None) -> None:
@@ -194,8 +206,10 @@ async def declare(
 ) -> None:
     """Declare all our own parts, or these; ``notify`` is called with each part that exists.
 
-    Raises ``Mismatch`` where one exists with other arguments, else ``ConnectionLost``.
+    Raises ``Mismatch`` where one exists with other arguments, ``DeclarationRefused`` where the broker cannot
+    make one, else ``ConnectionLost``.
     """
+    require_quorum(connection, topology)
     channel = await connection.channel()
     try:
         for part in topology.ours() if parts is None else parts:
@@ -206,9 +220,28 @@ async def declare(
             raise ChannelClosed(f"{error}. Use another name, or end its program", _LOCKED) from error
         if error.code == _PRECONDITION_FAILED and (found := difference(str(error))):
             raise Mismatch(found, topology.outcomes_queue) from error
+        if error.code in _FOR_GOOD:
+            raise DeclarationRefused(_refused_for_good(error, topology), error.code) from error
         raise
     finally:
         await channel.close()
+
+
+def require_quorum(connection: BrokerConnection, topology: Topology) -> None:
+    """Raise ``DeclarationRefused`` where the broker's version lacks quorum queues as they are needed."""
+    if topology.quorum and (problem := connection.product.quorum_problem):
+        raise DeclarationRefused(f"QUEUE_TYPE: {problem}", _PRECONDITION_FAILED)
+
+
+def _refused_for_good(error: ChannelClosed, topology: Topology) -> str:
+    """Return a line for a refusal that no repetition changes."""
+    if error.code == _PRECONDITION_FAILED and topology.quorum and "arg" in str(error):
+        return (
+            f"QUEUE_TYPE: the broker refuses a quorum queue: {error}. Set QUEUE_TYPE=classic, or use "
+            "RabbitMQ 3.10 or later"
+        )
+    rights = ": give the user the right, such as rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
+    return f"{_FOR_GOOD[error.code]}: {error}{rights if error.code == 403 else ''}"
 
 
 async def _declare(channel: Channel, part: Part) -> None:

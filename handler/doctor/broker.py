@@ -1,9 +1,7 @@
 """Checks of the broker: connection, version, topology, rights and foreign exchanges."""
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -11,8 +9,9 @@ from pydantic import SecretStr
 from handler import bootstrap
 from handler.broker.connection import SETTING, BrokerConnection
 from handler.broker.declaration import Declaration, make
+from handler.broker.product import Product
 from handler.causes import explain
-from handler.doctor.findings import Finding
+from handler.doctor.findings import Finding, State
 from handler.doctor.foreign import examine_foreign
 from handler.doctor.outcomes import examine_outcomes
 from handler.doctor.policies import examine_policies
@@ -20,9 +19,6 @@ from handler.doctor.queues import examine_queues
 from handler.doctor.rights import examine_rights
 from handler.errors import AccessRefused, ConnectionLost
 from handler.settings import Settings
-
-_QUORUM_SINCE = (3, 10)
-"""Quorum queues dead-letter at least once from this version of RabbitMQ."""
 
 
 async def examine_broker(settings: Settings, *, declare: bool) -> AsyncIterator[Finding]:
@@ -64,7 +60,7 @@ def _reached(
 async def _through(
     connection: BrokerConnection, settings: Settings, *, declare: bool
 ) -> AsyncIterator[Finding]:
-    yield version(connection.raw.server_properties or {}, quorum=settings.queue_type == "quorum")
+    yield version(connection.product, quorum=settings.queue_type == "quorum")
     topology = bootstrap.topology(settings)
     declaration = await make(connection, topology) if declare else None
     if declaration:
@@ -90,20 +86,17 @@ async def _through(
         yield finding
 
 
-def version(properties: Mapping[str, Any], *, quorum: bool) -> Finding:
-    """Return a finding on product and version, from the broker's server properties."""
-    name = f"{properties.get('product') or 'an unknown broker'} {properties.get('version') or ''}".strip()
-    numbers = re.match(r"(\d+)\.(\d+)", str(properties.get("version", "")))
-    if properties.get("product") != "RabbitMQ" or numbers is None:
-        remedy = "only RabbitMQ is tested; for a broker without quorum queues set QUEUE_TYPE=classic"
-        return Finding("broker", "version", "warning", name, remedy)
-    if quorum and (int(numbers[1]), int(numbers[2])) < _QUORUM_SINCE:
-        text = f"{name}: quorum queues support at-least-once dead-lettering only from 3.10 on"
-        remedy = (
-            "upgrade RabbitMQ, or set QUEUE_TYPE=classic, which can lose messages when the broker crashes"
-        )
-        return Finding("broker", "version", "bad", text, remedy)
-    return Finding("broker", "version", "ok", name)
+def version(found: Product, *, quorum: bool) -> Finding:
+    """Return a finding on product and version."""
+    problems: Sequence[tuple[State, str | None]] = (
+        ("bad", found.quorum_problem if quorum else None),
+        ("warning", found.doubt(quorum=quorum)),
+    )
+    for state, problem in problems:
+        if problem:
+            text, _, remedy = problem.partition(". ")
+            return Finding("broker", "version", state, text, remedy)
+    return Finding("broker", "version", "ok", str(found))
 
 
 def _declared(declaration: Declaration) -> Finding:

@@ -19,10 +19,11 @@ from events.state_keys import StateKeys
 from handler.backup.ports import Ledger
 from handler.backup.received import Received, Receiver
 from handler.backup.result import Kind
-from handler.bootstrap import Parts, open_connection, parts, warn_of_unknown_names
+from handler.bootstrap import Parts, addresses, parts, topology, warn_of_unknown_names
 from handler.broker.connection import BrokerConnection
 from handler.broker.outbox import BrokerOutbox, publish_again
-from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable
+from handler.broker.topology import DeclarationRefused, require_quorum
+from handler.errors import BrokerError, ConnectionLost, LedgerUnavailable, SettingsError
 from handler.function.batch import Batch, BatchServices
 from handler.function.context import settings_of
 from handler.function.deadline import Deadline
@@ -67,6 +68,7 @@ class Instance:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._addresses = addresses(settings, moving=True)
         self._context: object = None
         self._publishing: _Publishing | None = None
         self._swept_at = float("-inf")
@@ -86,6 +88,7 @@ class Instance:
 
         Raises:
             BrokerError: the broker is out of reach, so that some messages are neither done nor delayed.
+            SettingsError: the broker cannot have the queues that the settings name.
 
         """
         messages = messages_of(event)
@@ -190,12 +193,24 @@ class Instance:
     async def _live_connection(self) -> "_Publishing":
         """Return a connection that answers, with the outbox that publishes on one channel of it."""
         if self._publishing is None or not await _answers(self._publishing.connection):
-            connection = await open_connection(self._settings)
+            connection = await self._addresses.connect()
+            await self._check(connection)
             self._publishing = _Publishing(connection, self._parts.outbox(connection))
             log.info(
-                "connected to RabbitMQ %s", connection.server_version, extra={"action": "broker.connected"}
+                "connected to %s at %s",
+                connection.product,
+                connection.where,
+                extra={"action": "broker.connected"},
             )
         return self._publishing
+
+    async def _check(self, connection: BrokerConnection) -> None:
+        """Raise ``SettingsError`` where this broker cannot have the queues that the settings name."""
+        try:
+            require_quorum(connection, topology(self._settings))
+        except DeclarationRefused as error:
+            await connection.close()
+            raise SettingsError(str(error)) from error
 
 
 class _Publishing(NamedTuple):

@@ -14,6 +14,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "broker.lost": "the connection to the broker failed or was lost; the worker reconnects",
     "broker.blocked": "the broker blocks the connection (memory or disk alarm), or unblocks it",
     "broker.classic": "QUEUE_TYPE=classic, logged at each start: waiting messages can be lost",
+    "broker.untested": "the broker is no RabbitMQ, logged at each start: it may treat the queues otherwise",
     "binding.missing": "an exchange of SNAPSHOT_BINDINGS does not exist, or may not be bound; retried",
     "consume.started": "the broker has confirmed that messages are consumed, once for each connection",
     "consume.refused": "the broker refuses to let the queue be consumed; the worker tries again",

@@ -24,6 +24,7 @@ from handler.backup.hooks import OnRedelivered, Redelivered, noop
 from handler.backup.received import Received, Receiver
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
+from handler.broker.liveness import ANSWER_SECONDS
 from handler.broker.topology import Topology
 from handler.errors import ConnectionLost
 
@@ -157,9 +158,12 @@ class ConsumerSession:
             consumer = await self._open_consumer()
             limit = self._breaker.limit
             await consumer.set_prefetch(min(limit, 1) if self._isolated else limit)
+            self._connection.liveness.answered(self)
             self._log_first(consumer)
         except ChannelClosed as error:
             log.warning("not consuming: %s", error, extra={"action": "consume.refused"})
+            # A node that is cut off from the others refuses for as long; another node may not.
+            self._connection.liveness.expect(self, "consuming", ANSWER_SECONDS)
             self._consumer = None
             self._changed.clear()
             await self._change(seconds=_RETRY_CONSUME)

@@ -3,7 +3,7 @@
 import time
 from functools import partial
 
-from handler.bootstrap import Parts, open_connection, topology
+from handler.bootstrap import Parts, addresses, topology
 from handler.broker.connection import BrokerConnection
 from handler.broker.upkeep import Upkeep
 from handler.worker.routes import keep_routes
@@ -33,7 +33,7 @@ def make_worker(
     )
     return Worker(
         WorkerServices(
-            connect=lambda: open_connection(settings),
+            connect=addresses(settings, moving=True).connect,
             make_session=lambda connection: _session(parts, connection, upkeep),
             topology=names,
             ledger=parts.ledger,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from handler.backup.ports import Ledger
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.declaration import bind_foreign
-from handler.broker.topology import Binding, Mismatch, Topology, declare
+from handler.broker.topology import Binding, DeclarationRefused, Topology, declare
 from handler.broker.upkeep import Upkeep
 from handler.errors import AccessRefused, BrokerError, LedgerUnavailable, SettingsError
 from handler.worker.session import ConsumerSession
@@ -68,7 +68,7 @@ class Worker:
         """Work until ``stop`` is set; return how many messages in hand were left for redelivery.
 
         Raises ``SettingsError`` where the first broker that answers refuses the login or the virtual host, or
-        has a topology that would lose messages.
+        has or makes no topology that loses no messages.
         """
         if not self._services.topology.quorum:
             log.warning("QUEUE_TYPE=classic: %s", CLASSIC, extra={"action": "broker.classic"})
@@ -121,7 +121,12 @@ class Worker:
     ) -> int:
         """Consume until ``stop`` is set, with ``chores`` beside it, and drain; return how many are left."""
         self.connections += 1
-        log.info("connected to RabbitMQ %s", connection.server_version, extra={"action": "broker.connected"})
+        log.info(
+            "connected to %s at %s",
+            connection.product,
+            connection.where,
+            extra={"action": "broker.connected"},
+        )
         chores.append(asyncio.create_task(self._keep_bindings(connection)))
         try:
             session = await _unless(stop, self._services.make_session(connection))
@@ -153,10 +158,13 @@ class Worker:
         return connection
 
     async def _declare(self, connection: BrokerConnection) -> None:
-        """Declare the topology. A mismatch is a wrong setting at start; later, another client made it."""
+        """Declare the topology. What is refused for good at start is a wrong setting."""
+        doubt = connection.product.doubt(quorum=self._services.topology.quorum)
+        if doubt and not self._declared:
+            log.warning("%s", doubt, extra={"action": "broker.untested"})
         try:
             await declare(connection, self._services.topology)
-        except Mismatch as error:
+        except DeclarationRefused as error:
             if self._declared:
                 raise
             raise SettingsError(str(error)) from error

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.topology import Topology, declare
 from infra.local.broker import running_broker
 from tests.bench.throughput import cpu_seconds, peak_memory

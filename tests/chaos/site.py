@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from events.message import Message
 from events.state_keys import StateKeys
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.topology import Topology, declare
 from infra.emulator.testing import Emulator
 from tests.chaos.rabbit import Rabbit, Sink, delete

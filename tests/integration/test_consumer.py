@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pika
 import pytest
 
-from handler.broker.connection import BrokerConnection, Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import BrokerConnection, Tls
 from handler.broker.consumer import Consumer, Delivery
 from handler.broker.publisher import Publisher
 

@@ -23,7 +23,8 @@ import httpx
 import pytest
 
 from handler import function
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.topology import Topology, declare
 from handler.errors import BrokerError, SettingsError
 from handler.function import entry, instance

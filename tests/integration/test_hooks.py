@@ -12,7 +12,8 @@ import pytest
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.hooks import Published, Publishing, Redelivered, Unpublished
 from handler.backup.received import Received
-from handler.broker.connection import BrokerConnection, Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import BrokerConnection, Tls
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from events.message import Message
-from handler.broker.connection import HEARTBEAT, Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import HEARTBEAT, Tls
 from handler.errors import ConnectionLost
 from infra.emulator.testing import running_emulator
 from infra.local.server import RabbitProcess

@@ -9,7 +9,8 @@ import pytest
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.holds import FIRST_PAUSE
 from handler.backup.received import Received
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.broker.upkeep import Upkeep

@@ -15,8 +15,9 @@ import pytest
 
 from handler import bootstrap
 from handler.amqp_url import AmqpUrl
-from handler.broker import connection as links
-from handler.broker.connection import BrokerConnection, ChannelClosed, Tls, connect
+from handler.broker import addresses as links
+from handler.broker.addresses import connect
+from handler.broker.connection import BrokerConnection, ChannelClosed, Tls, parameters
 from handler.broker.publisher import Publisher
 from handler.broker.topology import READS_LIMIT, Topology, declare
 from handler.broker.upkeep import Upkeep, inspect, renew_dead
@@ -44,10 +45,9 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the broker send no ``basic.cancel`` to the connections of this test."""
-    parameters = links.parameters
 
-    def without(url: AmqpUrl, tls: Tls) -> pika.ConnectionParameters:
-        found = parameters(url, tls)
+    def without(url: AmqpUrl, tls: Tls, ip: str | None) -> pika.ConnectionParameters:
+        found = parameters(url, tls, ip)
         assert isinstance(found.client_properties, dict)
         found.client_properties["capabilities"] = {
             "basic.nack": True,

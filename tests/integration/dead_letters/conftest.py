@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.topology import Topology, declare
 from tests.integration.dead_letters.place import Place
 

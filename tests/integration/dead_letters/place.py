@@ -18,7 +18,8 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from typer.testing import CliRunner, Result
 
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.cli import app

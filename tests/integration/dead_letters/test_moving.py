@@ -11,7 +11,8 @@ import pytest
 from events.decode import parse_message
 from events.message import Message
 from events.state_keys import StateKeys
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.outbox import BrokerOutbox
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.queue_session import QueueSession

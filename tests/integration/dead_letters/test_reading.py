@@ -5,7 +5,8 @@ import asyncio
 import pika
 import pytest
 
-from handler.broker.connection import Tls, connect
+from handler.broker.addresses import connect
+from handler.broker.connection import Tls
 from handler.broker.topology import Queue
 from handler.dead_letters import reading as reading_module
 from handler.dead_letters.batch import Batch

@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 
 from handler.broker.connection import Channel
+from handler.broker.liveness import Liveness
+
+
+def no_loss(reason: str) -> None:
+    """Fail: the connection is not lost in this test."""
+    raise AssertionError(reason)
 
 
 def test_a_call_that_is_answered_and_cancelled_at_once_is_cancelled() -> None:
     """A call raises CancelledError even when its answer has arrived; otherwise a worker would not stop."""
 
     async def run() -> None:
-        channel = Channel(SimpleNamespace(add_on_close_callback=lambda _: None))
+        liveness = Liveness(lambda: 0, no_loss, silent=0, move=bool)
+        channel = Channel(SimpleNamespace(add_on_close_callback=lambda _: None), liveness)
         answers: list[Callable[[Any], None]] = []
         call = asyncio.create_task(channel.call(lambda *, callback: answers.append(callback)))
         await asyncio.sleep(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from handler.broker.difference import Difference, difference
+from handler.broker.product import product
 from handler.causes import Setting, explain
 from handler.doctor.advice import examine_settings
 from handler.doctor.broker import version
@@ -29,13 +30,21 @@ MOUNTS = [
         ({"product": "RabbitMQ", "version": "3.8.35"}, False, "ok"),
         ({"product": "RabbitMQ", "version": "3.10.0"}, True, "ok"),
         ({"product": "RabbitMQ", "version": "4.0.5"}, True, "ok"),
+        ({"product": "RabbitMQ", "version": "3.9.29"}, True, "bad"),
+        ({"product": "LavinMQ", "version": "2.1.0"}, True, "warning"),
+        ({"product": "LavinMQ", "version": "2.1.0"}, False, "warning"),
         ({"product": "AMQP-0-9-1", "version": "1.2"}, False, "warning"),
+        ({"product": b"RabbitMQ", "version": 3}, True, "warning"),
         ({}, True, "warning"),
     ],
 )
-def test_the_broker_version_decides_the_finding(properties: dict[str, str], quorum: bool, state: str) -> None:
+def test_the_broker_version_decides_the_finding(
+    properties: dict[str, object], quorum: bool, state: str
+) -> None:
     """Quorum queues need RabbitMQ 3.10; another product is a warning."""
-    assert state == version(properties, quorum=quorum).state
+    found = version(product(properties), quorum=quorum)
+    assert state == found.state
+    assert state == "ok" or "QUEUE_TYPE=classic" in found.remedy
 
 
 @pytest.mark.parametrize(
