@@ -10,6 +10,7 @@ SnapshotBackupError
     ├── ConnectionLost   the connection, or the channel that delivered, is closed
     │   └── AccessRefused  the broker refuses the login or the virtual host
     ├── PublishRefused   the broker refused a message
+    │   └── TooLarge       its body is larger than the broker takes
     └── Unroutable       no queue is bound for a message
         └── OutcomeRefused   the broker refused an outcome again and again
 
@@ -125,6 +126,18 @@ class AccessRefused(ConnectionLost):
 
 class PublishRefused(BrokerError):
     """The broker refused a message (nack)."""
+
+
+class TooLarge(PublishRefused):
+    """A body of ``size`` bytes, where the broker takes at most ``limit``; no repetition changes that."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the broker takes messages of at most {limit} bytes, and this one has {size}: raise "
+            "max_message_size in rabbitmq.conf"
+        )
+        self.size = size
+        self.limit = limit
 
 
 class Unroutable(BrokerError):

@@ -258,7 +258,7 @@ class Outbox(Protocol):
         """Publish an outcome. Raises ``Unroutable`` if no queue is bound for it, unless that is ignored."""
 
     async def delay(self, body: bytes, *, seconds: float) -> None:
-        """Put a waiting message into the first wait queue whose delay is not shorter."""
+        """Put a waiting message into the first wait queue whose delay is not shorter. Raises ``TooLarge``."""
 
     async def delay_unroutable(self, body: bytes, outcome_type: str, *, seconds: float) -> None:
         """Delay a message whose outcome of this type is unroutable.

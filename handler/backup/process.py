@@ -39,7 +39,7 @@ from handler.backup.result import Delay, Job, Result
 from handler.backup.selection import Selection
 from handler.backup.services import Services, held
 from handler.backup.tracking import Tracking
-from handler.errors import ApiError, CallHeld, ConnectionLost, LedgerUnavailable, Unroutable
+from handler.errors import ApiError, CallHeld, ConnectionLost, LedgerUnavailable, TooLarge, Unroutable
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,10 @@ class Process:
 
     async def park(self, received: Received, *, seconds: float, reason: WaitReason = "pause") -> None:
         """Delay a message unhandled, for another message's sake. Raises ``ConnectionLost``."""
-        await self._delays.park(received.original, Delay(received.parked(reason), seconds))
+        try:
+            await self._delays.park(received.original, Delay(received.parked(reason), seconds))
+        except TooLarge as error:
+            self._report(await self._end_too_large(received, self._parser.parse(received).ids, error))
 
     async def _handle(self, received: Received) -> Result:
         parsed = self._parser.parse(received)
@@ -285,12 +288,24 @@ class Process:
             result = await self._delay_or_dead_letter(result, redelivered=redelivered)
         except ConnectionLost:
             raise
+        except TooLarge as error:
+            return await self._end_too_large(Received(result.original, result.state), result.ids, error)
         except Exception as error:
             if not published:
                 received = Received(result.original, result.state)
                 await self._publish_outcome(results.rejected(received, results.bug(error, result.ids)))
             raise
         return result
+
+    async def _end_too_large(self, received: Received, ids: EventIds, error: TooLarge) -> Result:
+        """Fail an event whose message cannot wait: the broker takes none as large as its waiting message."""
+        log.error("a message cannot wait: %s", error, extra={"action": "message.too_large"})
+        # The record of the wait that was not published is deleted as that of a message that has waited.
+        waited = received._replace(state=received.state._replace(waits=received.state.waits + 1))
+        failed = results.rejected(waited, results.too_large(error, ids))
+        # Where no queue is bound for the outcome, it cannot wait either: the dead letter has the reason.
+        await self._publish_outcome(failed)
+        return await self._delay_or_dead_letter(failed, redelivered=True)
 
     async def _publish_outcome(self, result: Result) -> Result:
         """Publish the outcome; where no queue is bound for it, the result becomes a delay."""

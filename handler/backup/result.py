@@ -26,7 +26,7 @@ from handler.backup.ports import Doubt, Finished, Granted, Key
 from handler.backup.received import Received
 from handler.backup.request import BackupRequest
 from handler.backup.selection import Selected
-from handler.errors import ApiError
+from handler.errors import ApiError, TooLarge
 from handler.redaction import redacted
 
 Kind = Literal["accepted", "completed", "failed", "skipped", "waiting", "ignored"]
@@ -200,6 +200,11 @@ def invalid(error: EventError) -> Failure:
 def bug(error: Exception, ids: EventIds) -> InvalidEvent:
     """Return the error of an event whose handling failed by a bug of this program."""
     return InvalidEvent("bug", f"{type(error).__name__} within snapshot-backup", ids)
+
+
+def too_large(error: TooLarge, ids: EventIds) -> InvalidEvent:
+    """Return the error of an event whose message cannot wait, since the broker takes none as large."""
+    return InvalidEvent("too_large_to_wait", f"the message must wait, and cannot: {error}", ids)
 
 
 def look_up_later(job: Job, doubt: Doubt, seconds: float) -> Result:

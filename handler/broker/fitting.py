@@ -16,7 +16,9 @@ from events.properties import short_string
 DROPPED: Final = "dl-dropped-headers"
 """The header that names the headers that were left out."""
 
-_REASONS: Final = ("dl-category", "dl-event-id", "dl-code", "dl-dead-at", "dl-source-queue")
+_REASONS: Final = (
+    "dl-category", "dl-event-id", "dl-code", "dl-dead-at", "dl-source-queue", "dl-body", "dl-body-bytes",
+)  # fmt: skip
 """Our headers that stay longest."""
 _FRAME: Final = 8 + 12 + 4
 """Bytes around a content header, before its properties, and in front of its table of headers."""

@@ -1,8 +1,9 @@
 """Publishes outcomes, delayed messages and dead letters; each call returns when the broker has confirmed.
 
 A refused publish, or a channel that the broker closed (because an exchange was deleted, for example), is
-retried with growing delays while the message stays in hand. Only a lost connection ends the retries, since
-the broker then delivers the message again. An outcome is tried three times; then its message waits, as it
+retried with growing delays while the message stays in hand. A lost connection ends the retries, since the
+broker then delivers the message again. So does a body that is larger than the broker takes: a dead letter is
+made to fit, anything else raises ``TooLarge``. An outcome is tried three times; then its message waits, as it
 does where no queue is bound for the outcome.
 """
 
@@ -18,6 +19,7 @@ import pika
 from events.message import Message
 from events.outcome import CONTENT_TYPE, SOURCE, Outcome, probe
 from handler.backup.hooks import OnPublish, Published, PublishedKind, Publishing, Unpublished, noop
+from handler.broker.body_size import FITTED, ORIGINAL_BYTES, fit, too_large
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.fitting import fitting, header_room
 from handler.broker.parked import Parked
@@ -26,7 +28,7 @@ from handler.broker.publisher import Publisher
 from handler.broker.routes import EXPIRED, OUTCOME_TYPES, Routes, probe_routes
 from handler.broker.topology import Topology, declare
 from handler.broker.upkeep import Upkeep
-from handler.errors import BrokerError, OutcomeRefused, PublishRefused, Unroutable
+from handler.errors import BrokerError, OutcomeRefused, PublishRefused, TooLarge, Unroutable
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +128,16 @@ class BrokerOutbox:
 
     async def dead_letter(self, message: Message, reason: Mapping[str, Any]) -> None:
         """Publish the original to the dead letters, with ``dl-`` headers added."""
-        properties = to_publish(message, {})
-        room = header_room(self._connection.frame_max, properties)
-        properties.headers = fitting({**message.headers, **reason}, room)
-        await self._into_queue("dead_letter", self._topology.dead, message.body, properties)
+        body, headers = message.body, {**message.headers, **reason}
+        while True:
+            properties = to_publish(message, {})
+            properties.headers = fitting(headers, header_room(self._connection.frame_max, properties))
+            try:
+                return await self._into_queue("dead_letter", self._topology.dead, body, properties)
+            except TooLarge as error:
+                body, how = fit(message.body, error.limit)
+                headers |= {FITTED: how, ORIGINAL_BYTES: len(message.body)}
+                _log_fitted(error, how, reason)
 
     async def send(
         self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
@@ -170,13 +178,15 @@ class BrokerOutbox:
     async def _publish_until_confirmed(
         self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
-        """Publish until the broker has confirmed. Raises ``Unroutable`` or ``ConnectionLost``."""
+        """Publish until confirmed. Raises ``Unroutable``, ``TooLarge`` or ``ConnectionLost``."""
         delay = _FIRST_DELAY
         while True:
             try:
                 publisher = await self._open()
                 return await publisher.publish(exchange, key, body, properties)
             except (PublishRefused, ChannelClosed) as error:
+                if refused := too_large(error, body):
+                    raise refused from error
                 log.warning(
                     "publish failed, retrying in %g s: %s", delay, error, extra={"action": "publish.refused"}
                 )
@@ -241,6 +251,19 @@ class BrokerOutbox:
                     await self._restore()
                 self._publisher = await Publisher.open(await self._connection.channel())
             return self._publisher
+
+
+def _log_fitted(error: TooLarge, how: str, reason: Mapping[str, Any]) -> None:
+    """Log that a dead letter is not byte for byte the message that arrived."""
+    lost = f"cut: its last {error.size - error.limit} bytes are lost" if how == "cut" else "published as gzip"
+    log.error(
+        "a message of %d bytes is too large for a dead letter, and is %s. The broker takes at most %d bytes: "
+        "raise max_message_size in rabbitmq.conf",
+        error.size,
+        lost,
+        error.limit,
+        extra={"action": "dead_letter.fitted", "event_id": reason.get("dl-event-id")},
+    )
 
 
 class Overdue(Protocol):

@@ -38,6 +38,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "message.ignored": "a notification that is not for us (DEBUG)",
     "message.left": "the connection was lost with the message in hand; the broker delivers it again",
     "message.unacknowledged": "a message could not be acknowledged; the broker delivers it again (DEBUG)",
+    "message.too_large": "a message had to wait and is larger than the broker takes: its event has failed",
+    "dead_letter.fitted": "a dead letter was larger than the broker takes: as gzip, or cut",
     "message.bug": "an error within the program; the message is retried, or dead-lettered",
     "room.full": "messages wait until fewer backups are in progress: a line a minute",
     "room.free": "no message waits any more for fewer backups to be in progress",

@@ -22,7 +22,7 @@ from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.outbox import BrokerOutbox, publish_again
 from handler.broker.topology import Topology
 from handler.broker.upkeep import renew_dead
-from handler.errors import ConnectionLost, LedgerUnavailable, Unroutable
+from handler.errors import ConnectionLost, LedgerUnavailable, PublishRefused, Unroutable
 from handler.ledger.waiting import Overdue, WaitingSummary
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Sweep:
             await asyncio.sleep(self._times.every)
             try:
                 await self._round(connection, outbox, consuming)
-            except (LedgerUnavailable, Unroutable, ChannelClosed, TimeoutError) as error:
+            except (LedgerUnavailable, PublishRefused, Unroutable, ChannelClosed, TimeoutError) as error:
                 if connection.closed.done():
                     return
                 self._notify(OverdueWaits(None))

@@ -3,7 +3,7 @@
 locals {
   settings = merge(var.extra_settings, {
     LOG_FORMAT        = "json"
-    QUEUE_TYPE        = "quorum"
+    QUEUE_TYPE        = var.queue_type
     RESULT_EXCHANGE   = var.result_exchange
     SNAPSHOT_EXCHANGE = var.snapshot_exchange
     SNAPSHOT_QUEUE    = var.snapshot_queue

@@ -107,13 +107,29 @@ variable "broker_flavor_id" {
 }
 
 variable "broker_engine_version" {
-  description = "RabbitMQ version. The service's own engine AMQP-0-9-1 has neither quorum queues nor TLS and is refused."
+  description = "RabbitMQ version. Before 3.10 it needs queue_type = \"classic\". The service's own engine AMQP-0-9-1 has neither quorum queues nor TLS and is refused."
   type        = string
   default     = "3.12.13"
 
   validation {
     condition     = can(regex("^3\\.(8|9|1[0-9])\\.[0-9]+$", var.broker_engine_version))
     error_message = "broker_engine_version must be RabbitMQ 3.8 or later, such as 3.12.13."
+  }
+}
+
+variable "queue_type" {
+  description = "QUEUE_TYPE of the program: quorum, or classic where the region offers no RabbitMQ from 3.10 on. Classic queues can lose waiting messages when the broker crashes."
+  type        = string
+  default     = "quorum"
+
+  validation {
+    condition     = contains(["quorum", "classic"], var.queue_type)
+    error_message = "queue_type must be quorum or classic."
+  }
+
+  validation {
+    condition     = var.queue_type == "classic" || !can(regex("^3\\.[89]\\.", var.broker_engine_version))
+    error_message = "Quorum queues with a message TTL and at-least-once dead-lettering exist from RabbitMQ 3.10 on: set queue_type = \"classic\" for 3.8 and 3.9, or a later broker_engine_version."
   }
 }
 

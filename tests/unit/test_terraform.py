@@ -328,12 +328,24 @@ def test_the_operator_declares_what_the_function_uses(inputs: Path, tmp_path: Pa
     assert (("openstack", "notifications.info"),) == declared.foreign
 
 
+def test_an_old_broker_gets_classic_queues(inputs: Path) -> None:
+    """With RabbitMQ 3.8, which some regions offer alone, the function's queues are classic."""
+    old = ("-var", "broker_engine_version=3.8.35", "-var", "queue_type=classic")
+    assert _plan(inputs, *old).returncode == 0
+    shown = json.loads(_terraform(inputs, "show", "-json", "plan").stdout)
+
+    assert not topology(parse(shown["planned_values"]["outputs"]["settings"]["value"])).quorum
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ("batch_size=11", "must stay under 262144 bytes"),
         ("max_message_bytes=26215", "must stay under 262144 bytes"),
         ("broker_engine_version=AMQP-0-9-1", "RabbitMQ 3.8 or later"),
+        ("broker_engine_version=3.8.35", 'set queue_type = "classic"'),
+        ("broker_engine_version=3.9.29", 'set queue_type = "classic"'),
+        ("queue_type=stream", "queue_type must be quorum or classic"),
         ("broker_nodes=2", "broker_nodes must be 3, 5 or 7"),
         ("ledger_url=sqlite:///x.db", "must start with postgresql://"),
         ("ledger_url=postgresql://h/d?sslmode=require", "must verify the server"),
