@@ -115,7 +115,7 @@ def broker(pytestconfig: pytest.Config) -> Broker:
     """Return the session's shared broker; tests must not stop it, and must use `unique` names."""
     broker = pytestconfig.stash[BROKER]
     if isinstance(broker, str):
-        _none_to_be_had(broker)
+        none_to_be_had(broker)
     return broker
 
 
@@ -126,11 +126,11 @@ def own_broker() -> Iterator[RabbitProcess]:
         try:
             server = stack.enter_context(running_server())
         except BrokerUnavailable as error:
-            _none_to_be_had(str(error))
+            none_to_be_had(str(error))
         yield server
 
 
-def _none_to_be_had(reason: str) -> NoReturn:
+def none_to_be_had(reason: str) -> NoReturn:
     """Skip the test if no broker is available; in CI, fail it."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"no broker: {reason}")

@@ -82,8 +82,7 @@ class Addresses:
 
     def _turn(self, found: Sequence[_Address]) -> list[_Address]:
         """Return the addresses in a random order that stays, from the one after the last one used."""
-        for address in found:
-            self._order.setdefault(address, self._rng.random())
+        self._order = {address: self._order.get(address, self._rng.random()) for address in found}
         return sorted(found, key=lambda address: (self._order[address] <= self._last, self._order[address]))
 
     async def _resolve(self) -> tuple[list[_Address], list[ConnectionLost]]:

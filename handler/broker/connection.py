@@ -43,8 +43,9 @@ _CONNECT_TIMEOUT = 15.0
 _CLOSE_TIMEOUT = 2.0
 _CALL_TIMEOUT = 15.0
 _GIVE_UP_TIMEOUT = 1.0
-_TCP_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 12_000}
-"""The kernel gives up a dead link within 14 s too, where ``AMQP_URL`` switches heartbeats off."""
+_TCP_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
+"""The kernel gives up a dead link within 14 s too, where ``AMQP_URL`` switches heartbeats off. No
+``TCP_USER_TIMEOUT``: it would end the connection to a broker that reads nothing, as in an alarm."""
 
 
 class ChannelClosed(ConnectionLost):
@@ -111,7 +112,6 @@ class Channel:
             raise self.closed.result()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls.add(answer)
-        self.liveness.expect(answer, "a call", ANSWER_SECONDS)
         try:
             method(callback=lambda frame: _settle(answer, frame), **arguments)
             async with asyncio.timeout(_CALL_TIMEOUT):
@@ -124,7 +124,6 @@ class Channel:
             raise ChannelClosed(str(error)) from error
         finally:
             self._calls.discard(answer)
-            self.liveness.answered(answer)
 
     async def close(self) -> None:
         """Close the channel where it is still open, and wait for the broker, but not for a silent one."""

@@ -11,10 +11,9 @@ import asyncio
 from collections.abc import Callable
 
 TICK = 1.0
-CONFIRM_SECONDS = 5
-"""How long a publisher confirm may take before another address of the broker is tried."""
 ANSWER_SECONDS = 8
-"""How long any other answer may take before another address is tried."""
+"""How long a publisher confirm, a new channel or consuming may take before another address is tried: longer
+than the queues of a cluster take to elect another leader."""
 
 
 class Liveness:

@@ -12,7 +12,7 @@ from pika.exceptions import AMQPError
 from pika.spec import Basic
 
 from handler.broker.connection import Channel, ChannelClosed
-from handler.broker.liveness import CONFIRM_SECONDS
+from handler.broker.liveness import ANSWER_SECONDS
 from handler.errors import PublishRefused, Unroutable
 
 
@@ -72,7 +72,7 @@ class Publisher:
         self._tag += 1
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending[self._tag] = _Pending(confirmed, (exchange, routing_key, properties.message_id))
-        self._channel.liveness.expect(confirmed, "a publisher confirm", CONFIRM_SECONDS)
+        self._channel.liveness.expect(confirmed, "a publisher confirm", ANSWER_SECONDS)
         try:
             await confirmed
         finally:

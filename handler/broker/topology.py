@@ -25,9 +25,9 @@ READS_LIMIT = 1_000_000_000
 that was redelivered 20 times, and each read counts. No one value switches the limit off everywhere: 4.x takes
 -1 for no limit, and with -1 3.10.8 dropped a message that was redelivered once."""
 
-_LOCKED, _PRECONDITION_FAILED = 405, 406
+_ACCESS_REFUSED, _LOCKED, _PRECONDITION_FAILED = 403, 405, 406
 _FOR_GOOD = {
-    403: "AMQP_URL",
+    _ACCESS_REFUSED: "AMQP_URL",
     _PRECONDITION_FAILED: "QUEUE_TYPE, SNAPSHOT_QUEUE",
     503: "AMQP_URL",
     540: "AMQP_URL",
@@ -235,13 +235,13 @@ def require_quorum(connection: BrokerConnection, topology: Topology) -> None:
 
 def _refused_for_good(error: ChannelClosed, topology: Topology) -> str:
     """Return a line for a refusal that no repetition changes."""
-    if error.code == _PRECONDITION_FAILED and topology.quorum and "arg" in str(error):
+    if error.code == _PRECONDITION_FAILED and topology.quorum and "invalid arg" in str(error):
         return (
             f"QUEUE_TYPE: the broker refuses a quorum queue: {error}. Set QUEUE_TYPE=classic, or use "
             "RabbitMQ 3.10 or later"
         )
     rights = ": give the user the right, such as rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
-    return f"{_FOR_GOOD[error.code]}: {error}{rights if error.code == 403 else ''}"
+    return f"{_FOR_GOOD[error.code]}: {error}{rights if error.code == _ACCESS_REFUSED else ''}"
 
 
 async def _declare(channel: Channel, part: Part) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_CONSUME = 1.0
 _CANCEL_SECONDS = 2.0
+_RESTORE_SECONDS = 5.0
 
 
 class InHand(NamedTuple):
@@ -115,6 +116,7 @@ class ConsumerSession:
         finally:
             # Whatever the work waits for: a broker that does not answer must not keep us.
             self._ended = True
+            self._connection.liveness.answered(self)
             stopping.cancel()
             work.cancel()
             for task in upkeep:
@@ -155,6 +157,8 @@ class ConsumerSession:
             if self._anew:
                 self._anew = False
                 await self._leave_channel()
+            # Until it succeeds: a node that is cut off from the others refuses, and another node may not.
+            self._connection.liveness.expect(self, "consuming", ANSWER_SECONDS)
             consumer = await self._open_consumer()
             limit = self._breaker.limit
             await consumer.set_prefetch(min(limit, 1) if self._isolated else limit)
@@ -162,8 +166,6 @@ class ConsumerSession:
             self._log_first(consumer)
         except ChannelClosed as error:
             log.warning("not consuming: %s", error, extra={"action": "consume.refused"})
-            # A node that is cut off from the others refuses for as long; another node may not.
-            self._connection.liveness.expect(self, "consuming", ANSWER_SECONDS)
             self._consumer = None
             self._changed.clear()
             await self._change(seconds=_RETRY_CONSUME)
@@ -177,8 +179,10 @@ class ConsumerSession:
 
     async def _declare_again(self) -> None:
         """Have declared again what was deleted; the next attempt to consume logs a refusal."""
-        with contextlib.suppress(ChannelClosed):
-            await self._restore()
+        with contextlib.suppress(ChannelClosed, TimeoutError):
+            # While a node of a cluster stands still, nothing can be declared; what exists can be consumed.
+            async with asyncio.timeout(_RESTORE_SECONDS):
+                await self._restore()
         self._changed.set()
 
     async def _open_consumer(self) -> Consumer:

@@ -67,8 +67,8 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> int:
         """Work until ``stop`` is set; return how many messages in hand were left for redelivery.
 
-        Raises ``SettingsError`` where the first broker that answers refuses the login or the virtual host, or
-        has or makes no topology that loses no messages.
+        Raises ``SettingsError`` where the first broker that answers refuses the login, the virtual host or a
+        declaration for good, or has a topology that would lose messages.
         """
         if not self._services.topology.quorum:
             log.warning("QUEUE_TYPE=classic: %s", CLASSIC, extra={"action": "broker.classic"})
@@ -158,15 +158,18 @@ class Worker:
         return connection
 
     async def _declare(self, connection: BrokerConnection) -> None:
-        """Declare the topology. What is refused for good at start is a wrong setting."""
-        doubt = connection.product.doubt(quorum=self._services.topology.quorum)
-        if doubt and not self._declared:
+        """Declare the topology at start; what is refused for good is a wrong setting.
+
+        After a loss nothing is declared before consuming, and the upkeep does it beside that: while a node of
+        a cluster stands still, no declaration is answered for a minute, and the queues work.
+        """
+        if self._declared:
+            return
+        if doubt := connection.product.doubt(quorum=self._services.topology.quorum):
             log.warning("%s", doubt, extra={"action": "broker.untested"})
         try:
             await declare(connection, self._services.topology)
         except DeclarationRefused as error:
-            if self._declared:
-                raise
             raise SettingsError(str(error)) from error
         self._declared = True
 

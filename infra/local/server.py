@@ -9,9 +9,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from infra.local.guardian import Guardian
 from infra.local.programs import Programs, ensure_programs
@@ -43,22 +43,40 @@ ERL_ARGUMENTS: Final = "-start_epmd false -kernel inet_dist_use_interface {127,0
 FOREIGN_PREFIXES: Final = ("RABBITMQ_", "ERL_", "ELIXIR_")
 
 
+class Member(NamedTuple):
+    """A node's part in a cluster: its name, the nodes that it joins, and what all of them share."""
+
+    node: str = NODE
+    peers: Sequence[str] = ()
+    cookie: str | None = None
+    epmd_port: int | None = None
+    """The port of a port mapper that runs already; None starts one."""
+    settings: str = ""
+    """More lines of ``rabbitmq.conf``."""
+    advanced: str = ""
+    """The Erlang terms of ``advanced.config``."""
+
+
 class RabbitProcess:
     """A broker process that tests may kill; it keeps its data and port over a restart."""
 
     kind: Final = "process"
 
-    def __init__(self, folder: Path, programs: Programs, guardian: Guardian) -> None:
-        self.port, distribution_port, epmd_port = free_ports(3)
+    def __init__(
+        self, folder: Path, programs: Programs, guardian: Guardian, member: Member | None = None
+    ) -> None:
+        self._member = member or Member()
+        self.port, distribution_port, free_port = free_ports(3)
+        self.epmd_port = self._member.epmd_port or free_port
         self.url = f"amqp://guest:guest@{HOST}:{self.port}/"
         self.folder = folder
         self._programs = programs
         self._guardian = guardian
-        self._environment = _environment(folder, distribution_port, epmd_port)
+        self._environment = _environment(folder, self._member.node, distribution_port, self.epmd_port)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
-        _write_files(folder, self.port)
-        self._epmd_command = [programs.epmd, "-address", HOST, "-port", str(epmd_port)]
+        _write_files(folder, self.port, self._member)
+        self._epmd_command = [programs.epmd, "-address", HOST, "-port", str(self.epmd_port)]
 
     @property
     def version(self) -> str:
@@ -81,7 +99,7 @@ class RabbitProcess:
         Raises:
             BrokerUnavailable: it ended, or was not ready in time; the message has the end of its log.
         """
-        if self._epmd is None:
+        if self._epmd is None and self._member.epmd_port is None:
             self._epmd = self._spawn(self._epmd_command)
         self._pid_file.unlink(missing_ok=True)
         self._server = server = self._spawn([self._programs.server])
@@ -141,7 +159,7 @@ class RabbitProcess:
         Raises:
             subprocess.CalledProcessError: the command failed.
         """
-        command = [self._programs.ctl, "--quiet", "--node", NODE, *arguments]
+        command = [self._programs.ctl, "--quiet", "--node", self._member.node, *arguments]
         done = subprocess.run(
             command,
             env=self._environment,
@@ -245,7 +263,7 @@ def _register_entry(queue: str) -> bytes:
     return bytes([len(name)]) + name
 
 
-def _environment(folder: Path, distribution_port: int, epmd_port: int) -> dict[str, str]:
+def _environment(folder: Path, node: str, distribution_port: int, epmd_port: int) -> dict[str, str]:
     """Return every variable that the scripts would otherwise read from the machine's own installation."""
     outside = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN_PREFIXES)}
     return outside | {
@@ -253,7 +271,7 @@ def _environment(folder: Path, distribution_port: int, epmd_port: int) -> dict[s
         "LANG": "C.UTF-8",
         "ERL_EPMD_PORT": str(epmd_port),
         "ERL_EPMD_ADDRESS": HOST,
-        "RABBITMQ_NODENAME": NODE,
+        "RABBITMQ_NODENAME": node,
         "RABBITMQ_DIST_PORT": str(distribution_port),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
@@ -268,10 +286,25 @@ def _environment(folder: Path, distribution_port: int, epmd_port: int) -> dict[s
     }
 
 
-def _write_files(folder: Path, port: int) -> None:
-    (folder / "rabbitmq.conf").write_text(CONFIG.format(host=HOST, port=port))
+def _write_files(folder: Path, port: int, member: Member) -> None:
+    (folder / "rabbitmq.conf").write_text(
+        f"{CONFIG.format(host=HOST, port=port)}{_joining(member)}{member.settings}"
+    )
+    if member.advanced:
+        (folder / "advanced.config").write_text(member.advanced)
     (folder / "enabled_plugins").write_text("[].\n")
     (folder / "rabbitmq-env.conf").write_text("")
     cookie = folder / ".erlang.cookie"
-    cookie.write_text(secrets.token_hex(20))
+    cookie.write_text(member.cookie or secrets.token_hex(20))
     cookie.chmod(0o400)
+
+
+def _joining(member: Member) -> str:
+    """Return the lines by which a node joins the others at its first start."""
+    if not member.peers:
+        return ""
+    lines = [
+        f"cluster_formation.classic_config.nodes.{number} = {peer}"
+        for number, peer in enumerate(member.peers, 1)
+    ]
+    return "\n".join(["cluster_formation.peer_discovery_backend = classic_config", *lines, ""])

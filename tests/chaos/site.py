@@ -86,7 +86,7 @@ class Site:
         self.rabbit = Rabbit(self.amqp_url).__enter__()
         self.listener = Rabbit(self.amqp_url).__enter__()
         self.sink = Sink(self.listener, f"{self.name}.out", f"{self.name}.sink")
-        asyncio.run(self._declare())
+        self.declare_at(self.amqp_url)
         return self
 
     def __exit__(
@@ -100,11 +100,14 @@ class Site:
         self.listener.close()
         self.rabbit.close()
 
-    async def _declare(self) -> None:
+    def declare_at(self, url: str) -> None:
         """Declare the topology, so that events may be published before a worker has started."""
+        asyncio.run(self._declare(url))
+
+    async def _declare(self, url: str) -> None:
         quorum = self.environment.get("QUEUE_TYPE") != "classic"
         names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays, quorum)
-        async with await connect([self.amqp_url], Tls()) as connection:
+        async with await connect([url], Tls()) as connection:
             await declare(connection, names)
 
     def start_worker(

@@ -11,7 +11,7 @@ from pika import spec
 from handler.broker import liveness
 from handler.broker.addresses import Addresses
 from handler.broker.connection import HEARTBEAT, BrokerConnection, Tls
-from handler.broker.liveness import CONFIRM_SECONDS, Liveness
+from handler.broker.liveness import ANSWER_SECONDS, Liveness
 from handler.broker.publisher import Publisher
 from tests.twins.amqp import AmqpTwin
 
@@ -51,30 +51,30 @@ def test_a_connection_without_heartbeats_is_never_silent() -> None:
 def test_an_overdue_confirm_is_a_reason_to_move() -> None:
     """The connection is given up once a confirm is overdue, but not before, and not once it has come."""
     site = Heard()
-    site.liveness.expect("one", "a publisher confirm", CONFIRM_SECONDS)
-    site.tick(CONFIRM_SECONDS)
+    site.liveness.expect("one", "a publisher confirm", ANSWER_SECONDS)
+    site.tick(ANSWER_SECONDS)
     site.liveness.answered("one")
     assert [] == site.tick(10)
-    site.liveness.expect("two", "a publisher confirm", CONFIRM_SECONDS)
-    [reason] = site.tick(CONFIRM_SECONDS + 1)
+    site.liveness.expect("two", "a publisher confirm", ANSWER_SECONDS)
+    [reason] = site.tick(ANSWER_SECONDS + 1)
     assert "a publisher confirm" in reason
 
 
 def test_without_another_address_an_overdue_confirm_is_waited_for() -> None:
     """The connection stays where there is no other address to go to."""
     site = Heard(move=False)
-    site.liveness.expect("one", "a publisher confirm", CONFIRM_SECONDS)
+    site.liveness.expect("one", "a publisher confirm", ANSWER_SECONDS)
     assert [] == site.tick(100)
 
 
 def test_a_blocked_connection_is_not_left() -> None:
     """While the broker blocks publishers, nothing becomes overdue: all its nodes block."""
     site = Heard()
-    site.liveness.expect("one", "a publisher confirm", CONFIRM_SECONDS)
+    site.liveness.expect("one", "a publisher confirm", ANSWER_SECONDS)
     site.liveness.blocked = True
     assert [] == site.tick(100)
     site.liveness.blocked = False
-    assert [] == site.tick(CONFIRM_SECONDS)
+    assert [] == site.tick(ANSWER_SECONDS)
     assert site.tick(1)
 
 

@@ -1,0 +1,1 @@
+"""Tests on a cluster of three RabbitMQ nodes, started on loopback."""

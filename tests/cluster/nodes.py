@@ -1,0 +1,89 @@
+"""``Cluster``: three RabbitMQ nodes of the installed package on loopback, with own ports and data."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.guardian import Guardian
+from infra.local.programs import ensure_programs
+from infra.local.ready import wait_until
+from infra.local.server import Member, RabbitProcess
+
+NAMES = ("one@localhost", "two@localhost", "three@localhost")
+RECOMMENDED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n"
+"""What handler/README.md recommends for a cluster, besides ``pause_minority``."""
+
+_SETTINGS = "cluster_partition_handling = pause_minority\nnet_ticktime = 15\n"
+_JOINED_SECONDS = 60.0
+
+
+@dataclass
+class Cluster:
+    """Three nodes; ``urls`` are in the order of ``nodes``."""
+
+    nodes: Sequence[RabbitProcess]
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """The address of each node."""
+        return [node.url for node in self.nodes]
+
+    @property
+    def amqp_url(self) -> str:
+        """All addresses, as a setting."""
+        return ",".join(self.urls)
+
+    def leader(self, queue: str, *, ask: int = 0) -> str:
+        """Return the name of the node that leads a quorum queue, by what another node knows."""
+        listed = self.nodes[ask].ctl("list_queues", "name", "leader", "--formatter", "csv")
+        rows = [line.replace('"', "").split(",") for line in listed.splitlines()]
+        return next((leader for name, leader in rows if name == queue), "")
+
+    @contextlib.contextmanager
+    def paused(self, number: int) -> Iterator[None]:
+        """Let a node's process stand still within the block; its kernel goes on to take connections."""
+        pid = self.nodes[number].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def whole(self) -> bool:
+        """Return whether every node sees all three running."""
+        return all(len(_running(node)) == len(NAMES) for node in self.nodes)
+
+
+def _running(node: RabbitProcess) -> Sequence[str]:
+    """Return the running nodes that a node knows."""
+    running: Sequence[str] = json.loads(node.ctl("cluster_status", "--formatter", "json"))["running_nodes"]
+    return running
+
+
+@contextlib.contextmanager
+def running_cluster(advanced: str = RECOMMENDED) -> Iterator[Cluster]:
+    """Run three nodes for the duration of the block. Raises ``BrokerUnavailable``."""
+    programs = ensure_programs()
+    cookie = secrets.token_hex(20)
+    nodes: list[RabbitProcess] = []
+    with contextlib.ExitStack() as stack:
+        for name in NAMES:
+            folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-node-"))
+            guardian = Guardian(folder)
+            stack.callback(guardian.close)
+            epmd = nodes[0].epmd_port if nodes else None
+            node = RabbitProcess(
+                folder, programs, guardian, Member(name, NAMES, cookie, epmd, _SETTINGS, advanced)
+            )
+            stack.callback(node.close)
+            nodes.append(node)
+            node.start()
+        cluster = Cluster(nodes)
+        assert wait_until(cluster.whole, seconds=_JOINED_SECONDS)
+        yield cluster
