@@ -36,7 +36,7 @@ def _goes_on(site: Site, first: int) -> float:
 def _back(cluster: Cluster, node: RabbitProcess) -> None:
     """Start a node again, and wait until it is one of three."""
     node.start()
-    wait_for(cluster.whole, seconds=60, what=lambda: "the node is not back")
+    wait_for(cluster.whole, seconds=120, what=lambda: "the node is not back")
 
 
 @pytest.mark.parametrize("leader", range(3))
@@ -56,14 +56,19 @@ def test_a_killed_leader_loses_nothing(start_site: StartSite, cluster: Cluster, 
 
 
 def test_a_paused_leader_loses_nothing(start_site: StartSite, cluster: Cluster) -> None:
-    """If the node that leads all queues stands still, no event is lost, and the workers leave it."""
+    """If the node that leads all queues stands still, no event is lost, and others are handled soon.
+
+    What waited in queues that it led is published again by the sweep. Afterwards the node is started anew:
+    RabbitMQ may need minutes to take it in again.
+    """
     site = start_site(0, 1)
     _working(site)
     site.ask(dict(many(0, EVENTS)))
     with cluster.paused(0):
         again = _goes_on(site, EVENTS)
-        ended = site.wait_until_ended(seconds=ENDED_SECONDS)
-    wait_for(cluster.whole, seconds=60, what=lambda: "the node is not back")
+        ended = site.wait_until_ended(seconds=2 * ENDED_SECONDS)
+    cluster.nodes[0].kill()
+    _back(cluster, cluster.nodes[0])
     site.judge("leader paused", again=f"{again:.1f} s", all_ended=f"{ended:.1f} s")
 
 
