@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -45,26 +46,47 @@ class Api:
         self._announcer = Announcer(settings.announce, settings.announce_to) if settings.announce else None
 
     def routes(self) -> list[Route]:
-        """Return the routes, which are the same under /v2 and /v3."""
+        """Return the routes, which are the same under each version."""
+        path, evs_path = self._settings.path, self._settings.evs_path
         routes = [Route("/v3/auth/tokens", self.create_token, methods=["POST"])]
         if self._settings.rules == "cinder":
-            routes.append(Route("/v3/", self.versions, methods=["GET"]))
-        for version in ("v2", "v3"):
-            root = f"/{version}/{{project_id}}"
+            routes.append(Route(f"{path}/v3/", self.microversions, methods=["GET"]))
+        routes += [Route(f"{each}/", self.versions) for each in {path, evs_path or path}]
+        for version in self._versions:
+            root = f"{path}/{version}/{{project_id}}"
+            evs_root = root if evs_path is None else f"{evs_path}/{version}/{{project_id}}"
+            show = Route(f"{evs_root}/snapshots/{{snapshot_id}}", self.show_snapshot, methods=["GET"])
             routes += [
                 Route(f"{root}/backups", self.create, methods=["POST"]),
                 Route(f"{root}/backups", self.list, methods=["GET"]),
                 Route(f"{root}/backups/detail", self.list, methods=["GET"]),
                 Route(f"{root}/backups/{{backup_id}}", self.show, methods=["GET"]),
                 Route(f"{root}/backups/{{backup_id}}", self.delete, methods=["DELETE"]),
-                Route(f"{root}/snapshots/{{snapshot_id}}", self.show_snapshot, methods=["GET"]),
+                show,
             ]
+            if evs_path is not None:
+                routes.append(Route(f"{root}/snapshots/{{snapshot_id}}", self.no_snapshots))
         return routes
 
-    async def versions(self, request: Request) -> Response:
+    async def microversions(self, request: Request) -> Response:
         """Tell the microversions of v3; as with Cinder behind Keystone, a sign-in is needed."""
         self._authenticator.check(request, None, b"")
         return JSONResponse(views.versions(_base(request), self._settings.microversion))
+
+    @property
+    def _versions(self) -> Sequence[str]:
+        both = self._settings.versions == "both"
+        return ("v2", "v3") if both else (self._settings.versions,)
+
+    async def versions(self, request: Request) -> Response:
+        """Name the versions, as Cinder does without a sign-in: 300."""
+        href = f"{_base(request)}{request.url.path}"
+        return JSONResponse({"versions": [views.version(each, href) for each in self._versions]}, 300)
+
+    async def no_snapshots(self, _request: Request) -> Response:
+        """Answer as the gateway of a host that shows no snapshots."""
+        message = "The API does not exist or has not been published in the environment"
+        raise answers.gateway_error(404, "APIGW.0101", message, uuid.uuid4().hex)
 
     async def create(self, request: Request) -> Response:
         """Create a backup: 202 with id, name and links."""
@@ -94,7 +116,7 @@ class Api:
             shown = [views.summary(backup, call.address) for backup in page.backups]
         body: views.Json = {"backups": shown}
         if page.next_query is not None:
-            href = f"{call.address.base}{request.url.path}?{page.next_query}"
+            href = f"{_base(request)}{request.url.path}?{page.next_query}"
             body["backups_links"] = [{"rel": "next", "href": href}]
         if page.count is not None:
             body["count"] = page.count
@@ -133,9 +155,10 @@ class Api:
         body = await _read(request)
         project_id = request.path_params["project_id"]
         self._authenticator.check(request, project_id, body)
-        version = request.url.path[1:3]
+        version = "v2" if "/v2/" in request.url.path else "v3"
         microversion = _microversion(request, self._settings.microversion) if version == "v3" else (2, 0)
-        return Call(views.Address(_base(request), version, project_id), body, microversion)
+        base = f"{_base(request)}{self._settings.path}"
+        return Call(views.Address(base, version, project_id), body, microversion)
 
     def _detail(self, backup: Backup, call: Call) -> views.Json:
         return views.detail(

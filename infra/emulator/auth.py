@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 
 from infra.emulator.answers import bad_request, gateway_error, unauthorized
+from infra.emulator.catalogue import catalogue
 from infra.emulator.keystone import REFUSED, SignedIn, domain_id_of, id_of
 from infra.emulator.keystone import sign_in as keystone_sign_in
 from infra.emulator.settings import Settings
@@ -116,27 +117,9 @@ def _token_body(
             **({"project": project} if token.project_id else {"domain": domain}),
             "is_domain": False,
             "roles": [{"id": id_of("member"), "name": "member"}],
-            "catalog": _catalog(token.project_id, base),
+            "catalog": catalogue(settings, base, token.project_id),
         }
     }
-
-
-def _catalog(project_id: str | None, base: str) -> list[dict[str, object]]:
-    """Return the services; as in Keystone, a token without a project has none whose URL needs one."""
-    if project_id is None:
-        return []
-    return [_service(f"volume{version}", f"{base}/{version}/{project_id}") for version in ("v2", "v3")]
-
-
-def _service(kind: str, url: str) -> dict[str, object]:
-    endpoint = {
-        "id": id_of(url),
-        "interface": "public",
-        "region_id": "RegionOne",
-        "region": "RegionOne",
-        "url": url,
-    }
-    return {"endpoints": [endpoint], "id": id_of(kind), "type": kind, "name": kind}
 
 
 def _zulu(seconds: float) -> str:

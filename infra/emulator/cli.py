@@ -8,7 +8,7 @@ from handler.commands.common import failing_plainly
 from handler.commands.values import checked
 from handler.extras import needing
 from handler.loopback import is_loopback
-from infra.emulator.settings import Auth, Rules, Settings
+from infra.emulator.settings import Auth, Rules, Settings, Versions
 
 _ANOTHER = "give another --port (0 selects a free one) or --host"
 
@@ -93,6 +93,14 @@ def command(
         str,
         typer.Option(metavar="EXCHANGE:KEY", help="Where it is announced: an exchange and a routing key."),
     ] = Settings.announce_to,
+    path: Annotated[
+        str, typer.Option(metavar="PATH", help="Path of the API before its version, such as /volume.")
+    ] = "",
+    evs_path: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Path where snapshots are shown instead of beside the backups."),
+    ] = None,
+    versions: Annotated[Versions, typer.Option(help="The versions of the API that exist.")] = "both",
 ) -> None:
     """Serve a local stand-in of the backup API on loopback, with faults on demand.
 
@@ -131,6 +139,9 @@ def command(
         seed=seed,
         announce=announce,
         announce_to=announce_to,
+        path=path,
+        evs_path=evs_path,
+        versions=versions,
     )
     with failing_plainly(), needing("emulator", "starlette", "uvicorn"):
         # Imported here, so that --help works without the extra.

@@ -14,8 +14,8 @@
 
 After a `raw` answer, the connection stays open for `seconds`; without `seconds` it is closed at once. With
 any other effect, `seconds` is a delay before it. A fault with a `project_id` affects only the calls of that
-project. For each call the first fault takes effect that matches the call, has `times` left and is drawn by
-its `probability`.
+project, one with a `path` only those whose path begins with it: those of one endpoint. For each call the
+first fault takes effect that matches the call, has `times` left and is drawn by its `probability`.
 """
 
 import random
@@ -24,7 +24,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-Route = Literal["create", "list", "show", "delete", "snapshot", "token", "other"]
+Route = Literal["create", "list", "show", "delete", "snapshot", "token", "versions", "other"]
 Effect = Literal[
     "status", "delay", "drop_before", "drop_after", "hang", "garbage", "raw", "fail_later", "late_commit"
 ]
@@ -37,6 +37,7 @@ class Fault(BaseModel):
 
     route: Route | Literal["*"] = "*"
     project_id: str | None = None
+    path: str = ""
     effect: Effect
     status: int | None = Field(default=None, ge=200, le=599)
     body: object = None
@@ -76,13 +77,13 @@ class FaultPlan:
         self._left = [fault.times for fault in faults]
         self._random = random.Random(self._seed)  # noqa: S311 - draws for tests
 
-    def draw(self, route: Route, project_id: str | None = None) -> Fault | None:
+    def draw(self, route: Route, project_id: str | None = None, path: str = "") -> Fault | None:
         """Return the fault for one call, and count it as used."""
         for index, fault in enumerate(self.faults):
             left = self._left[index]
             if fault.route not in (route, "*") or left == 0:
                 continue
-            if fault.project_id not in (project_id, None):
+            if fault.project_id not in (project_id, None) or not path.startswith(fault.path):
                 continue
             if fault.probability < 1 and self._random.random() >= fault.probability:
                 continue

@@ -17,13 +17,15 @@ from infra.emulator.stats import Stats
 
 CONTROL = "/_emulator"
 DEFAULT_STATUS = 503
+_PATH = r"(?:/[\w.~-]+)*?"  # before the version in the URLs of an endpoint
 ROUTES: tuple[tuple[str, re.Pattern[str], Route], ...] = (
     ("POST", re.compile(r"/v3/auth/tokens"), "token"),
-    ("POST", re.compile(r"/v[23]/[^/]+/backups"), "create"),
-    ("GET", re.compile(r"/v[23]/[^/]+/backups(/detail)?"), "list"),
-    ("GET", re.compile(r"/v[23]/[^/]+/backups/[^/]+"), "show"),
-    ("DELETE", re.compile(r"/v[23]/[^/]+/backups/[^/]+"), "delete"),
-    ("GET", re.compile(r"/v[23]/[^/]+/snapshots/[^/]+"), "snapshot"),
+    ("POST", re.compile(rf"{_PATH}/v[23]/[^/]+/backups"), "create"),
+    ("GET", re.compile(rf"{_PATH}/v[23]/[^/]+/backups(/detail)?"), "list"),
+    ("GET", re.compile(rf"{_PATH}/v[23]/[^/]+/backups/[^/]+"), "show"),
+    ("DELETE", re.compile(rf"{_PATH}/v[23]/[^/]+/backups/[^/]+"), "delete"),
+    ("GET", re.compile(rf"{_PATH}/v[23]/[^/]+/snapshots/[^/]+"), "snapshot"),
+    ("GET", re.compile(rf"{_PATH}/"), "versions"),
 )
 
 ConnectionOf = Callable[[Scope], asyncio.Transport | None]
@@ -40,8 +42,8 @@ def route_of(method: str, path: str) -> Route:
 
 def _project_of(path: str) -> str | None:
     """Return the project id in a path of the API."""
-    parts = path.split("/")
-    return parts[2] if len(parts) > 3 else None
+    found = re.match(rf"{_PATH}/v[23]/([^/]+)/", path)
+    return found[1] if found else None
 
 
 class Gate:
@@ -71,7 +73,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         route = route_of(scope["method"], scope["path"])
-        fault = self._faults.draw(route, _project_of(scope["path"]))
+        fault = self._faults.draw(route, _project_of(scope["path"]), scope["path"])
         send = _with_request_id(send)
         if fault is None:
             status = await self._work(scope, receive, send)

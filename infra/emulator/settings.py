@@ -5,11 +5,16 @@ from typing import Literal
 
 Rules = Literal["page", "cinder"]
 Auth = Literal["none", "token", "aksk"]
+Versions = Literal["both", "v2", "v3"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of one emulator. Times are in seconds; a quota of -1 means no limit."""
+    """Settings of one emulator. Times are in seconds; a quota of -1 means no limit.
+
+    ``path`` is before the version in every URL of the API. With an ``evs_path`` snapshots are shown there, as
+    at a host of their own, and not beside the backups.
+    """
 
     settle: float = 1.0
     rules: Rules = "page"
@@ -37,3 +42,6 @@ class Settings:
     # An AMQP URL: each backup then makes a snapshot of its own, which is announced there.
     announce: str | None = None
     announce_to: str = "snapshots:snapshot.completed"
+    path: str = ""
+    evs_path: str | None = None
+    versions: Versions = "both"

@@ -23,6 +23,17 @@ class Address:
     project_id: str
 
 
+def version(name: str, href: str) -> Json:
+    """Return a version as Cinder names it."""
+    newest = {"version": "3.64", "min_version": "3.0"} if name == "v3" else {"version": "", "min_version": ""}
+    return {
+        "id": f"{name}.0",
+        "status": "CURRENT" if name == "v3" else "DEPRECATED",
+        **newest,
+        "links": [{"rel": "self", "href": f"{href}{name}/"}],
+    }
+
+
 def timestamp(seconds: float) -> str:
     """Return a time in Cinder's form: UTC, microseconds, no zone."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

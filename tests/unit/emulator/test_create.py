@@ -177,7 +177,7 @@ def test_a_snapshot_of_another_project_is_not_found() -> None:
     assert 404 == world.create(path="/v2/another/backups").status_code
 
 
-@pytest.mark.parametrize("path", ["/v1/p/backups", "/v2/p/backups/", "/", "/v2/p/restores"])
+@pytest.mark.parametrize("path", ["/v1/p/backups", "/v2/p/backups/", "/v4/", "/v2/p/restores"])
 def test_the_404_of_a_wrong_path_differs_from_a_missing_backup(path: str) -> None:
     """A wrong path gets a 404 in the shape of Cinder's outer layers, a missing backup in the API's own."""
     world = World()
