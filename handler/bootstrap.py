@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
+from handler.backup.inquiry import Inquiry
 from handler.backup.policy import Limits
 from handler.backup.ports import Api, Outbox
 from handler.backup.process import Process
@@ -140,7 +141,13 @@ class Parts(NamedTuple):
         ``drop_copies`` says that redeliveries are counted, so that copies can be told from them.
         """
         services = Services(
-            self.api, self.ledger, self.breaker, message_settings(self.settings), time.time, keys
+            self.api,
+            self.ledger,
+            self.breaker,
+            message_settings(self.settings),
+            time.time,
+            keys,
+            Inquiry(self.api, self.breaker),
         )
         return Process(
             services=services,

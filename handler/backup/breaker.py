@@ -7,11 +7,11 @@ consuming pauses too. ``evidence`` tells these apart.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Literal, NamedTuple
 
 from handler.backup.evidence import Evidence, Place, Route
-from handler.backup.holds import FIRST_PAUSE, LONGEST_PAUSE, PROBE_SECONDS, Holds
+from handler.backup.holds import FIRST_PAUSE, LONGEST_PAUSE, Ended, Holds
 from handler.backup.hooks import BreakerChange, OnBreakerChange, noop
 
 BreakerState = Literal["closed", "half_open", "open"]
@@ -21,7 +21,7 @@ OTHERS_FIRST_SECONDS = 1.0
 """How long after a pause messages of projects that failed before it leave the probe to other projects."""
 
 IDLE_SECONDS = 1.0
-"""How long consuming pauses where only messages of held projects come in. Others may be behind them."""
+"""How long consuming pauses where only messages of held projects or routes come in. Others may be behind."""
 
 LONGEST_LEDGER_PAUSE = 8.0
 """Longest pause while the ledger is unavailable: a try is cheap, and after a failover it works at once."""
@@ -92,6 +92,16 @@ class CircuitBreaker:
         """How many projects and routes are held."""
         return len(self._holds)
 
+    @property
+    def held_routes(self) -> Mapping[Route, str]:
+        """The routes whose calls are held, each with the category of its failure."""
+        return {key[0]: why for key, why in self._holds.reasons() if isinstance(key, tuple)}
+
+    @property
+    def held_projects(self) -> int:
+        """How many projects are held."""
+        return len(self._holds) - len(self.held_routes)
+
     def pause_left(self) -> float:
         """Seconds until the next message may be consumed; 0 where it is not open."""
         return max(0.0, max(self._paused_until, self._idle_until) - self._clock())
@@ -120,14 +130,14 @@ class CircuitBreaker:
     def hold(self, route: Route) -> float:
         """Return for how many seconds no call of this route may be sent, for a message that needs one.
 
-        If only such messages come in, consuming pauses: to delay them again and again would only keep the
-        broker busy.
+        If only such messages come in, consuming pauses for a moment: to delay them again and again would only
+        keep the broker busy. The pause is short, since messages that need other routes may be behind them.
         """
         left = self._holds.left((route,))
         self._held_in_a_row += bool(left)
         if self._held_in_a_row > self._full:
             self._held_in_a_row = 0
-            self._idle_until = self._clock() + min(left, PROBE_SECONDS)
+            self._idle_until = self._clock() + min(left, IDLE_SECONDS)
         return left
 
     def admit(self, place: Place) -> float:
@@ -149,9 +159,11 @@ class CircuitBreaker:
         self._holds.succeeded(place.project_id)
         if made:
             self._doubts = 0
-            self._holds.end(("create",))
+            self._release("create", self._holds.end(("create",)))
         elif place.route != "create":
-            self._holds.succeeded((place.route,))
+            self._release(place.route, self._holds.succeeded((place.route,)))
+        if (place.route,) not in self._holds:
+            self._held_in_a_row = 0
         if self._failing_since is None or self.outage_left():
             return
         self._failed.clear()
@@ -179,9 +191,14 @@ class CircuitBreaker:
                 self._record_for_service(failure)
 
     def _begin(self, key: Hashable, what: str, failure: ScopedFailure) -> None:
-        if self._holds.begin(key, failure.seconds):
+        if self._holds.begin(key, failure.seconds, failure.why):
             reason = f"{what} alone: {failure.reason}"
             self._notify(BreakerChange("held", failure.why, reason, self._holds.left(key)))
+
+    def _release(self, route: Route, ended: Ended | None) -> None:
+        if ended:
+            reason = f"the route {route} answers"
+            self._notify(BreakerChange("released", ended.why, reason, ended.seconds))
 
     def _others_first(self, project_id: str) -> float:
         """Return for how long this project leaves the next probe to others, which may not fail."""

@@ -4,8 +4,9 @@ A hold is on a project or on a route. After its pause one call at a time probes,
 pause. Memory is bounded: the hold that ends first is dropped first.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
@@ -19,7 +20,16 @@ MOST = 1024
 class _Hold:
     until: float
     pause: float
+    since: float
+    why: str
     probing: bool = False
+
+
+class Ended(NamedTuple):
+    """A hold that has ended: why calls were held, and for how many seconds."""
+
+    why: str
+    seconds: float
 
 
 class Holds:
@@ -35,7 +45,11 @@ class Holds:
     def __len__(self) -> int:
         return len(self._holds)
 
-    def begin(self, key: Hashable, seconds: float) -> bool:
+    def reasons(self) -> Iterator[tuple[Hashable, str]]:
+        """Yield each key that is held, and why."""
+        return ((key, hold.why) for key, hold in self._holds.items())
+
+    def begin(self, key: Hashable, seconds: float, why: str = "unavailable") -> bool:
         """Hold the calls of a key for at least ``seconds``; return whether the hold is new.
 
         A probe that fails doubles the pause. A call that was in flight when the hold began does not.
@@ -44,8 +58,9 @@ class Holds:
         if hold is None:
             if len(self._holds) >= MOST:
                 del self._holds[min(self._holds, key=lambda each: self._holds[each].until)]
-            self._holds[key] = _Hold(now + max(seconds, FIRST_PAUSE), FIRST_PAUSE)
+            self._holds[key] = _Hold(now + max(seconds, FIRST_PAUSE), FIRST_PAUSE, now, why)
             return True
+        hold.why = why
         if hold.probing:
             hold.pause = min(LONGEST_PAUSE, hold.pause * 2)
             hold.until, hold.probing = now + max(seconds, hold.pause), False
@@ -67,11 +82,11 @@ class Holds:
         if hold := self._holds.get(key):
             hold.until, hold.probing = self._clock() + PROBE_SECONDS, True
 
-    def succeeded(self, key: Hashable) -> None:
+    def succeeded(self, key: Hashable) -> Ended | None:
         """End the hold if a probe has succeeded; a call that was in flight before it proves nothing."""
-        if (hold := self._holds.get(key)) and hold.probing:
-            del self._holds[key]
+        return self.end(key) if (hold := self._holds.get(key)) and hold.probing else None
 
-    def end(self, key: Hashable) -> None:
-        """End the hold."""
-        self._holds.pop(key, None)
+    def end(self, key: Hashable) -> Ended | None:
+        """End the hold, and return what it was; None if there is none."""
+        hold = self._holds.pop(key, None)
+        return Ended(hold.why, self._clock() - hold.since) if hold else None

@@ -13,6 +13,7 @@ from events.errors import EventIds
 from handler.backup.result import Result
 
 Route = Literal["create", "list", "show", "snapshot", "token", "version"]
+Route = Literal["create", "list", "show", "snapshot", "token", "versions"]
 PublishedKind = Literal["outcome", "wait", "dead_letter", "other"]
 
 
@@ -97,11 +98,12 @@ class OverdueWaits(NamedTuple):
 class BreakerChange(NamedTuple):
     """The circuit breaker changed its state; ``why`` is a category or ``ledger``, ``reason`` the text.
 
-    ``held`` says that it holds the calls of one project or route alone. ``seconds`` is how long it stays open
-    or holds them at first, or, once it is not open, for how long the service has failed.
+    ``held`` says that it holds the calls of one project or route alone, ``released`` that it holds those of a
+    route no more. ``seconds`` is how long it stays open or holds them at first, or, once it does not, for how
+    long they have failed.
     """
 
-    state: Literal["closed", "half_open", "open", "held"]
+    state: Literal["closed", "half_open", "open", "held", "released"]
     why: str
     reason: str
     seconds: float

@@ -14,6 +14,7 @@ from handler.backup import result as results
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.evidence import Place, Route
 from handler.backup.holds import LONGEST_PAUSE
+from handler.backup.inquiry import Inquiry
 from handler.backup.policy import Account, Decision, Limits, Seen, decide
 from handler.backup.ports import Api, Doubt, Granted, Ledger
 from handler.backup.result import Job, Result
@@ -28,6 +29,10 @@ _THIS_MESSAGE = frozenset(
     {Category.INVALID, Category.REFUSED, Category.QUOTA, Category.NOT_FOUND, Category.CONFLICT}
 )
 """What the API itself says about one message, whatever becomes of others."""
+
+
+_OF_A_ROUTE = frozenset({Category.UNAVAILABLE, Category.DENIED})
+"""What may fail at one route only."""
 
 
 class MessageSettings(NamedTuple):
@@ -57,6 +62,7 @@ class Services(NamedTuple):
     settings: MessageSettings
     clock: Callable[[], float]
     keys: StateKeys | None
+    inquiry: Inquiry
 
     @property
     def limits(self) -> Limits:
@@ -105,6 +111,8 @@ class Services(NamedTuple):
         if isinstance(error, CallHeld):
             return decision
         at, doubt = place(job, route), error.category is Category.IN_DOUBT
+        if decision.scope == "service" and await self._of_route_alone(at, error):
+            decision = decision._replace(scope="route")
         if decision.scope != "message":
             seconds = decision.seconds if decision.scope == "project" else error.retry_after or 0.0
             failure = ScopedFailure(decision.scope, str(error), at, seconds, error.category.value, doubt)
@@ -112,6 +120,16 @@ class Services(NamedTuple):
         elif error.category in _THIS_MESSAGE:
             self.breaker.record_success(at)
         return decision
+
+    async def _of_route_alone(self, at: Place, error: ApiError) -> bool:
+        """Return whether a failure that could be the service's is its route's alone.
+
+        What throttles is not asked again. Snapshots are limited apart: where a gateway limits calls, it
+        limits those of each route, and their host may be another one.
+        """
+        if error.category is Category.THROTTLED:
+            return at.route == "snapshot"
+        return error.category in _OF_A_ROUTE and await self.inquiry.another_answers(at)
 
     async def _seen(self, job: Job, error: ApiError, route: Route, last_try: float | None) -> Seen:
         """Collect what was seen of other calls, as far as the policy asks for it."""

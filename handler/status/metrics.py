@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from events.message import WaitReason
 from events.outcome import TYPES, Category
 from handler.backup.breaker import BreakerState, CircuitBreaker
+from handler.backup.evidence import Route
 from handler.broker.topology import Topology
 from handler.status.server import Answer
 from handler.telemetry.counters import SIGN_INS, Counters, Histogram
@@ -45,6 +46,8 @@ HELP: Final[Mapping[str, str]] = {
     "concurrency": "How many messages may be in hand now; 0 while the circuit breaker is open.",
     "circuit_breaker_state": "1 for the state of the circuit breaker: closed, half_open, open.",
     "circuit_breaker_reason": "1 for why the circuit breaker is not closed: a category, or ledger.",
+    "route_held": "1 while calls of this route are held, since it fails alone; the others go on.",
+    "projects_held": "How many projects are held, since their calls fail alone.",
     "confirms_outstanding": "Published messages that the broker has not confirmed yet.",
     "redelivered": "Deliveries of messages that were delivered before.",
     "unroutable": "Publishes of outcomes that no queue was bound for, or that the broker refused.",
@@ -127,6 +130,9 @@ class CounterCollector(Collector):
         yield _gauge("concurrency", breaker.limit)
         yield _one_of("circuit_breaker_state", "state", get_args(BreakerState), breaker.state)
         yield _one_of("circuit_breaker_reason", "why", BREAKER_REASONS, breaker.why)
+        held: dict[str, float] = {route: int(route in breaker.held_routes) for route in get_args(Route)}
+        yield _gauges("route_held", "route", held)
+        yield _gauge("projects_held", breaker.held_projects)
         yield _gauge("confirms_outstanding", counters.unconfirmed)
         yield _counter("redelivered", counters.redeliveries)
         yield _counter("unroutable", counters.unroutable)

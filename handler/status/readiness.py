@@ -57,12 +57,15 @@ class Readiness:
         return parts | ({"outcomes": _said(missing)} if missing else {})
 
     def page(self) -> Answer:
-        """Answer /readyz. It shows the circuit breaker's state; only a refused sign-in counts."""
+        """Answer /readyz. Of the circuit breaker, which it shows, only a refused sign-in counts."""
         parts = self.parts()
         ready = all(word == OK for word in parts.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         why = f" ({self.breaker.why})" if self.breaker.why else ""
-        return document(status, {"ready": ready, **parts, "circuit_breaker": f"{self.breaker.state}{why}"})
+        state = {"circuit_breaker": f"{self.breaker.state}{why}"}
+        if held := self.breaker.held_routes:
+            state["held_routes"] = ", ".join(f"{route} ({held[route]})" for route in sorted(held))
+        return document(status, {"ready": ready, **parts, **state})
 
     def _broker(self) -> str:
         session = self.worker.session

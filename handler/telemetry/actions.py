@@ -52,6 +52,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "breaker.held": "only one project or one route of the API fails: its calls are held, all others go on",
     "api.unknown_code": "the API answered with an unknown error code: the 1st, 10th, 100th, … time with each",
     "api.microversion": "what the API knows of backups' metadata and availability zones, learned once",
+    "breaker.released": "a route of the API that failed alone answers again: its calls are sent",
     "backup.second": "a snapshot has more than one backup: another program made one, or we made two",
     "ledger.unavailable": "the ledger cannot be used: why, and what to do; nothing is consumed meanwhile",
     "ledger.available": "the ledger can be used again",

@@ -38,6 +38,7 @@ _BREAKER_ACTIONS: Mapping[str, str] = {
     "half_open": "breaker.half_open",
     "closed": "breaker.closed",
     "held": "breaker.held",
+    "released": "breaker.released",
 }
 _BREAKER_LEVELS = {"open": logging.WARNING, "held": logging.WARNING}
 
@@ -99,6 +100,7 @@ class OutcomeLog:
             "half_open": f"the probe succeeded after {change.seconds:.0f} s: consuming resumes step by step",
             "closed": f"consuming is back at full concurrency after {change.seconds:.0f} s",
             "held": f"calls are held for {change.seconds:.0f} s, then probed one at a time: {change.reason}",
+            "released": f"calls are sent again after {change.seconds:.0f} s: {change.reason}",
         }
         extra = {
             "action": _BREAKER_ACTIONS[change.state],

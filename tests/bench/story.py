@@ -19,6 +19,7 @@ from typing import Any
 from events.message import Message, State, wrap
 from events.outcome import AcceptedBackup, Outcome
 from handler.backup.breaker import CircuitBreaker
+from handler.backup.inquiry import Inquiry
 from handler.backup.ports import Granted, Key, Waiting
 from handler.backup.process import Process
 from handler.backup.received import Receiver
@@ -68,14 +69,16 @@ async def handling(count: int, *, track: bool) -> Row:
     telemetry = Telemetry()
     settings = MESSAGE_SETTINGS._replace(track_backups=track)
     breaker = CircuitBreaker(64, time.monotonic, doubt_pause=5)
+    api = InstantApi(time.time)
     process = Process(
         services=Services(
-            InstantApi(time.time),
+            api,
             MemoryLedger(notify=telemetry.committed),
             breaker,
             settings,
             time.time,
             KEYS,
+            Inquiry(api, breaker),
         ),
         outbox=InstantOutbox(),
         selection=Selection(("autobk_snapshot_*",), ()),

@@ -10,6 +10,7 @@ from events.message import Message
 from events.outcome import CONTENT_TYPE, Outcome
 from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
+from handler.backup.inquiry import Inquiry
 from handler.backup.policy import Limits
 from handler.backup.process import Process
 from handler.backup.received import Receiver
@@ -99,9 +100,9 @@ class World:
     def services(self, ledger: StoredLedger | None = None) -> Services:
         """Return the services of a process."""
         stepped = SteppedLedger(ledger or self.ledger, self.steps)
-        return Services(
-            SteppedApi(self.api, self.steps), stepped, self.breaker, self.settings, self.clock, self.keys
-        )
+        api = SteppedApi(self.api, self.steps)
+        inquiry = Inquiry(api, self.breaker)
+        return Services(api, stepped, self.breaker, self.settings, self.clock, self.keys, inquiry)
 
     def _open_ledger(self) -> StoredLedger:
         if self.kind == "sqlite":

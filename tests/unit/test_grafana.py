@@ -35,6 +35,8 @@ GAUGES = {
     "concurrency",
     "circuit_breaker_state",
     "circuit_breaker_reason",
+    "route_held",
+    "projects_held",
     "confirms_outstanding",
     "ledger_reachable",
     "ledger_free_bytes",

@@ -16,7 +16,6 @@ from events.message import Message, State, unwrap_state, wrap
 from events.outcome import Category
 from handler.backup.hooks import Call, Published
 from handler.backup.process import Process
-from handler.backup.services import Services
 from handler.errors import ApiError, SettingsError
 from handler.telemetry.telemetry import Telemetry, open_telemetry, traces_wanted
 from handler.telemetry.tracing import TRACES_A_SECOND, FewASecond, Tracing
@@ -39,7 +38,7 @@ class Traced:
         self.telemetry = Telemetry(self.tracing)
         self.world = World()
         world = self.world
-        services = Services(world.api, world.ledger, world.breaker, world.settings, world.clock, world.keys)
+        services = world.services()
         world.process = Process(
             services=services,
             outbox=world.broker,
