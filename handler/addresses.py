@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urls
 _NAME = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
 _LONGEST_NAME = 253
 _LISTEN = re.compile(r"(?:(?P<host>[^:\[\]]*)|\[(?P<address>[^\[\]]+)\]):(?P<port>[0-9]{1,5})")
+_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
+_VERSION = re.compile(r"v[0-9]+(?:\.[0-9]+)?")
 _BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _ESCAPES = "in user and password write %23 for #, %40 for @, %2F for /, %3A for : and %25 for %"
@@ -60,13 +62,30 @@ def is_host(text: str) -> bool:
 
 
 def endpoint(url: str) -> str:
-    """Return the API's endpoint: scheme and host, perhaps a port."""
-    parts = _http(url)
-    if parts.path not in ("", "/") or parts.query:
+    """Return the API's endpoint: scheme and host, perhaps port and path, without version and project."""
+    base, version = service_url(url)
+    if version is not None:
         raise ValueError(
-            "must be scheme, host and port only: the path is made from VBS_API_VERSION and the project"
+            f"must end before /{version}: what follows is made from VBS_API_VERSION and the project"
         )
-    return _origin(parts)
+    return base
+
+
+def service_url(url: str, project_id: str = "") -> tuple[str, str | None]:
+    """Return a service's URL without version and project, and its version, such as ``v3``, if it has one."""
+    parts = _http(url)
+    segments = [segment for segment in parts.path.split("/") if segment]
+    if parts.query or not all(map(_SEGMENT.fullmatch, segments)) or {".", ".."} & {*segments}:
+        raise ValueError("must be scheme and host, perhaps with port and path, and without parameters")
+    version = None
+    for number, segment in enumerate(segments):
+        if _VERSION.fullmatch(segment):
+            version, segments = segment.partition(".")[0], segments[:number]
+            break
+    else:
+        if project_id and segments and segments[-1].removeprefix("AUTH_") == project_id:
+            del segments[-1]
+    return "/".join([_origin(parts), *segments]), version
 
 
 def management_url(url: str) -> str:

@@ -30,6 +30,7 @@ from handler.telemetry.telemetry import Telemetry, open_telemetry
 from handler.unknown_names import unknown_names
 from handler.vbs.auth.choose import Context, SignIn, choose_auth, select_sign_in
 from handler.vbs.client import VbsClient
+from handler.vbs.cloud.choose import choose_endpoints
 from handler.vbs.transport.http import http_client
 
 if TYPE_CHECKING:
@@ -176,10 +177,6 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
 
     ``agency`` returns the FunctionGraph context of the running call, which has the credentials.
     """
-    if not settings.vbs_endpoint:
-        raise SettingsError(
-            "VBS_ENDPOINT: is not set; it is scheme and host, such as https://vbs.region.example.com"
-        )
     if settings.unauthenticated:
         log.warning("STATE_KEYS: %s", UNAUTHENTICATED, extra={"action": "state.unauthenticated"})
     async with AsyncExitStack() as stack:
@@ -189,11 +186,11 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
         warn_of_plaintext(sign_in, settings)
         client = http_client(settings, sign_in.tls, sign_in.auth_url)
         stack.push_async_callback(client.aclose)
+        auth = choose_auth(settings, client, agency, sign_in=sign_in, notify=telemetry.called)
         api = VbsClient(
             client,
-            settings.vbs_endpoint,
-            version=settings.vbs_api_version,
-            auth=choose_auth(settings, client, agency, sign_in=sign_in, notify=telemetry.called),
+            choose_endpoints(settings, client, auth, sign_in.account, notify=telemetry.called),
+            auth=auth,
             timeout=settings.vbs_timeout,
             notify=telemetry.called,
         )

@@ -35,8 +35,12 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
     },
     "API": {
-        "VBS_ENDPOINT": "scheme and host of the API, perhaps a port",
-        "VBS_API_VERSION": "`v3` for OpenStack Cinder of today",
+        "VBS_ENDPOINT": (
+            "where backups are: scheme and host, perhaps port and path, such as "
+            "`https://api.example.com:8776/volume`, without version and project; see [Endpoints](#endpoints)"
+        ),
+        "EVS_ENDPOINT": "where snapshots are, if not beside the backups: on Huawei Cloud and OTC",
+        "VBS_API_VERSION": "`v2` or `v3`",
         "VBS_PROJECT_ID": (
             "our own project: that of the events that name none, and by which the account is judged"
         ),
@@ -157,7 +161,9 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
 """The meanings by the documents' sections; ``SECRETS_DIR`` says where settings are, and is none itself."""
 
 _WITHOUT_DEFAULT: Final[Mapping[str, str]] = {
-    "VBS_ENDPOINT": "needed",
+    "VBS_ENDPOINT": "by the catalogue",
+    "EVS_ENDPOINT": "by the catalogue",
+    "VBS_API_VERSION": "negotiated",
     "VBS_ALLOWED_PROJECTS": "all",
     "LOG_FORMAT": "json, or text on a terminal",
     "OS_USER_DOMAIN_NAME": "Default",

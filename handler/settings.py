@@ -87,7 +87,8 @@ class Settings(BaseSettings):
 
     # API
     vbs_endpoint: Annotated[str | None, checked(endpoint, "https://vbs.region.example.com")] = None
-    vbs_api_version: Annotated[Literal["v2", "v3"], checked(choice("v2", "v3"), "v2")] = "v2"
+    evs_endpoint: Annotated[str | None, checked(endpoint, "https://evs.region.example.com")] = None
+    vbs_api_version: Annotated[Literal["v2", "v3"] | None, checked(choice("v2", "v3"), "v3")] = None
     vbs_project_id: Annotated[str | None, checked(project_id, _PROJECT)] = None
     vbs_allowed_projects: Annotated[tuple[str, ...], checked(each_of(project_id), _PROJECT)] = ()
     vbs_timeout: Annotated[float, checked(seconds(0.001, 600), "30")] = 30.0

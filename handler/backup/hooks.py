@@ -13,7 +13,6 @@ from events.errors import EventIds
 from handler.backup.result import Result
 
 Route = Literal["create", "list", "show", "snapshot", "token", "version"]
-Route = Literal["create", "list", "show", "snapshot", "token", "versions"]
 PublishedKind = Literal["outcome", "wait", "dead_letter", "other"]
 
 

@@ -12,6 +12,7 @@ from handler.settings import NAMES, OWN_SNAPSHOTS, Settings
 from handler.sources import Sources
 from handler.unknown_names import unknown_names
 from handler.vbs.auth.choose import choose_auth, select_sign_in
+from handler.vbs.cloud.choose import choose_endpoints
 from handler.vbs.transport.http import http_client
 from handler.worker.worker import CLASSIC
 
@@ -50,12 +51,11 @@ async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _problems(settings: Settings) -> AsyncIterator[str]:
-    if not settings.vbs_endpoint:
-        yield "VBS_ENDPOINT: is not set; set it to scheme and host, such as https://vbs.region.example.com"
     try:
         sign_in = select_sign_in(settings)
         async with http_client(settings, sign_in.tls, sign_in.auth_url) as client:
-            choose_auth(settings, client, sign_in=sign_in)
+            auth = choose_auth(settings, client, sign_in=sign_in)
+            choose_endpoints(settings, client, auth, sign_in.account)
     except SettingsError as error:
         yield str(error)
     except ExtraMissing as error:

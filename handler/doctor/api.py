@@ -1,6 +1,9 @@
-"""Checks of the API: connection, sign-in, the project's list of backups, and the clock (``Date`` header)."""
+"""Checks of the API: sign-in, endpoints, every route that handling needs, and the clock (``Date`` header).
 
-from collections.abc import AsyncIterator
+Each look changes nothing. A create is not sent: the list at its very path shows whether the path is right.
+"""
+
+from collections.abc import AsyncIterator, Awaitable
 from http import HTTPStatus
 
 import httpx
@@ -13,9 +16,12 @@ from handler.errors import ApiError
 from handler.settings import Settings
 from handler.vbs import faults, pages
 from handler.vbs.auth.aksk import AkSkAuth
+from handler.vbs.auth.catalogue import catalogue_of
 from handler.vbs.auth.choose import SignIn, choose_auth, select_sign_in
 from handler.vbs.auth.password import PasswordAuth
 from handler.vbs.auth.token import TokenAuth
+from handler.vbs.cloud.choose import choose_endpoints
+from handler.vbs.endpoints import HEADERS
 from handler.vbs.transport.body import Unreadable, read_body
 from handler.vbs.transport.http import http_client
 from handler.vbs.transport.unanswered import NO_ANSWER, describe
@@ -23,7 +29,13 @@ from handler.vbs.transport.unanswered import NO_ANSWER, describe
 _ENDPOINT = Setting("VBS_ENDPOINT", "VBS_CA_FILE")
 _SIGN_IN = Setting("OS_AUTH_URL", "VBS_CA_FILE")
 _LONGEST_CALL = 10.0
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
+_NONE = "00000000-0000-4000-8000-000000000000"
+"""The id of no backup and no snapshot."""
+
+_SNAPSHOTS = (
+    "EVS_ENDPOINT: set it to the host that shows snapshots, such as https://evs.region.example.com; until "
+    "then events that only prove that a snapshot was requested wait, and expire after MAX_AGE"
+)
 
 
 async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
@@ -32,7 +44,8 @@ async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
     sign_in = select_sign_in(settings)
     async with http_client(settings, sign_in.tls, sign_in.auth_url) as client:
         check = _ApiCheck(settings, client, choose_auth(settings, client, sign_in=sign_in), sign_in)
-        yield await check.examine()
+        async for finding in check.examine():
+            yield finding
     yield check.clocks.finding()
 
 
@@ -47,20 +60,76 @@ class _ApiCheck:
         self._auth = auth
         self._sign_in = sign_in
         self.clocks = Clocks()
-        self._endpoint = (settings.vbs_endpoint or "").rstrip("/")
+        self._endpoints = choose_endpoints(settings, client, auth, sign_in.account)
+        self._endpoint = settings.vbs_endpoint or "catalogue"
+        self._version = ""
 
-    async def examine(self) -> Finding:
-        """Sign in and list the backups; return what is wrong with either."""
+    async def examine(self) -> AsyncIterator[Finding]:
+        """Sign in, find the endpoints and list the backups; if that works, try the other routes."""
         try:
             project = await self._project()
-            if project is None:
-                return await self._without_project()
-            return await self._list(project)
+            await catalogue_of(self._auth)
+        except ApiError as error:
+            yield _not_signed_in(error, self._sign_in)
+            return
+        try:
+            root = await self._endpoints.find("backups")
+        except ApiError as error:
+            yield Finding("api", "endpoint", "bad", error.message, "set VBS_ENDPOINT, or what the text names")
+            return
+        self._endpoint, _, self._version = root.rpartition("/")
+        if project is None:
+            yield await self._answered(self._without_project())
+            return
+        listed = await self._answered(self._list(project))
+        yield listed
+        if listed.state == "ok":
+            yield await self._answered(self._create(root, project))
+            yield await self._answered(self._show(root, project))
+            yield await self._snapshot(project)
+
+    async def _answered(self, look: Awaitable[Finding]) -> Finding:
+        """Return the finding of a look, also where it has no answer."""
+        try:
+            return await look
         except ApiError as error:
             return _not_signed_in(error, self._sign_in)
         except NO_ANSWER as error:
             text, remedy = explain(_ENDPOINT, describe(error))
             return Finding("api", self._endpoint, "bad", text, remedy)
+
+    async def _create(self, root: str, project: str) -> Finding:
+        url = f"{root}/{project}/backups"
+        response, body = await self._get(url, project, self._auth)
+        if response.is_success:
+            return Finding("api", "create", "ok", f"{url} answers; no backup was requested")
+        error = faults.lookup_error(response.status_code, response.headers, body)
+        return self._refused(error, project, "create")
+
+    async def _show(self, root: str, project: str) -> Finding:
+        """Ask for a backup that does not exist: that the API says so shows that the route works."""
+        response, body = await self._get(f"{root}/{project}/backups/{_NONE}", project, self._auth)
+        if response.is_success or faults.says_absent(response.status_code, body):
+            return Finding("api", "show backup", "ok", "answers")
+        error = faults.lookup_error(response.status_code, response.headers, body)
+        return self._refused(error, project, "show backup")
+
+    async def _snapshot(self, project: str) -> Finding:
+        """Ask for a snapshot that does not exist, at its own host. Only some events need the route."""
+        root = "EVS_ENDPOINT"
+        try:
+            root = await self._endpoints.find("snapshots")
+            url = f"{root}/{project}/snapshots/{_NONE}"
+            response, body = await self._get(url, project, self._auth)
+        except ApiError as error:
+            return Finding("api", "show snapshot", "warning", error.message, _SNAPSHOTS)
+        except NO_ANSWER as error:
+            text, remedy = explain(Setting("EVS_ENDPOINT", "VBS_CA_FILE"), describe(error))
+            return Finding("api", "show snapshot", "warning", f"{root}: {text}", remedy)
+        if response.is_success or faults.says_absent(response.status_code, body):
+            return Finding("api", "show snapshot", "ok", f"{root} answers")
+        refusal = faults.lookup_error(response.status_code, response.headers, body)
+        return Finding("api", "show snapshot", "warning", f"{root} shows none: {refusal}", _SNAPSHOTS)
 
     async def _project(self) -> str | None:
         settings = self._settings
@@ -72,18 +141,18 @@ class _ApiCheck:
         return known
 
     async def _without_project(self) -> Finding:
-        version = self._settings.vbs_api_version
-        response, _ = await self._get(f"/{version}/", None, None)
+        response, _ = await self._get(f"{self._endpoint}/{self._version}/", None, None)
         text = f"answers ({response.status_code}); sign-in and list were not tried: no project is known"
         return Finding("api", self._endpoint, "warning", text, "set VBS_PROJECT_ID, at least for this check")
 
     async def _list(self, project: str) -> Finding:
-        version = self._settings.vbs_api_version
+        version = self._version
         response, body = await self._list_call(version, project)
         if response.status_code == HTTPStatus.NOT_FOUND:
             return await self._try_other_version(version, project)
         if not response.is_success:
-            return self._refused(faults.lookup_error(response.status_code, response.headers, body), project)
+            error = faults.lookup_error(response.status_code, response.headers, body)
+            return self._refused(error, project, "list of backups")
         try:
             pages.read_page(body)
         except Unreadable as error:
@@ -103,24 +172,24 @@ class _ApiCheck:
         return Finding("api", "list of backups", "bad", f"{text}, nor is /{other}", remedy)
 
     async def _list_call(self, version: str, project: str) -> tuple[httpx.Response, bytes]:
-        return await self._get(f"/{version}/{project}/backups/detail", project, self._auth)
+        return await self._get(f"{self._endpoint}/{version}/{project}/backups/detail", project, self._auth)
 
     async def _get(
-        self, path: str, project: str | None, auth: httpx.Auth | None
+        self, url: str, project: str | None, auth: httpx.Auth | None
     ) -> tuple[httpx.Response, bytes]:
         timeout = httpx.Timeout(self._settings.vbs_timeout).as_dict()
         request = httpx.Request(
             "GET",
-            f"{self._endpoint}{path}",
+            url,
             params={"limit": "1"},
-            headers=_HEADERS,
+            headers=HEADERS,
             extensions={"timeout": timeout, "project_id": project},
         )
         response = await self._client.send(request, auth=auth, stream=True, follow_redirects=False)
         self.clocks.note(response)
         return response, await read_body(response)
 
-    def _refused(self, error: ApiError, project: str) -> Finding:
+    def _refused(self, error: ApiError, project: str, route: str) -> Finding:
         remedy = "run doctor again; if it stays, ask the operator of the API"
         if error.status == HTTPStatus.UNAUTHORIZED:
             remedy = _credentials(self._auth)
@@ -129,8 +198,8 @@ class _ApiCheck:
         elif error.status == HTTPStatus.BAD_REQUEST:
             remedy = f"check VBS_PROJECT_ID ({project}) and OS_PROJECT_ID: the token may be of another one"
         elif error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            remedy = "check VBS_ENDPOINT: it must be scheme, host and port of the API"
-        return Finding("api", "list of backups", "bad", f"refused: {error}", remedy)
+            remedy = "check VBS_ENDPOINT: it must be scheme, host, port and path of the API"
+        return Finding("api", route, "bad", f"refused: {error}", remedy)
 
 
 def _credentials(auth: httpx.Auth | None) -> str:

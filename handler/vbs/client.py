@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +22,7 @@ from handler.backup.request import BackupRequest
 from handler.errors import ApiError
 from handler.vbs import answers, faults, pages
 from handler.vbs.chain import chain
+from handler.vbs.endpoints import HEADERS, Endpoints, Fixed
 from handler.vbs.microversions import (
     METADATA,
     NONE,
@@ -45,7 +46,6 @@ from handler.vbs.transport.unanswered import (
 
 _MAX_PAGES = 50
 _RENEWED_TEXT = "the token was refused and has been renewed; a lookup comes before the next request"
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "snapshot-backup"}
 _VERSION_TIMEOUT = 5.0
 _VERSION_DOCUMENT = (200, 300)
 _VERSION_REFUSED = (400, 406)
@@ -64,7 +64,7 @@ class VbsClient:
     def __init__(
         self,
         client: httpx.AsyncClient,
-        endpoint: str,
+        endpoint: str | Endpoints,
         *,
         version: str = "v2",
         auth: httpx.Auth | None = None,
@@ -76,44 +76,44 @@ class VbsClient:
         self._auth = auth
         self._deadlines = Deadlines(2 * timeout)
         self._timeout = httpx.Timeout(timeout).as_dict()
-        self._root = httpx.URL(f"{endpoint.rstrip('/')}/{version}")
-        self._endpoint = str(self._root)
-        host = self._root.netloc.decode("ascii")
-        self._post_headers = httpx.Headers({"Host": host, "Content-Type": "application/json", **_HEADERS})
+        self._endpoints = Fixed(endpoint, version) if isinstance(endpoint, str) else endpoint
         self._microversions = Microversions(self._ask_microversion)
-        self._project = lru_cache(maxsize=1024)(self._project_url)
+        self._target = lru_cache(maxsize=1024)(_target)
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
         """Request a backup. An ``ApiError`` of category ``in_doubt`` means that the backup may exist."""
-        version = await self._microversions.for_create(self._endpoint, project_id, request)
+        root = self._endpoints.backups or await self._endpoints.find("backups")
+        version = await self._microversions.for_create(root, project_id, request)
         body = request.body(metadata=version >= METADATA, zone=version >= ZONE)
-        post = self._post(project_id, body, version.header())
+        post = self._post(root, project_id, body, version.header())
         response, body = await self._exchange("create", post, lost=Category.IN_DOUBT)
         if post.extensions.get(RENEWED):
             raise ApiError(Category.DENIED, _RENEWED_TEXT, status=response.status_code, renewed=True)
         if not response.is_success:
-            error = faults.create_error(response.status_code, response.headers, body)
-            raise error if version == NONE else self._version_refused(error)
+            error = self._refused(faults.create_error(response.status_code, response.headers, body))
+            raise error if version == NONE else self._version_refused(root, error)
         return _read(response, body, answers.accepted, otherwise=Category.IN_DOUBT)
 
     async def supports(self, major: int, minor: int, *, project_id: str) -> bool:
         """Return whether the API knows a microversion; the version document is read once."""
-        newest = await self._microversions.newest(self._endpoint, project_id)
+        root = self._endpoints.backups or await self._endpoints.find("backups")
+        newest = await self._microversions.newest(root, project_id)
         return newest >= Microversion(major, minor)
 
-    def _version_refused(self, error: ApiError) -> ApiError:
+    def _version_refused(self, root: str, error: ApiError) -> ApiError:
         """Return the error of a create call with a microversion; a lookup follows if that is the reason."""
         if not about_version(error):
             return error
-        self._microversions.refused(self._endpoint)
+        self._microversions.refused(root)
         return replace(error, category=Category.CONFLICT, busy=True)
 
     async def check(self, project_id: str) -> None:
         """Read one backup of the project's list, to know whether the API accepts our account there."""
-        url = self._project(project_id, "/backups").copy_with(params={"limit": "1"})
+        url = await self._backups(project_id, "/backups")
+        url = url.copy_with(params={"limit": "1"})
         response, body = await self._get("list", project_id, url)
         if not response.is_success:
-            raise faults.lookup_error(response.status_code, response.headers, body)
+            raise self._refused(faults.lookup_error(response.status_code, response.headers, body))
         _read(response, body, parse_json, otherwise=Category.UNAVAILABLE)
 
     async def find(self, project_id: str, volume_id: str, snapshot_id: str, name: str) -> Sequence[Backup]:
@@ -148,12 +148,14 @@ class VbsClient:
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return the backup, or None if the API itself answers that there is none."""
-        url = self._project(project_id, "/backups/").join(_checked(backup_id))
+        url = await self._backups(project_id, "/backups/")
+        url = url.join(_checked(backup_id))
         return await self._show("show", project_id, url, lambda body: answers.backup(_inner(body, "backup")))
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
         """Return the snapshot, or None if the API itself answers that there is none."""
-        url = self._project(project_id, "/snapshots/").join(_checked(snapshot_id))
+        root = self._endpoints.snapshots or await self._endpoints.find("snapshots")
+        url = self._target(root, project_id, "/snapshots/").url.join(_checked(snapshot_id))
         return await self._show(
             "snapshot", project_id, url, lambda body: answers.snapshot(_inner(body, "snapshot"))
         )
@@ -162,15 +164,21 @@ class VbsClient:
         """Close the connections."""
         await self._client.aclose()
 
-    def _post(self, project_id: str, body: bytes, version: Mapping[str, str]) -> httpx.Request:
+    async def _backups(self, project_id: str, path: str) -> httpx.URL:
+        """Return a URL of the backups' endpoint."""
+        root = self._endpoints.backups or await self._endpoints.find("backups")
+        return self._target(root, project_id, path).url
+
+    def _post(self, root: str, project_id: str, body: bytes, version: Mapping[str, str]) -> httpx.Request:
         """Build the create call's request; with ``content=`` httpx would compute constant headers anew."""
-        headers = httpx.Headers(self._post_headers)
+        target = self._target(root, project_id, "/backups")
+        headers = httpx.Headers(target.headers)
         for name, value in version.items():
             headers[name] = value
         headers["Content-Length"] = str(len(body))
         post = httpx.Request(
             "POST",
-            self._project(project_id, "/backups"),
+            target.url,
             headers=headers,
             stream=httpx.ByteStream(body),
             extensions={**self._extensions(project_id), ONCE: True},
@@ -179,7 +187,7 @@ class VbsClient:
         return post
 
     async def _page(self, project_id: str, volume_id: str, cursor: pages.Cursor) -> pages.Page:
-        url = self._project(project_id, "/backups/detail")
+        url = await self._backups(project_id, "/backups/detail")
         query = {"limit": str(pages.PAGE_SIZE), **cursor, "volume_id": _checked(volume_id)}
         url = url.copy_with(params=query)
         version = METADATA if await self.supports(*METADATA, project_id=project_id) else NONE
@@ -187,9 +195,9 @@ class VbsClient:
         if version != NONE and response.status_code in _VERSION_REFUSED:
             response, body = await self._get("list", project_id, url)
             if response.is_success:
-                self._microversions.refused(self._endpoint)
+                self._microversions.refused(self._endpoints.backups or "")
         if not response.is_success:
-            raise faults.lookup_error(response.status_code, response.headers, body)
+            raise self._refused(faults.lookup_error(response.status_code, response.headers, body))
         return _read(response, body, pages.read_page, otherwise=Category.UNAVAILABLE)
 
     async def _show(
@@ -199,13 +207,13 @@ class VbsClient:
         if faults.says_absent(response.status_code, body):
             return None
         if not response.is_success:
-            raise faults.lookup_error(response.status_code, response.headers, body)
+            raise self._refused(faults.lookup_error(response.status_code, response.headers, body))
         return _read(response, body, read, otherwise=Category.UNAVAILABLE)
 
     async def _get(
         self, route: Route, project_id: str, url: httpx.URL, version: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[httpx.Response, bytes]:
-        headers = {**_HEADERS, **version}
+        headers = {**HEADERS, **version}
         get = httpx.Request("GET", url, headers=headers, extensions=self._extensions(project_id))
         return await self._exchange(route, get, lost=Category.UNAVAILABLE)
 
@@ -213,7 +221,7 @@ class VbsClient:
         """Read the version document, which must not delay a create for long."""
         timeout = httpx.Timeout(_VERSION_TIMEOUT).as_dict()
         extensions = {**self._extensions(project_id), "timeout": timeout}
-        get = httpx.Request("GET", f"{root}/", headers=_HEADERS, extensions=extensions)
+        get = httpx.Request("GET", f"{root}/", headers=HEADERS, extensions=extensions)
         response, body = await self._exchange("version", get, lost=Category.UNAVAILABLE)
         if response.status_code not in _VERSION_DOCUMENT:
             raise faults.lookup_error(response.status_code, response.headers, body)
@@ -239,6 +247,8 @@ class VbsClient:
                 return response, await read_body(response)
         except NO_ANSWER as error:
             working = not (never_left(error) or request.extensions.get(SIGNING_IN))
+            if not working:
+                self._endpoints.doubt()
             text = f"no usable answer: {describe(error)}"
             raise ApiError(
                 lost if working else Category.UNAVAILABLE,
@@ -254,20 +264,36 @@ class VbsClient:
             seconds = time.perf_counter() - began
             self._notify(Call(route, request.method, request.url.host, status, seconds, time.time()))
 
+    def _refused(self, error: ApiError) -> ApiError:
+        """Return the error; doubt the endpoint where the answer is another program's, as at a wrong path."""
+        if error.category is Category.UNAVAILABLE and not error.from_api:
+            self._endpoints.doubt()
+        return error
+
     def _extensions(self, project_id: str) -> dict[str, object]:
         """Return the request's extensions; the sign-in uses the token of ``project_id``."""
         return {"timeout": self._timeout, "project_id": project_id}
 
-    def _project_url(self, project_id: str, path: str) -> httpx.URL:
-        """Build the URL of a project and a path; the project id must be one path segment."""
-        try:
-            segment = _PROJECT_ID.validate_python(project_id)
-        except ValidationError:
-            raise ApiError(
-                Category.INVALID,
-                "the project id cannot be part of a URL: it must be 1 to 64 letters, digits, _ or -",
-            ) from None
-        return self._root.copy_with(path=f"{self._root.path}/{segment}{path}")
+
+class _Target(NamedTuple):
+    """The URL of a project's resources, and the constant headers of a create there."""
+
+    url: httpx.URL
+    headers: httpx.Headers
+
+
+def _target(root: str, project_id: str, path: str) -> _Target:
+    """Build the URL of a project and a path; the project id must be one path segment."""
+    try:
+        segment = _PROJECT_ID.validate_python(project_id)
+    except ValidationError:
+        raise ApiError(
+            Category.INVALID,
+            "the project id cannot be part of a URL: it must be 1 to 64 letters, digits, _ or -",
+        ) from None
+    url = httpx.URL(f"{root}/{segment}{path}")
+    host = url.netloc.decode("ascii")
+    return _Target(url, httpx.Headers({"Host": host, "Content-Type": "application/json", **HEADERS}))
 
 
 def _checked(resource_id: str) -> str:

@@ -25,7 +25,7 @@ ROUTES: tuple[tuple[str, re.Pattern[str], Route], ...] = (
     ("GET", re.compile(rf"{_PATH}/v[23]/[^/]+/backups/[^/]+"), "show"),
     ("DELETE", re.compile(rf"{_PATH}/v[23]/[^/]+/backups/[^/]+"), "delete"),
     ("GET", re.compile(rf"{_PATH}/v[23]/[^/]+/snapshots/[^/]+"), "snapshot"),
-    ("GET", re.compile(rf"{_PATH}/"), "versions"),
+    ("GET", re.compile(rf"(?!.*/v[23]/$){_PATH}/"), "versions"),
 )
 
 ConnectionOf = Callable[[Scope], asyncio.Transport | None]

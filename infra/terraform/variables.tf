@@ -283,12 +283,12 @@ variable "function_instances" {
 }
 
 variable "vbs_endpoint" {
-  description = "VBS_ENDPOINT: scheme and host of the backup API."
+  description = "VBS_ENDPOINT: scheme and host of the backup API, perhaps with a path before the version."
   type        = string
 
   validation {
-    condition     = can(regex("^https://[^/]+$", var.vbs_endpoint))
-    error_message = "vbs_endpoint must be https:// and a host, without a path."
+    condition     = can(regex("^https://[^/?#]+(/[A-Za-z0-9._~-]+)*$", var.vbs_endpoint)) && !can(regex("/v[0-9]", var.vbs_endpoint))
+    error_message = "vbs_endpoint must be https:// and a host, perhaps with a path, without version and project."
   }
 }
 
@@ -327,8 +327,8 @@ variable "extra_settings" {
 
   validation {
     condition = alltrue([for name in keys(var.extra_settings) : contains([
-      "SNAPSHOT_BINDINGS", "RESULT_UNROUTABLE", "VBS_API_VERSION", "VBS_ALLOWED_PROJECTS", "VBS_TIMEOUT",
-      "VBS_CA_FILE", "CONCURRENCY", "WAIT_LADDER", "MAX_ATTEMPTS", "MAX_AGE", "TRACK_BACKUPS",
+      "SNAPSHOT_BINDINGS", "RESULT_UNROUTABLE", "VBS_API_VERSION", "EVS_ENDPOINT", "VBS_ALLOWED_PROJECTS",
+      "VBS_TIMEOUT", "VBS_CA_FILE", "CONCURRENCY", "WAIT_LADDER", "MAX_ATTEMPTS", "MAX_AGE", "TRACK_BACKUPS",
       "TRACK_DEADLINE", "LEDGER_RETENTION", "LEASE_SECONDS", "SKIP_SNAPSHOTS", "MAX_BODY_BYTES", "LOG_LEVEL",
     ], name)])
     error_message = "extra_settings may have only settings that are not secret and that no other variable sets, such as LOG_LEVEL; variables.tf lists them."

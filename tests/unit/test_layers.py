@@ -37,6 +37,7 @@ TIERS: Sequence[frozenset[str]] = (
     frozenset({"handler.broker", "handler.ledger", "handler.telemetry", "handler.vbs.transport"}),
     frozenset({"handler.vbs"}),
     frozenset({"handler.vbs.auth"}),
+    frozenset({"handler.vbs.cloud"}),
     frozenset({"handler.bootstrap"}),
     frozenset({"handler.dead_letters", "handler.function", "handler.function.bundle", "handler.worker"}),
     frozenset({"handler.console", "handler.doctor", "handler.status"}),
@@ -54,7 +55,13 @@ BACKUP_KNOWS = {"events", "handler.backup", "handler.errors", "handler.redaction
 DRIVERS: Mapping[str, set[str]] = {
     "aiohappyeyeballs": {"handler.vbs.transport"},
     "httptools": {"handler.vbs.transport"},
-    "httpx": {"handler.doctor", "handler.vbs", "handler.vbs.auth", "handler.vbs.transport"},
+    "httpx": {
+        "handler.doctor",
+        "handler.vbs",
+        "handler.vbs.auth",
+        "handler.vbs.cloud",
+        "handler.vbs.transport",
+    },
     "opentelemetry": {"handler.telemetry"},
     "pika": {"handler.broker", "handler.commands", "handler.dead_letters", "handler.doctor"},
     "prometheus_client": {"handler.status"},

@@ -57,6 +57,11 @@ VALUES: list[tuple[str, str, Any]] = [
     # the API
     ("VBS_ENDPOINT", "HTTPS://VBS.Region.Example.COM:8776/", "https://vbs.region.example.com:8776"),
     ("VBS_ENDPOINT", "https://vbs.example.com:", "https://vbs.example.com"),
+    ("VBS_ENDPOINT", "https://API.example.com:8776/volume/", "https://api.example.com:8776/volume"),
+    ("VBS_ENDPOINT", "https://cloud.example.com/block-storage/api", "https://cloud.example.com/block-storage/api"),
+    ("EVS_ENDPOINT", "https://evs.region.example.com/", "https://evs.region.example.com"),
+    ("OS_INTERFACE", "internalURL", "internal"),
+    ("OS_REGION_NAME", "eu-west-0", "eu-west-0"),
     ("VBS_ENDPOINT", "http://[::1]:8776", "http://[::1]:8776"),
     ("VBS_ENDPOINT", "http://[FD00:0::5]", "http://[fd00::5]"),
     ("VBS_ENDPOINT", "https://bücher.example", "https://xn--bcher-kva.example"),

@@ -58,7 +58,7 @@ def test_each_value_has_its_source(folder: Path, monkeypatch: pytest.MonkeyPatch
         "MAX_ATTEMPTS": ("8", "default", "8"),
         "TRACK_BACKUPS": ("true", "default", "true"),
         "VBS_TIMEOUT": ("30", "default", "30"),
-        "VBS_ENDPOINT": ("", "default", "needed"),
+        "VBS_ENDPOINT": ("", "default", "by the catalogue"),
     }
     assert wanted == {
         name: (items[name]["value"], items[name]["source"], items[name]["default"]) for name in wanted

@@ -349,7 +349,7 @@ def test_an_old_broker_gets_classic_queues(inputs: Path) -> None:
         ("broker_nodes=2", "broker_nodes must be 3, 5 or 7"),
         ("ledger_url=sqlite:///x.db", "must start with postgresql://"),
         ("ledger_url=postgresql://h/d?sslmode=require", "must verify the server"),
-        ("vbs_endpoint=https://h/v2/p", "without a path"),
+        ("vbs_endpoint=https://h/v2/p", "without version and project"),
         ('extra_settings={"AMQP_URL":"x"}', "extra_settings may have only"),
         ('extra_settings={"VBS_TIMOUT":"9"}', "extra_settings may have only"),
         ('operator_cidrs=["0.0.0.0/0"]', "not the whole internet"),

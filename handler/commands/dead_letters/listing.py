@@ -17,6 +17,7 @@ from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
 from handler.dead_letters.inquiry import Answer, ask_api, ask_ledger
 from handler.dead_letters.queue_session import QueueSession, selected
+from handler.errors import SettingsError
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
 from handler.settings import Settings
@@ -174,10 +175,11 @@ async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Answer:
 
 
 async def _api(settings: Settings, dead_letter: DeadLetter) -> Answer:
-    if not settings.vbs_endpoint:
-        return "not asked: VBS_ENDPOINT is not set"
-    async with bootstrap.parts(settings) as parts:
-        return await ask_api(parts.api, dead_letter)
+    try:
+        async with bootstrap.parts(settings) as parts:
+            return await ask_api(parts.api, dead_letter)
+    except SettingsError as error:
+        return f"not asked: {error}"
 
 
 def _print_all(dead_letter: DeadLetter, document: dict[str, Any]) -> None:

@@ -65,8 +65,9 @@ class SignIn(NamedTuple):
 
     def unencrypted(self, settings: Settings) -> Iterator[str]:
         """Yield the setting of each URL to which a secret is sent unencrypted over the network."""
-        if self.method != "none" and is_plaintext(settings.vbs_endpoint):
-            yield "VBS_ENDPOINT"
+        if self.method != "none":
+            endpoints = {"VBS_ENDPOINT": settings.vbs_endpoint, "EVS_ENDPOINT": settings.evs_endpoint}
+            yield from (name for name, url in endpoints.items() if is_plaintext(url))
         for account in self.accounts:
             if is_plaintext(account.auth_url):
                 yield f"OS_CLOUD: auth_url of {account.check}" if account.name else "OS_AUTH_URL"

@@ -110,7 +110,7 @@ def _transport(settings: Settings, context: ssl.SSLContext, auth_url: str | None
     if not any_proxy():
         return direct
     proxied = ProxiedTransport(direct, lambda proxy: _through(proxy, context, limits))
-    for url in filter(None, (settings.vbs_endpoint, auth_url)):
+    for url in filter(None, (settings.vbs_endpoint, settings.evs_endpoint, auth_url)):
         with contextlib.suppress(httpx.InvalidURL):  # the sign-in refuses such an OS_AUTH_URL, if it is used
             proxied.prepare(httpx.URL(url))
     return proxied

@@ -211,6 +211,34 @@ def test_the_wrong_api_version_is_bad(look: Look) -> None:
     report.one("api", "bad", "/v2 is not a path of the API", "VBS_API_VERSION=v3")
 
 
+def test_every_route_is_asked(look: Look) -> None:
+    """Create, list and both shows are answered, at an endpoint with a path and without v2."""
+    with running_emulator(path="/volume", versions="v3") as emulator:
+        report = look(VBS_ENDPOINT=f"{emulator.url}/volume")
+        report.one("api", "ok", "create", f"{emulator.url}/volume/v3/{PROJECT}/backups")
+        report.one("api", "ok", "show backup")
+        report.one("api", "ok", "show snapshot", f"{emulator.url}/volume/v3")
+        assert [] == emulator.backups()
+        assert "create" not in emulator.stats()
+
+
+def test_a_host_without_snapshots_needs_another_setting(look: Look) -> None:
+    """The remedy names EVS_ENDPOINT, and with it the route is ok."""
+    with running_emulator(evs_path="/evs") as emulator:
+        look(VBS_ENDPOINT=emulator.url).one("api", "warning", "show snapshot", "APIGW.0101", "EVS_ENDPOINT")
+        evs = f"{emulator.url}/evs"
+        look(VBS_ENDPOINT=emulator.url, EVS_ENDPOINT=evs).one("api", "ok", "show snapshot", evs)
+
+
+@pytest.mark.parametrize("route", ["list", "show"])
+def test_a_route_that_fails_alone_is_named(look: Look, route: str) -> None:
+    """The list itself, or the show of a backup, is refused while the others work."""
+    with running_emulator() as emulator:
+        emulator.set_faults([{"route": route, "effect": "status", "status": 503}])
+        named = {"list": "list of backups", "show": "show backup"}[route]
+        look(VBS_ENDPOINT=emulator.url).one("api", "bad", named, "503")
+
+
 def test_a_host_that_is_not_the_api_is_bad(look: Look) -> None:
     """A host without either version, or with a web page instead of a list, is not the API."""
     with stranger({}, NOTHING) as url:

@@ -7,7 +7,10 @@ from tests.unit.emulator.world import PROJECT, SNAPSHOT, World
 
 SIGN_IN = {
     "auth": {
-        "identity": {"password": {"user": {"name": "demo", "password": "secret"}}},
+        "identity": {
+            "methods": ["password"],
+            "password": {"user": {"name": "demo", "password": "secret", "domain": {"name": "Default"}}},
+        },
         "scope": {"project": {"id": PROJECT}},
     }
 }
