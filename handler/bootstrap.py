@@ -5,14 +5,17 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
+from handler.backup.clouds import AnyBreaker, Breakers, Cloud, Clouds
 from handler.backup.inquiry import Inquiry
 from handler.backup.policy import Limits
 from handler.backup.ports import Api, Outbox
 from handler.backup.process import Process
+from handler.backup.result import Job, Result
 from handler.backup.selection import Selection
 from handler.backup.services import MessageSettings, Services
 from handler.broker.addresses import Addresses
@@ -127,10 +130,12 @@ class Parts(NamedTuple):
     settings: Settings
     api: Api
     ledger: StoredLedger
-    breaker: CircuitBreaker
+    breaker: AnyBreaker
     selection: Selection
     telemetry: Telemetry
     routes: Routes
+    clouds: Clouds | None = None
+    """The clouds, where ``OS_CLOUD`` names several."""
 
     async def state_keys(self) -> StateKeys | None:
         """Return what authenticates waiting messages; see ``state_keys``. Raises ``LedgerUnavailable``."""
@@ -141,23 +146,39 @@ class Parts(NamedTuple):
 
         ``drop_copies`` says that redeliveries are counted, so that copies can be told from them.
         """
-        services = Services(
-            self.api,
-            self.ledger,
-            self.breaker,
-            message_settings(self.settings),
-            time.time,
-            keys,
-            Inquiry(self.api, self.breaker),
-        )
-        return Process(
-            services=services,
+        settings = message_settings(self.settings)
+        make = partial(
+            Process,
             outbox=outbox,
             selection=self.selection,
             notify=self.telemetry.handled,
             follow=self.telemetry.follow,
             drop_copies=drop_copies,
         )
+
+        def services(api: Api, breaker: CircuitBreaker, settings: MessageSettings) -> Services:
+            return Services(api, self.ledger, breaker, settings, time.time, keys, Inquiry(api, breaker))
+
+        if isinstance(self.breaker, CircuitBreaker):
+            return make(services=services(self.api, self.breaker, settings))
+        clouds = self.clouds
+        if clouds is None:
+            raise ValueError("several circuit breakers need several clouds")
+        made: dict[tuple[str, str | None], Process] = {}
+
+        async def handle(cloud: Cloud, job: Job) -> Result:
+            key = (cloud.name, cloud.project_id)
+            if key not in made:
+                own = settings._replace(home=cloud.project_id)
+                made[key] = make(services=services(cloud.api, cloud.breaker, own))
+            return await made[key].result(job)
+
+        async def route(job: Job) -> Result:
+            age = time.time() - job.state.first_seen
+            return await clouds.result(job, handle, too_old=age >= settings.limits.max_age)
+
+        first = clouds.clouds[0]
+        return make(services=services(self.api, first.breaker, settings), route=route)
 
     def outbox(self, connection: BrokerConnection, upkeep: Upkeep | None = None) -> BrokerOutbox:
         """Make the outbox of a connection; ``upkeep`` is a worker's."""
@@ -184,41 +205,58 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
         sign_in = select_sign_in(settings, agency)
         warn_of_plaintext(sign_in, settings)
-        client = http_client(settings, sign_in.tls, sign_in.auth_url)
-        stack.push_async_callback(client.aclose)
-        auth = choose_auth(settings, client, agency, sign_in=sign_in, notify=telemetry.called)
-        api = VbsClient(
-            client,
-            choose_endpoints(settings, client, auth, sign_in.account, notify=telemetry.called),
-            auth=auth,
-            timeout=settings.vbs_timeout,
-            notify=telemetry.called,
-        )
+        clouds = None
+        api: Api
+        breaker: AnyBreaker
+        if len(sign_in.accounts) > 1:
+            from handler.vbs.cloud.routed import RoutedApi
+            from handler.vbs.cloud.several import open_clouds
+
+            clouds = open_clouds(
+                settings,
+                sign_in.accounts,
+                stack,
+                notify=telemetry.called,
+                changed=telemetry.breaker_changed,
+            )
+            api, breaker = RoutedApi(clouds), Breakers(clouds.clouds)
+        else:
+            client = http_client(settings, sign_in.tls, sign_in.auth_url)
+            stack.push_async_callback(client.aclose)
+            auth = choose_auth(settings, client, agency, sign_in=sign_in, notify=telemetry.called)
+            api = VbsClient(
+                client,
+                choose_endpoints(settings, client, auth, sign_in.account, notify=telemetry.called),
+                auth=auth,
+                timeout=settings.vbs_timeout,
+                notify=telemetry.called,
+            )
+            breaker = CircuitBreaker(
+                settings.concurrency,
+                time.monotonic,
+                doubt_pause=settings.wait_ladder[0],
+                notify=telemetry.breaker_changed,
+            )
         ledger = open_ledger(
             settings.ledger_url.get_secret_value(),
             lease_seconds=settings.lease_seconds,
             notify=telemetry.committed,
         )
         stack.push_async_callback(ledger.aclose)
-        breaker = CircuitBreaker(
-            settings.concurrency,
-            time.monotonic,
-            doubt_pause=settings.wait_ladder[0],
-            notify=telemetry.breaker_changed,
-        )
         selection = Selection(
             settings.skip_snapshots,
             settings.vbs_allowed_projects,
             _rules(settings),
             limits=group_limits(settings),
             max_running=settings.max_running,
+            cloud_of=clouds.name_of if clouds else lambda _project_id: "",
         )
         routes = Routes(
             settings.result_exchange,
             probe_seconds=settings.wait_ladder[0],
             notify=telemetry.route_changed,
         )
-        yield Parts(settings, api, ledger, breaker, selection, telemetry, routes)
+        yield Parts(settings, api, ledger, breaker, selection, telemetry, routes, clouds)
 
 
 def group_limits(settings: Settings) -> "Sequence[GroupLimit]":

@@ -65,7 +65,10 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
             "`true` sends passwords and tokens over `http://` too, for a private network whose servers have "
             "no certificate: [whoever can read its traffic has them](#plain-http)"
         ),
-        "OS_CLOUD": "for `cloud`: the name of a cloud in [clouds.yaml](#cloudsyaml)",
+        "OS_CLOUD": (
+            "for `cloud`: the name of a cloud in [clouds.yaml](#cloudsyaml); with commas "
+            "[several clouds](#several-clouds)"
+        ),
         "OS_CLIENT_CONFIG_FILE": "the file that is read instead of the first `clouds.yaml` found",
         "OS_CLIENT_SECURE_FILE": "the file that is read instead of the first `secure.yaml` found",
         "OS_AUTH_TYPE": (
@@ -133,7 +136,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
     },
     "Behaviour": {
-        "CONCURRENCY": "messages in hand at once",
+        "CONCURRENCY": "messages in hand at once; with several clouds, of each of them",
         "WAIT_LADDER": "delays of the wait queues in seconds, growing",
         "MAX_ATTEMPTS": (
             "tries of a message whose own trouble it is, such as a busy volume: "

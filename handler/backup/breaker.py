@@ -55,7 +55,7 @@ class CircuitBreaker:
         doubt_pause: float,
         notify: OnBreakerChange = noop,
     ) -> None:
-        self._full = concurrency
+        self.full = concurrency
         self._clock = clock
         self._doubt_pause = doubt_pause
         self._notify = notify
@@ -79,6 +79,11 @@ class CircuitBreaker:
     def limit(self) -> int:
         """How many messages may be in flight; 0 while the circuit breaker is open."""
         return 0 if self.pause_left() else self._limit
+
+    @property
+    def places(self) -> int:
+        """How many messages may be in flight, apart from pauses: fewer than ``full`` while it probes."""
+        return self.full if self.outage_left() else self._limit
 
     @property
     def state(self) -> BreakerState:
@@ -122,7 +127,7 @@ class CircuitBreaker:
             return left
         left = self._holds.left(project_id)
         self._parked_in_a_row = self._parked_in_a_row + 1 if left else 0
-        if self._parked_in_a_row > self._full:
+        if self._parked_in_a_row > self.full:
             self._parked_in_a_row = 0
             self._idle_until = self._clock() + min(left, IDLE_SECONDS)
         return left
@@ -135,7 +140,7 @@ class CircuitBreaker:
         """
         left = self._holds.left((route,))
         self._held_in_a_row += bool(left)
-        if self._held_in_a_row > self._full:
+        if self._held_in_a_row > self.full:
             self._held_in_a_row = 0
             self._idle_until = self._clock() + min(left, IDLE_SECONDS)
         return left
@@ -171,7 +176,7 @@ class CircuitBreaker:
         self._good_in_a_row += 1
         if self._good_in_a_row >= self._limit:
             self._good_in_a_row = 0
-            self._limit = min(self._full, self._limit * 2)
+            self._limit = min(self.full, self._limit * 2)
         self._report_recovery(self._failing_since)
 
     def record_failure(self, failure: ScopedFailure) -> None:
@@ -208,7 +213,7 @@ class CircuitBreaker:
 
     @property
     def _many_doubts(self) -> bool:
-        return self._doubts >= max(DOUBTS_IN_A_ROW, self._full)
+        return self._doubts >= max(DOUBTS_IN_A_ROW, self.full)
 
     def _lookups_first(self, place: Place) -> float:
         """Return for how long a create of a project that failed leaves the next probe to lookups.
@@ -245,7 +250,7 @@ class CircuitBreaker:
 
     def _report_recovery(self, since: float) -> None:
         lasted, why = self._clock() - since, self.why or ""
-        if self._limit == self._full:
+        if self._limit == self.full:
             self._failing_since = self.why = self.reason = None
             self._reported = "closed"
             self._notify(BreakerChange("closed", why, "", lasted))

@@ -99,13 +99,14 @@ class BreakerChange(NamedTuple):
 
     ``held`` says that it holds the calls of one project or route alone, ``released`` that it holds those of a
     route no more. ``seconds`` is how long it stays open or holds them at first, or, once it does not, for how
-    long they have failed.
+    long they have failed. ``cloud`` is the name of its cloud where there are several.
     """
 
     state: Literal["closed", "half_open", "open", "held", "released"]
     why: str
     reason: str
     seconds: float
+    cloud: str = ""
 
 
 Notify = Callable[[Result], None]

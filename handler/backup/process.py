@@ -19,6 +19,7 @@ end), ``policy`` (what does a failure mean?), ``result`` (what replaces the mess
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from typing import assert_never
 
@@ -50,7 +51,8 @@ class Process:
     """Handles messages, many at a time. Everything concrete is handed in.
 
     ``notify`` is called with each result, ``follow`` surrounds the handling of each message. ``drop_copies``
-    says that redeliveries are counted: then a copy of a message that waits already is dropped.
+    says that redeliveries are counted: then a copy of a message that waits already is dropped. ``route`` has
+    a job handled by the process of its cloud, where there are several.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Process:
         notify: Notify,
         follow: Follow = lambda _ids, traceparent: nullcontext(traceparent),
         drop_copies: bool = False,
+        route: Callable[[Job], Awaitable[Result]] | None = None,
     ) -> None:
         self._services = services
+        self._route = route or self.result
         self._outbox = outbox
         self._notify = notify
         self._follow = follow
@@ -100,7 +104,7 @@ class Process:
         with self._follow(parsed.ids, parsed.traceparent) as traceparent:
             if traceparent != parsed.state.traceparent:
                 parsed = parsed._replace(state=parsed.state._replace(traceparent=traceparent))
-            result = await self._result(parsed) if isinstance(parsed, Job) else parsed
+            result = await self._route(parsed) if isinstance(parsed, Job) else parsed
             result = await self._replace_message(result, redelivered=received.deliveries > 0)
             self._report(result)
         return result
@@ -123,7 +127,7 @@ class Process:
         except Exception:
             log.exception(_BUG, extra={"action": "message.bug"})
 
-    async def _result(self, job: Job) -> Result:
+    async def result(self, job: Job) -> Result:
         """Return the result in any case: a failing ledger fails the service, a bug this message alone."""
         limits = self._services.limits
         try:

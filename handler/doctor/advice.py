@@ -13,6 +13,7 @@ from handler.sources import Sources
 from handler.unknown_names import unknown_names
 from handler.vbs.auth.choose import choose_auth, select_sign_in
 from handler.vbs.cloud.choose import choose_endpoints
+from handler.vbs.cloud.several import check_endpoints
 from handler.vbs.transport.http import http_client
 from handler.worker.worker import CLASSIC
 
@@ -53,9 +54,12 @@ async def examine_settings(settings: Settings) -> AsyncIterator[Finding]:
 async def _problems(settings: Settings) -> AsyncIterator[str]:
     try:
         sign_in = select_sign_in(settings)
-        async with http_client(settings, sign_in.tls, sign_in.auth_url) as client:
-            auth = choose_auth(settings, client, sign_in=sign_in)
-            choose_endpoints(settings, client, auth, sign_in.account)
+        if len(sign_in.accounts) > 1:
+            check_endpoints(settings, sign_in.accounts)
+        for each in sign_in.each:
+            async with http_client(settings, each.tls, each.auth_url) as client:
+                auth = choose_auth(settings, client, sign_in=each)
+                choose_endpoints(settings, client, auth, each.account)
     except SettingsError as error:
         yield str(error)
     except ExtraMissing as error:

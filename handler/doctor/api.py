@@ -4,6 +4,7 @@ Each look changes nothing. A create is not sent: the list at its very path shows
 """
 
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from http import HTTPStatus
 
 import httpx
@@ -39,9 +40,22 @@ _SNAPSHOTS = (
 
 
 async def examine_api(settings: Settings) -> AsyncIterator[Finding]:
-    """Sign in and list the project's backups once, as a worker would."""
+    """Sign in to each cloud, and ask every route of it once, as a worker would."""
     settings = settings.model_copy(update={"vbs_timeout": min(settings.vbs_timeout, _LONGEST_CALL)})
     sign_in = select_sign_in(settings)
+    if len(sign_in.accounts) == 1 or not sign_in.accounts:
+        async for finding in _examine_cloud(settings, sign_in):
+            yield finding
+        return
+    # Each cloud is asked in the project that it is signed in to.
+    settings = settings.model_copy(update={"vbs_project_id": None, "vbs_allowed_projects": ()})
+    for each in sign_in.each:
+        name = each.account.name if each.account else ""
+        async for finding in _examine_cloud(settings, each):
+            yield replace(finding, what=f"cloud {name}: {finding.what}")
+
+
+async def _examine_cloud(settings: Settings, sign_in: SignIn) -> AsyncIterator[Finding]:
     async with http_client(settings, sign_in.tls, sign_in.auth_url) as client:
         check = _ApiCheck(settings, client, choose_auth(settings, client, sign_in=sign_in), sign_in)
         async for finding in check.examine():

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from events.message import Message, WaitReason
 from events.outcome import Outcome
-from handler.backup.breaker import CircuitBreaker
+from handler.backup.clouds import AnyBreaker
 from handler.backup.ports import Outbox
 from handler.backup.process import Process
 from handler.backup.received import Received
@@ -37,7 +37,7 @@ class BatchServices(NamedTuple):
 
     outbox: Outbox
     process: Callable[[Outbox], Process]
-    breaker: CircuitBreaker
+    breaker: AnyBreaker
     settings: Settings
     lost: asyncio.Future[ConnectionLost]
     clock: Callable[[], float] = time.time

@@ -17,7 +17,8 @@ from prometheus_client.registry import Collector
 
 from events.message import WaitReason
 from events.outcome import TYPES, Category
-from handler.backup.breaker import BreakerState, CircuitBreaker
+from handler.backup.breaker import BreakerState
+from handler.backup.clouds import AnyBreaker, Breakers
 from handler.backup.evidence import Route
 from handler.broker.topology import Topology
 from handler.status.server import Answer
@@ -48,6 +49,7 @@ HELP: Final[Mapping[str, str]] = {
     "circuit_breaker_reason": "1 for why the circuit breaker is not closed: a category, or ledger.",
     "route_held": "1 while calls of this route are held, since it fails alone; the others go on.",
     "projects_held": "How many projects are held, since their calls fail alone.",
+    "cloud_state": "1 for the state of a cloud's circuit breaker, where OS_CLOUD names several clouds.",
     "confirms_outstanding": "Published messages that the broker has not confirmed yet.",
     "redelivered": "Deliveries of messages that were delivered before.",
     "unroutable": "Publishes of outcomes that no queue was bound for, or that the broker refused.",
@@ -79,7 +81,7 @@ class Sources:
     """What the metrics are read from; ``free_bytes`` returns None where the ledger is no file."""
 
     counters: Counters
-    breaker: CircuitBreaker
+    breaker: AnyBreaker
     worker: Worker
     topology: Topology
     free_bytes: Callable[[], int | None]
@@ -133,6 +135,7 @@ class CounterCollector(Collector):
         held: dict[str, float] = {route: int(route in breaker.held_routes) for route in get_args(Route)}
         yield _gauges("route_held", "route", held)
         yield _gauge("projects_held", breaker.held_projects)
+        yield _clouds(breaker)
         yield _gauge("confirms_outstanding", counters.unconfirmed)
         yield _counter("redelivered", counters.redeliveries)
         yield _counter("unroutable", counters.unroutable)
@@ -189,6 +192,16 @@ def _gauges(name: str, label: str, values: Mapping[str, int] | Mapping[str, floa
 
 def _one_of(name: str, label: str, possible: Iterable[str], present: str | None) -> GaugeMetricFamily:
     return _gauges(name, label, {word: int(word == present) for word in possible})
+
+
+def _clouds(breaker: AnyBreaker) -> GaugeMetricFamily:
+    """Return the state of each cloud; the names are those of ``OS_CLOUD``, so the labels are few."""
+    family = GaugeMetricFamily(f"{_PREFIX}cloud_state", HELP["cloud_state"], labels=["cloud", "state"])
+    clouds = breaker.clouds if isinstance(breaker, Breakers) else {}
+    for name, each in clouds.items():
+        for state in get_args(BreakerState):
+            family.add_metric([name, state], int(state == each.state))
+    return family
 
 
 def _histogram(name: str, labels: Sequence[str], histograms: Labelled[Histogram]) -> HistogramMetricFamily:

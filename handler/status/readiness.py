@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from handler.backup.breaker import CircuitBreaker
+from handler.backup.clouds import AnyBreaker, Breakers
 from handler.errors import LedgerUnavailable
 from handler.status.server import Answer, document
 from handler.telemetry.counters import LedgerCounters
@@ -43,7 +43,7 @@ class Readiness:
     """Reports readiness from the state of the parts, without a call to broker, ledger or API."""
 
     worker: Worker
-    breaker: CircuitBreaker
+    breaker: AnyBreaker
     ledger: CheckedLedger
     ledger_counters: LedgerCounters
     missing_routes: Mapping[str, str] = field(default_factory=dict)
@@ -61,10 +61,12 @@ class Readiness:
         parts = self.parts()
         ready = all(word == OK for word in parts.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        why = f" ({self.breaker.why})" if self.breaker.why else ""
-        state = {"circuit_breaker": f"{self.breaker.state}{why}"}
+        state = {"circuit_breaker": _stated(self.breaker)}
         if held := self.breaker.held_routes:
             state["held_routes"] = ", ".join(f"{route} ({held[route]})" for route in sorted(held))
+        if isinstance(self.breaker, Breakers):
+            clouds = self.breaker.clouds
+            state["clouds"] = ", ".join(f"{name}: {_stated(clouds[name])}" for name in clouds)
         return document(status, {"ready": ready, **parts, **state})
 
     def _broker(self) -> str:
@@ -97,6 +99,10 @@ class Readiness:
             with contextlib.suppress(LedgerUnavailable):
                 await (self.ledger.ping() if self.ledger_counters.reachable else self.ledger.check())
             await asyncio.sleep(_LEDGER_SECONDS)
+
+
+def _stated(breaker: AnyBreaker) -> str:
+    return f"{breaker.state} ({breaker.why})" if breaker.why else breaker.state
 
 
 def _said(missing: Mapping[str, str]) -> str:

@@ -110,7 +110,8 @@ class OutcomeLog:
         level = _BREAKER_LEVELS.get(change.state, logging.INFO)
         if change.state == "held" and not self._allowance_of_holds.take(self._clock()):
             level = logging.DEBUG  # producers can make up projects
-        log.log(level, "%s", texts[change.state], extra=extra)
+        of_cloud = f"cloud {change.cloud}: " if change.cloud else ""
+        log.log(level, "%s%s", of_cloud, texts[change.state], extra=extra)
 
     def waits_overdue(self, by_delay: Mapping[int, int]) -> None:
         """Log that the broker has not returned messages from the wait queues in time."""

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 from events.state_keys import StateKeys
-from handler.backup.breaker import CircuitBreaker
+from handler.backup.clouds import AnyBreaker
 from handler.backup.hooks import OnRedelivered, Redelivered, noop
 from handler.backup.received import Received, Receiver
 from handler.broker.connection import BrokerConnection, ChannelClosed
@@ -53,7 +53,7 @@ class ConsumerSession:
         handle: Callable[[Received], Awaitable[object]],
         park: Callable[[Received], Awaitable[None]],
         restore: Callable[[], Awaitable[object]],
-        breaker: CircuitBreaker,
+        breaker: AnyBreaker,
         clock: Callable[[], float],
         keys: StateKeys | None,
         notify: OnRedelivered = noop,

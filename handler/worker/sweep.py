@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from handler.backup.breaker import CircuitBreaker
+from handler.backup.clouds import AnyBreaker
 from handler.backup.hooks import OnOverdueWaits, OverdueWaits, noop
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.outbox import BrokerOutbox, publish_again
@@ -71,7 +71,7 @@ class Sweep:
         self,
         ledger: SweepLedger,
         topology: Topology,
-        breaker: CircuitBreaker,
+        breaker: AnyBreaker,
         *,
         tracked: bool,
         recorded: bool = True,

@@ -53,6 +53,8 @@ async def _session(parts: Parts, connection: BrokerConnection, upkeep: Upkeep) -
     ignored = parts.settings.result_unroutable == "ignore"
     keys, names = await parts.state_keys(), topology(parts.settings)
     outbox = parts.outbox(connection, upkeep)
+    if parts.clouds:
+        parts.clouds.learn()
     # Only quorum queues count redeliveries.
     process = parts.process(outbox, keys, drop_copies=names.quorum)
     return ConsumerSession(

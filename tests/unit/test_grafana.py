@@ -37,6 +37,7 @@ GAUGES = {
     "circuit_breaker_reason",
     "route_held",
     "projects_held",
+    "cloud_state",
     "confirms_outstanding",
     "ledger_reachable",
     "ledger_free_bytes",

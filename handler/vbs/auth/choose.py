@@ -63,6 +63,11 @@ class SignIn(NamedTuple):
         """The URL that the first account signs in at, or None."""
         return self.accounts[0].auth_url if self.accounts else None
 
+    @property
+    def each(self) -> "tuple[SignIn, ...]":
+        """The sign-ins to the single clouds."""
+        return tuple(self._replace(accounts=(account,)) for account in self.accounts) or (self,)
+
     def unencrypted(self, settings: Settings) -> Iterator[str]:
         """Yield the setting of each URL to which a secret is sent unencrypted over the network."""
         if self.method != "none":
