@@ -6,7 +6,7 @@ An endpoint of the catalogue obeys the rules of one that a setting names: https,
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httpx
 
@@ -14,8 +14,10 @@ from events.outcome import Category
 from handler.addresses import service_url
 from handler.errors import ApiError
 from handler.loopback import is_loopback
-from handler.vbs.auth.catalogue import Catalogue
 from handler.vbs.fault_body import clean
+
+if TYPE_CHECKING:
+    from handler.vbs.auth.catalogue import Catalogue
 
 TYPES: Final = ("vbs", "block-storage", "block-store", "volumev3", "volumev2", "volume")
 """The types of services that make backups, the best one first."""
@@ -55,7 +57,7 @@ def overridden(overrides: Mapping[str, str], types: Sequence[str]) -> str | None
     return None
 
 
-def backups_in(catalogue: Catalogue, wanted: Wanted) -> Found:
+def backups_in(catalogue: "Catalogue", wanted: Wanted) -> Found:
     """Return where a catalogue says that backups are. Raises ``ApiError`` where it does not."""
     found = list(_of_types(catalogue, TYPES, wanted))
     if not found:
@@ -73,7 +75,7 @@ def backups_in(catalogue: Catalogue, wanted: Wanted) -> Found:
     return best
 
 
-def snapshots_in(catalogue: Catalogue, wanted: Wanted) -> Found | None:
+def snapshots_in(catalogue: "Catalogue", wanted: Wanted) -> Found | None:
     """Return where a catalogue says that snapshots are; None where they are beside the backups."""
     evs = [found for found in _of_types(catalogue, (_EVS,), wanted) if found.version != "v1"]
     others = list(_of_types(catalogue, _LATER_TYPES, wanted))
@@ -92,7 +94,7 @@ def _by_version(found: Sequence[Found], version: str | None) -> Found:
     return best._replace(version=None) if best.version not in ("v2", "v3") else best
 
 
-def _of_types(catalogue: Catalogue, types: Sequence[str], wanted: Wanted) -> Iterator[Found]:
+def _of_types(catalogue: "Catalogue", types: Sequence[str], wanted: Wanted) -> Iterator[Found]:
     """Yield the endpoints of services of these types, in their order. Raises ``ApiError``."""
     for kind in types:
         for service in catalogue.services:

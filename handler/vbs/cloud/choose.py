@@ -7,7 +7,6 @@ import httpx
 from handler.backup.hooks import OnCall, noop
 from handler.errors import SettingsError
 from handler.settings import Settings
-from handler.vbs.auth.catalogue import HasCatalogue
 from handler.vbs.cloud.catalogued import SNAPSHOT_TYPES, TYPES, Wanted, overridden
 from handler.vbs.cloud.finder import Finder
 
@@ -31,7 +30,7 @@ def choose_endpoints(
     """Make what finds the API. Raises ``SettingsError`` where neither a setting nor a catalogue names it."""
     overrides = dict(account.overrides) if account else {}
     backups = settings.vbs_endpoint or overridden(overrides, TYPES)
-    if not backups and not isinstance(auth, HasCatalogue):
+    if not backups and not hasattr(auth, "catalogue"):
         raise SettingsError(_NO_ENDPOINT)
     wanted = Wanted(
         backups,

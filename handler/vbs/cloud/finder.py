@@ -9,16 +9,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from handler.backup.hooks import Call, OnCall, noop
-from handler.vbs.auth.catalogue import Catalogue, catalogue_of
 from handler.vbs.cloud.catalogued import Found, Wanted, backups_in, snapshots_in, unusable
 from handler.vbs.endpoints import HEADERS, Service
 from handler.vbs.transport.body import Unreadable, parse_json, read_body
 from handler.vbs.transport.unanswered import NO_ANSWER
+
+if TYPE_CHECKING:
+    from handler.vbs.auth.catalogue import Catalogue
 
 _DISCOVERY_SECONDS: Final = 5.0
 _KEPT_SECONDS: Final = 60.0
@@ -94,7 +96,12 @@ class Finder:
         apart = catalogue and snapshots_in(catalogue, self._wanted)
         return apart or await self._for_backups()
 
-    async def _catalogue(self) -> Catalogue | None:
+    async def _catalogue(self) -> "Catalogue | None":
+        if not hasattr(self._auth, "catalogue"):
+            return None
+        # Imported where it is used: a function's sign-in has no catalogue.
+        from handler.vbs.auth.catalogue import catalogue_of
+
         return await catalogue_of(self._auth)
 
     async def _negotiate(self, base: str) -> str:
