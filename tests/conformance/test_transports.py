@@ -46,7 +46,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(http, "_fast", request.param != "httpx")
-    monkeypatch.setattr(http, "_context", lambda _settings: TLS)
+    monkeypatch.setattr(http, "_context", lambda _settings, _files: TLS)
     return str(request.param)
 
 
@@ -162,7 +162,7 @@ def test_a_surplus_answer_over_tls_is_not_taken_for_the_next_one(
     server.load_cert_chain(certificate.certificate, certificate.key)
     trusting = ssl.create_default_context(cafile=certificate.certificate)
     monkeypatch.setattr(http, "_fast", fast)
-    monkeypatch.setattr(http, "_context", lambda _settings: trusting)
+    monkeypatch.setattr(http, "_context", lambda _settings, _files: trusting)
     answered = 0
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -275,7 +275,8 @@ def test_the_commands_to_run_a_worker_make_the_first_backup(
             "OS_PASSWORD": "secret",
             "OS_PROJECT_ID": json.loads(EVENT)["data"]["project_id"],
         }
-        lines = PLACEHOLDER.sub(lambda found: f"{found[1]}={own[found[1]]}", RUN).splitlines()
+        without_comments = re.sub(r" +#.*", "", RUN)
+        lines = PLACEHOLDER.sub(lambda found: f"{found[1]}={own[found[1]]}", without_comments).splitlines()
         *before, worker = (
             line.replace("queue outcomes", f"queue {names['SNAPSHOT_QUEUE']}.outcomes") for line in lines
         )
