@@ -49,13 +49,16 @@ UNAUTHENTICATED = (
 """What ``LEDGER_URL=none`` without ``STATE_KEYS`` costs."""
 
 PLAINTEXT = (
-    "is http, and VBS_ALLOW_PLAINTEXT=true allows it: whoever can read this network's traffic can read the "
+    "is http, and VBS_ALLOW_PLAINTEXT=true allows it: any host that sees this network's traffic can read the "
     "password or the token, and make and delete backups with it. Give the server a certificate, and use https"
 )
 """What plain http to another machine costs."""
 
 
-_NEEDS_V3 = "metadata and availability_zone of a rule are sent with VBS_API_VERSION=v3 only, which is not set"
+_NEEDS_V3 = (
+    "metadata and availability_zone of a rule are not sent with VBS_API_VERSION=v2; set VBS_API_VERSION=v3 "
+    "for OpenStack Cinder"
+)
 
 
 def topology(settings: Settings) -> Topology:
@@ -93,8 +96,8 @@ async def open_connection(settings: Settings) -> BrokerConnection:
     return await addresses(settings).connect()
 
 
-def message_settings(settings: Settings) -> MessageSettings:
-    """Collect the settings for the handling of a message."""
+def message_settings(settings: Settings, home: str | None) -> MessageSettings:
+    """Collect the settings for the handling of a message; ``home`` is the account's own project."""
     limits = Limits(
         delays=settings.wait_ladder,
         max_attempts=settings.max_attempts,
@@ -108,7 +111,7 @@ def message_settings(settings: Settings) -> MessageSettings:
         track_backups=settings.track_backups,
         track_deadline=settings.track_deadline,
         queue=settings.snapshot_queue,
-        home=settings.vbs_project_id or settings.os_project_id,
+        home=home,
         crash_limit=DELIVERY_LIMIT,
     )
 
@@ -136,6 +139,8 @@ class Parts(NamedTuple):
     routes: Routes
     clouds: Clouds | None = None
     """The clouds, where ``OS_CLOUD`` names several."""
+    home: str | None = None
+    """The project of the account, as far as the settings tell it."""
 
     async def state_keys(self) -> StateKeys | None:
         """Return what authenticates waiting messages; see ``state_keys``. Raises ``LedgerUnavailable``."""
@@ -146,7 +151,7 @@ class Parts(NamedTuple):
 
         ``drop_copies`` says that redeliveries are counted, so that copies can be told from them.
         """
-        settings = message_settings(self.settings)
+        settings = message_settings(self.settings, self.home)
         make = partial(
             Process,
             outbox=outbox,
@@ -256,7 +261,8 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             probe_seconds=settings.wait_ladder[0],
             notify=telemetry.route_changed,
         )
-        yield Parts(settings, api, ledger, breaker, selection, telemetry, routes, clouds)
+        home = sign_in.home or settings.vbs_project_id or settings.os_project_id
+        yield Parts(settings, api, ledger, breaker, selection, telemetry, routes, clouds, home)
 
 
 def group_limits(settings: Settings) -> "Sequence[GroupLimit]":
@@ -278,6 +284,6 @@ def _rules(settings: Settings) -> "Sequence[Rule]":
     from handler.backup.rules import load_rules
 
     rules = load_rules(settings.rules_file)
-    if settings.vbs_api_version != "v3" and any(rule.needs_v3 for rule in rules):
+    if settings.vbs_api_version == "v2" and any(rule.needs_v3 for rule in rules):
         log.warning("RULES_FILE: %s", _NEEDS_V3, extra={"action": "api.microversion"})
     return rules

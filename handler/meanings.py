@@ -63,7 +63,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         ),
         "VBS_ALLOW_PLAINTEXT": (
             "`true` sends passwords and tokens over `http://` too, for a private network whose servers have "
-            "no certificate: [whoever can read its traffic has them](#plain-http)"
+            "no certificate: [any host that sees its traffic can read them](#plain-http)"
         ),
         "OS_CLOUD": (
             "for `cloud`: the name of a cloud in [clouds.yaml](#cloudsyaml); with commas "

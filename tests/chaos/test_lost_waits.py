@@ -1,6 +1,6 @@
 """What waits is lost by the broker: wait queues deleted, made anew, and under policies of other people.
 
-Danger: a snapshot whose message is lost is never looked at again, and nobody is told.
+Danger: a snapshot whose message is lost is never looked at again, and no outcome is published.
 """
 
 import json

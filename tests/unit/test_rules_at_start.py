@@ -1,4 +1,4 @@
-"""Rules that need Cinder v3, and the warning at start where it is not set."""
+"""Rules that need Cinder v3, and the warning at start where v2 is set."""
 
 import asyncio
 from pathlib import Path
@@ -15,13 +15,14 @@ from handler.settings import load_settings
         ("v2", 'metadata = { policy = "gold" }', True),
         ("v2", 'availability_zone = "az-2"', True),
         ("v3", 'metadata = { policy = "gold" }', False),
+        (None, 'metadata = { policy = "gold" }', False),
         ("v2", "force = true", False),
     ],
 )
 def test_a_rule_that_needs_v3_is_named_at_start(
-    tmp_path: Path, version: str, fields: str, warned: bool, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, version: str | None, fields: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What v2 cannot be told is said in one warning, before the first event."""
+    """What v2 cannot be told is one warning before the first event. A version that is found says it later."""
     rules = tmp_path / "rules.toml"
     rules.write_text(f"[[rule]]\nset = {{ {fields} }}\n")
 

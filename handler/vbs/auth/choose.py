@@ -64,6 +64,11 @@ class SignIn(NamedTuple):
         return self.accounts[0].auth_url if self.accounts else None
 
     @property
+    def home(self) -> str | None:
+        """The project of the first account, or None where there is none, or only its name is known."""
+        return self.accounts[0].project_id if self.accounts else None
+
+    @property
     def each(self) -> "tuple[SignIn, ...]":
         """The sign-ins to the single clouds."""
         return tuple(self._replace(accounts=(account,)) for account in self.accounts) or (self,)

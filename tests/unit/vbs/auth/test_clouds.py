@@ -1,6 +1,7 @@
 """Tests of ``OS_CLOUD``: clouds of ``clouds.yaml``, compared with what openstacksdk makes of them."""
 # ruff: noqa: E501 - a row of a table is a line
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from handler.bootstrap import parts
 from handler.errors import SettingsError
 from handler.redaction import redacted
 from handler.settings import load_settings
@@ -211,6 +213,19 @@ def test_several_names_are_several_accounts(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert ["east", "production"] == [account.name for account in accounts()]
     assert [True, False] == [account.bound for account in accounts()]
+
+
+def test_the_project_of_a_cloud_is_the_programs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal in it concerns the sign-in as a whole, though no variable names the project."""
+    write(Path.cwd(), FILES["json"])
+    monkeypatch.setenv("VBS_ENDPOINT", "https://h")
+    monkeypatch.setenv("LEDGER_URL", "none")
+
+    async def own() -> str | None:
+        async with parts(load_settings(_env_file=None)) as opened:
+            return opened.home
+
+    assert "p1" == asyncio.run(own())
 
 
 def test_the_environment_chooses_region_and_interface(monkeypatch: pytest.MonkeyPatch) -> None:
