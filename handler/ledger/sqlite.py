@@ -84,7 +84,7 @@ _LOAD = (
 )
 _FIND = """
 SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM ledger
-WHERE snapshot_id = ?1 AND (?2 IS NULL OR project_id = ?2) LIMIT ?3
+WHERE snapshot_id = :snapshot AND (:project IS NULL OR project_id = :project) LIMIT :limit
 """
 # INSERT OR REPLACE would give the row a new rowid, and so write pages of every index again.
 _SAVE = """
@@ -160,7 +160,8 @@ class SqliteTransaction(SqliteRecords):
 
     def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read the rows and the recorded messages of a snapshot."""
-        found = self._connection.execute(_FIND, (snapshot_id, project_id, MOST_SNAPSHOTS))
+        wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
+        found = self._connection.execute(_FIND, wanted)
         rows = [(Key(project, snapshot), from_columns(*rest)) for project, snapshot, *rest in found]
         return joined(rows, self.records_of(snapshot_id, project_id))
 

@@ -56,11 +56,11 @@ WHERE {NO_MESSAGE}
 _RECORD_COLUMNS = "project_id, snapshot_id, reason, waits, recorded_at, due_at, swept"
 _FIND = f"""
 SELECT {_RECORD_COLUMNS} FROM ledger_waiting
-WHERE snapshot_id = ?1 AND (?2 IS NULL OR project_id = ?2) ORDER BY due_at LIMIT ?3
+WHERE snapshot_id = :snapshot AND (:project IS NULL OR project_id = :project) ORDER BY due_at LIMIT :limit
 """  # noqa: S608 - made of constants
-_FILTER = "(?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR reason = ?2)"
+_FILTER = "(:project IS NULL OR project_id = :project) AND (:reason IS NULL OR reason = :reason)"
 _LIST = f"""
-SELECT {_RECORD_COLUMNS} FROM ledger_waiting WHERE {_FILTER} ORDER BY due_at LIMIT ?3
+SELECT {_RECORD_COLUMNS} FROM ledger_waiting WHERE {_FILTER} ORDER BY due_at LIMIT :limit
 """  # noqa: S608 - the same
 _LIST_COUNT = f"SELECT count(*) FROM ledger_waiting WHERE {_FILTER}"  # noqa: S608 - the same
 
@@ -106,14 +106,14 @@ class SqliteRecords:
 
     def records_of(self, snapshot_id: str, project_id: str | None) -> Sequence[WaitingRecord]:
         """Read the records of the messages about a snapshot."""
-        found = self._connection.execute(_FIND, (snapshot_id, project_id, MOST_SNAPSHOTS))
-        return [WaitingRecord(*each) for each in found]
+        wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
+        return [WaitingRecord(*each) for each in self._connection.execute(_FIND, wanted)]
 
     def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""
-        filtered = (which.project_id, which.reason)
-        found = self._connection.execute(_LIST, (*filtered, which.limit))
-        total = self._connection.execute(_LIST_COUNT, filtered).fetchone()[0]
+        wanted = {"project": which.project_id, "reason": which.reason, "limit": which.limit}
+        found = self._connection.execute(_LIST, wanted)
+        total = self._connection.execute(_LIST_COUNT, wanted).fetchone()[0]
         return WaitingList([WaitingRecord(*each) for each in found], total, self.now)
 
     def overdue_by_delay(self, overdue: float) -> Mapping[int, int]:
