@@ -15,7 +15,8 @@ everything that replaces the message; only then the caller acknowledges. A crash
 a redelivery, and each step is safe to repeat.
 
 Beside it: ``parse`` (bytes to job), ``lookup`` (does a backup exist already?), ``tracking`` (a backup to its
-end), ``policy`` (what does a failure mean?), ``result`` (what replaces the message).
+end), ``policy`` (what does a failure mean?), ``result`` (what replaces the message), ``replacement``
+(publishes that).
 """
 
 import logging
@@ -25,8 +26,7 @@ from typing import assert_never
 
 from events.errors import EventIds
 from events.message import Message, WaitReason
-from events.outcome import Category, Failure, outcome
-from events.republish import inert
+from events.outcome import Category, Failure
 from handler.backup import result as results
 from handler.backup.breaker import ScopedFailure
 from handler.backup.delays import Delays
@@ -36,11 +36,12 @@ from handler.backup.lookup import Lookup, wait_reason
 from handler.backup.parse import Parser
 from handler.backup.ports import Busy, Created, Doubt, Finished, Full, Granted, Outbox
 from handler.backup.received import Received
+from handler.backup.replacement import Replacement
 from handler.backup.result import Delay, Job, Result
 from handler.backup.selection import Selection
 from handler.backup.services import Services, held
 from handler.backup.tracking import Tracking
-from handler.errors import ApiError, CallHeld, ConnectionLost, LedgerUnavailable, TooLarge, Unroutable
+from handler.errors import ApiError, CallHeld, ConnectionLost, LedgerUnavailable, TooLarge
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Process:
         self._incremental = Incremental(services, self._lookup)
         self._tracking = Tracking(services)
         self._delays = Delays(services, outbox, drop_copies=drop_copies)
+        self._replacement = Replacement(services, outbox, self._delays)
 
     async def handle(self, received: Received) -> Result:
         """Handle one message; on return the broker has confirmed everything that replaces it.
@@ -97,7 +99,8 @@ class Process:
         try:
             await self._delays.park(received.original, Delay(received.parked(reason), seconds))
         except TooLarge as error:
-            self._report(await self._end_too_large(received, self._parser.parse(received).ids, error))
+            ids = self._parser.parse(received).ids
+            self._report(await self._replacement.end_too_large(received, ids, error))
 
     async def _handle(self, received: Received) -> Result:
         parsed = self._parser.parse(received)
@@ -105,7 +108,7 @@ class Process:
             if traceparent != parsed.state.traceparent:
                 parsed = parsed._replace(state=parsed.state._replace(traceparent=traceparent))
             result = await self._route(parsed) if isinstance(parsed, Job) else parsed
-            result = await self._replace_message(result, redelivered=received.deliveries > 0)
+            result = await self._replacement.publish(result, redelivered=received.deliveries > 0)
             self._report(result)
         return result
 
@@ -282,62 +285,6 @@ class Process:
         """Track a backup that the ledger has forgotten, or never knew: the message names it."""
         await self._services.ledger.release(claim)
         return await self._tracking.unrecorded(job, backup_id)
-
-    async def _replace_message(self, result: Result, *, redelivered: bool) -> Result:
-        """Publish what replaces the message: first the outcome, then the delay or the dead letter."""
-        published = False
-        try:
-            result = await self._publish_outcome(result)
-            published = result.dead_letter is not None
-            result = await self._delay_or_dead_letter(result, redelivered=redelivered)
-        except ConnectionLost:
-            raise
-        except TooLarge as error:
-            return await self._end_too_large(Received(result.original, result.state), result.ids, error)
-        except Exception as error:
-            if not published:
-                received = Received(result.original, result.state)
-                await self._publish_outcome(results.rejected(received, results.bug(error, result.ids)))
-            raise
-        return result
-
-    async def _end_too_large(self, received: Received, ids: EventIds, error: TooLarge) -> Result:
-        """Fail an event whose message cannot wait: the broker takes none as large as its waiting message."""
-        log.error("a message cannot wait: %s", error, extra={"action": "message.too_large"})
-        # The record of the wait that was not published is deleted as that of a message that has waited.
-        waited = received._replace(state=received.state._replace(waits=received.state.waits + 1))
-        failed = results.rejected(waited, results.too_large(error, ids))
-        # Where no queue is bound for the outcome, it cannot wait either: the dead letter has the reason.
-        await self._publish_outcome(failed)
-        return await self._delay_or_dead_letter(failed, redelivered=True)
-
-    async def _publish_outcome(self, result: Result) -> Result:
-        """Publish the outcome; where no queue is bound for it, the result becomes a delay."""
-        if result.outcome is None:
-            return result
-        state = result.state
-        event = outcome(result.outcome, traceparent=state.traceparent)
-        try:
-            await self._outbox.publish_outcome(event)
-        except Unroutable:
-            later = state._replace(reason="publish", waits=state.waits + 1)
-            delay = results.Delay(later, self._services.limits.delay(state.waits), unroutable=event.type)
-            return result._replace(kind="waiting", outcome=None, delay=delay, dead_letter=None)
-        if state.reason == "publish":
-            await self._outbox.release_unroutable()
-        return result
-
-    async def _delay_or_dead_letter(self, result: Result, *, redelivered: bool) -> Result:
-        """Put the message into a wait queue or the dead letters; forget that it waited where it has ended."""
-        if delay := result.delay:
-            waits = await self._delays.delay(result, delay, redelivered=redelivered)
-            return result if waits else result._replace(delay=None)
-        if failure := result.dead_letter:
-            now, queue = self._services.clock(), self._services.settings.queue
-            headers = results.dead_letter_headers(result, failure, now=now, queue=queue)
-            await self._outbox.dead_letter(inert(result.original.blanked()), headers)
-        await self._delays.forget(result.original, result.state)
-        return result
 
 
 def _poison(crashes: int) -> Failure:

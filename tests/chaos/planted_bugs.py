@@ -96,7 +96,7 @@ BUGS: Mapping[str, Bug] = {
         f"{PROCESS}::test_a_duplicate_makes_no_second_call",
     ),
     "delay before the outcome is published": Bug(
-        "handler/backup/process.py",
+        "handler/backup/replacement.py",
         "            result = await self._publish_outcome(result)\n",
         "            first = result._replace(dead_letter=None)\n"
         "            await self._delay_or_dead_letter(first, redelivered=redelivered)\n"
@@ -110,7 +110,7 @@ BUGS: Mapping[str, Bug] = {
         f"{PROCESS}::test_a_dead_letter_makes_no_broker_act",
     ),
     "leave tokens in dead letters": Bug(
-        "handler/backup/process.py",
+        "handler/backup/replacement.py",
         "await self._outbox.dead_letter(inert(result.original.blanked()), headers)",
         "await self._outbox.dead_letter(inert(result.original), headers)",
         f"{PROCESS}::test_tokens_of_old_notifications_are_blanked_in_a_dead_letter",
