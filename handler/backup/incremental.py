@@ -1,6 +1,6 @@
 """``incremental = "auto"``: whether a backup builds on an earlier one, and what follows if it cannot.
 
-Cinder has the last word on the parent. If it refuses an incremental backup for its parent, a full one follows
+Cinder decides on the parent. If it refuses an incremental backup for its parent, a full one follows
 at once, after a lookup as after every refusal: the answer may have been falsified on its way.
 """
 

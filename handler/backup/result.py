@@ -260,7 +260,7 @@ def skipped(job: Job, reason: str) -> Result:
 def recorded_skip(reason: str) -> Failure:
     """Return what the ledger records of a skipped snapshot: an end without a backup, and its reason.
 
-    It is told from the API's failures by its code, since those with a code have an HTTP status too.
+    Its code sets it apart from the API's failures: those with a code have an HTTP status too.
     """
     return Failure(category=Category.REFUSED, code=_SKIPPED, message=truncate(reason))
 

@@ -13,7 +13,7 @@ OLD_BROKER = (
     "on. Upgrade RabbitMQ, or set QUEUE_TYPE=classic, which can lose waiting messages when the broker crashes"
 )
 LAVINMQ = (
-    "makes an ordinary durable queue of each quorum queue, without a word: on one node, and without "
+    "makes an ordinary durable queue of each quorum queue and does not say so: on one node, and without "
     "at-least-once dead-lettering, so that waiting messages can be lost when it crashes. It is not tested; "
     "set QUEUE_TYPE=classic, which says what the queues are"
 )

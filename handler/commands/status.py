@@ -78,8 +78,8 @@ def _lines(standing: Standing) -> Iterator[str]:
         )
     for failure in known["failures"]:
         code = f" {failure['code']}" if failure["code"] else ""
-        told = "skipped " if standing.state == "skipped" else f"failed   {failure['category']}{code}:"
-        yield printable(f"  {told} {failure['message']}")
+        what = "skipped " if standing.state == "skipped" else f"failed   {failure['category']}{code}:"
+        yield printable(f"  {what} {failure['message']}")
         yield printable(f"           event {failure['event_id']}")
     for backup_id in known["failed_backups"]:
         yield printable(f"  backup {backup_id} ended in error")

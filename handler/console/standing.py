@@ -1,4 +1,4 @@
-"""Where a snapshot stands, told from what the ledger has about it. Pure."""
+"""Where a snapshot stands, by what the ledger has about it. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
