@@ -138,7 +138,7 @@ BUGS: Mapping[str, Bug] = {
         "        if not self._breaker.limit:\n            await self._stop_consuming()\n",
         "        if not self._breaker.limit:\n            delivery.ack()\n"
         "            await self._stop_consuming()\n",
-        "tests/chaos/test_api_trouble.py::test_a_probe_counts_no_message_as_a_crash",
+        "tests/integration/test_session.py::test_a_probe_is_acknowledged_once_consuming_has_stopped",
     ),
     "free the slot of a call in doubt": Bug(
         "handler/ledger/rules.py",
