@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from infra.local.server import free_ports
+from tests.patience import patient
 from tests.postgres import unprivileged
 
 START_SECONDS = 30.0
@@ -60,7 +61,7 @@ class Pooler:
                 user=unprivileged(),
                 group=unprivileged(),
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + patient(START_SECONDS)
         while not self._answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError(f"PgBouncer did not start: {(self._folder / 'log').read_text()[-2000:]}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 
 from tests import postgres
+from tests.patience import patient
 from tests.postgres import Server
 
 REPLICA = "replica"
@@ -78,7 +79,7 @@ class Pair:
             connection.execute("SELECT pg_reload_conf()")
 
     def _wait_for(self, query: str) -> None:
-        deadline = time.monotonic() + postgres.START_SECONDS
+        deadline = time.monotonic() + patient(postgres.START_SECONDS)
         with psycopg.connect(self.primary.url(), autocommit=True) as connection:
             while connection.execute(query.encode()).fetchone() != (1,):
                 assert time.monotonic() < deadline, query

@@ -15,6 +15,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from events.message import Message
 from events.outcome import PROBE
+from tests.patience import patient
 
 PERSISTENT = 2
 RECONNECT_SECONDS = 0.2
@@ -73,7 +74,7 @@ class Rabbit:
 
     def insist(self, work: Callable[[BlockingChannel], Any]) -> Any:
         """Repeat the work until the broker has answered."""
-        give_up = time.monotonic() + GIVE_UP_SECONDS
+        give_up = time.monotonic() + patient(GIVE_UP_SECONDS)
         while True:
             try:
                 return work(self._open())

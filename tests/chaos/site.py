@@ -22,6 +22,7 @@ from handler.broker.topology import Topology, declare
 from infra.emulator.testing import Emulator
 from tests.chaos.rabbit import Rabbit, Sink, delete
 from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
+from tests.patience import patient
 from tests.twins.events import made_up_id, message
 from tests.twins.world import KEYS
 
@@ -153,7 +154,7 @@ class Site:
         """Kill a worker with SIGKILL."""
         with contextlib.suppress(ProcessLookupError):
             worker.send_signal(signal.SIGKILL)
-        worker.wait(EXIT_SECONDS)
+        worker.wait(patient(EXIT_SECONDS))
         self.workers = [each for each in self.workers if each is not worker]
 
     def stop(self) -> float:
@@ -164,7 +165,7 @@ class Site:
         for worker in self.workers:
             worker.terminate()
         for worker in self.workers:
-            assert 0 == worker.wait(EXIT_SECONDS), self.log_tail()
+            assert 0 == worker.wait(patient(EXIT_SECONDS)), self.log_tail()
         self.workers = []
         return time.monotonic() - started
 
@@ -190,7 +191,7 @@ class Site:
         wanted = set(self.asked) if events is None else events
         terminal = TERMINAL if self.tracked else TERMINAL | {ACCEPTED}
         while missing := wanted - self.sink.ended(terminal):
-            assert time.monotonic() - started < seconds, (
+            assert time.monotonic() - started < patient(seconds), (
                 f"{len(missing)} of {len(wanted)} events have no terminal outcome after {seconds:g} s:"
                 f" {sorted(missing)[:3]}\n{self.counts()}\n{self.log_tail()}"
             )
@@ -221,7 +222,7 @@ class Site:
 
         A message that was in hand, which no count shows, may be delayed by the drain: then a worker goes on.
         """
-        give_up = time.monotonic() + FINISH_SECONDS
+        give_up = time.monotonic() + patient(FINISH_SECONDS)
         while True:
             wait_for(lambda: not sum(self.unfinished().values()), seconds=30, what=self.unfinished)
             drain = self.stop()
@@ -253,7 +254,7 @@ def wait_for(condition: Callable[[], bool], *, seconds: float, what: Callable[[]
     """Wait for a condition; return how many seconds it took."""
     started = time.monotonic()
     while not condition():
-        assert time.monotonic() - started < seconds, f"not within {seconds:g} s: {what()}"
+        assert time.monotonic() - started < patient(seconds), f"not within {seconds:g} s: {what()}"
         time.sleep(0.05)
     return time.monotonic() - started
 

@@ -112,7 +112,6 @@ def test_a_long_outage_with_many_waiting(make_site: MakeSite, amqp_url: str) -> 
     _t9(make_site(amqp_url), waiting=10_000, seconds=120.0)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("status", [500, 503])
 def test_creates_that_fail_while_lookups_work_end_no_event(
     make_site: MakeSite, amqp_url: str, status: int

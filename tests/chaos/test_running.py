@@ -63,7 +63,6 @@ def _t31(site: Site, *, snapshots: int, projects: int, limit: int, seconds: floa
     assert share <= (0.1 if snapshots > 10 * limit * projects else 0.5)
 
 
-@pytest.mark.timeout(180)
 def test_the_limit_holds_over_a_killed_worker(make_site: MakeSite, amqp_url: str) -> None:
     """T31: with MAX_RUNNING=4, of 16 snapshots of 2 projects never more than 4 are in progress."""
     site = make_site(amqp_url, **SETTINGS)

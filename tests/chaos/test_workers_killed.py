@@ -34,7 +34,6 @@ def _t2(site: Site, rng: random.Random, *, events: int, kills: int, workers: int
     assert drained < 30
 
 
-@pytest.mark.timeout(300)  # it took 85 s on a busy machine
 def test_workers_killed_at_any_time_lose_no_event_and_make_no_second_backup(
     make_site: MakeSite, amqp_url: str, rng: random.Random
 ) -> None:

@@ -9,7 +9,7 @@ from tests.chaos.site import Site, many, wait_for
 from tests.cluster.conftest import WORKERS, StartSite
 from tests.cluster.nodes import NAMES, Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.cluster
 
 EVENTS = 300
 AGAIN_SECONDS = 40

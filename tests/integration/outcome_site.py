@@ -21,6 +21,7 @@ from handler.settings import Settings
 from handler.status.monitoring import monitored
 from handler.worker.wiring import make_worker
 from infra.local.ready import wait_until
+from tests.patience import patient
 from tests.twins.events import cloud_event
 
 SECONDS = 60.0
@@ -108,7 +109,7 @@ class Site:
         """Get one of the worker's pages."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except HTTPError as error:
             with error:
@@ -125,7 +126,7 @@ class Site:
 
     def until(self, condition: Callable[[], object], *, seconds: float = SECONDS) -> None:
         """Wait until something is so."""
-        assert wait_until(lambda: bool(condition()), seconds=seconds), self.caplog.text[-3000:]
+        assert wait_until(lambda: bool(condition()), seconds=patient(seconds)), self.caplog.text[-3000:]
 
 
 async def _declare(settings: Settings) -> None:

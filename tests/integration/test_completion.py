@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
 [LINE] = re.findall(r'`(eval "\$\(snapshot-backup [^`]+)`', (ROOT / "handler" / "README.md").read_text())
@@ -60,7 +62,7 @@ class Shell:
 
     def shows(self, text: str) -> bool:
         """Wait until the shell shows this text, and return whether it does."""
-        over = time.monotonic() + SECONDS
+        over = time.monotonic() + patient(SECONDS)
         while text not in self._shown and time.monotonic() < over:
             if select.select([self._ours], [], [], 0.1)[0]:
                 part = os.read(self._ours, 65_536).decode(errors="replace")

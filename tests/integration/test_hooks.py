@@ -21,6 +21,7 @@ from handler.broker.upkeep import Upkeep
 from handler.errors import ConnectionLost, Unroutable
 from handler.worker.session import ConsumerSession
 from tests.integration.test_session import no_park
+from tests.patience import patient
 
 pytestmark = pytest.mark.broker
 
@@ -83,7 +84,7 @@ def test_a_session_reports_a_redelivery(amqp_url: str, unique: str) -> None:
     reported: list[Redelivered] = []
 
     async def run() -> None:
-        async with _queue(amqp_url, unique) as connection, asyncio.timeout(30):
+        async with _queue(amqp_url, unique) as connection, asyncio.timeout(patient(30)):
             publisher = await Publisher.open(await connection.channel())
             await publisher.publish("", unique, b"body", PERSISTENT)
             await _deliver_and_drop(connection, unique)

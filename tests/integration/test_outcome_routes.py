@@ -19,6 +19,7 @@ from handler.settings import Settings
 from infra.emulator.testing import Emulator, running_emulator
 from infra.local.server import RabbitProcess
 from tests.integration.outcome_site import Site, site
+from tests.patience import patient
 from tests.twins.events import cloud_event
 
 pytestmark = pytest.mark.broker
@@ -141,7 +142,7 @@ def test_outcomes_that_waited_for_a_queue_are_published_within_seconds(
     assert 500 == len(emulator.backups())
     lines = [each for each in place.caplog.records if each.getMessage().startswith("outcomes ")]
     assert len(lines) <= 4, lines
-    assert took < 15
+    assert took < patient(15)
 
 
 def outcomes_of(place: Site, queue: str, numbers: range, *, seconds: float = 20) -> Counter[str]:

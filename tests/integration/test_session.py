@@ -19,6 +19,7 @@ from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.broker.upkeep import Upkeep
 from handler.worker.session import ConsumerSession
+from tests.patience import patient
 
 pytestmark = pytest.mark.broker
 
@@ -87,7 +88,7 @@ async def consuming(
         stop = asyncio.Event()
         work = asyncio.create_task(session.run(stop))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(patient(30)):
                 await over.wait()
         finally:
             stop.set()

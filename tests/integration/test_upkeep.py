@@ -27,6 +27,7 @@ from handler.worker.sweep import SweepTimes
 from handler.worker.wiring import make_worker
 from handler.worker.worker import Worker
 from infra.emulator.testing import Emulator, running_emulator
+from tests.patience import patient
 from tests.twins.events import message
 
 pytestmark = pytest.mark.broker
@@ -81,7 +82,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Worker, BrokerConne
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
     """Wait for a condition."""
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(patient(WAIT_SECONDS)):
         while True:
             found = condition()
             if found if isinstance(found, bool) else await found:

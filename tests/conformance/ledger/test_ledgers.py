@@ -14,6 +14,7 @@ from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.row import Row, RowState
 from tests.conformance.ledger.conftest import Opener
+from tests.patience import patient
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +38,7 @@ async def granted(
 
 async def once_free(ledger: StoredLedger) -> Granted:
     """Claim as soon as the previous lease has ended."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while not isinstance(claim := await ledger.claim(KEY, "first"), Granted):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -261,7 +262,7 @@ async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
     ledger = opener(0.5)
     claim = await granted(ledger)
     assert await ledger.holds(claim)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while await ledger.holds(claim):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

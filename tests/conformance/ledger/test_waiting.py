@@ -14,6 +14,7 @@ from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
 from handler.ledger.waiting import FIRST_INTERVAL, LONGEST_INTERVAL, Overdue, next_sweep
 from tests.conformance.ledger.conftest import LONG
+from tests.patience import patient
 from tests.twins.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -180,7 +181,7 @@ async def test_the_sweep_of_a_dead_process_is_taken_over(two: tuple[StoredLedger
     for number in range(4):
         await first.record_waiting(waiting(str(number)))
     assert 2 == len(await take(first, limit=2, lease=0.2) or ())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while (taken := await take(second)) is None:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

@@ -23,6 +23,7 @@ from handler.broker.connection import Tls
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.cli import app
+from tests.patience import patient
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
@@ -176,7 +177,7 @@ class Place:
 
     def until(self, condition: Callable[[], bool], *, seconds: float = SECONDS) -> None:
         """Wait for a condition, for at least a minute."""
-        over = time.monotonic() + max(seconds, SECONDS)
+        over = time.monotonic() + patient(max(seconds, SECONDS))
         while not condition():
             assert time.monotonic() < over, f"the condition did not hold within {seconds:g} s"
             time.sleep(0.05)

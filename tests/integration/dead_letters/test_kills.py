@@ -70,7 +70,6 @@ def _make_backups(place: Place, bodies: list[bytes], count: int) -> None:
     assert (count, {1}) == (len(backups), set(backups.values()))
 
 
-@pytest.mark.timeout(120)
 def test_a_replay_killed_eight_times_loses_no_message(place: Place, rng: random.Random) -> None:
     """With 500 messages and 8 kills, each message is replayed, and each snapshot has one backup."""
     twice = replay_with_kills(place, rng, count=500, kills=8, rate=200)

@@ -66,7 +66,6 @@ def rounds(place: Place, emulator: Emulator, count: int) -> None:
     assert 0 == place.count(place.topology.dead)
 
 
-@pytest.mark.timeout(180)
 def test_no_message_is_dropped_in_three_rounds_of_delay_and_replay(place: Place, emulator: Emulator) -> None:
     """The broker's cycle detection drops no message, and each dead letter has a new id (T17)."""
     rounds(place, emulator, 40)

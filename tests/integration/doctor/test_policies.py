@@ -8,6 +8,7 @@ import pytest
 
 from infra.local.server import RabbitProcess, free_ports
 from tests.integration.doctor.looking import Look
+from tests.patience import patient
 
 pytestmark = pytest.mark.broker
 
@@ -73,7 +74,7 @@ def test_the_policy_of_kolla_is_bad(
     assert "expires 3600 s" in dead.text
     command = dead.remedy.partition("rabbitmqctl ")[2].replace("'", "").split()
     own_broker.ctl(*command)
-    deadline = time.monotonic() + 30  # the plugin shows a change after some seconds
+    deadline = time.monotonic() + patient(30)  # the plugin shows a change after some seconds
     try:
         while look(AMQP_MANAGEMENT_URL=management).exit:
             assert time.monotonic() < deadline

@@ -113,10 +113,10 @@ def test_the_patterns_of_rules_are_the_same(match: dict[str, object]) -> None:
 
 def test_no_name_takes_long() -> None:
     """A pattern with many stars is decided at once, also for a long name that does not fit."""
-    began = time.monotonic()
+    began = time.process_time()
 
     assert not matches("a" * 1024, "*a" * 40 + "b")
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_the_defaults_are_the_documented_ones() -> None:

@@ -13,6 +13,7 @@ from handler.broker.addresses import Addresses
 from handler.broker.connection import HEARTBEAT, BrokerConnection, Tls
 from handler.broker.liveness import ANSWER_SECONDS, Liveness
 from handler.broker.publisher import Publisher
+from tests.patience import patient
 from tests.twins.amqp import AmqpTwin
 
 
@@ -96,7 +97,7 @@ def test_a_late_confirm_moves_to_the_other_address_once(monkeypatch: pytest.Monk
                     publishing = asyncio.create_task(
                         publisher.publish("", "q", b"body", pika.BasicProperties())
                     )
-                    done, _ = await asyncio.wait({connection.closed}, timeout=5 if moved else 1.5)
+                    done, _ = await asyncio.wait({connection.closed}, timeout=patient(5) if moved else 1.5)
                     assert bool(done) == moved
                     publishing.cancel()
                     await asyncio.gather(publishing, return_exceptions=True)
@@ -113,11 +114,11 @@ def test_a_broker_that_falls_silent_is_noticed_in_time(heartbeat: str) -> None:
         async with AmqpTwin() as twin:
             connection = await Addresses([twin.url + heartbeat], Tls()).connect()
             twin.mute, began = True, time.monotonic()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(patient(20)):
                 reason = await connection.closed
             took = time.monotonic() - began
             assert "the broker is silent" in str(reason)
             agreed = 2 if heartbeat else HEARTBEAT
-            assert 2 * agreed - 1 <= took <= 2 * agreed + 2
+            assert 2 * agreed - 1 <= took <= patient(2 * agreed + 2)
 
     asyncio.run(run())

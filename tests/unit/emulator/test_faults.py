@@ -9,6 +9,7 @@ import pytest
 
 from infra.emulator.faults import Fault, FaultPlan
 from infra.emulator.testing import Emulator, running_emulator
+from tests.patience import patient
 from tests.unit.emulator.world import PROJECT, SNAPSHOT, VOLUME, World
 
 
@@ -40,7 +41,7 @@ def fault(effect: str, **more: Any) -> dict[str, Any]:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition is true."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while not condition():
         assert time.monotonic() < deadline, "the condition was not true within 10 s"
         time.sleep(0.01)

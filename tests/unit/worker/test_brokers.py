@@ -11,6 +11,7 @@ from handler import bootstrap
 from handler.errors import SettingsError
 from handler.settings import Settings, load_settings
 from handler.worker.wiring import make_worker
+from tests.patience import patient
 from tests.twins.amqp import AmqpTwin, Refusal
 
 INVALID = "PRECONDITION_FAILED - invalid arg 'x-dead-letter-strategy' for queue 'q' in vhost '/'"
@@ -42,7 +43,7 @@ async def work(of: Settings, *, until: str = "") -> None:
     logger.setLevel(logging.INFO)
     logger.addFilter(hear)
     try:
-        async with asyncio.timeout(20), bootstrap.parts(of) as parts:
+        async with asyncio.timeout(patient(20)), bootstrap.parts(of) as parts:
             await make_worker(parts).run(stop)
     finally:
         logger.removeFilter(hear)

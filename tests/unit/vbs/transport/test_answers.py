@@ -9,6 +9,7 @@ pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 
 from handler.vbs.transport.connection import HEADER_LIMIT
 from handler.vbs.transport.pool import Pool
+from tests.patience import patient
 from tests.unit.vbs.transport.server import Server, ask, ask_three, sends, with_pool
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -80,7 +81,7 @@ def test_endless_data_after_a_body_is_an_error(first: bytes, again: bytes) -> No
             await writer.drain()
 
     async def use(pool: Pool, url: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             with pytest.raises(httpx.RemoteProtocolError, match="is longer than"):
                 await ask(pool, url)
 

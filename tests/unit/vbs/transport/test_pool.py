@@ -19,6 +19,7 @@ pytest.importorskip("httptools", reason="the extra `fast` is not installed")
 from handler.vbs.transport.connection import Connection
 from handler.vbs.transport.pool import Pool, _Exchange, encoded
 from handler.worker import event_loop
+from tests.patience import patient
 from tests.tls import Certificate, make_certificate, tls_front
 from tests.unit.vbs.transport.server import OK, Server, ask, ask_three, sends, with_pool
 
@@ -156,7 +157,7 @@ def test_each_request_has_its_own_timeout() -> None:
     async def use(pool: Pool, url: str) -> None:
         await ask(pool, url, {"read": 60.0})
         with pytest.raises(httpx.ReadTimeout, match=r"within 0\.1 s"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient(10)):
                 await ask(pool, url, {"read": 0.1})
 
     with_pool(server, use)
