@@ -14,6 +14,7 @@ def main() -> NoReturn:
     """Run ``snapshot-backup``, and end the process."""
     install_excepthook()
     streams.prepare()
+    _keep_httpx_small()
     code = _run()
     if code == streams.INTERRUPTED:
         # A terminal shows ^C where the cursor was.
@@ -23,6 +24,11 @@ def main() -> NoReturn:
     if code == streams.INTERRUPTED:
         streams.end_by_interrupt()
     sys.exit(code)
+
+
+def _keep_httpx_small() -> None:
+    """Keep httpx from importing its own command line, with click, rich and Pygments: half of its import."""
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # Python's way to say: not to be had
 
 
 def _run() -> int:

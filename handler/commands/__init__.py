@@ -1,1 +1,1 @@
-"""The commands of the command line, one small module each; ``handler.cli`` registers them."""
+"""The commands of the command line, one small module each; ``catalogue`` lists them."""

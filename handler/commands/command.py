@@ -62,10 +62,14 @@ class Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a line or more for each command: the first sentence of its help, in full."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        """Write a line or more for each command: the first paragraph of its help, in full."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _first_sentence(command)) for name, command in commands])
+            formatter.write_dl([(name, self.summary(ctx, name)) for name in self.list_commands(ctx)])
+
+    def summary(self, ctx: Any, name: str) -> str:
+        """Return the first paragraph of a command's help."""
+        command: Any = self.get_command(ctx, name)
+        return " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
 
     def _meant(self, ctx: Any, name: str) -> Iterator[str]:
         """Yield what surely was meant: an option of ours, or a command of one of our groups."""
@@ -74,10 +78,6 @@ class Group(TyperGroup):
         for group in self.list_commands(ctx):
             if name in getattr(self.get_command(ctx, group), "commands", ()):
                 yield f"{group} {name}"
-
-
-def _first_sentence(command: Any) -> str:
-    return " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
 
 
 @contextmanager
@@ -121,10 +121,11 @@ def _elsewhere(ctx: Any, option: str, args: Sequence[str]) -> str:
     root = ctx.find_root()
     if ctx is not root and any(option in parameter.opts for parameter in root.command.params):
         return f" It stands alone: {root.command_path} {option}"
+    names = ctx.command.list_commands(ctx) if isinstance(ctx.command, Group) else ()
     taking = [
         name
-        for name, command in getattr(ctx.command, "commands", {}).items()
-        if any(option in parameter.opts for parameter in command.params)
+        for name in names
+        if any(option in parameter.opts for parameter in ctx.command.get_command(ctx, name).params)
     ]
     for name in sorted(taking, key=lambda name: name not in args):
         return f" Options of a command come after it: {ctx.command_path} {name} {option}"

@@ -1,16 +1,15 @@
-"""Shared parts of all commands: options, output, confirmation and error messages."""
+"""Shared parts of all commands: options, JSON, confirmation and error messages."""
 
 import asyncio
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Annotated, Any
 
 import typer
 
-from handler.commands.console import SafeConsole
 from handler.errors import AccessRefused, ExtraMissing, SettingsError, SnapshotBackupError
 from handler.printable import printable
 from handler.redaction import redacted
@@ -18,16 +17,6 @@ from handler.redaction import redacted
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for use by programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-
-
-def console() -> SafeConsole:
-    """Return the console for results: standard output, with colour only on a terminal."""
-    return SafeConsole(highlight=False)
-
-
-def progress_console() -> SafeConsole:
-    """Return the console for progress: standard error, so that results can be piped."""
-    return SafeConsole(stderr=True, highlight=False)
 
 
 def print_json(document: object) -> None:
@@ -53,21 +42,6 @@ def _without_nan(value: object) -> object:
             return [_without_nan(each) for each in value]
         case _:
             return value
-
-
-def at_terminal() -> bool:
-    """Return whether progress can be shown: standard error is a terminal that can move its cursor."""
-    return sys.stderr.isatty() and not progress_console().is_dumb_terminal
-
-
-@contextmanager
-def working(text: str) -> Iterator[Callable[[str], None]]:
-    """Show at a terminal that work goes on; yields a function that shows another text."""
-    if not at_terminal():
-        yield lambda _: None
-        return
-    with progress_console().status(text) as status:
-        yield status.update
 
 
 def fail(text: str, *, code: int = 1) -> typer.Exit:

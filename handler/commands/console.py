@@ -1,6 +1,11 @@
-"""rich's console, through which nothing from outside steers the terminal."""
+"""The terminal: rich's console, through which nothing from outside steers it, and what shows progress.
 
-from collections.abc import Iterable
+It is a module of its own since rich takes a tenth of a second to import, and a worker does not need it.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -21,3 +26,28 @@ class SafeConsole(Console):
                 yield segment
             else:
                 yield segment._replace(text=printable(segment.text, keep="\n"))
+
+
+def console() -> SafeConsole:
+    """Return the console for results: standard output, with colour only on a terminal."""
+    return SafeConsole(highlight=False)
+
+
+def progress_console() -> SafeConsole:
+    """Return the console for progress: standard error, so that results can be piped."""
+    return SafeConsole(stderr=True, highlight=False)
+
+
+def at_terminal() -> bool:
+    """Return whether progress can be shown: standard error is a terminal that can move its cursor."""
+    return sys.stderr.isatty() and not progress_console().is_dumb_terminal
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Show at a terminal that work goes on; yields a function that shows another text."""
+    if not at_terminal():
+        yield lambda _: None
+        return
+    with progress_console().status(text) as status:
+        yield status.update

@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from handler.commands.common import AsJson, console, print_json, working
+from handler.commands.common import AsJson, print_json
+from handler.commands.console import console, working
 from handler.doctor.examine import examine
 from handler.doctor.findings import Finding, exit_code
 from handler.redaction import redacted

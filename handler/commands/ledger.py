@@ -7,17 +7,8 @@ from typing import Annotated
 import typer
 
 from handler.commands.command import Command, Group
-from handler.commands.common import (
-    AsJson,
-    DryRun,
-    Yes,
-    confirm,
-    console,
-    fail,
-    failing_plainly,
-    print_json,
-    progress_console,
-)
+from handler.commands.common import AsJson, DryRun, Yes, confirm, fail, failing_plainly, print_json
+from handler.commands.console import console, progress_console
 from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
 from handler.commands.values import checked, finite

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from handler.commands.common import AsJson, console, fail, failing_plainly, print_json, warn, working
+from handler.commands.common import AsJson, fail, failing_plainly, print_json, warn
+from handler.commands.console import console, working
 from handler.function.bundle.archive import MAX_PACKED, MAX_UNPACKED, Written, write
 from handler.function.bundle.bytecode import compiled, compiler
 from handler.function.bundle.sources import sources

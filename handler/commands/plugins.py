@@ -1,4 +1,4 @@
-"""A command group that loads commands from entry points, each only when it is called or listed."""
+"""The root group: its own commands, and those of entry points, each imported only when it is needed."""
 
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -6,14 +6,17 @@ from typing import Any
 import typer
 from typer.main import get_command
 
+from handler.commands import catalogue
 from handler.commands.command import Command, Group
 from handler.commands.common import fail
 
 COMMANDS = "snapshot_backup.commands"
 """The entry point group of commands outside the handler, such as the emulator."""
 
+_OWN = {each.name: each for each in catalogue.COMMANDS}
 
-class PluginGroup(Group):
+
+class RootGroup(Group):
     """The group of its own commands and those of the entry points.
 
     An entry point that cannot be imported is listed with the reason, and calling it prints that reason. The
@@ -22,15 +25,17 @@ class PluginGroup(Group):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
-        own = super().list_commands(ctx)
-        return [*own, *sorted(entry_points(group=COMMANDS).names - set(own))]
+        return [*_OWN, *sorted(entry_points(group=COMMANDS).names - set(_OWN))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, or None."""
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
+        if cmd_name in _OWN:
+            return _OWN[cmd_name].load()
         return next(map(_command, entry_points(group=COMMANDS, name=cmd_name)), None)
+
+    def summary(self, ctx: Any, name: str) -> str:
+        """Return what its help says first; a command of its own is not imported for that."""
+        return _OWN[name].summary if name in _OWN else super().summary(ctx, name)
 
 
 def _command(entry: EntryPoint) -> Any:

@@ -25,7 +25,8 @@ from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.properties import PERSISTENT
 from handler.broker.topology import SNAPSHOT_COMPLETED, declare
-from handler.commands.common import AsJson, console, fail, failing_plainly, print_json, warn, working
+from handler.commands.common import AsJson, fail, failing_plainly, print_json, warn
+from handler.commands.console import console, working
 from handler.commands.values import checked, project, readable_file, resource_id
 from handler.errors import BrokerError
 from handler.json_file import STDIN, JsonFile, JsonFileError

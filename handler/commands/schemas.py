@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from events import schemas as documents
-from handler.commands.common import AsJson, console, fail, print_json
+from handler.commands.common import AsJson, fail, print_json
+from handler.commands.console import console
 
 
 def schemas(

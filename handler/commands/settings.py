@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from rich.padding import Padding
 from rich.text import Text
 
-from handler.commands.common import AsJson, console, failing_plainly, print_json, warn
+from handler.commands.common import AsJson, failing_plainly, print_json, warn
+from handler.commands.console import console
 from handler.meanings import GROUPS, default_of, otherwise, text_of
 from handler.redaction import MASK, redacted
 from handler.settings import NAMES, Loaded, holds_a_url, is_secret, load

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from handler.commands.common import AsJson, console, failing_plainly, print_json
+from handler.commands.common import AsJson, failing_plainly, print_json
+from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
 from handler.console.standing import Standing, document, standing, unknown
 from handler.ledger.ledger import StoredLedger

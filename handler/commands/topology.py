@@ -12,7 +12,8 @@ from handler.broker.declaration import Declaration, Made, make
 from handler.broker.outcomes_queue import wrong_name
 from handler.broker.topology import Binding, Exchange, Part, Queue, Topology
 from handler.commands.command import Command, Group
-from handler.commands.common import AsJson, console, fail, failing_plainly, print_json, warn
+from handler.commands.common import AsJson, fail, failing_plainly, print_json, warn
+from handler.commands.console import console
 from handler.commands.help import examples
 from handler.printable import printable
 from handler.settings import Settings, load_settings

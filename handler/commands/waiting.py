@@ -6,7 +6,8 @@ import typer
 
 from events.message import WaitReason
 from handler.commands.command import Command, Group
-from handler.commands.common import AsJson, console, fail, failing_plainly, print_json
+from handler.commands.common import AsJson, fail, failing_plainly, print_json
+from handler.commands.console import console
 from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
 from handler.console.standing import waiting_document

@@ -22,7 +22,8 @@ from events.outcome import (
 from handler import bootstrap
 from handler.broker.connection import BrokerConnection, Channel
 from handler.broker.consumer import Consumer, Delivery
-from handler.commands.common import AsJson, console, failing_plainly, print_json, progress_console
+from handler.commands.common import AsJson, failing_plainly, print_json
+from handler.commands.console import console, progress_console
 from handler.errors import BrokerError
 from handler.printable import printable
 from handler.redaction import redacted

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from handler.commands.common import AsJson, DryRun, Yes, confirm, console, print_json
+from handler.commands.common import AsJson, DryRun, Yes, confirm, print_json
+from handler.commands.console import console
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import count, groups_json
 from handler.commands.values import checked, new_file

@@ -15,19 +15,8 @@ from events.state_keys import StateKeys
 from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
-from handler.commands.common import (
-    AsJson,
-    DryRun,
-    Yes,
-    at_terminal,
-    confirm,
-    console,
-    fail,
-    print_json,
-    progress_console,
-    warn,
-)
-from handler.commands.console import SafeConsole
+from handler.commands.common import AsJson, DryRun, Yes, confirm, fail, print_json, warn
+from handler.commands.console import SafeConsole, at_terminal, console, progress_console
 from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import SHOWN, count, groups_json
 from handler.commands.values import checked, finite, readable_file

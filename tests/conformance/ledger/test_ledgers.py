@@ -259,7 +259,7 @@ async def test_renewed_lease_holds(opener: Opener) -> None:
 
 async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
     """Without a renewal, a claim stops holding before another worker could get it."""
-    ledger = opener(0.5)
+    ledger = opener(patient(0.5))
     claim = await granted(ledger)
     assert await ledger.holds(claim)
     deadline = time.monotonic() + patient(10)

@@ -20,7 +20,9 @@ from tests.patience import patient
 pytestmark = pytest.mark.anyio
 
 KEY = Key("project", "snapshot")
-ONE = {"pool_mode": "transaction", "default_pool_size": 1}
+ONE = {"pool_mode": "transaction", "default_pool_size": 1, "reserve_pool_size": 1, "reserve_pool_timeout": 10}
+"""One server connection for all clients. There is a second after ten seconds: after one pipeline in a hundred
+PgBouncer 1.18 keeps the first for the client that has just used it, until it uses it again."""
 SEEN = (
     "lock_timeout",
     "statement_timeout",
@@ -378,7 +380,9 @@ async def test_query_wait_timeout(
     postgres_server: postgres.Server, direct: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The pooler's own limit for waiting clients comes first where it is shorter. psycopg adds no warning."""
-    with pgbouncer.pooler(postgres_server.port, {**ONE, "query_wait_timeout": 1}) as running:
+    with pgbouncer.pooler(
+        postgres_server.port, {**ONE, "reserve_pool_size": 0, "query_wait_timeout": 1}
+    ) as running:
         ledger = open_ledger(running.url(direct), lease_seconds=60)
         await made(ledger)
         with psycopg.connect(running.url(direct)) as stranger:
