@@ -185,7 +185,7 @@ async def test_second_backup_is_reported(opener: Opener, caplog: pytest.LogCaptu
 
 async def test_stale_claim_does_not_disturb(opener: Opener) -> None:
     """A worker that has lost its claim cannot release or doubt the next one."""
-    ledger = opener(1.0)
+    ledger = opener(patient(1.0))
     stale = await granted(ledger)
     await once_free(ledger)
     await ledger.release(stale)
@@ -247,11 +247,12 @@ async def test_replay_after_an_error_begins_anew(ledger: StoredLedger) -> None:
 
 async def test_renewed_lease_holds(opener: Opener) -> None:
     """A lease holds as long as it is renewed in time."""
-    ledger = opener(0.5)
+    lease = patient(0.5)
+    ledger = opener(lease)
     claim = await granted(ledger)
     began = time.monotonic()
-    while time.monotonic() - began < 1.2:
-        await asyncio.sleep(0.1)
+    while time.monotonic() - began < 2.4 * lease:
+        await asyncio.sleep(lease / 5)
         await ledger.renew()
         assert await ledger.holds(claim)
         assert isinstance(await ledger.claim(KEY, "second"), Busy)
