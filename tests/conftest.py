@@ -18,7 +18,8 @@ from handler import redaction
 from infra.local.broker import Broker, running_broker
 from infra.local.programs import ensure_programs
 from infra.local.ready import BrokerUnavailable
-from infra.local.server import RabbitProcess, running_server
+from infra.local.server import RabbitProcess
+from tests.spare_broker import SpareBroker
 
 ROOT = Path(__file__).parent.parent
 SHOWN_VERSIONS = ("pika", "httpx", "pydantic")
@@ -119,15 +120,21 @@ def broker(pytestconfig: pytest.Config) -> Broker:
     return broker
 
 
+@pytest.fixture(scope="session")
+def spare_broker() -> Iterator[SpareBroker]:
+    """Yield the private broker of this process."""
+    with contextlib.closing(SpareBroker()) as spare:
+        yield spare
+
+
 @pytest.fixture(scope="module")
-def own_broker() -> Iterator[RabbitProcess]:
-    """Yield a private broker for one module, whose tests may kill and restart it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(running_server())
-        except BrokerUnavailable as error:
-            none_to_be_had(str(error))
-        yield server
+def own_broker(spare_broker: SpareBroker) -> Iterator[RabbitProcess]:
+    """Yield a private broker for one module, whose tests may configure, kill and restart it."""
+    try:
+        yield spare_broker.lend()
+    except BrokerUnavailable as error:
+        none_to_be_had(str(error))
+    spare_broker.take_back()
 
 
 def none_to_be_had(reason: str) -> NoReturn:
