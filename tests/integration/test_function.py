@@ -342,9 +342,9 @@ def test_messages_that_cannot_be_finished_in_time_are_delayed(
     world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the API hangs, the message in work is delayed for a lookup, and the others for a pause."""
-    monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
+    monkeypatch.setenv("RUNTIME_TIMEOUT", f"{patient(1):g}")
     world.settings["CONCURRENCY"] = "1"
-    emulator.set_faults([{"route": "create", "effect": "hang", "seconds": 30}])
+    emulator.set_faults([{"route": "create", "effect": "hang", "seconds": 60}])
     events = [event(), event(), event()]
 
     assert counts(3, waiting=3) == world.call(batch(*events))
@@ -358,8 +358,9 @@ def test_a_backup_of_a_call_in_doubt_is_found_and_not_created_again(
     world: World, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a create call without an answer, the next instance looks up the backup and creates no second."""
-    monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
-    emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 3, "times": 1}])
+    limit = patient(1)
+    monkeypatch.setenv("RUNTIME_TIMEOUT", f"{limit:g}")
+    emulator.set_faults([{"route": "create", "effect": "delay", "seconds": limit + 1, "times": 1}])
     world.call(batch(event()))
     [waiting] = world.waiting()
     world.freeze()
@@ -376,8 +377,8 @@ def test_tracking_that_could_not_be_finished_continues(
     """If the status call hangs, the message is delayed for tracking again, with the same backup id."""
     world.call(batch(event()))
     [watched] = world.waiting()
-    monkeypatch.setenv("RUNTIME_TIMEOUT", "2")
-    emulator.set_faults([{"route": "show", "effect": "hang", "seconds": 30}])
+    monkeypatch.setenv("RUNTIME_TIMEOUT", f"{patient(1):g}")
+    emulator.set_faults([{"route": "show", "effect": "hang", "seconds": 60}])
 
     assert counts(1, waiting=1) == world.call(batch(watched))
     assert [watched["backupid"]] == [
