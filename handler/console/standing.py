@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from handler.backup.result import is_skip
 from handler.ledger.inquiry import SnapshotRecord, WaitingRecord
-from handler.ledger.row import Row, RowState
+from handler.ledger.row import Row
 
 
 class Standing(NamedTuple):
@@ -26,7 +25,7 @@ class Standing(NamedTuple):
 def standing(record: SnapshotRecord, *, tracked: bool) -> Standing:
     """Tell where a snapshot stands. If backups are not ``tracked``, an accepted one counts as backed up."""
     key, row = record.key, record.row
-    state = "waiting" if row is None else _state(row)
+    state = "waiting" if row is None else row.standing
     backed_up = state == "completed" or (state == "accepted" and not tracked)
     return Standing(key.snapshot_id, key.project_id or None, state, backed_up, row, record.waiting)
 
@@ -34,22 +33,6 @@ def standing(record: SnapshotRecord, *, tracked: bool) -> Standing:
 def unknown(snapshot_id: str, project_id: str | None) -> Standing:
     """Return the standing of a snapshot that the ledger does not know."""
     return Standing(snapshot_id, project_id, "unknown", None)
-
-
-def _state(row: Row) -> str:
-    if row.state is RowState.COMPLETED:
-        return "completed"
-    if row.token is not None:
-        return "claimed"
-    if row.doubt is not None:
-        return "in doubt"
-    if row.state is RowState.CREATED:
-        return "accepted"
-    if row.state is RowState.ERROR or not row.failures:
-        return "failed" if row.state is RowState.ERROR else "open"
-    return (
-        "skipped" if all(end.failure and is_skip(end.failure) for end in row.failures.values()) else "failed"
-    )
 
 
 def document(standing: Standing) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
+from handler.ledger.journal_store import StoredJournal
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
@@ -19,11 +20,15 @@ class Transaction(Protocol):
 
     now: float
 
+    @property
+    def journal(self) -> StoredJournal:
+        """The journal, whose sums the transaction writes at its end; it also answers inquiries."""
+
     def load(self, key: Key) -> Row | None:
         """Read a row. It stays locked until the end of the transaction."""
 
-    def save(self, key: Key, row: Row) -> None:
-        """Insert or replace a row."""
+    def save(self, key: Key, row: Row, journal: str) -> None:
+        """Insert or replace a row, and add to its journal."""
 
     def slots(self, groups: Sequence[str]) -> Slots:
         """Return the slots of groups, locked until the end of the transaction, which writes their changes."""
@@ -47,7 +52,7 @@ class Transaction(Protocol):
         """Insert or replace the record of a waiting message."""
 
     def forget(self, waiting_id: str) -> None:
-        """Delete the record of a waiting message."""
+        """Delete the record of a waiting message; its journal becomes part of its snapshot's."""
 
     def forget_old(self, before: float) -> None:
         """Delete the records of messages that were due before."""

@@ -20,7 +20,16 @@ from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger.backend import Backend, Transaction
-from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
+from handler.ledger.inquiry import (
+    By,
+    Overview,
+    SnapshotRecord,
+    StateFilter,
+    StateList,
+    Sum,
+    WaitingFilter,
+    WaitingList,
+)
 from handler.ledger.jobs import Answer, Job, Stop, deliver, post, queued
 from handler.ledger.ledger import Change, LimitedChange
 from handler.ledger.pruning import Prunable, cutoff
@@ -105,6 +114,7 @@ class GroupStore:
         total = 0
         while deleted := await self._run(lambda transaction: transaction.delete(before, limit=PRUNE_ROWS)):
             total += deleted
+        await self._run(lambda transaction: transaction.journal.forget_sums(before.settled))
         return total
 
     async def record(self, waiting: Waiting, *, drop_copy: bool) -> bool:
@@ -149,6 +159,24 @@ class GroupStore:
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""
         return await self._run(lambda transaction: transaction.list_waiting(which))
+
+    async def list_states(self, which: StateFilter) -> StateList:
+        """List rows by their standing."""
+        return await self._run(lambda transaction: transaction.journal.list_states(which))
+
+    async def overview(self, since: float) -> Overview:
+        """Count what has no end yet, what waits, and the outcomes of each hour."""
+        return await self._run(lambda transaction: transaction.journal.overview(since))
+
+    async def outcomes(self, since: float, until: float | None, by: By) -> Sequence[Sum]:
+        """Count outcomes."""
+        return await self._run(lambda transaction: transaction.journal.outcomes(since, until, by))
+
+    async def report(
+        self, since: float, until: float | None, by: By, project_id: str | None
+    ) -> Sequence[Sum]:
+        """Count each snapshot once, by where it stands now."""
+        return await self._run(lambda transaction: transaction.journal.report(since, until, by, project_id))
 
     async def check(self) -> None:
         """Prove that the backend can be written."""
@@ -311,7 +339,7 @@ def _save(transaction: Transaction, key: Key, before: Row | None, changed: Chang
     answer, row = changed
     if row is not None:
         slot = before.slot if before else None
-        transaction.save(key, row)
+        transaction.save(key, row, transaction.journal.changed(key, before, row))
         if slot != row.slot:
             transaction.move_slot(key, slot, row.slot)
     return answer

@@ -15,7 +15,16 @@ from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, 
 from handler.backup.running import Room, Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
-from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
+from handler.ledger.inquiry import (
+    By,
+    Overview,
+    SnapshotRecord,
+    StateFilter,
+    StateList,
+    Sum,
+    WaitingFilter,
+    WaitingList,
+)
 from handler.ledger.leases import Leases
 from handler.ledger.pruning import Prunable
 from handler.ledger.room import RunningSummary, with_slot, with_tracked_slot
@@ -76,6 +85,20 @@ class Store(Protocol):
 
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages, those that are due first."""
+
+    async def list_states(self, which: StateFilter) -> StateList:
+        """List rows by their standing."""
+
+    async def overview(self, since: float) -> Overview:
+        """Count what has no end yet, what waits, and the outcomes of each hour."""
+
+    async def outcomes(self, since: float, until: float | None, by: By) -> Sequence[Sum]:
+        """Count outcomes."""
+
+    async def report(
+        self, since: float, until: float | None, by: By, project_id: str | None
+    ) -> Sequence[Sum]:
+        """Count each snapshot once, by where it stands now."""
 
     async def check(self) -> None:
         """Prove that the store can be written."""
@@ -289,6 +312,30 @@ class StoredLedger(Ledger):
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages, those that are due first, for the operator."""
         return await self._store.list_waiting(which)
+
+    async def list_states(self, which: StateFilter) -> StateList:
+        """List rows by their standing, in the order of their last change, for the operator."""
+        return await self._store.list_states(which)
+
+    async def overview(self, since: float) -> Overview:
+        """Count what has no end yet, what waits, and the outcomes of each hour since then."""
+        return await self._store.overview(since)
+
+    async def outcomes(self, since: float, until: float | None = None, *, by: By) -> Sequence[Sum]:
+        """Count outcomes: ``accepted``, ``completed``, ``failed`` and ``skipped``, by whole hours.
+
+        Each is counted when it is recorded, so a failure and the backup of its replay count both.
+        """
+        return await self._store.outcomes(since, until, by)
+
+    async def report(
+        self, since: float, until: float | None = None, *, by: By, project_id: str | None = None
+    ) -> Sequence[Sum]:
+        """Count each snapshot once, by where it stands now and the time of its last change.
+
+        One of which only a message is recorded counts as ``waiting``, at the time when it began to wait.
+        """
+        return await self._store.report(since, until, by, project_id)
 
     @override
     async def aclose(self) -> None:

@@ -4,17 +4,36 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
-from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList, WaitingRecord, joined
+from handler.ledger.inquiry import (
+    By,
+    Known,
+    Overview,
+    SnapshotRecord,
+    StateCount,
+    StateFilter,
+    StateList,
+    StateRecord,
+    Sum,
+    WaitingFilter,
+    WaitingList,
+    WaitingRecord,
+    joined,
+    merged,
+    named_hour,
+    sums,
+)
+from handler.ledger.journal import HOUR, MOST_CHARACTERS, Journal, published, waits
 from handler.ledger.ledger import Change, LimitedChange, StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary, held_groups
-from handler.ledger.row import Row, Slot
+from handler.ledger.row import STATES, UNSETTLED, Row, Slot
 from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary, by_delay, next_sweep, stranded
 
 T = TypeVar("T")
@@ -33,7 +52,13 @@ class _Record:
     recorded_at: float
     due_at: float
     sweep_at: float
+    journal: str
     swept: int = 0
+
+    @property
+    def key(self) -> Key:
+        """The snapshot that the message is about, as far as it names one."""
+        return Key(self.waiting.project_id or "", self.waiting.snapshot_id or "")
 
     def shown(self) -> WaitingRecord:
         """Return it for the operator."""
@@ -62,14 +87,17 @@ class MemoryStore:
         self._since = clock()
         self._sweeper = ("", 0.0)
         self._state_key = new_state_key()
+        self._journals: dict[Key, str] = {}
+        self._sums: Counter[tuple[int, str, str, str]] = Counter()
         self._closed = False
 
     async def change(self, key: Key, change: Change[T]) -> T:
         """Change a row."""
         self._commit()
-        answer, row = change(self._rows.get(key), self._clock())
+        now = self._clock()
+        answer, row = change(self._rows.get(key), now)
         if row is not None:
-            self._save(key, row)
+            self._save(key, row, now)
         return answer
 
     async def change_limited(self, key: Key, change: LimitedChange[T], groups: Sequence[str]) -> T:
@@ -82,7 +110,7 @@ class MemoryStore:
             self._slots.load(group, counts, *known)
         answer, row = change(self._rows.get(key), now, self._slots)
         if row is not None:
-            self._save(key, row)
+            self._save(key, row, now)
         return answer
 
     async def running(self) -> RunningSummary:
@@ -103,7 +131,13 @@ class MemoryStore:
     def _holders(self, group: str, now: float) -> Sequence[Key]:
         return [key for key, slot in self._held.items() if group in held_groups(slot, now)]
 
-    def _save(self, key: Key, row: Row) -> None:
+    def _save(self, key: Key, row: Row, now: float) -> None:
+        journal = Journal(now)
+        self._journals[key] = _added(
+            self._journals.get(key, ""), journal.changed(key, self._rows.get(key), row)
+        )
+        for hour, project, what, reason, number in journal.sums():
+            self._sums[hour, project, what, reason] += number
         if row.slot is None:
             self._held.pop(key, None)
         else:
@@ -119,6 +153,7 @@ class MemoryStore:
         del self._rows[key]
         self._idle.pop(key, None)
         self._held.pop(key, None)
+        self._journals.pop(key, None)
 
     async def look_up(self, key: Key) -> Row | None:
         """Read a row."""
@@ -142,6 +177,7 @@ class MemoryStore:
         old = self._old(before)
         for key in old:
             self._delete(key)
+        self._sums = Counter({key: n for key, n in self._sums.items() if key[0] >= before.settled // HOUR})
         return len(old)
 
     def _old(self, before: Cutoff) -> dict[Key, Row]:
@@ -158,13 +194,18 @@ class MemoryStore:
         if drop_copy and found and Copy(found.waiting.waits, found.due_at).is_ahead_of(waiting, now):
             return False
         due = now + waiting.seconds
-        self._waiting[waiting.id] = _Record(waiting, now, due, due)
+        journal = _added(found.journal if found else "", waits(waiting, now))
+        self._waiting[waiting.id] = _Record(waiting, now, due, due, journal)
         return True
 
     async def forget(self, waiting_id: str) -> None:
         """Delete the record of a waiting message."""
         self._commit()
-        self._waiting.pop(waiting_id, None)
+        if (found := self._waiting.pop(waiting_id, None)) is None:
+            return
+        if found.key in self._rows:
+            moved = found.journal + published(self._clock())
+            self._journals[found.key] = _added(self._journals.get(found.key, ""), moved)
 
     async def take(self, take: Take) -> Sequence[Overdue] | None:
         """Take overdue messages."""
@@ -210,9 +251,9 @@ class MemoryStore:
         def wanted(project: str | None, snapshot: str | None) -> bool:
             return snapshot == snapshot_id and project_id in (None, project)
 
-        rows = [(key, row) for key, row in self._rows.items() if wanted(*key)]
-        waiting = [each.shown() for each in self._waiting.values()]
-        return joined(rows, [each for each in waiting if wanted(each.project_id, each.snapshot_id)])
+        rows = [Known(key, row, self._journals[key]) for key, row in self._rows.items() if wanted(*key)]
+        records = [each for each in self._waiting.values() if wanted(*each.key)]
+        return joined(rows, [(each.shown(), each.journal) for each in records])
 
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""
@@ -225,6 +266,62 @@ class MemoryStore:
             if which.project_id in (None, each.project_id) and which.reason in (None, each.reason)
         ]
         return WaitingList(found[: which.limit], len(found), self._clock())
+
+    async def list_states(self, which: StateFilter) -> StateList:
+        """List rows by their standing."""
+        self._commit()
+        rows = [StateRecord(key, row) for key, row in self._rows.items() if which.admits(key, row)]
+        rows.sort(key=lambda each: each.row.updated_at, reverse=not which.oldest_first)
+        return merged([rows], which, self._clock())
+
+    async def overview(self, since: float) -> Overview:
+        """Count what has no end yet, what waits, and the outcomes of each hour."""
+        self._commit()
+        states = {name: [row for row in self._rows.values() if row.standing == name] for name in UNSETTLED}
+        reasons = Counter(each.waiting.reason for each in self._waiting.values())
+        due = {
+            name: min(each.due_at for each in self._waiting.values() if each.waiting.reason == name)
+            for name in sorted(reasons)
+        }
+        return Overview(
+            {
+                name: StateCount(len(rows), min((row.updated_at for row in rows), default=None))
+                for name, rows in states.items()
+            },
+            {name: StateCount(reasons[name], oldest) for name, oldest in due.items()},
+            await self.outcomes(since, None, "hour"),
+            self._clock(),
+        )
+
+    async def outcomes(self, since: float, until: float | None, by: By) -> Sequence[Sum]:
+        """Count outcomes."""
+        self._commit()
+        first, last = since // HOUR, inf if until is None else until // HOUR
+        counts = Counter[tuple[str, str]]()
+        for (hour, project, what, reason), number in self._sums.items():
+            if first <= hour < last:
+                counts[_group(by, hour * HOUR, project, reason), what] += number
+        return sums(counts)
+
+    async def report(
+        self, since: float, until: float | None, by: By, project_id: str | None
+    ) -> Sequence[Sum]:
+        """Count each snapshot once, by where it stands now."""
+        self._commit()
+        which = StateFilter(STATES, 0, project_id, since=since, until=until)
+        rows = [(key, row) for key, row in self._rows.items() if which.admits(key, row)]
+        found = [
+            (_group(by, row.updated_at, key.project_id, row.category), row.standing) for key, row in rows
+        ]
+        messages = {
+            (_group(by, each.recorded_at, key.project_id, None), key)
+            for each in self._waiting.values()
+            if (key := each.key) not in self._rows
+            and key.snapshot_id
+            and project_id in (None, key.project_id)
+            and since <= each.recorded_at < (inf if until is None else until)
+        }
+        return sums(Counter([*found, *((group, "waiting") for group, _ in messages)]))
 
     async def check(self) -> None:
         """Raise ``LedgerUnavailable`` where the store is closed."""
@@ -251,6 +348,14 @@ class MemoryStore:
         self._idle.clear()
         self._waiting.clear()
         self._held.clear()
+
+
+def _group(by: By, at: float, project_id: str, category: str | None) -> str:
+    return {"hour": named_hour(at // HOUR), "project": project_id, "category": category or ""}[by]
+
+
+def _added(journal: str, lines: str) -> str:
+    return (journal + lines)[-MOST_CHARACTERS:]
 
 
 def _sweep_at(record: _Record) -> float:

@@ -17,9 +17,13 @@ from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.inquiry import MOST_SNAPSHOTS, SnapshotRecord, joined
+from handler.ledger.inquiry import MOST_SNAPSHOTS, Known, SnapshotRecord, joined
+from handler.ledger.journal import MOST_CHARACTERS
+from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, POSTGRES
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.postgres_connection import Connection, Server, apply_settings, begin, commit
+from handler.ledger.postgres_journal import MIGRATION as JOURNAL
+from handler.ledger.postgres_journal import PostgresJournal
 from handler.ledger.postgres_slots import MIGRATION as SLOTS
 from handler.ledger.postgres_slots import PostgresSlots, StoredSlots
 from handler.ledger.postgres_waiting import NO_MESSAGE, PostgresRecords, columns, load_copies
@@ -79,6 +83,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "INSERT INTO snapshot_backup_sweep VALUES (1, extract(epoch FROM clock_timestamp()), NULL, 0)",
     ),
     SLOTS,
+    JOURNAL,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -104,28 +109,31 @@ SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM
 WHERE project_id = %s AND snapshot_id = %s
 """
 _FIND = """
-SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM snapshot_backup_ledger
-WHERE snapshot_id = %(snapshot)s AND (%(project)s::text IS NULL OR project_id = %(project)s) LIMIT %(limit)s
+SELECT journal, project_id, snapshot_id, state, token, lease_until, updated_at, rest
+FROM snapshot_backup_ledger
+WHERE snapshot_id = %(snapshot)s AND (%(project)s::text IS NULL OR project_id = %(project)s)
+LIMIT %(limit)s
 """
-_SAVE = """
+_ADDED = f"right(snapshot_backup_ledger.journal || excluded.journal, {MOST_CHARACTERS})"
+_SAVE = f"""
 INSERT INTO snapshot_backup_ledger SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[],
-    %s::double precision[], %s::double precision[], %s::integer[], %s::text[])
+    %s::double precision[], %s::double precision[], %s::integer[], %s::text[], %s::text[])
 ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, token = excluded.token,
     lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
-    rest = excluded.rest
-"""
-_OLD = f"((settled = 1 AND updated_at <= %s) OR (settled = 0 AND updated_at <= %s)) AND {NO_MESSAGE}"
+    rest = excluded.rest, journal = {_ADDED}
+"""  # noqa: S608 - made of constants
+_SETTLED, _UNSETTLED = POSTGRES.text(IN_SETTLED), POSTGRES.text(IN_UNSETTLED)
+_OLD = f"(({_SETTLED} AND updated_at <= %s) OR ({_UNSETTLED} AND updated_at <= %s)) AND {NO_MESSAGE}"
 _COUNT = f"""
 SELECT count(*), count(*) FILTER (WHERE settled = 0), min(updated_at), max(updated_at)
 FROM snapshot_backup_ledger AS ledger WHERE {_OLD} AND state <> '{_PLACEHOLDER}'
 """  # noqa: S608 - made of constants
-_DELETE = f"""
+_DELETE_ROWS = f"""
 DELETE FROM snapshot_backup_ledger WHERE (project_id, snapshot_id) IN (
     SELECT project_id, snapshot_id FROM snapshot_backup_ledger AS ledger
-    WHERE {_OLD} AND state {{}} '{_PLACEHOLDER}' LIMIT %s FOR UPDATE SKIP LOCKED)
+    WHERE {_OLD} AND state <> '{_PLACEHOLDER}' LIMIT %s FOR UPDATE SKIP LOCKED)
 """  # noqa: S608 - the same
-_DELETE_ROWS = _DELETE.format("<>")
-_DELETE_PLACEHOLDERS = _DELETE.format("=")
+_DELETE_PLACEHOLDERS = _DELETE_ROWS.replace("state <>", "state =")
 _TOUCH = """
 INSERT INTO snapshot_backup_check VALUES (1, %s)
 ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at
@@ -148,8 +156,9 @@ class PostgresTransaction(PostgresRecords):
     ) -> None:
         super().__init__(connection, now, copies)
         self._slots = PostgresSlots(connection, now, slots)
+        self.journal = PostgresJournal(connection, now)
         self._rows = rows
-        self._changed: dict[Key, Row] = {}
+        self._changed: dict[Key, tuple[Row, str]] = {}
 
     def load(self, key: Key) -> Row | None:
         """Read a row; it is locked where the transaction began with its key."""
@@ -158,9 +167,11 @@ class PostgresTransaction(PostgresRecords):
         found = self._connection.execute(_LOAD, (key.project_id, key.snapshot_id)).fetchone()
         return None if found is None else _read(found)[1]
 
-    def save(self, key: Key, row: Row) -> None:
-        """Keep a row for ``flush``."""
-        self._rows[key] = self._changed[key] = row
+    def save(self, key: Key, row: Row, journal: str) -> None:
+        """Keep a row for ``flush``, and what is added to its journal."""
+        before = self._changed[key][1] if key in self._changed else ""
+        self._rows[key] = row
+        self._changed[key] = row, before + journal
 
     def slots(self, groups: Sequence[str]) -> Slots:
         """Return the slots of groups, which the transaction has locked at its begin."""
@@ -193,8 +204,9 @@ class PostgresTransaction(PostgresRecords):
     def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read the rows and the recorded messages of a snapshot."""
         wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
-        found = (_read(each) for each in self._connection.execute(_FIND, wanted).fetchall())
-        rows = [(key, row) for key, row in found if row is not None]
+        found = self._connection.execute(_FIND, wanted).fetchall()
+        read = [(journal, *_read(tuple(rest))) for journal, *rest in found]
+        rows = [Known(key, row, journal) for journal, key, row in read if row is not None]
         return joined(rows, self.records_of(snapshot_id, project_id))
 
     def touch(self) -> None:
@@ -215,9 +227,10 @@ class PostgresTransaction(PostgresRecords):
     def flush(self) -> None:
         """Write the rows that were saved."""
         if self._changed:
-            rows = [(key.project_id, key.snapshot_id, *to_columns(row)) for key, row in self._changed.items()]
+            rows = [(*key, *to_columns(row), journal) for key, (row, journal) in self._changed.items()]
             self._connection.execute(_SAVE, columns(rows))
         self._slots.flush()
+        self.journal.flush()
         self.flush_records()
 
 

@@ -8,6 +8,8 @@ from psycopg.rows import TupleRow
 from handler.backup.ports import Key, Waiting
 from handler.ledger.columns import from_columns
 from handler.ledger.inquiry import MOST_SNAPSHOTS, WaitingFilter, WaitingList, WaitingRecord
+from handler.ledger.journal import MOST_CHARACTERS, published, waits
+from handler.ledger.journal_sql import OLDEST_UNSETTLED, POSTGRES
 from handler.ledger.waiting import (
     MOST_ROWS,
     Copy,
@@ -27,14 +29,26 @@ NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM snapshot_backup_waiting AS waiting
 
 _LOAD_COPIES = "SELECT id, waits, due_at FROM snapshot_backup_waiting WHERE id = ANY(%s)"
 _LOCK_RECORDS = "SELECT 1 FROM snapshot_backup_waiting WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
-_RECORD = """
+_RECORD = f"""
 INSERT INTO snapshot_backup_waiting SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[],
     %s::integer[], %s::double precision[], %s::double precision[], %s::double precision[], %s::integer[],
-    %s::bytea[])
+    %s::bytea[], %s::text[])
 ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, snapshot_id = excluded.snapshot_id,
     reason = excluded.reason, waits = excluded.waits, recorded_at = excluded.recorded_at,
-    due_at = excluded.due_at, sweep_at = excluded.sweep_at, swept = 0, body = excluded.body
-"""
+    due_at = excluded.due_at, sweep_at = excluded.sweep_at, swept = 0, body = excluded.body,
+    journal = right(snapshot_backup_waiting.journal || excluded.journal, {MOST_CHARACTERS})
+"""  # noqa: S608 - made of constants
+# What is noted of a message that waited becomes part of its snapshot's journal. A row that another
+# transaction has locked is left out: to wait for it here, after other rows were locked, could deadlock.
+_MOVE_JOURNALS = f"""
+UPDATE snapshot_backup_ledger AS ledger
+SET journal = right(ledger.journal || waited.journal || %s, {MOST_CHARACTERS})
+FROM (SELECT known.project_id, known.snapshot_id, waiting.journal
+    FROM snapshot_backup_waiting AS waiting
+    JOIN snapshot_backup_ledger AS known USING (project_id, snapshot_id)
+    WHERE waiting.id = ANY(%s) FOR UPDATE OF known SKIP LOCKED) AS waited
+WHERE ledger.project_id = waited.project_id AND ledger.snapshot_id = waited.snapshot_id
+"""  # noqa: S608 - made of constants
 _FORGET = "DELETE FROM snapshot_backup_waiting WHERE id = ANY(%s)"
 _FORGET_OLD = "DELETE FROM snapshot_backup_waiting WHERE due_at <= %s"
 _HOLD_SWEEP = """
@@ -61,13 +75,12 @@ FROM snapshot_backup_waiting
 """
 _WITHOUT_MESSAGE = f"""
 SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM (
-    SELECT * FROM snapshot_backup_ledger WHERE settled = 0 AND updated_at <= %s
-    ORDER BY updated_at LIMIT %s) AS ledger
+    {POSTGRES.text(OLDEST_UNSETTLED)}) AS ledger
 WHERE {NO_MESSAGE}
 """  # noqa: S608 - made of constants
 _RECORD_COLUMNS = "project_id, snapshot_id, reason, waits, recorded_at, due_at, swept"
 _FIND = f"""
-SELECT {_RECORD_COLUMNS} FROM snapshot_backup_waiting
+SELECT journal, {_RECORD_COLUMNS} FROM snapshot_backup_waiting
 WHERE snapshot_id = %(snapshot)s AND (%(project)s::text IS NULL OR project_id = %(project)s)
 ORDER BY due_at LIMIT %(limit)s
 """  # noqa: S608 - made of constants
@@ -127,10 +140,11 @@ class PostgresRecords:
             self._connection.execute(_SWEPT, columns(later))
         return taken
 
-    def records_of(self, snapshot_id: str, project_id: str | None) -> Sequence[WaitingRecord]:
-        """Read the records of the messages about a snapshot."""
+    def records_of(self, snapshot_id: str, project_id: str | None) -> Sequence[tuple[WaitingRecord, str]]:
+        """Read the records of the messages about a snapshot, each with its journal."""
         wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
-        return [WaitingRecord(*each) for each in self._connection.execute(_FIND, wanted).fetchall()]
+        found = self._connection.execute(_FIND, wanted).fetchall()
+        return [(WaitingRecord(*each), journal) for journal, *each in found]
 
     def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""
@@ -150,7 +164,8 @@ class PostgresRecords:
         before = self.now - longest
         rows: Sequence[TupleRow] = ()
         if before >= since:
-            rows = self._connection.execute(_WITHOUT_MESSAGE, (before, MOST_ROWS)).fetchall()
+            wanted = {"before": before, "limit": MOST_ROWS}
+            rows = self._connection.execute(_WITHOUT_MESSAGE, wanted).fetchall()
         keys = stranded((Key(p, s), from_columns(*rest)) for p, s, *rest in rows)
         return WaitingSummary(total, late, earliest, keys, since, self.now)
 
@@ -160,6 +175,7 @@ class PostgresRecords:
             return
         self._connection.execute(_LOCK_RECORDS, ([*self._recorded, *self._forgotten],))
         if self._forgotten:
+            self._connection.execute(_MOVE_JOURNALS, (published(self.now), list(self._forgotten)))
             self._connection.execute(_FORGET, (list(self._forgotten),))
         if self._recorded:
             rows = [self._record_columns(self._recorded[name]) for name in sorted(self._recorded)]
@@ -168,7 +184,7 @@ class PostgresRecords:
     def _record_columns(self, waiting: Waiting) -> tuple[object, ...]:
         due = self.now + waiting.seconds
         about = (waiting.project_id, waiting.snapshot_id, waiting.reason, waiting.waits)
-        return (waiting.id, *about, self.now, due, due, 0, waiting.body)
+        return (waiting.id, *about, self.now, due, due, 0, waiting.body, waits(waiting, self.now))
 
 
 def load_copies(connection: Connection, copies: Sequence[str]) -> dict[str, Copy]:

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
 
 from events.outcome import AcceptedBackup
 from handler.backup.ports import Doubt, Finished
+from handler.backup.result import is_skip
+
+UNSETTLED: Final = ("claimed", "in doubt", "accepted")
+STATES: Final = (*UNSETTLED, "completed", "failed", "skipped", "open")
+"""Where a snapshot can stand. ``open``: its claim was given back; ``UNSETTLED``: no end is known."""
 
 
 class RowState(StrEnum):
@@ -73,6 +78,32 @@ class Row:
     def settled(self) -> bool:
         """Whether no further change is expected."""
         return self.idle and self.state is not RowState.CREATED
+
+    @property
+    def standing(self) -> str:
+        """Where the snapshot stands, one of ``STATES``. A claim or a doubt hides the state of the backup."""
+        if self.state is RowState.COMPLETED:
+            return "completed"
+        if self.token is not None:
+            return "claimed"
+        if self.doubt is not None:
+            return "in doubt"
+        if self.state is RowState.CREATED:
+            return "accepted"
+        if self._category is not None:
+            return "failed"
+        return "skipped" if self.failures else "open"
+
+    @property
+    def category(self) -> str | None:
+        """Of a failed snapshot: the category of the backup that ended in error, else of the first failure."""
+        return self._category if self.standing == "failed" else None
+
+    @property
+    def _category(self) -> str | None:
+        ends = (self.end, *self.failures.values()) if self.state is RowState.ERROR else self.failures.values()
+        failures = (end.failure for end in ends if end and end.failure and not is_skip(end.failure))
+        return next((failure.category.value for failure in failures), None)
 
     @property
     def label(self) -> str:

@@ -13,12 +13,16 @@ from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.inquiry import MOST_SNAPSHOTS, SnapshotRecord, joined
+from handler.ledger.inquiry import MOST_SNAPSHOTS, Known, SnapshotRecord, joined
+from handler.ledger.journal import MOST_CHARACTERS
+from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, SQLITE
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.reasons import MAY_WRITE, RUN_NEWER, of_sqlite
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
+from handler.ledger.sqlite_journal import MIGRATION as JOURNAL
+from handler.ledger.sqlite_journal import SqliteJournal
 from handler.ledger.sqlite_slots import MIGRATION as SLOTS
 from handler.ledger.sqlite_slots import SqliteSlots
 from handler.ledger.sqlite_waiting import NO_MESSAGE, SqliteRecords
@@ -76,6 +80,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "INSERT INTO ledger_sweep VALUES (1, CAST(strftime('%s', 'now') AS REAL), NULL, 0)",
     ),
     SLOTS,
+    JOURNAL,
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -83,21 +88,23 @@ _LOAD = (
     "SELECT state, token, lease_until, updated_at, rest FROM ledger WHERE project_id = ? AND snapshot_id = ?"
 )
 _FIND = """
-SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM ledger
+SELECT project_id, snapshot_id, journal, state, token, lease_until, updated_at, rest FROM ledger
 WHERE snapshot_id = :snapshot AND (:project IS NULL OR project_id = :project) LIMIT :limit
 """
 # INSERT OR REPLACE would give the row a new rowid, and so write pages of every index again.
-_SAVE = """
-INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+_ADDED = f"substr(ledger.journal || excluded.journal, -{MOST_CHARACTERS})"
+_SAVE = f"""
+INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, token = excluded.token,
     lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
-    rest = excluded.rest
-"""
-# A UNION of two ranges of the index; with OR, SQLite would not use the index.
+    rest = excluded.rest, journal = {_ADDED}
+"""  # noqa: S608 - made of constants
+_SETTLED, _UNSETTLED = SQLITE.text(IN_SETTLED), SQLITE.text(IN_UNSETTLED)
+# A UNION of ranges of the index; with OR, SQLite would not use the index.
 _OLD = f"""
-    SELECT rowid, settled, updated_at FROM ledger WHERE settled = 1 AND updated_at <= ? AND {NO_MESSAGE}
+    SELECT rowid, settled, updated_at FROM ledger WHERE {_SETTLED} AND updated_at <= ? AND {NO_MESSAGE}
     UNION ALL
-    SELECT rowid, settled, updated_at FROM ledger WHERE settled = 0 AND updated_at <= ? AND {NO_MESSAGE}
+    SELECT rowid, settled, updated_at FROM ledger WHERE {_UNSETTLED} AND updated_at <= ? AND {NO_MESSAGE}
 """  # noqa: S608 - made of constants
 _COUNT = f"""
 SELECT count(*), total(settled = 0), min(updated_at), max(updated_at) FROM ({_OLD})
@@ -118,15 +125,16 @@ class SqliteTransaction(SqliteRecords):
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
         super().__init__(connection, now)
         self._slots = SqliteSlots(connection, now)
+        self.journal = SqliteJournal(connection, now)
 
     def load(self, key: Key) -> Row | None:
         """Read a row."""
         columns = self._connection.execute(_LOAD, (key.project_id, key.snapshot_id)).fetchone()
         return None if columns is None else from_columns(*columns)
 
-    def save(self, key: Key, row: Row) -> None:
-        """Write a row."""
-        self._connection.execute(_SAVE, (key.project_id, key.snapshot_id, *to_columns(row)))
+    def save(self, key: Key, row: Row, journal: str) -> None:
+        """Write a row, and add to its journal."""
+        self._connection.execute(_SAVE, (key.project_id, key.snapshot_id, *to_columns(row), journal))
 
     def slots(self, groups: Sequence[str]) -> Slots:
         """Return the slots of groups: the transaction has the file's write lock."""
@@ -143,6 +151,7 @@ class SqliteTransaction(SqliteRecords):
     def flush(self) -> None:
         """Write what the transaction has kept until its end."""
         self._slots.flush()
+        self.journal.flush()
 
     def forget_old(self, before: float) -> None:
         """Delete what is too old of messages that wait, and of slots."""
@@ -162,7 +171,7 @@ class SqliteTransaction(SqliteRecords):
         """Read the rows and the recorded messages of a snapshot."""
         wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
         found = self._connection.execute(_FIND, wanted)
-        rows = [(Key(project, snapshot), from_columns(*rest)) for project, snapshot, *rest in found]
+        rows = [Known(Key(p, s), from_columns(*rest), journal) for p, s, journal, *rest in found]
         return joined(rows, self.records_of(snapshot_id, project_id))
 
     def touch(self) -> None:

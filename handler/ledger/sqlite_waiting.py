@@ -7,6 +7,8 @@ from typing import Any
 from handler.backup.ports import Key, Waiting
 from handler.ledger.columns import from_columns
 from handler.ledger.inquiry import MOST_SNAPSHOTS, WaitingFilter, WaitingList, WaitingRecord
+from handler.ledger.journal import MOST_CHARACTERS, published, waits
+from handler.ledger.journal_sql import OLDEST_UNSETTLED, SQLITE
 from handler.ledger.waiting import (
     MOST_ROWS,
     Copy,
@@ -22,13 +24,21 @@ NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM ledger_waiting
 """
 """A condition on a row of the ledger: no message about its snapshot is recorded."""
 
+_ADDED = f"substr(ledger_waiting.journal || excluded.journal, -{MOST_CHARACTERS})"
 _LOAD_COPY = "SELECT waits, due_at FROM ledger_waiting WHERE id = ?"
-_RECORD = """
-INSERT INTO ledger_waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)
+_RECORD = f"""
+INSERT INTO ledger_waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)
 ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, snapshot_id = excluded.snapshot_id,
     reason = excluded.reason, waits = excluded.waits, recorded_at = excluded.recorded_at,
-    due_at = excluded.due_at, sweep_at = excluded.sweep_at, swept = 0, body = excluded.body
-"""
+    due_at = excluded.due_at, sweep_at = excluded.sweep_at, swept = 0, body = excluded.body,
+    journal = {_ADDED}
+"""  # noqa: S608 - made of constants
+# What is noted of a message that waited becomes part of its snapshot's journal.
+_MOVE_JOURNAL = f"""
+UPDATE ledger SET journal = substr(journal
+    || (SELECT journal FROM ledger_waiting WHERE id = :id) || :published, -{MOST_CHARACTERS})
+WHERE (project_id, snapshot_id) = (SELECT project_id, snapshot_id FROM ledger_waiting WHERE id = :id)
+"""  # noqa: S608 - made of constants
 _FORGET = "DELETE FROM ledger_waiting WHERE id = ?"
 _FORGET_OLD = "DELETE FROM ledger_waiting WHERE due_at <= ?"
 _HOLD_SWEEP = """
@@ -50,12 +60,12 @@ FROM ledger_waiting
 """
 _WITHOUT_MESSAGE = f"""
 SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM (
-    SELECT * FROM ledger WHERE settled = 0 AND updated_at <= ? ORDER BY updated_at LIMIT ?) AS ledger
+    {SQLITE.text(OLDEST_UNSETTLED)}) AS ledger
 WHERE {NO_MESSAGE}
 """  # noqa: S608 - made of constants
 _RECORD_COLUMNS = "project_id, snapshot_id, reason, waits, recorded_at, due_at, swept"
 _FIND = f"""
-SELECT {_RECORD_COLUMNS} FROM ledger_waiting
+SELECT journal, {_RECORD_COLUMNS} FROM ledger_waiting
 WHERE snapshot_id = :snapshot AND (:project IS NULL OR project_id = :project) ORDER BY due_at LIMIT :limit
 """  # noqa: S608 - made of constants
 _FILTER = "(:project IS NULL OR project_id = :project) AND (:reason IS NULL OR reason = :reason)"
@@ -81,10 +91,13 @@ class SqliteRecords:
         """Write the record of a waiting message."""
         due = self.now + waiting.seconds
         about = (waiting.project_id, waiting.snapshot_id, waiting.reason, waiting.waits)
-        self._connection.execute(_RECORD, (waiting.id, *about, self.now, due, due, waiting.body))
+        self._connection.execute(
+            _RECORD, (waiting.id, *about, self.now, due, due, waiting.body, waits(waiting, self.now))
+        )
 
     def forget(self, waiting_id: str) -> None:
         """Delete the record of a waiting message."""
+        self._connection.execute(_MOVE_JOURNAL, {"id": waiting_id, "published": published(self.now)})
         self._connection.execute(_FORGET, (waiting_id,))
 
     def forget_old(self, before: float) -> None:
@@ -104,10 +117,11 @@ class SqliteRecords:
         self._connection.executemany(_SWEPT, later)
         return taken
 
-    def records_of(self, snapshot_id: str, project_id: str | None) -> Sequence[WaitingRecord]:
-        """Read the records of the messages about a snapshot."""
+    def records_of(self, snapshot_id: str, project_id: str | None) -> Sequence[tuple[WaitingRecord, str]]:
+        """Read the records of the messages about a snapshot, each with its journal."""
         wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
-        return [WaitingRecord(*each) for each in self._connection.execute(_FIND, wanted)]
+        found = self._connection.execute(_FIND, wanted)
+        return [(WaitingRecord(*each), journal) for journal, *each in found]
 
     def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""
@@ -127,6 +141,6 @@ class SqliteRecords:
         before = self.now - longest
         rows: Iterable[Any] = ()
         if before >= since:
-            rows = self._connection.execute(_WITHOUT_MESSAGE, (before, MOST_ROWS))
+            rows = self._connection.execute(_WITHOUT_MESSAGE, {"before": before, "limit": MOST_ROWS})
         keys = stranded((Key(p, s), from_columns(*rest)) for p, s, *rest in rows)
         return WaitingSummary(total, int(late), earliest, keys, since, self.now)

@@ -14,12 +14,14 @@ import psycopg
 import pytest
 
 from events.outcome import AcceptedBackup
-from handler.backup.ports import Created, Finished, Granted, Key, Waiting
+from handler.backup.ports import Created, Doubt, Finished, Granted, Key, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger import postgres, sqlite
 from handler.ledger.backend import Backend
 from handler.ledger.group import GroupStore
+from handler.ledger.inquiry import StateFilter
 from handler.ledger.ledger import StoredLedger
+from handler.ledger.row import STATES
 from handler.ledger.stores import open_ledger
 from tests.conformance.ledger.conftest import database_url
 
@@ -46,6 +48,9 @@ class Database(Protocol):
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query finds, past the program."""
 
+    def write(self, statement: str) -> None:
+        """Change something, past the program."""
+
 
 class File:
     """A SQLite file."""
@@ -70,6 +75,11 @@ class File:
         with closing(sqlite3.connect(self._path)) as connection:
             return connection.execute(query).fetchall()
 
+    def write(self, statement: str) -> None:
+        """See ``Database``."""
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            connection.execute(statement)
+
 
 class Server:
     """A database of a PostgreSQL server."""
@@ -93,6 +103,11 @@ class Server:
         """See ``Database``."""
         with psycopg.connect(self._url) as connection:
             return connection.execute(query.encode()).fetchall()
+
+    def write(self, statement: str) -> None:
+        """See ``Database``."""
+        with psycopg.connect(self._url) as connection:
+            connection.execute(statement.encode())
 
 
 @pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
@@ -174,11 +189,11 @@ async def test_a_migration_that_breaks_off_leaves_the_version_before(database: D
 
 async def test_a_ledger_of_the_first_release_gets_a_state_key(database: Database) -> None:
     """Its promises stay, and the key stays the same from then on."""
-    first = _book(database, database.present[:1])
-    claim = await first.claim(KEY, "cause")
-    assert isinstance(claim, Granted)
-    await first.created(claim, AcceptedBackup(id="b1"))
-    await first.aclose()
+    await _book(database, database.present[:1]).check()
+    database.write(
+        f"INSERT INTO {database.table} VALUES ('project', 'snapshot', 'made', NULL, 0, 1795000000, 0, "
+        """'{"backup":{"id":"b1"},"made_at":1795000000}')"""
+    )
     keys = []
     for _ in range(2):
         book = _book(database, database.present)
@@ -191,16 +206,26 @@ async def test_a_ledger_of_the_first_release_gets_a_state_key(database: Database
 KEPT = Path(__file__).parents[2] / "data" / "ledger"
 
 
+def _kept(request: pytest.FixtureRequest, folder: Path, version: int) -> str:
+    if request.param == "sqlite":
+        shutil.copy(KEPT / f"version-{version}.sqlite", folder / "ledger.db")
+        return f"sqlite:///{folder / 'ledger.db'}"
+    url: str = request.getfixturevalue("postgres_server").create(f"ledger_{uuid.uuid4().hex}")
+    with psycopg.connect(url) as connection:
+        connection.execute((KEPT / f"version-{version}.sql").read_bytes())
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def kept_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A ledger that the release before waiting messages were recorded has written."""
-    if request.param == "sqlite":
-        shutil.copy(KEPT / "version-2.sqlite", tmp_path / "ledger.db")
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
-    url: str = request.getfixturevalue("postgres_server").create(f"ledger_{uuid.uuid4().hex}")
-    with psycopg.connect(url) as connection:
-        connection.execute((KEPT / "version-2.sql").read_bytes())
-    return url
+    return _kept(request, tmp_path, 2)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def unjournaled_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A ledger that the release before the journal has written."""
+    return _kept(request, tmp_path, 4)
 
 
 async def test_a_kept_ledger_keeps_its_promises_and_records_what_waits(kept_url: str) -> None:
@@ -243,3 +268,52 @@ async def test_a_kept_ledger_shows_what_has_no_message(kept_url: str) -> None:
     finally:
         await book.aclose()
     assert {"claimed", "created", "doubt"} == {key.snapshot_id for key in found}
+
+
+async def test_a_ledger_without_a_journal_keeps_its_promises(unjournaled_url: str) -> None:
+    """A ledger of schema version 4 answers each claim as before, and its journal begins with what follows."""
+    book = open_ledger(unjournaled_url, lease_seconds=60.0)
+    try:
+        lost = await book.claim(Key("project", "claimed"), "event-claimed")
+        assert isinstance(lost, Granted)
+        assert lost.doubt is not None, "its request may have left"
+        doubt = await book.claim(Key("project", "doubt"), "event-doubt")
+        assert isinstance(doubt, Granted)
+        assert doubt.doubt == Doubt(since=1795000000.0, lookups=1, lookup_after=1795000005.0)
+        assert isinstance(await book.claim(Key("project", "created"), "event-created"), Created)
+        for name in ("completed", "refused", "skipped", "error"):
+            assert isinstance(await book.claim(Key("project", name), f"event-{name}"), Finished), name
+        await book.created(lost, AcceptedBackup(id="b2"))
+        [found] = await book.snapshots("claimed")
+        assert ["claim lapsed", "accepted"] == [each.what for each in found.journal]
+        [created] = await book.snapshots("created")
+        assert ["track"] == [each.reason for each in created.waiting]
+    finally:
+        await book.aclose()
+
+
+async def test_rows_from_before_the_journal_are_listed(unjournaled_url: str) -> None:
+    """Each row of an earlier release is listed by where it stands, and counted in a report."""
+    book = open_ledger(unjournaled_url, lease_seconds=60.0)
+    try:
+        found = {
+            state: [
+                each.key.snapshot_id for each in (await book.list_states(StateFilter([state], 9))).records
+            ]
+            for state in STATES
+        }
+        counted = await book.report(0.0, by="category")
+    finally:
+        await book.aclose()
+    assert found == {
+        "claimed": ["claimed"],
+        "in doubt": ["doubt"],
+        "accepted": ["created"],
+        "completed": ["completed"],
+        "failed": ["refused", "error"],
+        "skipped": ["skipped"],
+        "open": ["released"],
+    }
+    assert {("refused", 1), ("backup_error", 1)} == {
+        (each.group, each.number) for each in counted if each.what == "failed"
+    }
