@@ -9,11 +9,18 @@ from handler.commands.common import AsJson, failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
 from handler.console.standing import Standing, document, standing, unknown
+from handler.console.timeline import REASONS
 from handler.ledger.ledger import StoredLedger
 from handler.printable import printable
 from handler.settings import load_settings
 
 _NOT_YET, _UNKNOWN = 1, 3
+
+_MESSAGES = {
+    "in hand": "a worker handles it; its claim holds until {claimed_until}",
+    "queue": "it is in the queue; if the broker has lost it, a worker publishes it again",
+    "dead letters": "snapshot-backup dead-letters list --snapshot {snapshot_id}",
+}
 
 
 def status(
@@ -25,8 +32,9 @@ def status(
 ) -> None:
     """Show where snapshots stand: whether each is backed up, and if not, why.
 
-    Reads the ledger that LEDGER_URL names, and nothing else. --json prints a line
-    for each snapshot.
+    Shows the backup, where the snapshot's message is now, when it is due and why,
+    and what has happened so far as a timeline. Reads the ledger that LEDGER_URL
+    names, and nothing else. --json prints a line for each snapshot.
 
     Exit code: 0 all are backed up, 1 some are not (yet), 3 the ledger does not
     know some of them.
@@ -85,7 +93,12 @@ def _lines(standing: Standing) -> Iterator[str]:
     for backup_id in known["failed_backups"]:
         yield printable(f"  backup {backup_id} ended in error")
     for each in known["waiting"]:
-        yield f"  waits    {each['reason']}, due {each['due']}, delay number {each['waits']}"
+        why = REASONS.get(each["reason"], "")
+        yield f"  waits    {each['reason']} ({why}), due {each['due']}, delay number {each['waits']}"
+    if standing.message in _MESSAGES:
+        yield printable(f"  message  {_MESSAGES[standing.message].format(**known)}")
+    for step in known["timeline"]:
+        yield printable(f"  {step['at']}  {step['what']:<12}  {step['text']}")
 
 
 def _after(seconds: float | None) -> str | None:

@@ -1,11 +1,13 @@
 """Where a snapshot stands, by what the ledger has about it. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from handler.console import timeline
+from handler.console.times import iso
 from handler.ledger.inquiry import SnapshotRecord, WaitingRecord
-from handler.ledger.row import Row
+from handler.ledger.journal import Entry
+from handler.ledger.row import UNSETTLED, Row
 
 
 class Standing(NamedTuple):
@@ -20,6 +22,25 @@ class Standing(NamedTuple):
     backed_up: bool | None
     row: Row | None = None
     waiting: Sequence[WaitingRecord] = ()
+    journal: Sequence[Entry] = ()
+
+    @property
+    def message(self) -> str:
+        """Where the snapshot's message is now, as far as the ledger knows, in one word.
+
+        ``waiting``: in a wait queue, or due. ``in hand``: a worker handles it. ``queue``: in the queue, or
+        lost; then the sweep takes it up. ``dead letters``: its event failed. ``none``: its event has ended
+        otherwise. ``unknown``: the ledger knows nothing.
+        """
+        if self.waiting:
+            return "waiting"
+        if self.row is None:
+            return "unknown"
+        if self.state == "claimed":
+            return "in hand"
+        if self.state in UNSETTLED or self.state == "open":
+            return "queue"
+        return "dead letters" if self.state == "failed" else "none"
 
 
 def standing(record: SnapshotRecord, *, tracked: bool) -> Standing:
@@ -27,7 +48,8 @@ def standing(record: SnapshotRecord, *, tracked: bool) -> Standing:
     key, row = record.key, record.row
     state = "waiting" if row is None else row.standing
     backed_up = state == "completed" or (state == "accepted" and not tracked)
-    return Standing(key.snapshot_id, key.project_id or None, state, backed_up, row, record.waiting)
+    known = (row, record.waiting, record.journal)
+    return Standing(key.snapshot_id, key.project_id or None, state, backed_up, *known)
 
 
 def unknown(snapshot_id: str, project_id: str | None) -> Standing:
@@ -45,15 +67,15 @@ def document(standing: Standing) -> Mapping[str, Any]:
         "project_id": standing.project_id,
         "state": standing.state,
         "backed_up": standing.backed_up,
-        "changed_at": _time(row.updated_at),
+        "changed_at": iso(row.updated_at),
         "backup": backup.model_dump(mode="json", exclude={"links"}) if backup else None,
-        "accepted_at": _time(row.made_at),
+        "accepted_at": iso(row.made_at),
         "seconds": row.end.seconds if row.end and completed else None,
         "in_doubt": row.doubt
         and {
-            "since": _time(row.doubt.since),
+            "since": iso(row.doubt.since),
             "lookups": row.doubt.lookups,
-            "next_lookup": _time(row.doubt.lookup_after),
+            "next_lookup": iso(row.doubt.lookup_after),
         },
         "failures": [
             {"event_id": cause, "attempts": end.attempts, **(end.failure.model_dump(mode="json"))}
@@ -61,22 +83,21 @@ def document(standing: Standing) -> Mapping[str, Any]:
             if end.failure
         ],
         "failed_backups": list(row.failed_backups),
+        "message": standing.message,
+        "claimed_until": iso(row.lease_until),
         "waiting": [waiting_document(each) for each in standing.waiting],
+        "timeline": [timeline.document(step) for step in timeline.timeline(standing.journal)],
     }
 
 
 def waiting_document(record: WaitingRecord) -> Mapping[str, Any]:
     """Return a waiting message for ``--json``."""
     return {
-        "due": _time(record.due_at),
+        "due": iso(record.due_at),
         "reason": record.reason,
         "waits": record.waits,
-        "since": _time(record.recorded_at),
+        "since": iso(record.recorded_at),
         "taken_up": record.swept,
         "project_id": record.project_id,
         "snapshot_id": record.snapshot_id,
     }
-
-
-def _time(seconds: float) -> str | None:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None

@@ -165,6 +165,81 @@ def test_the_text_tells_when_a_doubt_is_looked_up(url: str) -> None:
     assert "2 lookups found nothing, the next is due 2023-11-14T22:14:20+00:00" in text
 
 
+async def lookups(ledger: StoredLedger) -> None:
+    """Record a call in doubt, a lookup without a result, a backup that was found, and its tracking."""
+    for number in (0, 1):
+        doubt = Doubt(since=1_700_000_000.0, lookups=number, lookup_after=1_700_000_060.0)
+        await ledger.doubt(await claimed(ledger), doubt)
+    await accepted(ledger)
+    await ledger.record_waiting(Waiting("m", b"body", 30.0, "track", 1, "p", "s"))
+
+
+def test_the_story_is_told_as_a_timeline(url: str) -> None:
+    """Each step has its time and a sentence, from the doubt to what the message waits for now."""
+    record(url, lookups)
+    lines = run("status", "s").output.splitlines()
+    assert lines[0] == "s: not backed up (accepted)"
+    [waits] = [line for line in lines if line.startswith("  waits")]
+    assert "track (the backup is in progress), due 20" in waits
+    story = [line for line in lines if line.startswith("  20")]
+    assert ["claimed", "in doubt", "claimed", "looked up", "claimed", "accepted", "waiting"] == [
+        line[29:41].strip() for line in story
+    ]
+    assert "lookup 1 found no backup; the next is due 2023-11-14T22:14:20+00:00" in story[3]
+    assert "backup b1 was accepted by the API, or found there" in story[5]
+
+
+def test_the_story_is_in_the_document(url: str) -> None:
+    """For programs each step has its time, its kind and what it is about."""
+    record(url, lookups)
+    document = json.loads(run("status", "s", "--json").output)
+    assert "waiting" == document["message"]
+    steps = document["timeline"]
+    assert sorted(step["at"] for step in steps) == [step["at"] for step in steps]
+    last = steps[-1]
+    assert ("waiting", "track", 1) == (last["what"], last["reason"], last["number"])
+    assert last["due"] == document["waiting"][0]["due"]
+    assert ["b1"] == [step["backup_id"] for step in steps if step["what"] == "accepted"]
+
+
+@pytest.mark.parametrize(
+    ("work", "where"),
+    [
+        (completed, "none"),
+        (accepted, "queue"),
+        (claimed, "in hand"),
+        (in_doubt, "queue"),
+        (refused, "dead letters"),
+        (skipped, "none"),
+        (waits, "waiting"),
+    ],
+)
+def test_it_is_told_where_the_message_is(
+    url: str, work: Callable[[StoredLedger], Awaitable[Any]], where: str
+) -> None:
+    """In a wait queue, in a worker's hand, in the queue, among the dead letters, or gone."""
+    record(url, work)
+    assert where == json.loads(run("status", "s", "--json").output)["message"]
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[2J\x9b1m", "\u202ereversed", "a\nb: backed up", "{snapshot_id.__class__}"]
+)
+def test_hostile_texts_of_the_story_are_harmless(url: str, text: str) -> None:
+    """A code or an event's id that would steer a terminal, or look like a line of ours, does neither."""
+
+    async def hostile(ledger: StoredLedger) -> None:
+        claim = await ledger.claim(Key("p", "s"), text)
+        assert isinstance(claim, Granted)
+        await ledger.refused(claim, text, NO.model_copy(update={"code": text}), attempts=1)
+
+    record(url, hostile)
+    output = run("status", "s").output
+    assert output.isascii() or "\N{REPLACEMENT CHARACTER}" in output
+    assert not {"\x1b", "\x9b", "\u202e"} & set(output)
+    assert not [line for line in output.splitlines() if line.startswith("b: backed up")]
+
+
 def test_waiting_messages_are_listed(url: str) -> None:
     """The table has when each is due, why it waits, and what it is about."""
     record(url, waits)
