@@ -56,6 +56,12 @@ COMMANDS = (
         ),
     ),
     Listed(
+        "report",
+        "handler.commands.report:report",
+        "Show what was backed up, and what was not.",
+        ("report --since 24h", "report --by category --format csv"),
+    ),
+    Listed(
         "publish",
         "handler.commands.publish:publish",
         "Publish snapshot events to SNAPSHOT_EXCHANGE; the broker confirms each.",
