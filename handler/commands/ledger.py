@@ -55,10 +55,11 @@ def prune(
 ) -> None:
     """Delete ledger entries of snapshots whose backup had its final outcome long ago.
 
-    If another event about such a snapshot arrives later, it makes a second
-    backup. So the command shows what it would delete, and asks. A message may
-    wait for MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER; fewer
-    days than that are refused.
+    If another event about such a snapshot arrives later, its backup is looked up
+    at the API, and a second one is made if the API does not show the first. So
+    the command shows what it would delete, and asks. A message may wait for
+    MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER; fewer days than
+    that are refused.
 
     Entries without a final outcome are kept for at least 30 days. Each worker
     also prunes every hour, by LEDGER_RETENTION.
@@ -89,7 +90,7 @@ def _days(settings: Settings, older_than: float | None, *, force: bool) -> float
     if days < settings.shortest_retention and not force:
         least = in_digits(settings.shortest_retention)
         raise fail(
-            f"--older-than {days:g}: refused, less than {RETAINED}: a message that arrives later would make "
+            f"--older-than {days:g}: refused, less than {RETAINED}: a message that arrives later could make "
             f"a second backup. Use at least --older-than {least}, or --force to delete nevertheless",
             code=2,
         )

@@ -43,7 +43,10 @@ class Transaction(Protocol):
         """Count old rows."""
 
     def delete(self, before: Cutoff, *, limit: int) -> int:
-        """Delete old rows; return how many."""
+        """Delete old rows, each of which leaves a tombstone; return how many."""
+
+    def is_pruned(self, key: Key) -> bool:
+        """Return whether there is a tombstone of a key that the transaction began with."""
 
     def load_copy(self, waiting_id: str) -> Copy | None:
         """Read what is recorded of a waiting message, whose id the transaction began with."""

@@ -36,6 +36,7 @@ from handler.ledger.pruning import Prunable, cutoff
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row
 from handler.ledger.rules import Changed
+from handler.ledger.tombstones import PRUNED
 from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class GroupStore:
         """Change a row, in a transaction shared with other callers."""
 
         def work(transaction: Transaction) -> T:
-            before = transaction.load(key)
+            before = _load(transaction, key)
             return _save(transaction, key, before, change(before, transaction.now))
 
         return await self._run(work, key)
@@ -87,7 +88,7 @@ class GroupStore:
         """Change a row, while the slots of these groups are locked too."""
 
         def work(transaction: Transaction) -> T:
-            before, slots = transaction.load(key), transaction.slots(groups)
+            before, slots = _load(transaction, key), transaction.slots(groups)
             return _save(transaction, key, before, change(before, transaction.now, slots))
 
         return await self._run(work, key, groups=groups)
@@ -332,6 +333,12 @@ class GroupStore:
     def _commit_singly(self, jobs: Sequence[Job]) -> list[Answer]:
         """Run each job in a transaction of its own: one of them fails, and nothing was committed."""
         return [answer for job in jobs for answer in self._commit([job])]
+
+
+def _load(transaction: Transaction, key: Key) -> Row | None:
+    """Read a row; one that was pruned says that a request may have left."""
+    row = transaction.load(key)
+    return PRUNED if row is None and transaction.is_pruned(key) else row
 
 
 def _save(transaction: Transaction, key: Key, before: Row | None, changed: Changed[T]) -> T:

@@ -279,7 +279,8 @@ class StoredLedger(Ledger):
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete rows that ended more than ``older_than`` seconds before ``as_of``; return how many.
 
-        A row without an end is kept for at least 30 days. ``as_of`` is the time of a ``Prunable``, so that
+        Each leaves a tombstone: a later claim of its snapshot says to look up first. A row without an end is
+        kept for at least 30 days. ``as_of`` is the time of a ``Prunable``, so that
         only counted rows are deleted, or None for now.
         """
         return await self._store.prune(older_than, as_of=as_of)

@@ -34,6 +34,7 @@ from handler.ledger.ledger import Change, LimitedChange, StoredLedger, new_state
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary, held_groups
 from handler.ledger.row import STATES, UNSETTLED, Row, Slot
+from handler.ledger.tombstones import PRUNED
 from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary, by_delay, next_sweep, stranded
 
 T = TypeVar("T")
@@ -89,13 +90,14 @@ class MemoryStore:
         self._state_key = new_state_key()
         self._journals: dict[Key, str] = {}
         self._sums: Counter[tuple[int, str, str, str]] = Counter()
+        self._pruned: dict[Key, None] = {}
         self._closed = False
 
     async def change(self, key: Key, change: Change[T]) -> T:
         """Change a row."""
         self._commit()
         now = self._clock()
-        answer, row = change(self._rows.get(key), now)
+        answer, row = change(self._load(key), now)
         if row is not None:
             self._save(key, row, now)
         return answer
@@ -108,7 +110,7 @@ class MemoryStore:
             counts = Counter(held.project_id for held in self._holders(group, now))
             known = self._slots.queues.get(group, {}), self._slots.paces.get(group)
             self._slots.load(group, counts, *known)
-        answer, row = change(self._rows.get(key), now, self._slots)
+        answer, row = change(self._load(key), now, self._slots)
         if row is not None:
             self._save(key, row, now)
         return answer
@@ -130,6 +132,9 @@ class MemoryStore:
 
     def _holders(self, group: str, now: float) -> Sequence[Key]:
         return [key for key, slot in self._held.items() if group in held_groups(slot, now)]
+
+    def _load(self, key: Key) -> Row | None:
+        return self._rows.get(key, PRUNED if key in self._pruned else None)
 
     def _save(self, key: Key, row: Row, now: float) -> None:
         journal = Journal(now)
@@ -177,6 +182,9 @@ class MemoryStore:
         old = self._old(before)
         for key in old:
             self._delete(key)
+            self._pruned[key] = None
+        while len(self._pruned) > self._max_idle:
+            del self._pruned[next(iter(self._pruned))]
         self._sums = Counter({key: n for key, n in self._sums.items() if key[0] >= before.settled // HOUR})
         return len(old)
 

@@ -15,6 +15,7 @@ from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
+from handler.ledger import tombstones
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import MOST_SNAPSHOTS, Known, SnapshotRecord, joined
@@ -31,6 +32,7 @@ from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.reasons import RUN_NEWER, of_postgres
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
+from handler.ledger.tombstones import tombstone
 from handler.ledger.waiting import Copy
 
 MIGRATIONS: Sequence[Sequence[str]] = (
@@ -84,6 +86,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     ),
     SLOTS,
     JOURNAL,
+    tombstones.POSTGRES,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -132,8 +135,13 @@ _DELETE_ROWS = f"""
 DELETE FROM snapshot_backup_ledger WHERE (project_id, snapshot_id) IN (
     SELECT project_id, snapshot_id FROM snapshot_backup_ledger AS ledger
     WHERE {_OLD} AND state <> '{_PLACEHOLDER}' LIMIT %s FOR UPDATE SKIP LOCKED)
+RETURNING project_id, snapshot_id
 """  # noqa: S608 - the same
 _DELETE_PLACEHOLDERS = _DELETE_ROWS.replace("state <>", "state =")
+_ADD_TOMBSTONES = """
+INSERT INTO snapshot_backup_tombstone SELECT * FROM unnest(%s::bigint[]) ON CONFLICT DO NOTHING
+"""
+_PRUNED = "SELECT id FROM snapshot_backup_tombstone WHERE id = ANY(%s)"
 _TOUCH = """
 INSERT INTO snapshot_backup_check VALUES (1, %s)
 ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at
@@ -153,8 +161,10 @@ class PostgresTransaction(PostgresRecords):
         rows: dict[Key, Row | None],
         copies: dict[str, Copy],
         slots: Slots,
+        pruned: set[Key],
     ) -> None:
         super().__init__(connection, now, copies)
+        self._pruned = pruned
         self._slots = PostgresSlots(connection, now, slots)
         self.journal = PostgresJournal(connection, now)
         self._rows = rows
@@ -196,10 +206,16 @@ class PostgresTransaction(PostgresRecords):
         return Prunable(total, without_end, oldest, youngest, self.now)
 
     def delete(self, before: Cutoff, *, limit: int) -> int:
-        """Delete old rows and old placeholders; count the rows only."""
+        """Delete old rows, each of which leaves a tombstone, and old placeholders; count the rows only."""
         arguments = (*before, limit)
         self._connection.execute(_DELETE_PLACEHOLDERS, arguments)
-        return self._connection.execute(_DELETE_ROWS, arguments).rowcount
+        found = self._connection.execute(_DELETE_ROWS, arguments).fetchall()
+        self._connection.execute(_ADD_TOMBSTONES, ([tombstone(Key(*key)) for key in found],))
+        return len(found)
+
+    def is_pruned(self, key: Key) -> bool:
+        """Return whether there is a tombstone of a key that the transaction began with."""
+        return key in self._pruned
 
     def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read the rows and the recorded messages of a snapshot."""
@@ -322,22 +338,29 @@ def _begin(
     connection: Connection, keys: Sequence[Key], copies: Sequence[str], groups: Sequence[str]
 ) -> PostgresTransaction:
     rows: dict[Key, Row | None] = {}
+    pruned: set[Key] = set()
     wanted = set(keys)
     while True:
-        now, slots = _lock(connection, wanted - rows.keys(), rows, groups)
+        now, slots = _lock(connection, wanted - rows.keys(), rows, pruned, groups)
         # A prune can delete a row between insert and lock; then insert it again, to lock it.
         if wanted <= rows.keys():
-            return PostgresTransaction(connection, now, rows, load_copies(connection, copies), slots)
+            found = load_copies(connection, copies)
+            return PostgresTransaction(connection, now, rows, found, slots, pruned)
 
 
 def _lock(
-    connection: Connection, keys: set[Key], rows: dict[Key, Row | None], groups: Sequence[str]
+    connection: Connection,
+    keys: set[Key],
+    rows: dict[Key, Row | None],
+    pruned: set[Key],
+    groups: Sequence[str],
 ) -> tuple[float, Slots]:
     """Lock the rows of ``keys``, new ones too, and the slots of ``groups``, in one round trip.
 
-    Returns the database's time after it, and the slots.
+    Adds the rows, and the keys that have a tombstone. Returns the database's time after it, and the slots.
     """
     columns = [[key.project_id for key in keys], [key.snapshot_id for key in keys]]
+    ids = {tombstone(key): key for key in keys}
     first = connection.info.transaction_status is TransactionStatus.IDLE
     with connection.pipeline():
         if first:
@@ -345,9 +368,12 @@ def _lock(
         if keys:
             connection.execute(_INSERT, columns)
         locked = connection.execute(_LOCK, columns)
+        # After the lock: a prune may have held the row until then.
+        found = connection.execute(_PRUNED, (list(ids),)) if keys else ()
         stored = StoredSlots(connection, groups) if groups else None
         clock = connection.execute(_NOW)
-    rows.update(_read(found) for found in locked)
+    rows.update(map(_read, locked))
+    pruned.update(ids[number] for (number,) in found)
     return float(clock.fetchall()[0][0]), stored.fetch() if stored else Slots()
 
 

@@ -11,6 +11,7 @@ from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger import tombstones
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import MOST_SNAPSHOTS, Known, SnapshotRecord, joined
@@ -26,6 +27,7 @@ from handler.ledger.sqlite_journal import SqliteJournal
 from handler.ledger.sqlite_slots import MIGRATION as SLOTS
 from handler.ledger.sqlite_slots import SqliteSlots
 from handler.ledger.sqlite_waiting import NO_MESSAGE, SqliteRecords
+from handler.ledger.tombstones import tombstone
 
 BUSY_SECONDS = 2.0
 """How long to wait for a locked file. Then the ledger is unavailable, and the circuit breaker opens."""
@@ -81,6 +83,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     ),
     SLOTS,
     JOURNAL,
+    tombstones.SQLITE,
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -102,14 +105,19 @@ ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, toke
 _SETTLED, _UNSETTLED = SQLITE.text(IN_SETTLED), SQLITE.text(IN_UNSETTLED)
 # A UNION of ranges of the index; with OR, SQLite would not use the index.
 _OLD = f"""
-    SELECT rowid, settled, updated_at FROM ledger WHERE {_SETTLED} AND updated_at <= ? AND {NO_MESSAGE}
+    SELECT rowid, settled, updated_at, project_id, snapshot_id FROM ledger
+    WHERE {_SETTLED} AND updated_at <= ? AND {NO_MESSAGE}
     UNION ALL
-    SELECT rowid, settled, updated_at FROM ledger WHERE {_UNSETTLED} AND updated_at <= ? AND {NO_MESSAGE}
+    SELECT rowid, settled, updated_at, project_id, snapshot_id FROM ledger
+    WHERE {_UNSETTLED} AND updated_at <= ? AND {NO_MESSAGE}
 """  # noqa: S608 - made of constants
 _COUNT = f"""
 SELECT count(*), total(settled = 0), min(updated_at), max(updated_at) FROM ({_OLD})
 """  # noqa: S608 - made of constants
-_DELETE = f"DELETE FROM ledger WHERE rowid IN (SELECT rowid FROM ({_OLD}) LIMIT ?)"  # noqa: S608 - the same
+_FIND_OLD = f"SELECT rowid, project_id, snapshot_id FROM ({_OLD}) LIMIT ?"  # noqa: S608 - the same
+_DELETE = "DELETE FROM ledger WHERE rowid = ?"
+_ADD_TOMBSTONE = "INSERT OR IGNORE INTO ledger_tombstone VALUES (?)"
+_IS_PRUNED = "SELECT 1 FROM ledger_tombstone WHERE id = ?"
 _TOUCH = "INSERT OR REPLACE INTO ledger_check VALUES (1, ?)"
 _LOAD_KEY = "SELECT state_key FROM ledger_key WHERE id = 1"
 _SAVE_KEY = "INSERT INTO ledger_key VALUES (1, ?)"
@@ -164,8 +172,15 @@ class SqliteTransaction(SqliteRecords):
         return Prunable(total, int(without_end), oldest, youngest, self.now)
 
     def delete(self, before: Cutoff, *, limit: int) -> int:
-        """Delete old rows."""
-        return self._connection.execute(_DELETE, (*before, limit)).rowcount
+        """Delete old rows, each of which leaves a tombstone."""
+        found = self._connection.execute(_FIND_OLD, (*before, limit)).fetchall()
+        self._connection.executemany(_ADD_TOMBSTONE, [(tombstone(Key(*key)),) for _, *key in found])
+        self._connection.executemany(_DELETE, [(rowid,) for rowid, *_ in found])
+        return len(found)
+
+    def is_pruned(self, key: Key) -> bool:
+        """Look for a tombstone."""
+        return self._connection.execute(_IS_PRUNED, (tombstone(key),)).fetchone() is not None
 
     def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read the rows and the recorded messages of a snapshot."""

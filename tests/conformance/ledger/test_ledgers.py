@@ -308,6 +308,33 @@ async def test_prune_of_many_goes_on_to_the_end(ledger: StoredLedger) -> None:
     assert await ledger.prune(0) == 1100
 
 
+async def test_a_pruned_snapshot_is_looked_up_before_a_request(ledger: StoredLedger) -> None:
+    """A later event is granted, and must ask the API first; so must the next one, whatever came of it."""
+    await ledger.finished(KEY, DONE, backup_id="b1", cause="first")
+    fresh = await granted(ledger, Key("p", "never pruned"))
+    assert await ledger.prune(0) == 1
+    claim = await ledger.claim(KEY, "second")
+    assert isinstance(claim, Granted)
+    await ledger.release(claim)
+    again = await ledger.claim(KEY, "third")
+    assert isinstance(again, Granted)
+    own = (await granted(ledger, Key("p", "new"))).ask_first
+    assert [True, True, own] == [claim.ask_first, again.ask_first, fresh.ask_first]
+    assert own is (not ledger.records_waiting)
+
+
+async def test_what_is_pruned_stays_pruned_twice(ledger: StoredLedger) -> None:
+    """A snapshot that came again and was pruned again is still looked up first, and operators see no row."""
+    for cause in ("first", "second"):
+        await ledger.finished(KEY, DONE, backup_id="b1", cause=cause)
+        assert await ledger.prune(0) == 1
+        assert await ledger.look_up(KEY) is None
+        assert [] == list(await ledger.snapshots(KEY.snapshot_id))
+    claim = await ledger.claim(KEY, "third")
+    assert isinstance(claim, Granted)
+    assert claim.ask_first
+
+
 async def aged(ledger: StoredLedger, key: Key, days: float) -> None:
     """Insert a row that was last written so many days ago."""
 

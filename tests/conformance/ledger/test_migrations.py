@@ -189,7 +189,9 @@ async def test_a_migration_that_breaks_off_leaves_the_version_before(database: D
 
 async def test_a_ledger_of_the_first_release_gets_a_state_key(database: Database) -> None:
     """Its promises stay, and the key stays the same from then on."""
-    await _book(database, database.present[:1]).check()
+    first = _book(database, database.present[:1])
+    await first.check()
+    await first.aclose()
     database.write(
         f"INSERT INTO {database.table} VALUES ('project', 'snapshot', 'made', NULL, 0, 1795000000, 0, "
         """'{"backup":{"id":"b1"},"made_at":1795000000}')"""
