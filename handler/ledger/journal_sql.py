@@ -110,6 +110,22 @@ OLDEST_UNSETTLED: Final = " UNION ALL ".join(
     for each in UNSETTLED
 )
 
+_PROJECTS = """
+WITH RECURSIVE known (project) AS (
+    SELECT min(project_id) FROM {table} UNION ALL
+    SELECT (SELECT min(project_id) FROM {table} WHERE project_id > known.project) FROM known
+    WHERE known.project IS NOT NULL)
+"""
+# The key begins with the project. Where none is named, each known project is asked for the snapshot: with 200
+# projects that takes some milliseconds; a search of all rows took 0.7 s with a million of them.
+_IN_EACH_PROJECT = "snapshot_id = :snapshot AND project_id IN (SELECT project FROM known) LIMIT :limit"
+_IN_PROJECT = "snapshot_id = :snapshot AND project_id = :project LIMIT :limit"
+_ROWS = """
+SELECT journal, project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM {ledger} WHERE
+"""
+FIND: Final = f"{_PROJECTS} {_ROWS} {_IN_EACH_PROJECT}".replace("{table}", "{ledger}")
+FIND_IN_PROJECT: Final = f"{_ROWS} {_IN_PROJECT}"
+
 FORGET_SUMS: Final = "DELETE FROM {sums} WHERE hour < :before"
 
 _WINDOW = """

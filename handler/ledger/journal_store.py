@@ -8,6 +8,7 @@ from handler.backup.ports import Key
 from handler.ledger import journal_sql as sql
 from handler.ledger.columns import from_columns
 from handler.ledger.inquiry import (
+    MOST_SNAPSHOTS,
     By,
     Overview,
     StateCount,
@@ -55,6 +56,11 @@ class StoredJournal(Journal):
 
     def _run(self, statement: str, parameters: Mapping[str, Any], **parts: str) -> Cursor:
         return self._open.execute(self.dialect.text(statement, **parts), parameters)
+
+    def find(self, snapshot_id: str, project_id: str | None) -> list[Any]:
+        """Read the rows of a snapshot, each with its journal before it."""
+        wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
+        return self._run(sql.FIND if project_id is None else sql.FIND_IN_PROJECT, wanted).fetchall()
 
     def forget_sums(self, before: float) -> None:
         """Delete the sums of hours that are too old."""

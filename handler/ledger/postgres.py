@@ -18,7 +18,7 @@ from handler.errors import LedgerUnavailable
 from handler.ledger import tombstones
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.inquiry import MOST_SNAPSHOTS, Known, SnapshotRecord, joined
+from handler.ledger.inquiry import Known, SnapshotRecord, joined
 from handler.ledger.journal import MOST_CHARACTERS
 from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, POSTGRES
 from handler.ledger.ledger import StoredLedger, new_state_key
@@ -110,12 +110,6 @@ ORDER BY project_id, snapshot_id FOR UPDATE
 _LOAD = """
 SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM snapshot_backup_ledger
 WHERE project_id = %s AND snapshot_id = %s
-"""
-_FIND = """
-SELECT journal, project_id, snapshot_id, state, token, lease_until, updated_at, rest
-FROM snapshot_backup_ledger
-WHERE snapshot_id = %(snapshot)s AND (%(project)s::text IS NULL OR project_id = %(project)s)
-LIMIT %(limit)s
 """
 _ADDED = f"right(snapshot_backup_ledger.journal || excluded.journal, {MOST_CHARACTERS})"
 _SAVE = f"""
@@ -219,8 +213,7 @@ class PostgresTransaction(PostgresRecords):
 
     def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read the rows and the recorded messages of a snapshot."""
-        wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
-        found = self._connection.execute(_FIND, wanted).fetchall()
+        found = self.journal.find(snapshot_id, project_id)
         read = [(journal, *_read(tuple(rest))) for journal, *rest in found]
         rows = [Known(key, row, journal) for journal, key, row in read if row is not None]
         return joined(rows, self.records_of(snapshot_id, project_id))

@@ -14,7 +14,7 @@ from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger import tombstones
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
-from handler.ledger.inquiry import MOST_SNAPSHOTS, Known, SnapshotRecord, joined
+from handler.ledger.inquiry import Known, SnapshotRecord, joined
 from handler.ledger.journal import MOST_CHARACTERS
 from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, SQLITE
 from handler.ledger.ledger import StoredLedger, new_state_key
@@ -90,10 +90,6 @@ MIGRATIONS: Sequence[Sequence[str]] = (
 _LOAD = (
     "SELECT state, token, lease_until, updated_at, rest FROM ledger WHERE project_id = ? AND snapshot_id = ?"
 )
-_FIND = """
-SELECT project_id, snapshot_id, journal, state, token, lease_until, updated_at, rest FROM ledger
-WHERE snapshot_id = :snapshot AND (:project IS NULL OR project_id = :project) LIMIT :limit
-"""
 # INSERT OR REPLACE would give the row a new rowid, and so write pages of every index again.
 _ADDED = f"substr(ledger.journal || excluded.journal, -{MOST_CHARACTERS})"
 _SAVE = f"""
@@ -184,9 +180,8 @@ class SqliteTransaction(SqliteRecords):
 
     def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read the rows and the recorded messages of a snapshot."""
-        wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
-        found = self._connection.execute(_FIND, wanted)
-        rows = [Known(Key(p, s), from_columns(*rest), journal) for p, s, journal, *rest in found]
+        found = self.journal.find(snapshot_id, project_id)
+        rows = [Known(Key(p, s), from_columns(*rest), journal) for journal, p, s, *rest in found]
         return joined(rows, self.records_of(snapshot_id, project_id))
 
     def touch(self) -> None:
