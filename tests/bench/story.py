@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any
 
 from events.message import Message, State, wrap
-from events.outcome import AcceptedBackup, Outcome
+from events.outcome import AcceptedBackup, CompletedBackup, Outcome
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.inquiry import Inquiry
-from handler.backup.ports import Granted, Key, Waiting
+from handler.backup.ports import Finished, Granted, Key, Waiting
 from handler.backup.process import Process
 from handler.backup.received import Receiver
 from handler.backup.request import BackupRequest
@@ -125,6 +125,33 @@ async def records(url: str, count: int, callers: int) -> Row:
     return 1e6 * cpu / count, f"{count / seconds:7.0f} events/s, {shared:5.1f} changes/commit"
 
 
+async def tracked(url: str, count: int, callers: int) -> Row:
+    """Take each snapshot through the ledger as a tracked event with one delay does."""
+    ledger = open_ledger(url, lease_seconds=60)
+    await ledger.check()
+    body = wrap(Message(event(), "application/cloudevents+json"), State(time.time()), event_id="e", keys=KEYS)
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    cpu, began = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(_tracker(ledger, ids, body) for _ in range(callers)))
+    cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
+    await ledger.aclose()
+    return 1e6 * cpu / count, f"{count / seconds:7.0f} events/s"
+
+
+async def _tracker(ledger: StoredLedger, ids: list[str], body: bytes) -> None:
+    while ids:
+        name = ids.pop()
+        key = Key(PROJECT, name)
+        claim = await ledger.claim(key, "cause")
+        assert isinstance(claim, Granted)
+        await ledger.created(claim, AcceptedBackup(id=name, name="nightly-db01"))
+        await ledger.record_waiting(Waiting(name, body, 30.0, "track", 1, *key), drop_copy=True)
+        await ledger.claim(key, "cause")
+        done = Finished(CompletedBackup(id=name, status="available", size=4), seconds=3.0)
+        await ledger.finished(key, done, backup_id=name, cause="cause")
+        await ledger.forget_waiting(name)
+
+
 async def _recorder(ledger: StoredLedger, ids: list[str], body: bytes) -> None:
     while ids:
         name = ids.pop()
@@ -169,6 +196,7 @@ def main() -> None:
         best(f"sqlite, {callers} callers", rounds, partial(_in_a_file, count, callers, 0.0))
         best(f"sqlite, {callers}, busy", rounds, partial(_in_a_file, count, callers, BUSY_SECONDS))
         best(f"records, {callers} callers", rounds, partial(_records_in_a_file, count, callers))
+        best(f"tracked, {callers} callers", rounds, partial(_tracked_in_a_file, count, callers))
 
 
 async def _in_a_file(count: int, callers: int, busy: float) -> Row:
@@ -179,6 +207,11 @@ async def _in_a_file(count: int, callers: int, busy: float) -> Row:
 async def _records_in_a_file(count: int, callers: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         return await records(f"sqlite:///{folder}/ledger.db", count, callers)
+
+
+async def _tracked_in_a_file(count: int, callers: int) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        return await tracked(f"sqlite:///{folder}/ledger.db", count, callers)
 
 
 if __name__ == "__main__":

@@ -179,6 +179,8 @@ async def test_the_journal_keeps_its_last_entries(ledger: StoredLedger) -> None:
     found = await journal(ledger)
     assert ("published", 399) == (found[-1].what, found[-2].number)
     assert 100 < len(found) < 400
+    assert {"waiting", "published"} == {each.what for each in found}
+    assert found[0].at > 1e9, "the entry that was broken off is left out"
 
 
 async def test_snapshots_are_listed_by_state(ledger: StoredLedger) -> None:
