@@ -2,7 +2,8 @@
 
 Run it as ``python -m tests.bench.transports``. It is one process with a fast API, without broker and ledger.
 ``post`` is ``client.post`` over our pool, ``pool`` the program's own client over it, ``httpx`` the same
-client over httpx's own transport, as without the extra ``fast``.
+client over httpx's own transport, as without the extra ``fast``. ``--sign-in`` signs the calls of the
+program's client.
 """
 
 import argparse
@@ -10,13 +11,16 @@ import asyncio
 import statistics
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import httpx
 
 from handler.backup.request import BackupRequest
 from handler.settings import Settings
+from handler.vbs.auth.aksk import AkSkAuth
+from handler.vbs.auth.keys import Keys
+from handler.vbs.auth.token import TokenAuth
 from handler.vbs.client import VbsClient
 from handler.vbs.transport import http
 from tests.bench.throughput import fast_api
@@ -26,24 +30,33 @@ REQUEST: Final = BackupRequest(
     volume_id=str(uuid.uuid4()), snapshot_id=str(uuid.uuid4()), name=f"nightly-{uuid.uuid4()}"
 )
 
+SIGN_INS: Final[Mapping[str, httpx.Auth | None]] = {
+    "none": None,
+    "token": TokenAuth("gAAAAA" + "t" * 180),
+    "keys": AkSkAuth(Keys("AK", "SK", "s" * 400)),
+}
+
 Call = Callable[[], Awaitable[object]]
 
 
-def make(kind: str, endpoint: str, in_flight: int) -> tuple[httpx.AsyncClient, Call]:
+def make(kind: str, endpoint: str, in_flight: int, auth: httpx.Auth | None) -> tuple[httpx.AsyncClient, Call]:
     """Return a client and the call that is measured."""
     http._fast = kind != "httpx"
     client = http.http_client(Settings(_env_file=None, concurrency=in_flight))
     if kind == "post":
         url = f"{endpoint}/v2/{PROJECT}/backups"
         return client, lambda: client.post(url, json={"backup": {"volume_id": "v", "name": "n"}})
-    api = VbsClient(client, endpoint)
+    api = VbsClient(client, endpoint, auth=auth)
     return client, lambda: api.create(PROJECT, REQUEST)
 
 
-async def measure(kind: str, endpoint: str, calls: int, in_flight: int) -> tuple[float, float]:
+async def measure(
+    kind: str, endpoint: str, calls: int, in_flight: int, auth: httpx.Auth | None
+) -> tuple[float, float]:
     """Return calls per second, and milliseconds of CPU for each."""
-    client, call = make(kind, endpoint, in_flight)
+    client, call = make(kind, endpoint, in_flight, auth)
     async with client:
+        await call()  # until a signature is accepted, the others wait
         await _all(call, in_flight * 4, in_flight)
         began, cpu = time.perf_counter(), time.process_time()
         await _all(call, calls, in_flight)
@@ -65,11 +78,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--kinds", nargs="*", default=["pool", "post", "httpx"])
+    parser.add_argument("--sign-in", choices=SIGN_INS, default="none")
     arguments = parser.parse_args()
     with fast_api(0.0) as endpoint:
         for kind in arguments.kinds:
             taken = [
-                asyncio.run(measure(kind, endpoint, arguments.calls, arguments.in_flight))
+                asyncio.run(
+                    measure(kind, endpoint, arguments.calls, arguments.in_flight, SIGN_INS[arguments.sign_in])
+                )
                 for _ in range(arguments.rounds)
             ]
             rate, cpu = (statistics.median(each[field] for each in taken) for field in (0, 1))

@@ -8,8 +8,8 @@ import httpx
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.redaction import hold_token
-from handler.vbs.auth.aksk import Keys, sign_request
 from handler.vbs.auth.async_auth import AsyncAuth
+from handler.vbs.auth.keys import Keys, sign_request
 from handler.vbs.auth.token import TOKEN_HEADER
 
 _NO_CREDENTIAL = ("", "null", "None")

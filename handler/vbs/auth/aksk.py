@@ -4,20 +4,23 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.vbs.auth.async_auth import AsyncAuth
+from handler.vbs.auth.keys import Keys, sign_request
 from handler.vbs.auth.pause import Clock, Pause, monotonic
-from handler.vbs.auth.signer import canonical_query, sign
 from handler.vbs.codes import CODES
 from handler.vbs.fault_body import read_fault
 from handler.vbs.transport.body import bound
+
+if TYPE_CHECKING:
+    from handler.vbs.auth.lean_keys import SignedRequest
 
 _FIRST_PAUSE = 60.0
 _LONGEST_PAUSE = 300.0
@@ -25,40 +28,6 @@ _LONGEST_PAUSE = 300.0
 
 _STRANGERS_IN_A_ROW = 3
 _MAX_PROJECTS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """An access key and its secret; a temporary key also has a security token and needs all three."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    security_token: str | None = field(default=None, repr=False)
-
-
-def sign_request(request: httpx.Request, keys: Keys, now: datetime) -> None:
-    """Add ``Authorization`` and the headers that it covers. The body of ``request`` must be in memory."""
-    query = request.url.params.multi_items()
-    if query:
-        request.url = request.url.copy_with(query=canonical_query(query).encode())
-    headers = {
-        "Host": request.headers["Host"],
-        "X-Sdk-Date": now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ"),
-        "X-Project-Id": request.extensions.get("project_id"),
-        "X-Security-Token": keys.security_token,
-        "Content-Type": request.headers.get("Content-Type"),
-    }
-    signed = {name: value for name, value in headers.items() if value}
-    request.headers.update(signed)
-    request.headers["Authorization"] = sign(
-        keys.access_key,
-        keys.secret_key,
-        method=request.method,
-        path=request.url.path,
-        query=query,
-        headers=signed,
-        body=request.content,
-    ).authorization
 
 
 class AkSkAuth(AsyncAuth):
@@ -93,9 +62,23 @@ class AkSkAuth(AsyncAuth):
             sign_request(request, self._keys, datetime.now(UTC))
             response = yield request
             if response.status_code != HTTPStatus.UNAUTHORIZED:
-                self._record_acceptance(project_id)
-            elif await _refuses_sign_in(response):
-                self._record_refusal(project_id)
+                self.record_acceptance(project_id)
+            else:
+                await self.record_unauthorized(project_id, response)
+
+    def prepare(self, request: httpx.Request, project: str) -> "SignedRequest":
+        """Prepare requests like this one; see ``handler.vbs.lean``."""
+        from handler.vbs.auth.lean_keys import SignedRequest
+
+        return SignedRequest(request, project, self._keys)
+
+    def ready(self, project_id: str) -> "_Ready | None":
+        """Return what signs a request now; None where it must wait. See ``handler.vbs.lean``."""
+        if not self._accepted or self._pause.active:
+            return None
+        if self._is_stranger(project_id) and self._strangers.active:
+            return None
+        return _Ready(self, project_id)
 
     @asynccontextmanager
     async def _one_until_accepted(self) -> AsyncIterator[None]:
@@ -110,7 +93,13 @@ class AkSkAuth(AsyncAuth):
     def _is_stranger(self, project_id: str) -> bool:
         return self._home is not None and project_id != self._home and project_id not in self._known
 
-    def _record_acceptance(self, project_id: str) -> None:
+    async def record_unauthorized(self, project_id: str, response: httpx.Response) -> None:
+        """Record a 401, if the API or its gateway gave it."""
+        if await _refuses_sign_in(response):
+            self._record_refusal(project_id)
+
+    def record_acceptance(self, project_id: str) -> None:
+        """Record any other answer: the signature was accepted."""
         self._accepted = True
         self._refused_in_a_row = 0
         self._pause.clear()
@@ -128,6 +117,20 @@ class AkSkAuth(AsyncAuth):
             self._pause.begin(error)
         elif self._refused_in_a_row >= _STRANGERS_IN_A_ROW:
             self._strangers.begin(error)
+
+
+class _Ready(NamedTuple):
+    """The keys, for one request of a project; its signature is ``SignedRequest``'s."""
+
+    auth: AkSkAuth
+    project_id: str
+    line: bytes = b""
+
+    def accepted(self) -> None:
+        self.auth.record_acceptance(self.project_id)
+
+    async def refused(self, response: httpx.Response, _extensions: dict[str, Any]) -> None:
+        await self.auth.record_unauthorized(self.project_id, response)
 
 
 async def _refuses_sign_in(response: httpx.Response) -> bool:

@@ -197,7 +197,8 @@ def _automatic(settings: Settings, agency: Context | None) -> str:
 
 
 def _aksk(settings: Settings) -> httpx.Auth:
-    from handler.vbs.auth.aksk import AkSkAuth, Keys
+    from handler.vbs.auth.aksk import AkSkAuth
+    from handler.vbs.auth.keys import Keys
 
     security_token = settings.huaweicloud_sdk_security_token
     return AkSkAuth(

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -16,7 +17,7 @@ from handler.vbs.auth.async_auth import AsyncAuth
 from handler.vbs.auth.catalogue import Catalogue
 from handler.vbs.auth.identity import Grant, sign_in
 from handler.vbs.auth.pause import Clock, Pause, monotonic
-from handler.vbs.auth.token import TOKEN_HEADER
+from handler.vbs.auth.token import TOKEN_HEADER, token_line
 from handler.vbs.transport.body import bound
 from handler.vbs.transport.unanswered import ANSWERED, ONCE, RENEWED, SIGNING_IN
 
@@ -92,20 +93,24 @@ class PasswordAuth(AsyncAuth):
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             session.accepted()
             return
-        request.extensions[ANSWERED] = True
-        # Read the answer first: the sign-in may need the connection that this answer occupies.
-        bound(response)
-        await response.aread()
-        request.extensions[SIGNING_IN] = True
-        newer = await session.replacement_of(token)
-        request.extensions[SIGNING_IN] = False
-        if newer is not None and request.extensions.get(ONCE):
-            request.extensions[RENEWED] = True
-        elif newer is not None:
+        newer = await session.renewed_after(token, response, request.extensions)
+        if newer is not None and not request.extensions.get(ONCE):
             request.headers[TOKEN_HEADER] = newer.value
             response = yield request
             if response.status_code != HTTPStatus.UNAUTHORIZED:
                 session.accepted()
+
+    def ready(self, project_id: str) -> "_Ready | None":
+        """Return what signs a request now; None where it cannot or must wait. See ``handler.vbs.lean``."""
+        if self._account.bound and project_id != self._home:
+            return None
+        key = None if self._account.bound else project_id
+        session = self._sessions.get(key)
+        token = session.fresh() if session is not None else None
+        if session is None or token is None or (line := token_line(token.value)) is None:
+            return None
+        self._sessions.move_to_end(key)
+        return _Ready(session, token, line)
 
     async def catalogue(self) -> Catalogue:
         """Return the catalogue of the latest token of our own project. Raises ``ApiError``."""
@@ -277,11 +282,16 @@ class _Session:
         valid = self._token is not None and self._clock() < self._token.ends_at
         return valid or self._renewal is not None
 
+    def fresh(self) -> _Token | None:
+        """Return the token, unless there is none or it expires soon."""
+        token = self._token
+        return token if token is not None and self._clock() < token.renew_at else None
+
     async def current(self) -> _Token:
         """Return a token: renewed if it expires soon, or the old one while it is valid and renewal fails."""
+        if (fresh := self.fresh()) is not None:
+            return fresh
         token = self._token
-        if token is not None and self._clock() < token.renew_at:
-            return token
         try:
             return await self._renewed()
         except ApiError:
@@ -301,6 +311,21 @@ class _Session:
         self._token = None
         self._rejected_since = now
         return await self._renewed()
+
+    async def renewed_after(
+        self, refused: _Token, response: httpx.Response, extensions: dict[str, Any]
+    ) -> _Token | None:
+        """Return a newer token after a 401, or None; ``RENEWED`` says so of a request that is sent once."""
+        extensions[ANSWERED] = True
+        # Read the answer first: the sign-in may need the connection that this answer occupies.
+        bound(response)
+        await response.aread()
+        extensions[SIGNING_IN] = True
+        newer = await self.replacement_of(refused)
+        extensions[SIGNING_IN] = False
+        if newer is not None and extensions.get(ONCE):
+            extensions[RENEWED] = True
+        return newer
 
     def accepted(self) -> None:
         """Record that the API accepted a token."""
@@ -338,3 +363,21 @@ class _Session:
         margin = min(_MARGIN, grant.lifetime / 5)
         self._token = _Token(grant.token, now + max(grant.lifetime - margin, 1.0), now + grant.lifetime)
         return self._token
+
+
+class _Ready(NamedTuple):
+    """A token of a project, for one request."""
+
+    session: _Session
+    token: _Token
+    line: bytes
+
+    def __repr__(self) -> str:
+        """Return a text without the token."""
+        return f"{type(self).__name__}({self.session!r})"
+
+    def accepted(self) -> None:
+        self.session.accepted()
+
+    async def refused(self, response: httpx.Response, extensions: dict[str, Any]) -> None:
+        await self.session.renewed_after(self.token, response, extensions)

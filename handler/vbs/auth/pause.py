@@ -30,6 +30,11 @@ class Pause:
         self._until = self._clock() + length
         self._error = error
 
+    @property
+    def active(self) -> bool:
+        """Whether the pause goes on."""
+        return self._error is not None and self._until > self._clock()
+
     def check(self) -> None:
         """During the pause, raise the kept ``ApiError`` with the remaining time as ``retry_after``."""
         left = self._until - self._clock()

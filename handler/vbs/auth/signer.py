@@ -50,12 +50,17 @@ def sign(
             _payload_hash(values, body),
         )
     )
-    to_sign = "\n".join((_ALGORITHM, values[_DATE], hashlib.sha256(canonical.encode()).hexdigest()))
-    signature = hmac.new(secret_key.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
+    to_sign, signature = signature_of(secret_key, values[_DATE], canonical.encode())
     authorization = (
         f"{_ALGORITHM} Access={access_key}, SignedHeaders={';'.join(signed)}, Signature={signature}"
     )
     return Signature(authorization, canonical, to_sign)
+
+
+def signature_of(secret_key: str, date: str, canonical_request: bytes) -> tuple[str, str]:
+    """Return the text to sign, and its signature."""
+    to_sign = "\n".join((_ALGORITHM, date, hashlib.sha256(canonical_request).hexdigest()))
+    return to_sign, hmac.digest(secret_key.encode(), to_sign.encode(), "sha256").hex()
 
 
 def canonical_query(query: Iterable[tuple[str, str]]) -> str:

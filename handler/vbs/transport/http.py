@@ -36,7 +36,15 @@ class LeanClient(httpx.AsyncClient):
 
     def __init__(self, transport: httpx.AsyncBaseTransport, timeout: httpx.Timeout) -> None:
         super().__init__(transport=transport, timeout=timeout, trust_env=False)
+        self._carrier = transport
         self._carry = transport.handle_async_request
+
+    def pool(self, url: httpx.URL) -> "Pool | None":
+        """Return the pool that carries requests to a URL directly; None if something else does."""
+        carrier: httpx.AsyncBaseTransport | None = self._carrier
+        if isinstance(carrier, ProxiedTransport):
+            carrier = carrier.direct(url)
+        return carrier if _fast and isinstance(carrier, Pool) else None
 
     async def send(  # noqa: D102 - as the class it extends
         self,

@@ -20,7 +20,7 @@ import httpx
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from handler.vbs.transport.body import Whole
-from handler.vbs.transport.connection import Connection, Head
+from handler.vbs.transport.connection import Connection, Head, Headers
 
 Origin = tuple[str, str, int | None]
 """Scheme, host and port."""
@@ -41,15 +41,23 @@ class Pool(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its answer; the caller must close the answer's stream."""
-        message = encoded(request)
+        origin = (request.url.scheme, request.url.host, request.url.port)
         timeouts = request.extensions.get("timeout", {})
+        status, headers, stream = await self.send(origin, encoded(request), timeouts)
+        return httpx.Response(status, headers=headers, stream=stream, request=request)
+
+    async def send(
+        self, origin: Origin, message: bytes, timeouts: Mapping[str, float | None]
+    ) -> tuple[int, Headers, httpx.AsyncByteStream]:
+        """Send the bytes of a whole request; return the answer's head, and its body's stream to be closed.
+
+        The stream is a ``Whole`` where the body came with the head: there is nothing to close then.
+        """
         await self._acquire_slot(timeouts.get("pool"))
-        exchange = _Exchange(self, (request.url.scheme, request.url.host, request.url.port), timeouts)
+        exchange = _Exchange(self, origin, timeouts)
         try:
             status, headers = await exchange.ask(message)
-            return httpx.Response(
-                status, headers=headers, stream=exchange.whole() or exchange, request=request
-            )
+            return status, headers, exchange.whole() or exchange
         except BaseException:
             exchange.end()
             raise

@@ -36,6 +36,14 @@ class ProxiedTransport(httpx.AsyncBaseTransport):
         """Decide the way to a URL. Raises ``SettingsError`` where a variable cannot be used."""
         self._route(url)
 
+    def direct(self, url: httpx.URL) -> httpx.AsyncBaseTransport | None:
+        """Return what carries requests to a URL without a proxy; None if one does, or cannot be used."""
+        try:
+            transport, variable = self._route(url)
+        except SettingsError:
+            return None
+        return transport if variable is None else None
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; an error says through which proxy, by its variable."""
         try:

@@ -27,6 +27,8 @@ from tests.unit.vbs.world import (
     failure,
 )
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 C = Category
 UNDASHED = SNAPSHOT.replace("-", "")
 RAW = {"id": BACKUP, "status": "available", "volume_id": VOLUME, "snapshot_id": SNAPSHOT, "name": NAME}

@@ -25,6 +25,8 @@ from tests.unit.vbs.world import (
     Server,
 )
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 HEADER = "OpenStack-API-Version"
 ASKED = REQUEST.model_copy(update={"event_id": "e1"})
 ZONED = ASKED.model_copy(update={"availability_zone": "az-2", "metadata": {"policy": "gold"}})

@@ -11,6 +11,7 @@ import httpx
 from handler.backup.request import BackupRequest
 from handler.errors import ApiError
 from handler.vbs.client import VbsClient
+from tests.unit.vbs.wired import Answer, plain_client
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 OTHER_PROJECT = "0d2c4b6a1f3e4d5c9b7a60f1e2d3c4b6"
@@ -23,6 +24,9 @@ ENDPOINT = "http://127.0.0.1:8776"
 ACCEPTED = {"backup": {"id": BACKUP, "name": NAME, "links": []}}
 
 T = TypeVar("T")
+
+make_client: Callable[[Answer], httpx.AsyncClient] = plain_client
+"""Makes the HTTP client that reaches a server; the fixture ``each_way`` makes both kinds."""
 
 
 @dataclass
@@ -50,7 +54,7 @@ class Server:
 
     def client(self) -> httpx.AsyncClient:
         """Return an HTTP client that reaches only this server."""
-        return httpx.AsyncClient(transport=httpx.MockTransport(self))
+        return make_client(self)
 
     def api(self, *, auth: httpx.Auth | None = None, version: str = "v2") -> VbsClient:
         """Return the API client under test."""

@@ -14,6 +14,7 @@ from handler.errors import ApiError
 from handler.vbs.auth.account import Account, Domain, Identity, Scope, User
 from handler.vbs.auth.password import PasswordAuth
 from handler.vbs.client import VbsClient
+from tests.unit.vbs import world
 from tests.unit.vbs.world import ACCEPTED, ENDPOINT, PROJECT, REQUEST, Clock
 
 C = Category
@@ -90,7 +91,7 @@ class Cloud:
         account = who or password_account(**(scope or {"project_id": PROJECT}))
 
         async def session() -> None:
-            async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
+            async with world.make_client(self) as client:
                 auth = PasswordAuth(client, account, clock=self.clock)
                 await use(Session(VbsClient(client, ENDPOINT, auth=auth), auth))
 

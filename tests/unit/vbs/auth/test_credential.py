@@ -6,11 +6,14 @@ import pytest
 
 from handler.errors import ApiError
 from handler.vbs.auth.account import Account, Domain, Identity, Scope, User
-from handler.vbs.auth.aksk import AkSkAuth, Keys
+from handler.vbs.auth.aksk import AkSkAuth
 from handler.vbs.auth.catalogue import Catalogue, Endpoint, Service, catalogue_of, read_catalogue
+from handler.vbs.auth.keys import Keys
 from handler.vbs.auth.token import TokenAuth
 from tests.unit.vbs.auth.cloud import AUTH_URL, C, Cloud, Session
 from tests.unit.vbs.world import PROJECT
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 OTHER = "0" * 32
 USER = User(None, "u", Domain(name="Default"))

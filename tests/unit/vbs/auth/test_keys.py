@@ -9,7 +9,8 @@ import pytest
 from events.outcome import Category
 from handler.errors import ApiError
 from handler.vbs.auth.agency import AgencyAuth
-from handler.vbs.auth.aksk import AkSkAuth, Keys
+from handler.vbs.auth.aksk import AkSkAuth
+from handler.vbs.auth.keys import Keys
 from handler.vbs.auth.signer import sign
 from handler.vbs.auth.token import TokenAuth
 from handler.vbs.client import VbsClient
@@ -27,6 +28,8 @@ from tests.unit.vbs.world import (
     always,
     failure,
 )
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 C = Category
 KEYS = Keys("AK", "SK", "security+/=")

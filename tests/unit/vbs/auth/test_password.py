@@ -10,6 +10,8 @@ from handler.vbs.auth.account import Identity
 from handler.vbs.auth.identity import token_url
 from tests.unit.vbs.auth.cloud import C, Cloud, Session, password_account
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 def test_64_calls_at_expiry_make_one_token_request() -> None:
     """One call renews the expired token, and all 64 calls succeed."""

@@ -8,6 +8,8 @@ from tests.twins.voices import FOREIGN, foreign_body
 from tests.unit.vbs.auth.cloud import C, Cloud, Session
 from tests.unit.vbs.world import OTHER_PROJECT, PROJECT
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 def test_each_project_has_its_own_token() -> None:
     """A token is valid for one project; the API refuses it for another."""
