@@ -12,6 +12,7 @@ from hashlib import sha1
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 SOURCE = "snapshot-backup"
 CONTENT_TYPE = "application/cloudevents+json"
@@ -197,16 +198,24 @@ def _uuid5(name: str) -> str:
 
 
 def outcome(data: OutcomeData, *, traceparent: str | None = None, now: datetime | None = None) -> Outcome:
-    """Return the outcome event of ``data``, ready to publish."""
-    event = OutcomeEvent(
-        id=outcome_id(data),
-        type=TYPES[type(data)],
-        subject=data.snapshot_id,
-        time=now or datetime.now(UTC),
-        correlationid=data.cause.id,
-        traceparent=traceparent,
-        data=data,
-    )
-    unset = {name for name in ("subject", "traceparent") if getattr(event, name) is None}
-    body = event.model_dump_json(exclude=unset).encode()
-    return Outcome(event.id, event.type, body, data)
+    """Return the outcome event of ``data``, ready to publish.
+
+    It is written as ``OutcomeEvent`` would write it, in half the time: ``data`` has been validated before.
+    """
+    id_, type_ = outcome_id(data), TYPES[type(data)]
+    event: dict[str, object] = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": SOURCE,
+        "type": type_,
+        "subject": data.snapshot_id,
+        "time": now or datetime.now(UTC),
+        "datacontenttype": "application/json",
+        "correlationid": data.cause.id,
+        "traceparent": traceparent,
+        "data": data,
+    }
+    for name in ("subject", "traceparent"):
+        if event[name] is None:
+            del event[name]
+    return Outcome(id_, type_, to_json(event, inf_nan_mode="null"), data)
