@@ -1,9 +1,11 @@
 """Holds: calls that are not sent for a time, because calls of their kind fail.
 
 A hold is on a project or on a route. After its pause one call at a time probes, and each failure doubles the
-pause. Memory is bounded: the hold that ends first is dropped first.
+pause. Memory is bounded: the holds that end first are dropped first, and those of projects that never come
+again after an hour.
 """
 
+import heapq
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +16,12 @@ PROBE_SECONDS = 5.0
 """The next probe may start so long after one whose result is not known yet."""
 
 MOST = 1024
+_DROPPED_AT_ONCE = MOST // 8
+
+FORGET_SECONDS = 3600.0
+"""A hold that has ended is forgotten after so long without a call: no message waits longer for its return."""
+
+_SWEEP_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -38,15 +46,18 @@ class Holds:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._holds: dict[Hashable, _Hold] = {}
+        self._sweep_at = 0.0
 
     def __contains__(self, key: object) -> bool:
         return key in self._holds
 
     def __len__(self) -> int:
+        self._sweep()
         return len(self._holds)
 
     def reasons(self) -> Iterator[tuple[Hashable, str]]:
         """Yield each key that is held, and why."""
+        self._sweep()
         return ((key, hold.why) for key, hold in self._holds.items())
 
     def begin(self, key: Hashable, seconds: float, why: str = "unavailable") -> bool:
@@ -56,8 +67,8 @@ class Holds:
         """
         now, hold = self._clock(), self._holds.get(key)
         if hold is None:
-            if len(self._holds) >= MOST:
-                del self._holds[min(self._holds, key=lambda each: self._holds[each].until)]
+            if len(self) >= MOST:
+                self._make_room()
             self._holds[key] = _Hold(now + max(seconds, FIRST_PAUSE), FIRST_PAUSE, now, why)
             return True
         hold.why = why
@@ -67,6 +78,20 @@ class Holds:
         else:
             hold.until = max(hold.until, now + seconds)
         return False
+
+    def _sweep(self) -> None:
+        """Forget holds that ended long ago, from time to time."""
+        now = self._clock()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + _SWEEP_SECONDS
+        for key in [key for key, hold in self._holds.items() if hold.until + FORGET_SECONDS < now]:
+            del self._holds[key]
+
+    def _make_room(self) -> None:
+        """Drop several holds at once: to find those that end first, all are read."""
+        for key in heapq.nsmallest(_DROPPED_AT_ONCE, self._holds, key=lambda each: self._holds[each].until):
+            del self._holds[key]
 
     def left(self, key: Hashable) -> float:
         """Return for how many seconds no call may be sent; 0 where it may.

@@ -8,9 +8,8 @@ a create call is sent by ``lean`` instead, which gives the same.
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -81,7 +80,6 @@ class VbsClient:
         self._timeout = httpx.Timeout(timeout).as_dict()
         self._endpoints = Fixed(endpoint, version) if isinstance(endpoint, str) else endpoint
         self._microversions = Microversions(self._ask_microversion)
-        self._target = lru_cache(maxsize=1024)(_target)
         self._lean = LeanCreates(client, auth, self._post, self._timeout)
 
     async def create(self, project_id: str, request: BackupRequest) -> AcceptedBackup:
@@ -161,14 +159,13 @@ class VbsClient:
 
     async def show(self, project_id: str, backup_id: str) -> Backup | None:
         """Return the backup, or None if the API itself answers that there is none."""
-        url = await self._backups(project_id, "/backups/")
-        url = url.join(_checked(backup_id))
+        url = await self._backups(project_id, f"/backups/{_checked(backup_id)}")
         return await self._show("show", project_id, url, lambda body: answers.backup(_inner(body, "backup")))
 
     async def show_snapshot(self, project_id: str, snapshot_id: str) -> Snapshot | None:
         """Return the snapshot, or None if the API itself answers that there is none."""
         root = self._endpoints.snapshots or await self._endpoints.find("snapshots")
-        url = self._target(root, project_id, "/snapshots/").url.join(_checked(snapshot_id))
+        url = _url(root, project_id, f"/snapshots/{_checked(snapshot_id)}")
         return await self._show(
             "snapshot", project_id, url, lambda body: answers.snapshot(_inner(body, "snapshot"))
         )
@@ -180,18 +177,21 @@ class VbsClient:
     async def _backups(self, project_id: str, path: str) -> httpx.URL:
         """Return a URL of the backups' endpoint."""
         root = self._endpoints.backups or await self._endpoints.find("backups")
-        return self._target(root, project_id, path).url
+        return _url(root, project_id, path)
 
     def _post(self, root: str, project_id: str, body: bytes, version: Microversion) -> httpx.Request:
         """Build the create call's request; with ``content=`` httpx would compute constant headers anew."""
-        target = self._target(root, project_id, "/backups")
-        headers = httpx.Headers(target.headers)
-        for name, value in version.header().items():
-            headers[name] = value
-        headers["Content-Length"] = str(len(body))
+        url = _url(root, project_id, "/backups")
+        headers = {
+            "Host": url.netloc.decode("ascii"),
+            "Content-Type": "application/json",
+            **HEADERS,
+            **version.header(),
+            "Content-Length": str(len(body)),
+        }
         post = httpx.Request(
             "POST",
-            target.url,
+            url,
             headers=headers,
             stream=httpx.ByteStream(body),
             extensions={**self._extensions(project_id), ONCE: True},
@@ -295,18 +295,9 @@ class VbsClient:
         return {"timeout": self._timeout, "project_id": project_id}
 
 
-class _Target(NamedTuple):
-    """The URL of a project's resources, and the constant headers of a create there."""
-
-    url: httpx.URL
-    headers: httpx.Headers
-
-
-def _target(root: str, project_id: str, path: str) -> _Target:
-    """Build the URL of a project and a path, and the constant headers."""
-    url = httpx.URL(f"{root}/{_segment(project_id)}{path}")
-    host = url.netloc.decode("ascii")
-    return _Target(url, httpx.Headers({"Host": host, "Content-Type": "application/json", **HEADERS}))
+def _url(root: str, project_id: str, path: str) -> httpx.URL:
+    """Return the URL of a project and a path. Nothing is kept: many projects cost no more than one."""
+    return httpx.URL(f"{root}/{_segment(project_id)}{path}")
 
 
 def _segment(project_id: str) -> str:

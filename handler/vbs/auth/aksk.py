@@ -27,7 +27,7 @@ _LONGEST_PAUSE = 300.0
 """Seconds. The gateway locks a key pair for ``_LONGEST_PAUSE`` after more than five failures in a row."""
 
 _STRANGERS_IN_A_ROW = 3
-_MAX_PROJECTS = 1024
+_MAX_PROJECTS = 16_384
 
 
 class AkSkAuth(AsyncAuth):

@@ -33,7 +33,8 @@ _FAILED_FIRST, _FAILED_LONGEST = 1.0, 30.0
 _REJECTED_PAUSE = 30.0
 """Seconds between renewals while the API refuses new tokens too."""
 
-_MAX_PROJECTS = 1024
+_MAX_PROJECTS = 16_384
+"""Projects whose tokens are kept. Beyond them each event would need a sign-in, and these are limited."""
 
 _NEW_BURST, _NEW_PER_SECOND = 20.0, 5.0
 """Sign-ins for projects that never had a token: at once, and each second. Producers can make up projects."""

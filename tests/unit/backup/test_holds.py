@@ -2,7 +2,7 @@
 
 import pytest
 
-from handler.backup.holds import FIRST_PAUSE, MOST, PROBE_SECONDS, Holds
+from handler.backup.holds import FIRST_PAUSE, FORGET_SECONDS, MOST, PROBE_SECONDS, Holds
 from tests.twins.clock import Clock
 
 
@@ -54,8 +54,21 @@ def test_a_call_in_flight_does_not_end_a_hold(holds: Holds, clock: Clock) -> Non
 
 
 def test_memory_is_bounded(holds: Holds, clock: Clock) -> None:
-    """Producers can make up projects; the hold that ends first is dropped."""
+    """Producers can make up projects; the holds that end first are dropped."""
     for number in range(MOST + 3):
         holds.begin(number, 10.0)
         clock.advance(0.001)
-    assert (MOST, False, True) == (len(holds), 2 in holds, 3 in holds)
+    dropped = [number for number in range(MOST + 3) if number not in holds]
+    assert dropped
+    assert list(range(len(dropped))) == dropped
+    assert MOST - len(dropped) + 3 == len(holds) > MOST / 2
+
+
+def test_a_project_that_never_comes_again_is_forgotten(holds: Holds, clock: Clock) -> None:
+    """Its hold is not counted for ever: many held projects would look like an API that throttles all."""
+    holds.begin("gone", 10.0)
+    clock.advance(10.0 + FORGET_SECONDS / 2)
+    holds.begin("here", 10.0)
+    assert 2 == len(holds)
+    clock.advance(FORGET_SECONDS / 2 + 1)
+    assert (1, ["here"]) == (len(holds), [key for key, _why in holds.reasons()])

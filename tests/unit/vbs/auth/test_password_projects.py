@@ -211,3 +211,18 @@ def test_a_proxys_401_right_after_the_sign_in_is_no_loop(name: str) -> None:
         await session.create()
 
     cloud.run(use)
+
+
+def test_two_thousand_projects_sign_in_once_each() -> None:
+    """Each project's token is kept until it expires, however many projects take turns."""
+    cloud = Cloud()
+    projects = [f"{number:032x}" for number in range(2000)]
+
+    async def use(session: Session) -> None:
+        for project in (*projects, *projects):
+            await session.create(project)
+            cloud.clock.now += 0.2
+
+    cloud.run(use)
+    assert 2 * len(projects) == cloud.posts
+    assert len(projects) >= len(cloud.scopes) - 1  # our own project's comes first
