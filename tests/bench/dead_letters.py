@@ -26,7 +26,7 @@ from handler.broker.addresses import connect
 from handler.broker.connection import Tls
 from handler.broker.topology import Topology, declare
 from infra.local.broker import running_broker
-from tests.bench.throughput import cpu_seconds, peak_memory
+from tests.bench.rows import cpu_seconds, peak_memory
 from tests.integration.dead_letters.place import Place, Raw, dead_headers, event
 
 CHOSEN, OTHER = "quota", "denied"

@@ -3,14 +3,14 @@
 Run ``python -m tests.bench.throughput --events 20000``; without ``AMQP_URL`` it starts a private broker.
 Each row is one process that handles N preloaded events with an API that answers at once, or after 50 ms.
 ``metrics`` is the worker scraped each second, ``traces`` with all spans sent by OTLP, ``watched`` with both.
-Machines are noisy: trust the ratio to the bare loop of the same round.
+``base`` is the worker of ``--base FOLDER``, another checkout (``git worktree add --detach FOLDER COMMIT``).
+Machines are noisy: trust the ratios to the bare loop, or to the base, of the same round.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +18,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pika
@@ -30,29 +29,21 @@ from handler.broker.topology import SNAPSHOT_COMPLETED, declare
 from handler.settings import Settings, load_settings
 from infra.local.broker import running_broker
 from infra.local.server import free_ports
+from tests.bench.rows import Row, SystemCalls, cpu_seconds, head, loop_seconds, peak_memory, print_rows
 
 PROGRAMS = {
     "bare": ("-m", "tests.bench.bare"),
     "lean": ("-m", "tests.bench.bare", "lean"),
     "forgetful": ("-m", "tests.bench.forgetful"),
     "worker": ("-m", "handler", "worker"),
+    "base": ("-m", "handler", "worker"),
     "metrics": ("-m", "handler", "worker"),
     "traces": ("-m", "handler", "worker"),
     "watched": ("-m", "handler", "worker"),
 }
 SCRAPED = ("metrics", "watched")
 TRACED = ("traces", "watched")
-_TICK = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run: events per second, milliseconds of CPU per event, peak memory in MB."""
-
-    program: str
-    rate: float
-    cpu: float
-    memory: float
+HERE = Path(__file__).parents[2]
 
 
 def event() -> bytes:
@@ -109,19 +100,12 @@ async def counted(connection: BrokerConnection, queue: str) -> int:
     return int(frame.method.message_count)
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
-
-
-def peak_memory(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-
-
-async def measure(program: str, count: int, in_flight: int, endpoint: str) -> Row:
+async def measure(
+    program: str, count: int, in_flight: int, endpoint: str, base: Path | None, *, trace: bool
+) -> Row:
     name = f"bench-{uuid.uuid4().hex[:8]}"
-    with tempfile.TemporaryDirectory() as folder:
+    folder = base if base and program == "base" else HERE
+    with tempfile.TemporaryDirectory() as data:
         environment = {
             "SNAPSHOT_QUEUE": name,
             "SNAPSHOT_EXCHANGE": f"{name}.in",
@@ -129,17 +113,23 @@ async def measure(program: str, count: int, in_flight: int, endpoint: str) -> Ro
             "VBS_ENDPOINT": endpoint,
             "CONCURRENCY": str(in_flight),
             "TRACK_BACKUPS": "false",
-            "LEDGER_URL": f"sqlite:///{folder}/ledger.db",
+            "LEDGER_URL": f"sqlite:///{data}/ledger.db",
         }
         os.environ.update(environment)
         settings = load_settings()
         async with await bootstrap.open_connection(settings) as connection:
             await preload(connection, settings, f"{name}.results", count)
             async with watching(program) as extra:
-                started = subprocess.Popen([sys.executable, *PROGRAMS[program]], env={**os.environ, **extra})
+                started = subprocess.Popen(
+                    [sys.executable, *PROGRAMS[program]],
+                    env={**os.environ, **extra, "PYTHONPATH": str(folder)},
+                    cwd=folder,
+                )
                 with started as process:
                     try:
-                        return await _timed(program, connection, process.pid, f"{name}.results", count)
+                        return await _timed(
+                            program, connection, process.pid, f"{name}.results", count, trace=trace
+                        )
                     finally:
                         process.kill()
                         await _remove(connection, settings, f"{name}.results")
@@ -182,13 +172,22 @@ async def _collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
-async def _timed(program: str, connection: BrokerConnection, pid: int, results: str, count: int) -> Row:
+async def _timed(
+    program: str, connection: BrokerConnection, pid: int, results: str, count: int, *, trace: bool
+) -> Row:
     first = await _reached(connection, results, count // 20)
-    began, cpu = time.perf_counter(), cpu_seconds(pid)
+    calls = SystemCalls(pid) if trace else None
+    began, cpu, loop = time.perf_counter(), cpu_seconds(pid), loop_seconds(pid)
     last = await _reached(connection, results, count)
-    seconds = time.perf_counter() - began
-    used = cpu_seconds(pid) - cpu
-    return Row(program, (last - first) / seconds, 1000 * used / (last - first), peak_memory(pid))
+    seconds, events = time.perf_counter() - began, last - first
+    return Row(
+        program,
+        events / seconds,
+        1e6 * (cpu_seconds(pid) - cpu) / events,
+        1e6 * (loop_seconds(pid) - loop) / events,
+        peak_memory(pid),
+        calls.end() / events if calls else None,
+    )
 
 
 async def _reached(connection: BrokerConnection, queue: str, count: int) -> int:
@@ -210,41 +209,53 @@ async def _remove(connection: BrokerConnection, settings: Settings, results: str
     await channel.close()
 
 
-def compare(programs: list[str], *, count: int, rounds: int, in_flight: int, latency: float) -> None:
+def compare(
+    programs: list[str],
+    *,
+    count: int,
+    rounds: int,
+    in_flight: int,
+    latency: float,
+    base: Path | None,
+    trace: bool,
+) -> None:
     """Run the programs in turn, so that a disturbance affects a whole round, and print the medians."""
-    print(f"\n{count} events, {in_flight} in flight, API answers after {latency * 1000:g} ms", flush=True)
-    print(f"{'program':<10} {'events/s':>9} {'CPU ms':>7} {'MB':>5} {'of bare':>8}", flush=True)
+    text = f"{count} events, {in_flight} in flight, API answers after {latency * 1000:g} ms, {rounds} rounds"
+    print(f"\n{text}", flush=True)
     with fast_api(latency) as endpoint:
-        taken = [
-            {program: asyncio.run(measure(program, count, in_flight, endpoint)) for program in programs}
-            for _ in range(rounds)
-        ]
-    for program in programs:
-        rows = [each[program] for each in taken]
-        ratio = statistics.median(each[program].rate / each[programs[0]].rate for each in taken)
-        rate, cpu, memory = (
-            statistics.median(getattr(row, field) for row in rows) for field in ("rate", "cpu", "memory")
-        )
-        print(f"{program:<10} {rate:>9.0f} {cpu:>7.3f} {memory:>5.0f} {ratio:>8.2f}", flush=True)
+
+        def run(program: str, *, trace: bool = False) -> Row:
+            return asyncio.run(measure(program, count, in_flight, endpoint, base, trace=trace))
+
+        taken = [{program: run(program) for program in programs} for _ in range(rounds)]
+        traced = {program: run(program, trace=True) for program in programs} if trace else {}
+    print_rows(taken, traced)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--latency", type=float, nargs="*", default=[0.0, 0.05])
-    parser.add_argument("--programs", nargs="*", default=["bare", "lean", "forgetful", "worker"])
+    parser.add_argument("--programs", nargs="*")
+    parser.add_argument("--base", type=Path, help="another checkout, whose worker is the program base")
+    parser.add_argument("--system-calls", action="store_true", help="count them in one more run, by strace")
     arguments = parser.parse_args()
+    base = arguments.base.resolve() if arguments.base else None
+    programs = ["bare", "base", "worker"] if base else ["bare", "lean", "forgetful", "worker"]
+    print("; ".join([head("worker", HERE), *([head("base", base)] if base else [])]))
     with running_broker() as broker:
         os.environ["AMQP_URL"] = broker.url
         for in_flight, latency in zip(arguments.in_flight, arguments.latency, strict=True):
             compare(
-                arguments.programs,
+                arguments.programs or programs,
                 count=arguments.events,
                 rounds=arguments.rounds,
                 in_flight=in_flight,
                 latency=latency,
+                base=base,
+                trace=arguments.system_calls,
             )
 
 
