@@ -23,12 +23,13 @@ from events.tokens import canonical, without_tokens
 WAITING: Final = "snapshot-backup.waiting"
 """The CloudEvents type of a message that waits."""
 
-WaitReason = Literal["retry", "lookup", "track", "publish", "check", "pause", "room"]
+WaitReason = Literal["retry", "lookup", "track", "publish", "check", "pause", "room", "paused"]
 """Why a message is delayed.
 
 ``retry``: the call is repeated. ``lookup``: the call is in doubt. ``track``: the backup is not finished.
 ``publish``: the outcome could not be published. ``check``: the snapshot is not complete. ``pause``: the
 circuit breaker is open, or the message is parked. ``room``: as many backups are in progress as may be.
+``paused``: an operator has paused the queue, or the message's project.
 """
 
 _NAMESPACE = uuid.UUID("c9f6a3b2-52a1-5d0e-8a3f-1d8e0f7b6a55")
@@ -80,8 +81,8 @@ class State(NamedTuple):
     ``doubt_since`` and ``lookups`` describe a call in doubt, for use without a persistent ledger.
     ``absent_since`` and ``absences`` describe successive lookups that did not find what must exist: a backup
     that the API made, or a snapshot. ``traceparent`` is the W3C trace context of the last handling.
-    ``room_since`` is when the message began to wait for room among the backups in progress, ``room_seconds``
-    how long it has waited for that before.
+    ``room_since`` is when the message began to wait for room among the backups in progress, or for the end of
+    an operator's pause, ``room_seconds`` how long it has waited for that before.
     """
 
     first_seen: float
@@ -101,7 +102,7 @@ class State(NamedTuple):
     room_seconds: float = 0.0
 
     def age(self, now: float) -> float:
-        """The seconds that count towards ``MAX_AGE``: those in which the message waited for room do not."""
+        """The seconds that count towards ``MAX_AGE``: those in which it waited for room or was paused do not."""
         waiting = 0.0 if self.room_since is None else max(0.0, now - self.room_since)
         return now - self.first_seen - self.room_seconds - waiting
 

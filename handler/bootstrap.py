@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from events.state_keys import StateKeys
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.clouds import AnyBreaker, Breakers, Cloud, Clouds
+from handler.backup.control_watch import ControlWatch
 from handler.backup.inquiry import Inquiry
 from handler.backup.policy import Limits
 from handler.backup.ports import Api, Outbox
@@ -137,6 +138,7 @@ class Parts(NamedTuple):
     selection: Selection
     telemetry: Telemetry
     routes: Routes
+    control: ControlWatch
     clouds: Clouds | None = None
     """The clouds, where ``OS_CLOUD`` names several."""
     home: str | None = None
@@ -162,7 +164,8 @@ class Parts(NamedTuple):
         )
 
         def services(api: Api, breaker: CircuitBreaker, settings: MessageSettings) -> Services:
-            return Services(api, self.ledger, breaker, settings, time.time, keys, Inquiry(api, breaker))
+            inquiry, control = Inquiry(api, breaker), self.control.current
+            return Services(api, self.ledger, breaker, settings, time.time, keys, inquiry, control)
 
         if isinstance(self.breaker, CircuitBreaker):
             return make(services=services(self.api, self.breaker, settings))
@@ -262,7 +265,8 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             notify=telemetry.route_changed,
         )
         home = sign_in.home or settings.vbs_project_id or settings.os_project_id
-        yield Parts(settings, api, ledger, breaker, selection, telemetry, routes, clouds, home)
+        control = ControlWatch(ledger, settings.snapshot_queue, settings.concurrency, breaker.resize)
+        yield Parts(settings, api, ledger, breaker, selection, telemetry, routes, control, clouds, home)
 
 
 def group_limits(settings: Settings) -> "Sequence[GroupLimit]":

@@ -107,6 +107,11 @@ class CircuitBreaker:
         """How many projects are held."""
         return len(self._holds) - len(self.held_routes)
 
+    def resize(self, concurrency: int) -> None:
+        """Change how many messages may be in flight; while the service fails, the number only shrinks."""
+        self.full = concurrency
+        self._limit = concurrency if self._failing_since is None else min(self._limit, concurrency)
+
     def pause_left(self) -> float:
         """Seconds until the next message may be consumed; 0 where it is not open."""
         return max(0.0, max(self._paused_until, self._idle_until) - self._clock())

@@ -219,6 +219,11 @@ class Breakers:
         """How many projects are held, in all clouds."""
         return sum(each.held_projects for each in self._breakers)
 
+    def resize(self, concurrency: int) -> None:
+        """Change how many messages of each cloud may be in flight."""
+        for each in self._breakers:
+            each.resize(concurrency)
+
     def pause_left(self) -> float:
         """Seconds until the next message may be consumed; 0 while one cloud takes messages."""
         return 0.0 if self.state == "closed" else min(each.pause_left() for each in self._breakers)

@@ -149,6 +149,18 @@ def _throttled(error: ApiError, seen: Seen) -> Scope:
     return "project"
 
 
+_LONGEST_PAUSED = 600
+
+
+def paused_delay(waits: int, limits: Limits) -> float:
+    """Return the seconds until a message asks again whether its project is still paused by an operator.
+
+    The delay grows with each wait, so that a long backlog costs little; the end of a pause brings all back.
+    """
+    delays = [delay for delay in limits.delays if delay <= _LONGEST_PAUSED] or limits.delays[:1]
+    return delays[min(waits, len(delays) - 1)]
+
+
 def absence_is_certain(*, lookups: int, seconds: float, limits: Limits) -> bool:
     """Return whether what so many lookups in so many seconds did not find does not exist.
 

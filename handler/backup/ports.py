@@ -235,6 +235,12 @@ class Ledger(Protocol):
     async def forget_waiting(self, waiting_id: str) -> None:
         """Delete the record of a message that waits no more, since its event has ended."""
 
+    async def is_replaced(self, waiting_id: str, waits: int) -> bool:
+        """Return whether this copy of a message, which has waited so often, was replaced by an operator.
+
+        The message was brought back early, or ended, while this copy was in a wait queue.
+        """
+
     async def renew(self) -> None:
         """Renew the lease of every claim that this process holds."""
 

@@ -29,12 +29,13 @@ from events.message import Message, WaitReason
 from events.outcome import Category, Failure
 from handler.backup import result as results
 from handler.backup.breaker import ScopedFailure
-from handler.backup.delays import Delays
+from handler.backup.delays import Delays, waiting_id
 from handler.backup.hooks import Follow, Notify
 from handler.backup.incremental import Incremental, Planned
 from handler.backup.lookup import Lookup, wait_reason
 from handler.backup.parse import Parser
-from handler.backup.ports import Busy, Created, Doubt, Finished, Full, Granted, Outbox
+from handler.backup.policy import paused_delay
+from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Full, Granted, Outbox
 from handler.backup.received import Received
 from handler.backup.replacement import Replacement
 from handler.backup.result import Delay, Job, Result
@@ -153,6 +154,9 @@ class Process:
             return results.skipped(job, job.selected.skip)
         if job.state.crashes >= services.settings.crash_limit:
             return await self._final_delivery(job)
+        paused = services.control().paused(job.project_id) is not None
+        if paused and _is_new(job):
+            return self._paused(job)
         seconds = services.breaker.park(job.project_id)
         if seconds and (services.breaker.outage_left() or not self._is_too_old(job)):
             return results.delayed(job, "pause", seconds)
@@ -161,7 +165,36 @@ class Process:
         )
         if isinstance(claim, Full):
             return results.delayed(job.without_room(services.clock()), "room", claim.seconds)
+        if paused and isinstance(claim, Granted) and not _is_tracked(job):
+            await self._give_back(job.in_doubt(claim))
+            return self._paused(job)
+        if await self._is_replaced(job, claim):
+            return results.replaced(job)
         return await self._act(job.with_room(services.clock()), claim)
+
+    def _paused(self, job: Job) -> Result:
+        """Delay the message while an operator has paused its project, or all of them."""
+        seconds = paused_delay(job.state.waits, self._services.limits)
+        return results.paused(job, seconds, now=self._services.clock())
+
+    async def _give_back(self, claim: Granted) -> None:
+        """Give a claim back before anything is sent; a doubt stays."""
+        if claim.doubt:
+            await self._services.ledger.doubt(claim, claim.doubt)
+        else:
+            await self._services.ledger.release(claim)
+
+    async def _is_replaced(self, job: Job, claim: Claim) -> bool:
+        """Return whether an operator has replaced this copy, and nothing is left to do for it.
+
+        Asked only where the event has its backup or its end already, which is rare for a message that waits:
+        so it costs the others nothing.
+        """
+        ended = isinstance(claim, Finished) or (isinstance(claim, Created) and not _is_tracked(job))
+        if not ended or not job.state.waits:
+            return False
+        waiting = waiting_id(job.original, job.state)
+        return await self._services.ledger.is_replaced(waiting, job.state.waits)
 
     async def _act(self, job: Job, claim: Granted | Busy | Created | Finished) -> Result:
         """Act on what the ledger has answered."""
@@ -285,6 +318,15 @@ class Process:
         """Track a backup that the ledger has forgotten, or never knew: the message names it."""
         await self._services.ledger.release(claim)
         return await self._tracking.unrecorded(job, backup_id)
+
+
+def _is_new(job: Job) -> bool:
+    """Return whether nothing was begun for the message, or it waits for the end of a pause."""
+    return job.state.reason == "paused" or not (job.state.waits or job.state.crashes)
+
+
+def _is_tracked(job: Job) -> bool:
+    return job.state.reason == "track" and job.state.backup_id is not None
 
 
 def _poison(crashes: int) -> Failure:

@@ -73,6 +73,8 @@ class Replacement:
         if delay := result.delay:
             waits = await self._delays.delay(result, delay, redelivered=redelivered)
             return result if waits else result._replace(delay=None)
+        if result.kind == "waiting":
+            return result  # a copy that was replaced: the record is that of the other one
         if failure := result.dead_letter:
             now, queue = self._services.clock(), self._services.settings.queue
             headers = results.dead_letter_headers(result, failure, now=now, queue=queue)

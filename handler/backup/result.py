@@ -224,6 +224,16 @@ def delayed(job: Job, reason: WaitReason, seconds: float, *, recorded: bool = Tr
     return job.result("waiting", delay=Delay(state, seconds, recorded=recorded))
 
 
+def paused(job: Job, seconds: float, *, now: float) -> Result:
+    """Delay the message until an operator's pause ends: no attempt, and no time, counts meanwhile."""
+    return delayed(job.without_room(now), "paused", seconds)
+
+
+def replaced(job: Job) -> Result:
+    """End this copy of a message quietly: another copy, or an operator, ends its event."""
+    return job.result("waiting")
+
+
 def accepted(job: Job, backup: AcceptedBackup, *, found: bool) -> Result:
     """Publish that the API makes the backup, or that one was found."""
     return job.result("accepted", BackupAccepted(**_job_subject(job), backup=backup, found=found))

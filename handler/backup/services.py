@@ -12,6 +12,7 @@ from events.outcome import Category, Failure
 from events.state_keys import StateKeys
 from handler.backup import result as results
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
+from handler.backup.control import Control
 from handler.backup.evidence import Place, Route
 from handler.backup.holds import LONGEST_PAUSE
 from handler.backup.inquiry import Inquiry
@@ -53,7 +54,8 @@ class MessageSettings(NamedTuple):
 class Services(NamedTuple):
     """The API, the ledger and what goes with them; ``clock`` gives seconds since the epoch.
 
-    ``keys`` authenticate waiting messages; None where they are not authenticated.
+    ``keys`` authenticate waiting messages; None where they are not authenticated. ``control`` returns what
+    operators have set.
     """
 
     api: Api
@@ -63,6 +65,7 @@ class Services(NamedTuple):
     clock: Callable[[], float]
     keys: StateKeys | None
     inquiry: Inquiry
+    control: Callable[[], Control] = Control
 
     @property
     def limits(self) -> Limits:

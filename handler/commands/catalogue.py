@@ -105,6 +105,27 @@ COMMANDS = (
     ),
     Listed("waiting", "handler.commands.waiting:app", "Show the messages that wait."),
     Listed(
+        "pause",
+        "handler.commands.control:pause",
+        "Pause all workers and functions of the queue, or one project.",
+        (
+            'pause --reason "storage is upgraded"',
+            "pause \\\n    --project 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5",
+        ),
+    ),
+    Listed(
+        "resume",
+        "handler.commands.control:resume",
+        "End the pause of the queue, or of one project.",
+        ("resume", "resume \\\n    --project 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"),
+    ),
+    Listed(
+        "concurrency",
+        "handler.commands.control:concurrency",
+        "Set how many messages each worker of the queue has in hand at once.",
+        ("concurrency 8", "concurrency default"),
+    ),
+    Listed(
         "topology",
         "handler.commands.topology:app",
         "Declare or show the exchanges, queues and bindings at the broker. Never deletes.",

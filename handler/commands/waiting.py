@@ -46,7 +46,8 @@ def list_command(
     and is looked up), track (the backup is in progress), publish (no queue takes
     the outcome), check (the event is checked at the API), room (as many backups
     are in progress as MAX_RUNNING allows), pause (the API, the sign-in or the
-    ledger is down, or another message has the snapshot).
+    ledger is down, or another message has the snapshot), paused (an operator has
+    paused the queue or the project).
     """
     if reason is not None and reason not in _REASONS:
         raise fail(f"--reason {reason}: unknown; use one of {', '.join(_REASONS)}", code=2)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 from handler.backup.running import MAX_RUNNING, limit_of
+from handler.doctor.control import examine_control, reasons
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable
@@ -93,6 +94,8 @@ async def _check_ledger(settings: Settings, what: str) -> AsyncIterator[Finding]
     else:
         yield Finding("ledger", what, "ok", "can be read and written; the schema is current")
         yield await _waiting(ledger, settings)
+        async for finding in examine_control(ledger, settings.snapshot_queue):
+            yield finding
         if settings.max_running is not None:
             yield running_finding(await ledger.running(), settings.max_running)
     finally:
@@ -114,14 +117,17 @@ async def _waiting(ledger: StoredLedger, settings: Settings) -> Finding:
     if found.overdue:
         text = (
             f"{found.overdue} of {found.total} have been due for over {_OVERDUE_SECONDS / 60:.0f} minutes; "
-            "the broker lost them or holds them back, they stand in a long queue, or no worker runs"
+            "the broker lost them or holds them back, they stand in a long queue, or no worker runs; "
+            f"all wait for: {await reasons(ledger)}"
         )
         remedy = (
             "start a worker, which publishes them again; check queues and policies of the broker; in a "
             f"cluster, {CONFIRM_TIMEOUT}"
         )
         return Finding("ledger", _MESSAGES, "warning", text, remedy)
-    return Finding("ledger", _MESSAGES, "ok", f"{found.total} are recorded, none is overdue")
+    why = await reasons(ledger) if found.total else ""
+    text = f"{found.total} are recorded, none is overdue" + (f": {why}" if why else "")
+    return Finding("ledger", _MESSAGES, "ok", text)
 
 
 def running_finding(found: RunningSummary, most: int) -> Finding:

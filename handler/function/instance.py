@@ -128,6 +128,9 @@ class Instance:
                 keys = await self._parts.state_keys()
         except (LedgerUnavailable, TimeoutError) as error:
             return await self._delay_unread(messages, publishing, error)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline.soft):
+                await self._parts.control.look()
         receiver = Receiver(keys, time.time)
         kinds: Counter[Kind] = Counter()
         left: Sequence[Received] = [receiver.receive(message) for message in messages]

@@ -7,6 +7,7 @@ from typing import Protocol
 from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
+from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
 from handler.ledger.journal_store import StoredJournal
 from handler.ledger.pruning import Cutoff, Prunable
@@ -77,6 +78,27 @@ class Transaction(Protocol):
 
     def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""
+
+    def entries(self, queue: str) -> Sequence[Entry]:
+        """Read what operators have set for a queue."""
+
+    def save_entry(self, queue: str, entry: Entry) -> None:
+        """Write an entry of a queue."""
+
+    def delete_entry(self, queue: str, what: str) -> bool:
+        """Delete an entry of a queue; return whether there was one."""
+
+    def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
+        """Read messages that are not due yet, with their bodies."""
+
+    def bring_back(self, taken: Taken, body: bytes) -> bool:
+        """Record a message as due now, with one wait more; False where it does not wait as it did."""
+
+    def end(self, taken: Taken) -> None:
+        """Delete the record of a message that has ended, and remember its copy at the broker."""
+
+    def is_replaced(self, waiting_id: str, waits: int) -> bool:
+        """Return whether the copy of a message that has waited so often is replaced."""
 
     def touch(self) -> None:
         """Write a row that holds no promise, to prove that writing works."""

@@ -20,6 +20,7 @@ from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.errors import LedgerUnavailable
 from handler.ledger.backend import Backend, Transaction
+from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
     By,
     Overview,
@@ -178,6 +179,36 @@ class GroupStore:
     ) -> Sequence[Sum]:
         """Count each snapshot once, by where it stands now."""
         return await self._run(lambda transaction: transaction.journal.report(since, until, by, project_id))
+
+    async def entries(self, queue: str) -> Sequence[Entry]:
+        """Read what operators have set for a queue."""
+        return await self._run(lambda transaction: transaction.entries(queue))
+
+    async def save_entry(self, queue: str, entry: Entry) -> None:
+        """Write an entry of a queue; its time is that of the store."""
+        await self._run(
+            lambda transaction: transaction.save_entry(queue, entry._replace(since=transaction.now))
+        )
+
+    async def delete_entry(self, queue: str, what: str) -> bool:
+        """Delete an entry of a queue; return whether there was one."""
+        return await self._run(lambda transaction: transaction.delete_entry(queue, what))
+
+    async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
+        """Read messages that are not due yet."""
+        return await self._run(lambda transaction: transaction.choose(choice))
+
+    async def bring_back(self, taken: Taken, body: bytes) -> bool:
+        """Record a message as due now, in a transaction shared with other callers."""
+        return await self._run(lambda transaction: transaction.bring_back(taken, body))
+
+    async def end(self, taken: Taken) -> None:
+        """Delete the record of a message that has ended."""
+        await self._run(lambda transaction: transaction.end(taken))
+
+    async def is_replaced(self, waiting_id: str, waits: int) -> bool:
+        """Return whether a copy of a message is replaced."""
+        return await self._run(lambda transaction: transaction.is_replaced(waiting_id, waits))
 
     async def check(self) -> None:
         """Prove that the backend can be written."""

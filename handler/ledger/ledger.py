@@ -11,10 +11,19 @@ from typing import Protocol, TypeVar
 from typing_extensions import override
 
 from events.outcome import AcceptedBackup, Failure
+from handler.backup.control import Control
 from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
 from handler.backup.running import Room, Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
+from handler.ledger.control import (
+    CONCURRENCY,
+    Entry,
+    Taken,
+    WaitingChoice,
+    control_of,
+    pause_of,
+)
 from handler.ledger.inquiry import (
     By,
     Overview,
@@ -99,6 +108,27 @@ class Store(Protocol):
         self, since: float, until: float | None, by: By, project_id: str | None
     ) -> Sequence[Sum]:
         """Count each snapshot once, by where it stands now."""
+
+    async def entries(self, queue: str) -> Sequence[Entry]:
+        """Read what operators have set for a queue."""
+
+    async def save_entry(self, queue: str, entry: Entry) -> None:
+        """Write an entry of a queue; its time is that of the store."""
+
+    async def delete_entry(self, queue: str, what: str) -> bool:
+        """Delete an entry of a queue; return whether there was one."""
+
+    async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
+        """Read messages that are not due yet, with their bodies."""
+
+    async def bring_back(self, taken: Taken, body: bytes) -> bool:
+        """Record a message as due now, with one wait more; False where it does not wait as it did."""
+
+    async def end(self, taken: Taken) -> None:
+        """Delete the record of a message that has ended, and remember its copy at the broker."""
+
+    async def is_replaced(self, waiting_id: str, waits: int) -> bool:
+        """Return whether the copy of a message that has waited so often is replaced."""
 
     async def check(self) -> None:
         """Prove that the store can be written."""
@@ -337,6 +367,49 @@ class StoredLedger(Ledger):
         One of which only a message is recorded counts as ``waiting``, at the time when it began to wait.
         """
         return await self._store.report(since, until, by, project_id)
+
+    @property
+    def controllable(self) -> bool:
+        """Whether operators can set something for all workers: other processes can write into the ledger."""
+        return self.records_waiting
+
+    async def control(self, queue: str) -> Control:
+        """Read what operators have set for all workers of a queue."""
+        return control_of(await self._store.entries(queue))
+
+    async def pause(self, queue: str, project_id: str | None = None, reason: str = "") -> None:
+        """Pause a queue, or one project of it; a pause that is there gets the new reason and time."""
+        await self._store.save_entry(queue, Entry(pause_of(project_id), 0.0, reason=reason))
+
+    async def resume(self, queue: str, project_id: str | None = None) -> bool:
+        """End the pause of a queue, or of one project; return whether there was one."""
+        return await self._store.delete_entry(queue, pause_of(project_id))
+
+    async def set_concurrency(self, queue: str, number: int | None) -> None:
+        """Set the number of messages in hand for all workers of a queue; None: each worker's own setting."""
+        if number is None:
+            await self._store.delete_entry(queue, CONCURRENCY)
+        else:
+            await self._store.save_entry(queue, Entry(CONCURRENCY, 0.0, number))
+
+    async def choose_waiting(self, choice: WaitingChoice) -> Sequence[Taken]:
+        """Read messages that wait at the broker and are not due yet, with their bodies."""
+        return await self._store.choose(choice)
+
+    async def bring_back(self, taken: Taken, body: bytes) -> bool:
+        """Record a message as due now, with ``body``, whose state has waited once more.
+
+        The copy that is in a wait queue is replaced by it. False: the message does not wait as it did.
+        """
+        return await self._store.bring_back(taken, body)
+
+    async def end_waiting(self, taken: Taken) -> None:
+        """Delete the record of a message that has ended while a copy of it is in a wait queue."""
+        await self._store.end(taken)
+
+    @override
+    async def is_replaced(self, waiting_id: str, waits: int) -> bool:
+        return self.records_waiting and await self._store.is_replaced(waiting_id, waits)
 
     @override
     async def aclose(self) -> None:

@@ -11,6 +11,7 @@ from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
+from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
     By,
     Known,
@@ -67,6 +68,22 @@ class _Record:
         about = (waiting.project_id, waiting.snapshot_id, waiting.reason, waiting.waits)
         return WaitingRecord(*about, self.recorded_at, self.due_at, self.swept)
 
+    def is_of(self, choice: WaitingChoice) -> bool:
+        """Return whether the choice is of this message."""
+        waiting = self.waiting
+        return (
+            self.recorded_at <= choice.recorded_by
+            and choice.project in (None, waiting.project_id)
+            and choice.reason in (None, waiting.reason)
+            and choice.snapshot in (None, waiting.snapshot_id)
+        )
+
+    def taken(self) -> Taken:
+        """Return it to be brought back."""
+        waiting = self.waiting
+        about = (waiting.project_id, waiting.snapshot_id)
+        return Taken(waiting.id, waiting.body, waiting.waits, self.due_at, *about)
+
 
 class MemoryStore:
     """Rows in a dict. No method awaits, so each is a transaction of its own on its event loop.
@@ -87,6 +104,8 @@ class MemoryStore:
         self._slots = Slots()
         self._since = clock()
         self._sweeper = ("", 0.0)
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._replaced: set[tuple[str, int]] = set()
         self._state_key = new_state_key()
         self._journals: dict[Key, str] = {}
         self._sums: Counter[tuple[int, str, str, str]] = Counter()
@@ -330,6 +349,52 @@ class MemoryStore:
             and since <= each.recorded_at < (inf if until is None else until)
         }
         return sums(Counter([*found, *((group, "waiting") for group, _ in messages)]))
+
+    async def entries(self, queue: str) -> Sequence[Entry]:
+        """Read what operators have set for a queue."""
+        self._commit()
+        return [each for (name, _), each in self._entries.items() if name == queue]
+
+    async def save_entry(self, queue: str, entry: Entry) -> None:
+        """Write an entry of a queue."""
+        self._commit()
+        self._entries[queue, entry.what] = entry._replace(since=self._clock())
+
+    async def delete_entry(self, queue: str, what: str) -> bool:
+        """Delete an entry of a queue."""
+        self._commit()
+        return self._entries.pop((queue, what), None) is not None
+
+    async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
+        """Read messages that are not due yet."""
+        self._commit()
+        now = self._clock()
+        found = [each for each in self._waiting.values() if each.due_at > now and each.is_of(choice)]
+        return [each.taken() for each in sorted(found, key=lambda each: each.due_at)[: choice.limit]]
+
+    async def bring_back(self, taken: Taken, body: bytes) -> bool:
+        """Record a message as due now."""
+        self._commit()
+        now, found = self._clock(), self._waiting.get(taken.id)
+        if found is None or found.waiting.waits != taken.waits or found.due_at <= now:
+            return False
+        waiting = found.waiting._replace(body=body, waits=taken.waits + 1)
+        self._waiting[taken.id] = _Record(waiting, now, now, now, found.journal)
+        self._replaced.add((taken.id, taken.waits))
+        return True
+
+    async def end(self, taken: Taken) -> None:
+        """Delete the record of a message that has ended."""
+        self._commit()
+        found = self._waiting.get(taken.id)
+        if found is not None and found.waiting.waits == taken.waits:
+            del self._waiting[taken.id]
+        self._replaced.add((taken.id, taken.waits))
+
+    async def is_replaced(self, waiting_id: str, waits: int) -> bool:
+        """Return whether a copy of a message is replaced."""
+        self._commit()
+        return (waiting_id, waits) in self._replaced
 
     async def check(self) -> None:
         """Raise ``LedgerUnavailable`` where the store is closed."""

@@ -23,6 +23,8 @@ from handler.ledger.journal import MOST_CHARACTERS
 from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, POSTGRES
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.postgres_connection import Connection, Server, apply_settings, begin, commit
+from handler.ledger.postgres_control import MIGRATION as CONTROL
+from handler.ledger.postgres_control import PostgresControl
 from handler.ledger.postgres_journal import MIGRATION as JOURNAL
 from handler.ledger.postgres_journal import PostgresJournal
 from handler.ledger.postgres_slots import MIGRATION as SLOTS
@@ -87,6 +89,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     SLOTS,
     JOURNAL,
     tombstones.POSTGRES,
+    CONTROL,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -145,7 +148,7 @@ _SAVE_KEY = "INSERT INTO snapshot_backup_key VALUES (1, %s) ON CONFLICT DO NOTHI
 _LOAD_KEY = "SELECT state_key FROM snapshot_backup_key WHERE id = 1"
 
 
-class PostgresTransaction(PostgresRecords):
+class PostgresTransaction(PostgresRecords, PostgresControl):
     """A ``handler.ledger.backend.Transaction`` that writes its rows together at its end."""
 
     def __init__(
@@ -193,6 +196,7 @@ class PostgresTransaction(PostgresRecords):
         """Delete what is too old of messages that wait, and of slots."""
         super().forget_old(before)
         self._slots.forget_old()
+        self.forget_replaced()
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows, without placeholders."""

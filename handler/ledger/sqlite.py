@@ -22,6 +22,8 @@ from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.reasons import MAY_WRITE, RUN_NEWER, of_sqlite
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
+from handler.ledger.sqlite_control import MIGRATION as CONTROL
+from handler.ledger.sqlite_control import SqliteControl
 from handler.ledger.sqlite_journal import MIGRATION as JOURNAL
 from handler.ledger.sqlite_journal import SqliteJournal
 from handler.ledger.sqlite_slots import MIGRATION as SLOTS
@@ -84,6 +86,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     SLOTS,
     JOURNAL,
     tombstones.SQLITE,
+    CONTROL,
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -123,7 +126,7 @@ class _NewerSchema(sqlite3.DatabaseError):
     """The file is a newer release's."""
 
 
-class SqliteTransaction(SqliteRecords):
+class SqliteTransaction(SqliteRecords, SqliteControl):
     """A ``handler.ledger.backend.Transaction`` on a connection that holds the write lock."""
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
@@ -161,6 +164,7 @@ class SqliteTransaction(SqliteRecords):
         """Delete what is too old of messages that wait, and of slots."""
         super().forget_old(before)
         self._slots.forget_old()
+        self.forget_replaced()
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows."""

@@ -19,6 +19,7 @@ from events.message import WaitReason
 from events.outcome import TYPES, Category
 from handler.backup.breaker import BreakerState
 from handler.backup.clouds import AnyBreaker, Breakers
+from handler.backup.control import Control
 from handler.backup.evidence import Route
 from handler.broker.topology import Topology
 from handler.status.server import Answer
@@ -49,6 +50,8 @@ HELP: Final[Mapping[str, str]] = {
     "circuit_breaker_reason": "1 for why the circuit breaker is not closed: a category, or ledger.",
     "route_held": "1 while calls of this route are held, since it fails alone; the others go on.",
     "projects_held": "How many projects are held, since their calls fail alone.",
+    "paused": "1 while an operator has paused the queue: new events wait, and backups are tracked on.",
+    "paused_projects": "How many projects an operator has paused.",
     "cloud_state": "1 for the state of a cloud's circuit breaker, where OS_CLOUD names several clouds.",
     "confirms_outstanding": "Published messages that the broker has not confirmed yet.",
     "redelivered": "Deliveries of messages that were delivered before.",
@@ -78,13 +81,17 @@ _OUTCOMES: Final[dict[tuple[str, str], int]] = dict.fromkeys(
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the metrics are read from; ``free_bytes`` returns None where the ledger is no file."""
+    """What the metrics are read from; ``free_bytes`` returns None where the ledger is no file.
+
+    ``control`` returns what operators have set.
+    """
 
     counters: Counters
     breaker: AnyBreaker
     worker: Worker
     topology: Topology
     free_bytes: Callable[[], int | None]
+    control: Callable[[], Control] = Control
 
 
 class CounterCollector(Collector):
@@ -135,6 +142,9 @@ class CounterCollector(Collector):
         held: dict[str, float] = {route: int(route in breaker.held_routes) for route in get_args(Route)}
         yield _gauges("route_held", "route", held)
         yield _gauge("projects_held", breaker.held_projects)
+        control = self._sources.control()
+        yield _gauge("paused", int(control.queue is not None))
+        yield _gauge("paused_projects", len(control.projects))
         yield _clouds(breaker)
         yield _gauge("confirms_outstanding", counters.unconfirmed)
         yield _counter("redelivered", counters.redeliveries)

@@ -29,7 +29,10 @@ _MEASURE_SECONDS = 0.1
 async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     """Serve ``HTTP_ADDRESS``, if it is set, and log summaries; yields the port. Raises ``SettingsError``."""
     counters = parts.telemetry.counters
-    readiness = Readiness(worker, parts.breaker, parts.ledger, counters.ledger, counters.missing_routes)
+    control = parts.control.current
+    readiness = Readiness(
+        worker, parts.breaker, parts.ledger, counters.ledger, counters.missing_routes, control
+    )
     async with AsyncExitStack() as stack:
         port = None
         if address := parts.settings.http_address:
@@ -69,6 +72,7 @@ def _metrics(parts: Parts, worker: Worker) -> Page:
         worker,
         topology(parts.settings),
         _free_bytes(parts.settings.ledger_url.get_secret_value()),
+        parts.control.current,
     )
     return Metrics(sources).page
 

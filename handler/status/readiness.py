@@ -7,18 +7,21 @@
 - **outcomes**: named only while a type of outcome reaches no queue. Then events wait, and no consumer
   learns of the backups that are made.
 
+What an operator has paused is named as ``paused`` and ``paused_projects``, and the worker is ready.
+
 An API that is down does not make a worker unready. The messages wait in the broker, a restart would not help,
 and a new release must be able to start meanwhile.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
 from handler.backup.clouds import AnyBreaker, Breakers
+from handler.backup.control import Control, Pause
 from handler.errors import LedgerUnavailable
 from handler.status.server import Answer, document
 from handler.telemetry.counters import LedgerCounters
@@ -48,6 +51,8 @@ class Readiness:
     ledger_counters: LedgerCounters
     missing_routes: Mapping[str, str] = field(default_factory=dict)
     """The types of outcome that reach no queue; with ``RESULT_UNROUTABLE=ignore`` there are none."""
+    control: Callable[[], Control] = Control
+    """What operators have set."""
 
     def parts(self) -> Mapping[str, str]:
         """Return a word for each part; ``ok`` where it is ready."""
@@ -61,7 +66,7 @@ class Readiness:
         parts = self.parts()
         ready = all(word == OK for word in parts.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        state = {"circuit_breaker": _stated(self.breaker)}
+        state = {"circuit_breaker": _stated(self.breaker), **_paused(self.control())}
         if held := self.breaker.held_routes:
             state["held_routes"] = ", ".join(f"{route} ({held[route]})" for route in sorted(held))
         if isinstance(self.breaker, Breakers):
@@ -103,6 +108,17 @@ class Readiness:
 
 def _stated(breaker: AnyBreaker) -> str:
     return f"{breaker.state} ({breaker.why})" if breaker.why else breaker.state
+
+
+def _paused(control: Control) -> Mapping[str, str]:
+    """Return the pauses by an operator: a paused worker is ready, since it does what it was told."""
+    shown = {"paused": _reason(control.queue)} if control.queue else {}
+    projects = [f"{project}: {_reason(pause)}" for project, pause in control.projects.items()]
+    return shown | ({"paused_projects": "; ".join(projects)} if projects else {})
+
+
+def _reason(pause: Pause) -> str:
+    return pause.reason or "no reason given"
 
 
 def _said(missing: Mapping[str, str]) -> str:

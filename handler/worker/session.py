@@ -105,6 +105,10 @@ class ConsumerSession:
         self._anew = True
         self._changed.set()
 
+    def adjust_soon(self) -> None:
+        """Bring the number of messages in hand to what it should be: the limit has changed."""
+        self._changed.set()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Consume. Returns when ``stop`` is set; raises ``ConnectionLost`` when the connection is gone."""
         stopping = asyncio.ensure_future(stop.wait())

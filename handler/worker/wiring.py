@@ -37,6 +37,7 @@ def make_worker(
             make_session=lambda connection: _session(parts, connection, upkeep),
             topology=names,
             ledger=parts.ledger,
+            control=parts.control,
             lease_seconds=settings.lease_seconds,
             retention=settings.ledger_retention,
             drain_seconds=settings.drain_seconds,
@@ -51,6 +52,7 @@ def make_worker(
 
 async def _session(parts: Parts, connection: BrokerConnection, upkeep: Upkeep) -> ConsumerSession:
     ignored = parts.settings.result_unroutable == "ignore"
+    await parts.control.begin()
     keys, names = await parts.state_keys(), topology(parts.settings)
     outbox = parts.outbox(connection, upkeep)
     if parts.clouds:

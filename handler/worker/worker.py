@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
+from handler.backup.control_watch import ControlWatch
 from handler.backup.ports import Ledger
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.declaration import bind_foreign
@@ -49,6 +50,7 @@ class WorkerServices:
     retention: float
     drain_seconds: float
     upkeep: Upkeep
+    control: ControlWatch
     sweep: Callable[[BrokerConnection, Callable[[], bool]], Coroutine[Any, Any, None]]
     """Publishes overdue messages again until the connection is lost."""
     check_seconds: float = CHECK_SECONDS
@@ -72,7 +74,9 @@ class Worker:
         """
         if not self._services.topology.quorum:
             log.warning("QUEUE_TYPE=classic: %s", CLASSIC, extra={"action": "broker.classic"})
-        chores = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._prune())]
+        chores = [
+            asyncio.create_task(each) for each in (self._renew_leases(), self._prune(), self._control())
+        ]
         wait = _FIRST_WAIT
         unfinished = 0
         try:
@@ -210,6 +214,15 @@ class Worker:
             await asyncio.sleep(self._services.lease_seconds / 3)
             with contextlib.suppress(LedgerUnavailable):
                 await self._services.ledger.renew()
+
+    async def _control(self) -> None:
+        """Have the session follow what operators set."""
+
+        def changed() -> None:
+            if self.session is not None:
+                self.session.adjust_soon()
+
+        await self._services.control.keep(changed)
 
     async def _prune(self) -> None:
         while True:

@@ -39,6 +39,7 @@ WAITS: Final[Mapping[str, str]] = {
     "publish": "for a queue to publish the outcome to",
     "check": "for the snapshot to be complete",
     "pause": "for the API to recover",
+    "paused": "until an operator resumes",
     "room": "for fewer backups to be in progress",
 }
 

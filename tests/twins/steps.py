@@ -143,6 +143,9 @@ class SteppedLedger(Ledger):
         async with self.steps.around("forget_waiting"):
             await self.ledger.forget_waiting(waiting_id)
 
+    async def is_replaced(self, waiting_id: str, waits: int) -> bool:
+        return await self.ledger.is_replaced(waiting_id, waits)
+
     async def renew(self) -> None:
         await self.ledger.renew()
 

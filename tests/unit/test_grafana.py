@@ -37,6 +37,8 @@ GAUGES = {
     "circuit_breaker_reason",
     "route_held",
     "projects_held",
+    "paused",
+    "paused_projects",
     "cloud_state",
     "confirms_outstanding",
     "ledger_reachable",

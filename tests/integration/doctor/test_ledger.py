@@ -334,3 +334,26 @@ def test_an_unreachable_database_is_bad(monkeypatch: pytest.MonkeyPatch) -> None
 
     found = report.one("ledger", "bad", "no program listens", "LEDGER_URL")
     assert "s3cr3t" not in f"{found}"
+
+
+def test_what_waits_is_counted_by_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The doctor says why messages wait, whether they are overdue or not."""
+    report = look(monkeypatch, ledger_with(tmp_path / "l.db", waits=60.0))
+    report.one("ledger", "ok", "waiting messages", "none is overdue: 1 track")
+    overdue = look(monkeypatch, ledger_with(tmp_path / "m.db", waits=-700.0))
+    overdue.one("ledger", "warning", "waiting messages", "all wait for: 1 track")
+
+
+def test_a_pause_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A paused queue is named with the reason of the operator, and with the command that ends the pause."""
+    url = ledger_with(tmp_path / "l.db", waits=60.0)
+
+    async def pause() -> None:
+        ledger = open_ledger(url, lease_seconds=20)
+        await ledger.pause("snapshot-backup", reason="upgrade")
+        await ledger.aclose()
+
+    look(monkeypatch, url).one("ledger", "ok", "pauses")
+    asyncio.run(pause())
+    found = look(monkeypatch, url).one("ledger", "warning", "queue snapshot-backup", "(upgrade)")
+    assert "snapshot-backup resume ends it" == found.remedy

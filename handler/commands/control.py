@@ -1,0 +1,91 @@
+"""``snapshot-backup pause``, ``resume`` and ``concurrency``: for all workers of the queue."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from handler.backup.control import Control
+from handler.commands.common import AsJson, failing_plainly, print_json
+from handler.commands.console import console
+from handler.commands.opened_ledger import with_ledger
+from handler.commands.values import checked, project
+from handler.console import control as controls
+from handler.ledger.ledger import StoredLedger
+from handler.printable import printable
+from handler.settings import load_settings
+
+_MOST = 2000
+
+Project = Annotated[
+    str | None,
+    typer.Option(metavar="ID", callback=checked(project), help="Only this project (default: all events)."),
+]
+
+
+def pause(
+    project: Project = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why: the log, /readyz and doctor show it.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Pause all workers and functions of the queue, or one project.
+
+    They begin no backup within 5 seconds: new events wait in the broker, with the
+    reason "paused", count no attempt and do not grow older. Requests that are
+    under way end, and backups in progress are tracked on. The pause is kept in
+    the ledger that LEDGER_URL names, until resume.
+    """
+    _change(as_json, lambda ledger, queue: controls.pause(ledger, queue, project=project, reason=reason))
+
+
+def resume(project: Project = None, as_json: AsJson = False) -> None:
+    """End the pause of the queue, or of one project.
+
+    A project that was paused by itself stays paused when the queue is resumed.
+    """
+    _change(as_json, lambda ledger, queue: controls.resume(ledger, queue, project=project))
+
+
+def concurrency(
+    number: Annotated[
+        str, typer.Argument(metavar="N", help="From 1 to 2000, or default: each worker's CONCURRENCY.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Set how many messages each worker of the queue has in hand at once.
+
+    It goes before the setting CONCURRENCY until it is set to default.
+    """
+    if number != "default" and not (number.isascii() and number.isdecimal() and 1 <= int(number) <= _MOST):
+        raise typer.BadParameter(f"{number!r} is neither a number from 1 to {_MOST} nor default.")
+    wanted = None if number == "default" else int(number)
+    _change(as_json, lambda ledger, queue: controls.set_concurrency(ledger, queue, wanted))
+
+
+def _change(as_json: bool, change: Callable[[StoredLedger, str], Awaitable[Control]]) -> None:
+    """Make a change in the ledger, and print what holds now."""
+    with failing_plainly():
+        settings = load_settings()
+        found = with_ledger(
+            settings,
+            lambda ledger: change(ledger, settings.snapshot_queue),
+            without="workers cannot be paused, resumed or changed by a command; stop them instead",
+        )
+    if as_json:
+        print_json(controls.document(found))
+        return
+    for line in lines(found, settings.snapshot_queue):
+        console().print(printable(line), soft_wrap=True, markup=False)
+
+
+def lines(control: Control, queue: str) -> list[str]:
+    """Return what is set for a queue, for the operator."""
+    pauses = [("all events wait", control.queue)] if control.queue else []
+    pauses += [(f"events of project {name} wait", each) for name, each in control.projects.items()]
+    found = [f"{what}: {each.reason or 'no reason given'}" for what, each in pauses]
+    found = found or [f"no event of {queue} is paused"]
+    if control.concurrency:
+        found.append(f"each worker has up to {control.concurrency} messages in hand")
+    return [*found, f"every worker of {queue} acts on it within {controls.NOTICED_SECONDS} seconds"]

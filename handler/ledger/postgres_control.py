@@ -1,0 +1,44 @@
+"""What operators set, and the copies of messages that were replaced, in PostgreSQL."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from handler.ledger.control_rows import ControlRows, Statements
+
+MIGRATION: Sequence[str] = (
+    """
+    CREATE TABLE snapshot_backup_control (
+        queue text NOT NULL,
+        what text NOT NULL,
+        since double precision NOT NULL,
+        number integer,
+        reason text NOT NULL,
+        PRIMARY KEY (queue, what)
+    )
+    """,
+    """
+    CREATE TABLE snapshot_backup_replaced (
+        id text NOT NULL,
+        waits integer NOT NULL,
+        until double precision NOT NULL,
+        PRIMARY KEY (id, waits)
+    )
+    """,
+)
+
+
+def _written(text: str) -> str:
+    return re.sub(r":(\w+)", r"%(\1)s", text).replace("T_", "snapshot_backup_")
+
+
+class PostgresControl(ControlRows):
+    """The part of a transaction that is about control."""
+
+    _connection: psycopg.Connection[TupleRow]
+    _statements = Statements().written(_written)
+
+    def _run(self, statement: str, values: Mapping[str, object]) -> psycopg.Cursor[TupleRow]:
+        return self._connection.execute(statement, values)
