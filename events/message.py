@@ -102,7 +102,7 @@ class State(NamedTuple):
     room_seconds: float = 0.0
 
     def age(self, now: float) -> float:
-        """The seconds that count towards ``MAX_AGE``: those in which it waited for room or was paused do not."""
+        """The seconds that count towards ``MAX_AGE``: not those of waiting for room or of a pause."""
         waiting = 0.0 if self.room_since is None else max(0.0, now - self.room_since)
         return now - self.first_seen - self.room_seconds - waiting
 

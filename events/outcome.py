@@ -38,6 +38,7 @@ class Category(StrEnum):
     IN_DOUBT = "in_doubt"
     BACKUP_ERROR = "backup_error"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
 
 
 class _Model(BaseModel):

@@ -16,11 +16,15 @@ class Pause(NamedTuple):
 
 
 class Control(NamedTuple):
-    """The pause of the whole queue, those of single projects, and a ``CONCURRENCY`` for all workers."""
+    """The pause of the whole queue, those of single projects, and a ``CONCURRENCY`` for all workers.
+
+    Until ``replaced_until``, copies of messages may come back that an operator has brought back or cancelled.
+    """
 
     queue: Pause | None = None
     projects: Mapping[str, Pause] = MappingProxyType({})
     concurrency: int | None = None
+    replaced_until: float = 0.0
 
     def paused(self, project_id: str) -> Pause | None:
         """Return the pause that a project's events wait for; None where they are handled."""

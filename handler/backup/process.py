@@ -35,7 +35,7 @@ from handler.backup.incremental import Incremental, Planned
 from handler.backup.lookup import Lookup, wait_reason
 from handler.backup.parse import Parser
 from handler.backup.policy import paused_delay
-from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Full, Granted, Outbox
+from handler.backup.ports import Busy, Created, Doubt, Finished, Full, Granted, Outbox
 from handler.backup.received import Received
 from handler.backup.replacement import Replacement
 from handler.backup.result import Delay, Job, Result
@@ -108,10 +108,18 @@ class Process:
         with self._follow(parsed.ids, parsed.traceparent) as traceparent:
             if traceparent != parsed.state.traceparent:
                 parsed = parsed._replace(state=parsed.state._replace(traceparent=traceparent))
-            result = await self._route(parsed) if isinstance(parsed, Job) else parsed
+            result = await self._route_unless_replaced(parsed) if isinstance(parsed, Job) else parsed
             result = await self._replacement.publish(result, redelivered=received.deliveries > 0)
             self._report(result)
         return result
+
+    async def _route_unless_replaced(self, job: Job) -> Result:
+        """End a copy quietly that was replaced; the ledger is asked only while there may be some."""
+        if job.state.waits and self._services.control().replaced_until > self._services.clock():
+            with suppress(LedgerUnavailable):
+                if await self._is_replaced(job):
+                    return results.replaced(job)
+        return await self._route(job)
 
     async def _last_resort(self, received: Received, error: Exception) -> Result:
         """Dead-letter the body as it arrived. Nothing of the message is read: that may be what failed."""
@@ -168,7 +176,8 @@ class Process:
         if paused and isinstance(claim, Granted) and not _is_tracked(job):
             await self._give_back(job.in_doubt(claim))
             return self._paused(job)
-        if await self._is_replaced(job, claim):
+        ended = isinstance(claim, Finished) or (isinstance(claim, Created) and not _is_tracked(job))
+        if ended and job.state.waits and await self._is_replaced(job):
             return results.replaced(job)
         return await self._act(job.with_room(services.clock()), claim)
 
@@ -184,15 +193,8 @@ class Process:
         else:
             await self._services.ledger.release(claim)
 
-    async def _is_replaced(self, job: Job, claim: Claim) -> bool:
-        """Return whether an operator has replaced this copy, and nothing is left to do for it.
-
-        Asked only where the event has its backup or its end already, which is rare for a message that waits:
-        so it costs the others nothing.
-        """
-        ended = isinstance(claim, Finished) or (isinstance(claim, Created) and not _is_tracked(job))
-        if not ended or not job.state.waits:
-            return False
+    async def _is_replaced(self, job: Job) -> bool:
+        """Return whether an operator has brought back or cancelled the message while this copy waited."""
         waiting = waiting_id(job.original, job.state)
         return await self._services.ledger.is_replaced(waiting, job.state.waits)
 

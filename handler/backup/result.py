@@ -184,12 +184,16 @@ def ignored(received: Received, event: ForeignEvent) -> Result:
 
 def rejected(received: Received, error: EventError) -> Result:
     """Fail an event that is wrong in itself, and dead-letter the message."""
-    failure = invalid(error)
-    original = received.original
-    subject = _subject(error.ids, event_id=error.ids.event_id or original.derived_id, attempts=0)
-    outcome = BackupFailed(**subject, error=failure, dead_lettered=True)
     state = received.state._replace(traceparent=received.state.traceparent or error.traceparent)
-    return Result("failed", original, state, error.ids, outcome=outcome, dead_letter=failure)
+    return ended(received._replace(state=state), error.ids, invalid(error), attempts=0)
+
+
+def ended(received: Received, ids: EventIds, failure: Failure, *, attempts: int) -> Result:
+    """Fail an event without handling it, and dead-letter the message."""
+    original = received.original
+    subject = _subject(ids, event_id=ids.event_id or original.derived_id, attempts=attempts)
+    outcome = BackupFailed(**subject, error=failure, dead_lettered=True)
+    return Result("failed", original, received.state, ids, outcome=outcome, dead_letter=failure)
 
 
 def invalid(error: EventError) -> Failure:

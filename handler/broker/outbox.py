@@ -109,6 +109,10 @@ class BrokerOutbox:
         """Put a wrapped message into the first wait queue whose delay is not shorter."""
         await self._into_queue("wait", self._topology.wait_queue(seconds), body, _WAITING)
 
+    async def return_to_queue(self, body: bytes) -> None:
+        """Publish a wrapped message to the exchange that waits return to. Raises ``Unroutable``."""
+        await self.send(self._topology.queue, "", body, _WAITING)
+
     async def delay_unroutable(self, body: bytes, outcome_type: str, *, seconds: float) -> None:
         """See ``handler.backup.ports.Outbox``. An older release declared no queue to park in."""
         if self._routes.take_probe(outcome_type):

@@ -103,7 +103,11 @@ COMMANDS = (
         "Write the JSON Schemas of all events, and the AsyncAPI 3 document.",
         ("schemas --out schemas",),
     ),
-    Listed("waiting", "handler.commands.waiting:app", "Show the messages that wait."),
+    Listed(
+        "waiting",
+        "handler.commands.waiting:app",
+        "Show the messages that wait, bring them back, or cancel them.",
+    ),
     Listed(
         "pause",
         "handler.commands.control:pause",
@@ -116,7 +120,7 @@ COMMANDS = (
     Listed(
         "resume",
         "handler.commands.control:resume",
-        "End the pause of the queue, or of one project.",
+        "End the pause of the queue, or of one project, and bring back what waits.",
         ("resume", "resume \\\n    --project 8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"),
     ),
     Listed(

@@ -1,21 +1,27 @@
 """``snapshot-backup pause``, ``resume`` and ``concurrency``: for all workers of the queue."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 
 from handler.backup.control import Control
-from handler.commands.common import AsJson, failing_plainly, print_json
-from handler.commands.console import console
+from handler.commands.common import AsJson, failing_plainly, print_json, warn
+from handler.commands.console import console, working
 from handler.commands.opened_ledger import with_ledger
 from handler.commands.values import checked, project
+from handler.commands.waiting import with_waits
 from handler.console import control as controls
+from handler.console.waiting import Retried, Waits, Which, retry_now
+from handler.errors import BrokerError, LedgerUnavailable
+from handler.ledger.inquiry import WaitingFilter
 from handler.ledger.ledger import StoredLedger
 from handler.printable import printable
-from handler.settings import load_settings
+from handler.settings import Settings, load_settings
 
 _MOST = 2000
+_WITHOUT = "workers cannot be paused, resumed or changed by a command; stop them instead"
 
 Project = Annotated[
     str | None,
@@ -41,11 +47,31 @@ def pause(
 
 
 def resume(project: Project = None, as_json: AsJson = False) -> None:
-    """End the pause of the queue, or of one project.
+    """End the pause of the queue, or of one project, and bring back what waits.
 
     A project that was paused by itself stays paused when the queue is resumed.
     """
     _change(as_json, lambda ledger, queue: controls.resume(ledger, queue, project=project))
+    with failing_plainly():
+        _bring_back(load_settings(), project)
+
+
+def _bring_back(settings: Settings, project: str | None) -> None:
+    """Bring back what waits for the end of the pause, once workers know of it; else it comes by itself."""
+    which = WaitingFilter(0, project, "paused")
+    found = with_ledger(settings, lambda ledger: ledger.list_waiting(which), without=_WITHOUT)
+    if not found.total:
+        return
+
+    async def work(waits: Waits) -> Retried:
+        await asyncio.sleep(controls.NOTICED_SECONDS)
+        return await retry_now(waits, Which(None, project, "paused"))
+
+    try:
+        with working(f"{found.total:,} messages come back to the queue"):
+            with_waits(settings, work)
+    except (BrokerError, LedgerUnavailable) as error:
+        warn(f"resumed; what waits comes back within 10 minutes, since it could not be brought back: {error}")
 
 
 def concurrency(
@@ -71,7 +97,7 @@ def _change(as_json: bool, change: Callable[[StoredLedger, str], Awaitable[Contr
         found = with_ledger(
             settings,
             lambda ledger: change(ledger, settings.snapshot_queue),
-            without="workers cannot be paused, resumed or changed by a command; stop them instead",
+            without=_WITHOUT,
         )
     if as_json:
         print_json(controls.document(found))

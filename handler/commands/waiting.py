@@ -1,30 +1,42 @@
-"""``snapshot-backup waiting``: which messages wait, why, and until when, by the ledger."""
+"""``snapshot-backup waiting``: which messages wait, and why; brings them back, or cancels them."""
 
-from typing import Annotated, get_args
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, TypeVar, get_args
 
 import typer
 
 from events.message import WaitReason
+from handler import bootstrap
+from handler.broker.outbox import BrokerOutbox
 from handler.commands.command import Command, Group
-from handler.commands.common import AsJson, fail, failing_plainly, print_json
+from handler.commands.common import AsJson, Yes, confirm, fail, failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
+from handler.commands.values import checked, project, resource_id
 from handler.console.standing import waiting_document
+from handler.console.waiting import Cancelled, Waits, Which, cancel, retry_now
 from handler.ledger.inquiry import WaitingFilter, WaitingList
+from handler.ledger.ledger import StoredLedger
 from handler.printable import printable
-from handler.settings import load_settings
+from handler.settings import Settings, load_settings
+
+T = TypeVar("T")
 
 _REASONS = get_args(WaitReason)
 _COLUMNS = ("due", "reason", "waits", "project_id", "snapshot_id")
 _HEAD = ("due", "reason", "delays", "project", "snapshot")
 
-app = typer.Typer(cls=Group, no_args_is_help=True, help="Show the messages that wait.")
+_WITHOUT = "no waiting message is recorded"
 
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Show the messages that wait, bring them back, or cancel them."
+)
 
-@app.callback()
-def _waiting() -> None:
-    """Keep ``list`` a subcommand; Typer would merge a single command into its group."""
+Project = Annotated[
+    str | None,
+    typer.Option(metavar="ID", callback=checked(project), help="Only of this project (default: of any)."),
+]
 
 
 @app.command("list", cls=Command, epilog=examples("waiting list", "waiting list --reason lookup --json"))
@@ -56,7 +68,7 @@ def list_command(
         found = with_ledger(
             load_settings(),
             lambda ledger: ledger.list_waiting(which),
-            without="no waiting message is recorded",
+            without=_WITHOUT,
         )
     if as_json:
         for each in found.records:
@@ -82,3 +94,99 @@ def _print(found: WaitingList) -> None:
         + (f", {left:,} not shown (--limit)" if left else "")
         + f", {overdue:,} of these are due"
     )
+
+
+@app.command(
+    "retry-now",
+    cls=Command,
+    epilog=examples("waiting retry-now --reason paused", "waiting retry-now --all"),
+)
+def retry_now_command(
+    snapshot_ids: Annotated[list[str] | None, typer.Argument(metavar="[SNAPSHOT_ID...]")] = None,
+    project: Project = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="REASON", help="What waits for this reason; see waiting list.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that waits.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring waiting messages back to the queue at once.
+
+    A worker then handles them as if their delay had passed. What keeps them
+    waiting keeps doing so: a pause, a missing queue for outcomes, a full
+    MAX_RUNNING, or a call in doubt whose next lookup is not due yet. What is due
+    within 5 seconds comes back by itself.
+    """
+    if bool(snapshot_ids) + bool(reason) + everything != 1:
+        raise fail("name snapshots, or --reason, or --all: one of the three", code=2)
+    if reason is not None and reason not in _REASONS:
+        raise fail(f"--reason {reason}: unknown; use one of {', '.join(_REASONS)}", code=2)
+    which = Which([*map(_canonical, snapshot_ids)] if snapshot_ids else None, project, reason)
+    with failing_plainly():
+        done = with_waits(load_settings(), lambda waits: retry_now(waits, which))
+    if as_json:
+        print_json(done._asdict())
+        return
+    console().print(f"{done.returned:,} brought back")
+    if done.unreadable:
+        console().print(
+            f"{done.unreadable:,} left: no key of ours has signed them; set the workers' STATE_KEYS"
+        )
+
+
+@app.command(
+    "cancel",
+    cls=Command,
+    epilog=examples("waiting cancel \\\n    b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"),
+)
+def cancel_command(
+    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...")],
+    project: Project = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """End the waiting messages of snapshots as cancelled.
+
+    Each event ends as backup.failed with the category cancelled, and its message
+    becomes a dead letter, which can be replayed. A backup that the API makes
+    already cannot be taken back: then nothing is cancelled, and its end is
+    published. If a request may have worked, the outcome says so.
+
+    Exit code: 0 all are cancelled, 1 some are not.
+    """
+    wanted = list(dict.fromkeys(map(_canonical, snapshot_ids)))
+
+    async def work(waits: Waits) -> Sequence[Cancelled]:
+        await confirm(f"cancel what waits of {len(wanted)} snapshots?", yes=yes)
+        return [each for name in wanted for each in await cancel(waits, name, project=project)]
+
+    with failing_plainly():
+        done = with_waits(load_settings(), work)
+    for each in done:
+        if as_json:
+            print_json({**each._asdict(), "cancelled": each.is_cancelled})
+        else:
+            console().print(printable(f"{each.snapshot_id}: {each.text}"), soft_wrap=True, markup=False)
+    if not all(each.is_cancelled for each in done):
+        raise typer.Exit(1)
+
+
+def with_waits(settings: Settings, work: Callable[[Waits], Awaitable[T]]) -> T:
+    """Run work on the workers' ledger and broker. Raises ``BrokerError`` and what ``with_ledger`` raises."""
+
+    async def opened(ledger: StoredLedger) -> T:
+        keys = await bootstrap.state_keys(settings, ledger)
+        ignored = settings.result_unroutable == "ignore"
+        async with await bootstrap.open_connection(settings) as connection:
+            outbox = BrokerOutbox(connection, bootstrap.topology(settings), ignore_unroutable=ignored)
+            return await work(Waits(ledger, outbox, keys, settings.snapshot_queue))
+
+    return with_ledger(settings, opened, without=_WITHOUT)
+
+
+def _canonical(snapshot_id: str) -> str:
+    """Return a snapshot's id as events are recorded: a UUID in lower case with dashes."""
+    try:
+        return resource_id(snapshot_id)
+    except ValueError:
+        return snapshot_id

@@ -89,7 +89,7 @@ class Transaction(Protocol):
         """Delete an entry of a queue; return whether there was one."""
 
     def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
-        """Read messages that are not due yet, with their bodies."""
+        """Read messages that wait, with their bodies."""
 
     def bring_back(self, taken: Taken, body: bytes) -> bool:
         """Record a message as due now, with one wait more; False where it does not wait as it did."""

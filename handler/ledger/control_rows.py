@@ -6,13 +6,16 @@ The two differ in the names of their tables and in how parameters are written.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from handler.ledger.control import REPLACED_SECONDS, Entry, Taken, WaitingChoice
+from handler.ledger.control import REPLACED_SECONDS, SOON_SECONDS, Entry, Taken, WaitingChoice
 
 
 class Statements(NamedTuple):
     """The statements. In these texts ``T_`` stands for a table's prefix, ``:name`` for a parameter."""
 
-    entries: str = "SELECT what, since, number, reason FROM T_control WHERE queue = :queue"
+    entries: str = """
+    SELECT what, since, number, reason FROM T_control WHERE queue = :queue
+    UNION ALL SELECT 'replaced', max(due_at), NULL, '' FROM T_replaced
+    """
     save: str = """
     INSERT INTO T_control VALUES (:queue, :what, :since, :number, :reason)
     ON CONFLICT (queue, what) DO UPDATE SET since = excluded.since, number = excluded.number,
@@ -21,7 +24,7 @@ class Statements(NamedTuple):
     delete: str = "DELETE FROM T_control WHERE queue = :queue AND what = :what"
     choose: str = """
     SELECT id, body, waits, due_at, project_id, snapshot_id FROM T_waiting
-    WHERE recorded_at <= :recorded_by AND due_at > :now
+    WHERE recorded_at <= :recorded_by AND (due_at > :after OR :also_due)
         AND (CAST(:project AS text) IS NULL OR project_id = :project)
         AND (CAST(:reason AS text) IS NULL OR reason = :reason)
         AND (CAST(:snapshot AS text) IS NULL OR snapshot_id = :snapshot)
@@ -35,11 +38,11 @@ class Statements(NamedTuple):
     """
     end: str = "DELETE FROM T_waiting WHERE id = :id AND waits = :waits"
     replace: str = """
-    INSERT INTO T_replaced VALUES (:id, :waits, :until)
-    ON CONFLICT (id, waits) DO UPDATE SET until = excluded.until
+    INSERT INTO T_replaced VALUES (:id, :waits, :due_at)
+    ON CONFLICT (id, waits) DO UPDATE SET due_at = excluded.due_at
     """
     is_replaced: str = "SELECT 1 FROM T_replaced WHERE id = :id AND waits = :waits"
-    forget: str = "DELETE FROM T_replaced WHERE until <= :now"
+    forget: str = "DELETE FROM T_replaced WHERE due_at <= :before"
 
     def written(self, write: Callable[[str], str]) -> "Statements":
         """Return the statements as a database wants them."""
@@ -79,8 +82,10 @@ class ControlRows:
         return self._run(self._statements.delete, {"queue": queue, "what": what}).rowcount > 0
 
     def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
-        """Read messages that are not due yet, with their bodies."""
-        found = self._run(self._statements.choose, {**choice._asdict(), "now": self.now}).fetchall()
+        """Read messages that wait, with their bodies."""
+        found = self._run(
+            self._statements.choose, {**choice._asdict(), "after": self.now + SOON_SECONDS}
+        ).fetchall()
         return [Taken(*each) for each in found]
 
     def bring_back(self, taken: Taken, body: bytes) -> bool:
@@ -97,8 +102,8 @@ class ControlRows:
         self._replace(taken)
 
     def _replace(self, taken: Taken) -> None:
-        until = max(taken.due_at, self.now) + REPLACED_SECONDS
-        self._run(self._statements.replace, {"id": taken.id, "waits": taken.waits, "until": until})
+        values = {"id": taken.id, "waits": taken.waits, "due_at": max(taken.due_at, self.now)}
+        self._run(self._statements.replace, values)
 
     def is_replaced(self, waiting_id: str, waits: int) -> bool:
         """Return whether the copy of a message that has waited so often is replaced."""
@@ -106,4 +111,4 @@ class ControlRows:
 
     def forget_replaced(self) -> None:
         """Forget copies that were due long ago."""
-        self._run(self._statements.forget, {"now": self.now})
+        self._run(self._statements.forget, {"before": self.now - REPLACED_SECONDS})

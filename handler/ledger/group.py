@@ -195,7 +195,7 @@ class GroupStore:
         return await self._run(lambda transaction: transaction.delete_entry(queue, what))
 
     async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
-        """Read messages that are not due yet."""
+        """Read messages that wait."""
         return await self._run(lambda transaction: transaction.choose(choice))
 
     async def bring_back(self, taken: Taken, body: bytes) -> bool:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from events.outcome import AcceptedBackup, Failure
 from handler.backup.control import Control
-from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
+from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
 from handler.backup.running import Room, Slots
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
@@ -119,7 +119,7 @@ class Store(Protocol):
         """Delete an entry of a queue; return whether there was one."""
 
     async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
-        """Read messages that are not due yet, with their bodies."""
+        """Read messages that wait, with their bodies."""
 
     async def bring_back(self, taken: Taken, body: bytes) -> bool:
         """Record a message as due now, with one wait more; False where it does not wait as it did."""
@@ -393,7 +393,7 @@ class StoredLedger(Ledger):
             await self._store.save_entry(queue, Entry(CONCURRENCY, 0.0, number))
 
     async def choose_waiting(self, choice: WaitingChoice) -> Sequence[Taken]:
-        """Read messages that wait at the broker and are not due yet, with their bodies."""
+        """Read messages that wait, with their bodies."""
         return await self._store.choose(choice)
 
     async def bring_back(self, taken: Taken, body: bytes) -> bool:
@@ -402,6 +402,19 @@ class StoredLedger(Ledger):
         The copy that is in a wait queue is replaced by it. False: the message does not wait as it did.
         """
         return await self._store.bring_back(taken, body)
+
+    async def cancel(
+        self, key: Key, cause: str, reason: str, *, attempts: int, replay: bool = False
+    ) -> Finished | Created | Busy:
+        """End an event as cancelled, unless a worker has it in hand or its backup is in progress.
+
+        Returns its end, which is another one where it had ended before. A doubt stays in the ledger, so that
+        a replay looks the backup up before anything is sent.
+        """
+        return await self._store.change(
+            key,
+            lambda row, now: rules.cancel(row, cause, reason, attempts=attempts, replay=replay, now=now),
+        )
 
     async def end_waiting(self, taken: Taken) -> None:
         """Delete the record of a message that has ended while a copy of it is in a wait queue."""

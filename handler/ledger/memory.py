@@ -11,7 +11,7 @@ from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
-from handler.ledger.control import Entry, Taken, WaitingChoice
+from handler.ledger.control import REPLACED, SOON_SECONDS, Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
     By,
     Known,
@@ -105,7 +105,7 @@ class MemoryStore:
         self._since = clock()
         self._sweeper = ("", 0.0)
         self._entries: dict[tuple[str, str], Entry] = {}
-        self._replaced: set[tuple[str, int]] = set()
+        self._replaced: dict[tuple[str, int], float] = {}
         self._state_key = new_state_key()
         self._journals: dict[Key, str] = {}
         self._sums: Counter[tuple[int, str, str, str]] = Counter()
@@ -353,7 +353,8 @@ class MemoryStore:
     async def entries(self, queue: str) -> Sequence[Entry]:
         """Read what operators have set for a queue."""
         self._commit()
-        return [each for (name, _), each in self._entries.items() if name == queue]
+        replaced = Entry(REPLACED, max(self._replaced.values(), default=None))
+        return [replaced, *(each for (name, _), each in self._entries.items() if name == queue)]
 
     async def save_entry(self, queue: str, entry: Entry) -> None:
         """Write an entry of a queue."""
@@ -366,10 +367,14 @@ class MemoryStore:
         return self._entries.pop((queue, what), None) is not None
 
     async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
-        """Read messages that are not due yet."""
+        """Read messages that wait."""
         self._commit()
         now = self._clock()
-        found = [each for each in self._waiting.values() if each.due_at > now and each.is_of(choice)]
+        found = [
+            each
+            for each in self._waiting.values()
+            if (each.due_at > now + SOON_SECONDS or choice.also_due) and each.is_of(choice)
+        ]
         return [each.taken() for each in sorted(found, key=lambda each: each.due_at)[: choice.limit]]
 
     async def bring_back(self, taken: Taken, body: bytes) -> bool:
@@ -380,7 +385,7 @@ class MemoryStore:
             return False
         waiting = found.waiting._replace(body=body, waits=taken.waits + 1)
         self._waiting[taken.id] = _Record(waiting, now, now, now, found.journal)
-        self._replaced.add((taken.id, taken.waits))
+        self._replaced[taken.id, taken.waits] = taken.due_at
         return True
 
     async def end(self, taken: Taken) -> None:
@@ -389,7 +394,7 @@ class MemoryStore:
         found = self._waiting.get(taken.id)
         if found is not None and found.waiting.waits == taken.waits:
             del self._waiting[taken.id]
-        self._replaced.add((taken.id, taken.waits))
+        self._replaced[taken.id, taken.waits] = taken.due_at
 
     async def is_replaced(self, waiting_id: str, waits: int) -> bool:
         """Return whether a copy of a message is replaced."""

@@ -23,10 +23,11 @@ MIGRATION: Sequence[str] = (
     CREATE TABLE snapshot_backup_replaced (
         id text NOT NULL,
         waits integer NOT NULL,
-        until double precision NOT NULL,
+        due_at double precision NOT NULL,
         PRIMARY KEY (id, waits)
     )
     """,
+    "CREATE INDEX snapshot_backup_replaced_by_due ON snapshot_backup_replaced (due_at)",
 )
 
 

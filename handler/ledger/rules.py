@@ -15,6 +15,8 @@ from handler.ledger.row import Row, RowState, Slot
 T = TypeVar("T")
 Changed = tuple[T, Row | None]
 
+MAY_HAVE_WORKED = "a request for its backup may have worked: look at the API, or replay, which looks first"
+
 MAX_FAILURES = 100
 """Failures kept for each snapshot; the oldest is dropped first."""
 
@@ -123,6 +125,26 @@ def give_up(
     held = row.token is not None and now < row.lease_until
     slot = row.slot if held and not tracked else None
     return end, replace(row, failures=_with(row.failures, cause, end), updated_at=now, slot=slot)
+
+
+def cancel(
+    row: Row | None, cause: str, reason: str, *, attempts: int, replay: bool, now: float
+) -> Changed[Finished | Created | Busy]:
+    """Record that an operator has cancelled this cause, as ``StoredLedger.cancel`` says.
+
+    A claim whose lease has ended leaves a doubt: its holder may have sent a request before it vanished.
+    """
+    row = row or Row()
+    known = _known(row, cause, replay=replay)
+    if known is not None:
+        return known, None
+    if row.token is not None and now < row.lease_until:
+        return Busy(row.lease_until), None
+    doubt = row.doubt if row.token is None else Doubt(since=now, lookups=0, lookup_after=now)
+    text = f"{reason}; {MAY_HAVE_WORKED}" if doubt else reason
+    end = Finished(failure=Failure(category=Category.CANCELLED, message=text), attempts=attempts)
+    released = _leased(row, None, until=0.0, doubt=doubt, now=now, slot=None)
+    return end, replace(released, failures=_with(row.failures, cause, end))
 
 
 def finished(

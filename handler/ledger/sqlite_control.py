@@ -20,10 +20,11 @@ MIGRATION: Sequence[str] = (
     CREATE TABLE ledger_replaced (
         id TEXT NOT NULL,
         waits INTEGER NOT NULL,
-        until REAL NOT NULL,
+        due_at REAL NOT NULL,
         PRIMARY KEY (id, waits)
     ) WITHOUT ROWID
     """,
+    "CREATE INDEX ledger_replaced_by_due ON ledger_replaced (due_at)",
 )
 
 

@@ -146,6 +146,17 @@ class Site:
             timeout=EXIT_SECONDS,
         )
 
+    def popen(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start a command with a worker's settings, to be killed; what it prints is dropped."""
+        return subprocess.Popen(
+            self._command(*arguments),
+            env=self._environ(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def working(self) -> Sequence[subprocess.Popen[bytes]]:
         """Return the workers that have connected to the broker."""
         return [each for each in self.workers if b"broker.connected" in self.logs[each.pid].read_bytes()]

@@ -20,9 +20,11 @@ def waiting(
     return Waiting(name, b"old", seconds, reason, waits, "p", snapshot)
 
 
-async def choose(ledger: StoredLedger, **wanted: str) -> list[Taken]:
+async def choose(
+    ledger: StoredLedger, project: str | None = None, reason: str | None = None, snapshot: str | None = None
+) -> list[Taken]:
     """Return what an operator could bring back."""
-    return list(await ledger.choose_waiting(WaitingChoice(100, FAR, **wanted)))
+    return list(await ledger.choose_waiting(WaitingChoice(100, FAR, project, reason, snapshot)))
 
 
 async def test_a_pause_is_of_one_queue(ledger: StoredLedger) -> None:
@@ -32,7 +34,7 @@ async def test_a_pause_is_of_one_queue(ledger: StoredLedger) -> None:
     assert found.queue
     assert found.queue.reason == "storage is upgraded"
     assert found.queue.since > 1e9
-    assert (None, {}, None) == await ledger.control("other")
+    assert (None, {}, None, 0.0) == await ledger.control("other")
 
 
 async def test_pauses_of_projects_are_apart_from_that_of_the_queue(ledger: StoredLedger) -> None:
@@ -127,6 +129,15 @@ async def test_the_copy_in_the_wait_queue_is_replaced(ledger: StoredLedger) -> N
     [taken] = await choose(ledger)
     await ledger.bring_back(taken, b"new")
     assert [True, False] == [await ledger.is_replaced("m", waits) for waits in (1, 2)]
+
+
+async def test_workers_know_until_when_replaced_copies_may_come_back(ledger: StoredLedger) -> None:
+    """Until a message is replaced there is no such time; then it is a day after that copy is due."""
+    await ledger.record_waiting(waiting("m", seconds=600.0))
+    assert 0.0 == (await ledger.control("q")).replaced_until
+    [taken] = await choose(ledger)
+    await ledger.bring_back(taken, b"new")
+    assert taken.due_at + 86_400 == (await ledger.control("q")).replaced_until
 
 
 async def test_a_message_that_was_ended_has_no_record(ledger: StoredLedger) -> None:
