@@ -17,6 +17,7 @@ from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
 from handler.dead_letters.inquiry import Answer, ask_api, ask_ledger
 from handler.dead_letters.queue_session import QueueSession, selected
+from handler.dead_letters.remedies import remedy
 from handler.errors import SettingsError
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
@@ -36,10 +37,10 @@ def list_command(
     limit: options.Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """List dead letters: counts by category and code, and the 20 oldest (or --limit).
+    """List dead letters: counts by category and code, what to do, and the 20 oldest.
 
-    The queue stays as it is. With --json, every matching dead letter is listed,
-    at most --limit.
+    --limit shows more of them, or fewer. The queue stays as it is. With --json,
+    every matching dead letter is listed, at most --limit.
     """
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
 
@@ -103,6 +104,7 @@ def groups_json(groups: Groups) -> list[dict[str, Any]]:
             "count": group.count,
             "oldest": group.oldest.isoformat() if group.oldest else None,
             "newest": group.newest.isoformat() if group.newest else None,
+            "remedy": remedy(group.category, group.code),
         }
         for group in groups
     ]
@@ -117,13 +119,14 @@ def show_command(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show one dead letter: reason, headers, body, and what ledger and API know of its snapshot."""
+    """Show one dead letter: reason, remedy, headers, body, and what ledger and API know of its snapshot."""
 
     async def work(settings: Settings) -> None:
         dead_letter = await _find(settings, id_)
         original = dead_letter.original()
         document = {
             **dead_letter.facts(),
+            "remedy": remedy(dead_letter.category, dead_letter.code),
             "headers": headers_to_json(dead_letter.message.headers),
             "content_type": dead_letter.message.content_type,
             "original": {

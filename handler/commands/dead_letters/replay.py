@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -56,16 +56,20 @@ class ReplayRequest:
     file: Path | None
     rate: float | None
     stop_at: float | None
+    wait: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of a replay; ``good`` and ``failed`` count the outcomes received so far."""
+    """The result of a replay, with counts of the outcomes that have come so far."""
 
     end: End
-    replayed: int
-    good: int
-    failed: int
+    replayed: int = 0
+    accepted: int = 0
+    completed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unfinished: int = 0
 
 
 def _percentage(text: str) -> str:
@@ -106,6 +110,9 @@ def replay_command(
             help="Stop when more than this share fails again, such as 20%.",
         ),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the terminal outcome of each; Ctrl-C ends that.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -117,9 +124,13 @@ def replay_command(
     If the command is interrupted, run it again: it continues with the rest. A
     snapshot that already has its backup gets no second one: the worker finds it
     in the ledger and publishes the outcome again.
+
+    An accepted backup may still fail. With TRACK_BACKUPS, --wait and --stop-at go
+    by the ends of the backups; set it here as the workers have it. With --wait the
+    exit code is 1 if one fails again, or has no end when the waiting ends.
     """
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
-    request = ReplayRequest(filters, limit, file, rate, _fraction(stop_at))
+    request = ReplayRequest(filters, limit, file, rate, _fraction(stop_at), wait)
 
     async def work(settings: Settings, reader: ArchiveReader | None) -> Summary | None:
         keys = None if dry_run else await _state_keys(settings)
@@ -134,9 +145,9 @@ def replay_command(
                 if dry_run:
                     return None
                 if not groups.total:
-                    return Summary("done", 0, 0, 0)
+                    return Summary("done")
                 await confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
-            return await _replay(queue_session, request, reader, keys)
+            return await _replay(queue_session, request, reader, keys, tracked=settings.track_backups)
 
     async def work_on_file(settings: Settings) -> Summary | None:
         with ArchiveReader(request.file) if request.file else nullcontext() as reader:
@@ -147,6 +158,8 @@ def replay_command(
         _print(summary, as_json=as_json)
     if summary and summary.end != "done":
         raise fail(_ENDS[summary.end])
+    if summary and wait and (summary.failed or summary.unfinished):
+        raise typer.Exit(1)
 
 
 def _fraction(text: str | None) -> float | None:
@@ -205,29 +218,36 @@ async def _replay(
     request: ReplayRequest,
     reader: ArchiveReader | None,
     keys: StateKeys | None,
+    *,
+    tracked: bool,
 ) -> Summary:
-    stop, replay_outcomes = asyncio.Event(), ReplayOutcomes(request.stop_at)
+    stop, found = asyncio.Event(), ReplayOutcomes(request.stop_at, tracked=tracked)
     await declare(queue_session.connection, queue_session.topology)
     replay = Replay(
         outbox=BrokerOutbox(queue_session.connection, queue_session.topology, ignore_unroutable=False),
         exchange=queue_session.topology.queue,
         keys=keys,
         rate_limiter=RateLimiter(request.rate),
-        replay_outcomes=replay_outcomes,
+        replay_outcomes=found,
         stop=stop,
     )
     with stop_on_signals(stop):
         async with (
-            record_outcomes(queue_session.connection, queue_session.topology, replay_outcomes),
-            _progress_bar(replay, replay_outcomes),
+            record_outcomes(queue_session.connection, queue_session.topology, found),
+            _progress_bar(replay, found),
         ):
             if reader:
                 end = await replay.from_file(reader, _from_file(reader, request))
             else:
                 end = await replay.from_queue(queue_session, request.filters, limit=request.limit)
-            if end == "done" and request.stop_at is not None:
-                await replay_outcomes.wait_for_answers(stop)
-    return Summary(end, replay.sent, replay_outcomes.good, replay_outcomes.failed)
+            if end == "done" and request.wait:
+                await found.wait_for_ends(stop)
+            elif end == "done" and request.stop_at is not None:
+                await found.wait_for_answers(stop)
+            if end == "done" and found.too_many_failures:
+                end = "failures"
+    counts = (found.accepted, found.completed, found.failed, found.skipped, found.unfinished)
+    return Summary(end, replay.sent, *counts)
 
 
 @asynccontextmanager
@@ -239,7 +259,8 @@ async def _progress_bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> Asyn
         BarColumn(),
         TextColumn("{task.completed:,.0f}, {task.fields[left]:,} left:"),
         TextColumn(
-            "{task.fields[sent]:,} replayed, {task.fields[rate]:,.0f}/s, {task.fields[failed]:,} failed"
+            "{task.fields[sent]:,} replayed, {task.fields[rate]:,.0f}/s, {task.fields[accepted]:,} accepted, "
+            "{task.fields[ended]:,} completed, {task.fields[failed]:,} failed"
         ),
         TimeElapsedColumn(),
         console=err,
@@ -258,7 +279,7 @@ async def _progress_bar(replay: Replay, replay_outcomes: ReplayOutcomes) -> Asyn
 async def _update(bar: Progress, replay: Replay, replay_outcomes: ReplayOutcomes) -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
-    task = bar.add_task("", total=None, left=0, sent=0, rate=0.0, failed=0)
+    task = bar.add_task("", total=None, left=0, sent=0, rate=0.0, accepted=0, ended=0, failed=0)
     while True:
         await asyncio.sleep(_REFRESH_SECONDS)
         bar.update(
@@ -268,6 +289,8 @@ async def _update(bar: Progress, replay: Replay, replay_outcomes: ReplayOutcomes
             left=replay.total - replay.seen,
             sent=replay.sent,
             rate=replay.sent / (loop.time() - start),
+            accepted=replay_outcomes.accepted,
+            ended=replay_outcomes.completed,
             failed=replay_outcomes.failed,
         )
 
@@ -287,16 +310,11 @@ def _print_plan(out: SafeConsole, groups: Groups, dead_letters: list[DeadLetter]
 
 def _print(summary: Summary, *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "replayed": summary.replayed,
-                "answered": summary.good,
-                "failed": summary.failed,
-                "end": summary.end,
-            }
-        )
+        print_json(asdict(summary))
         return
-    answers = ""
-    if summary.good or summary.failed:
-        answers = f"; outcomes so far: {summary.good:,} succeeded, {summary.failed:,} failed again"
-    console().print(f"replayed {view.counted(summary.replayed)}{answers}")
+    counts = [(summary.accepted, "accepted"), (summary.completed, "completed"), (summary.skipped, "skipped")]
+    outcomes = [f"{number:,} {what}" for number, what in counts if number]
+    outcomes += [f"{summary.failed:,} failed again"] if summary.failed or outcomes else []
+    said = f"; outcomes so far: {', '.join(outcomes)}" if outcomes else ""
+    left = f"; {summary.unfinished:,} without an end yet" if summary.unfinished else ""
+    console().print(f"replayed {view.counted(summary.replayed)}{said}{left}")

@@ -12,6 +12,7 @@ from rich.text import Text
 from handler.commands.console import SafeConsole
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.groups import Groups
+from handler.dead_letters.remedies import CODES, remedy
 from handler.printable import printable
 
 _WIDE = 180
@@ -65,6 +66,21 @@ def print_groups(console: SafeConsole, groups: Groups, queue: str) -> None:
         )
     if groups.total:
         console.print(table)
+    for category, text in remedies_of(groups).items():
+        console.print(plain(f"{category}: {text}"), soft_wrap=True)
+    if groups.total:
+        console.print()
+
+
+def remedies_of(groups: Groups) -> Mapping[str, str]:
+    """Return what to do about each category that occurs, and about each code that decides."""
+    found: dict[str, str] = {}
+    for group in groups:
+        special = (group.category, group.code) in CODES
+        found[f"{group.category} {group.code}" if special else group.category] = remedy(
+            group.category, group.code
+        )
+    return found
 
 
 def print_dead_letters(console: SafeConsole, dead_letters: Sequence[DeadLetter]) -> None:

@@ -131,3 +131,22 @@ def test_a_failure_rate_above_stop_at_ends_the_replay(place: Place, emulator: Em
     assert (1, "failures") == (done.exit_code, summary["end"])
     assert summary["failed"] >= 10
     assert summary["replayed"] < 150
+
+
+def test_a_replay_waits_for_the_ends_of_the_backups(place: Place, emulator: Emulator) -> None:
+    """With --wait the ends are counted apart from the acceptances, and a repeated failure is exit code 1."""
+    place.settings["TRACK_BACKUPS"] = "true"
+    fill(place, 3)
+    with place.worker():
+        done = place.json("replay", "--yes", "--wait")
+        assert (3, 3, 3, 0, 0) == tuple(
+            done[each] for each in ("replayed", "accepted", "completed", "failed", "unfinished")
+        )
+        fill(place, 1)
+        place.dead_letter([(event(7), dead_headers(7))])
+        emulator.set_faults([FORBIDDEN])
+        failed = place.run("replay", "--yes", "--wait", "--json")
+    assert 1 == failed.exit_code, failed.output
+    assert (1, 1, 0) == tuple(
+        json.loads(failed.stdout)[each] for each in ("completed", "failed", "unfinished")
+    )

@@ -101,7 +101,7 @@ def test_only_the_first_outcome_of_a_replayed_event_counts() -> None:
     for event_id in ("ours", "ours", "another", None):
         replay_outcomes.record(event_id, "backup.accepted")
 
-    assert (1, 0) == (replay_outcomes.good, replay_outcomes.failed)
+    assert (1, 0) == (replay_outcomes.accepted, replay_outcomes.failed)
 
 
 def test_a_threshold_limits_the_messages_without_an_outcome(
