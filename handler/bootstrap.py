@@ -165,7 +165,8 @@ class Parts(NamedTuple):
 
         def services(api: Api, breaker: CircuitBreaker, settings: MessageSettings) -> Services:
             inquiry, control = Inquiry(api, breaker), self.control.current
-            return Services(api, self.ledger, breaker, settings, time.time, keys, inquiry, control)
+            second = self.telemetry.second_backup
+            return Services(api, self.ledger, breaker, settings, time.time, keys, inquiry, control, second)
 
         if isinstance(self.breaker, CircuitBreaker):
             return make(services=services(self.api, self.breaker, settings))
@@ -250,6 +251,7 @@ async def parts(settings: Settings, *, agency: Context | None = None) -> AsyncIt
             lease_seconds=settings.lease_seconds,
             notify=telemetry.committed,
         )
+        ledger.second = telemetry.second_backup
         stack.push_async_callback(ledger.aclose)
         selection = Selection(
             settings.skip_snapshots,

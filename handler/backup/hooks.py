@@ -83,6 +83,13 @@ class LedgerCommit(NamedTuple):
     problem: str = ""
 
 
+class SecondBackup(NamedTuple):
+    """A snapshot was seen with more than one backup: the promise is broken, or another program made one."""
+
+    snapshot_id: str
+    backups: tuple[str, ...]
+
+
 class OverdueWaits(NamedTuple):
     """What the sweep knows of messages that should be back from their wait queues.
 
@@ -116,6 +123,7 @@ OnRoute = Callable[[RouteChange], None]
 OnRedelivered = Callable[[Redelivered], None]
 OnLedgerCommit = Callable[[LedgerCommit], None]
 OnOverdueWaits = Callable[[OverdueWaits], None]
+OnSecondBackup = Callable[[SecondBackup], None]
 OnBreakerChange = Callable[[BreakerChange], None]
 
 Follow = Callable[[EventIds, str | None], AbstractContextManager[str | None]]

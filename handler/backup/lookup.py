@@ -13,6 +13,7 @@ from events.message import WaitReason
 from events.outcome import AcceptedBackup, Category, Failure
 from handler.backup import result as results
 from handler.backup.evidence import Route
+from handler.backup.hooks import SecondBackup
 from handler.backup.policy import Decision, absence_is_certain
 from handler.backup.ports import Backup, Doubt, Granted, Snapshot
 from handler.backup.result import Job, Result
@@ -49,13 +50,28 @@ class Lookup:
             )
         except ApiError as error:
             return await self.unknown(job, claim, error, "list")
-        backup = _best([each for each in found if not _is_failed(each, claim)], job)
+        backup = self._best([each for each in found if not _is_failed(each, claim)], job)
         self.services.succeeded(job, "list", made=backup is not None and doubt is not None)
         if backup:
             return AcceptedBackup(id=backup.id, name=backup.detail.name)
         if doubt is None or self.precedes_request(claim):
             return None
         return await self._again(job, claim, doubt)
+
+    def _best(self, found: Sequence[Backup], job: Job) -> Backup | None:
+        """Return the oldest backup that is not in error, or else one in error."""
+        sound = [backup for backup in found if not backup.status.startswith("error")]
+        if len(sound) > 1:
+            ids = tuple(backup.id for backup in sound)
+            log.error(
+                "snapshot %s has %d backups: %s",
+                job.request.snapshot_id,
+                len(sound),
+                ", ".join(ids),
+                extra={"action": "backup.second", "snapshot_id": job.request.snapshot_id},
+            )
+            self.services.second(SecondBackup(job.request.snapshot_id, ids))
+        return next(iter(sound or found), None)
 
     async def for_snapshot(self, job: Job, claim: Granted) -> Job | Result:
         """Look up a snapshot that was only requested, and return its job, selected again, if it is complete.
@@ -137,18 +153,3 @@ def wait_reason(decision: Decision) -> WaitReason:
 def _is_failed(backup: Backup, claim: Granted) -> bool:
     """Whether a backup is one of those known to have ended in error, and still is in error."""
     return backup.id in claim.failed_backups and backup.status.startswith("error")
-
-
-def _best(found: Sequence[Backup], job: Job) -> Backup | None:
-    """Return the oldest backup that is not in error, or else one in error."""
-    sound = [backup for backup in found if not backup.status.startswith("error")]
-    if len(sound) > 1:
-        ids = ", ".join(backup.id for backup in sound)
-        log.error(
-            "snapshot %s has %d backups: %s",
-            job.request.snapshot_id,
-            len(sound),
-            ids,
-            extra={"action": "backup.second", "snapshot_id": job.request.snapshot_id},
-        )
-    return next(iter(sound or found), None)

@@ -15,6 +15,7 @@ from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.control import Control
 from handler.backup.evidence import Place, Route
 from handler.backup.holds import LONGEST_PAUSE
+from handler.backup.hooks import OnSecondBackup, noop
 from handler.backup.inquiry import Inquiry
 from handler.backup.policy import Account, Decision, Limits, Seen, decide
 from handler.backup.ports import Api, Doubt, Granted, Ledger
@@ -55,7 +56,7 @@ class Services(NamedTuple):
     """The API, the ledger and what goes with them; ``clock`` gives seconds since the epoch.
 
     ``keys`` authenticate waiting messages; None where they are not authenticated. ``control`` returns what
-    operators have set.
+    operators have set. ``second`` is called with each second backup of a snapshot that is seen.
     """
 
     api: Api
@@ -66,6 +67,7 @@ class Services(NamedTuple):
     keys: StateKeys | None
     inquiry: Inquiry
     control: Callable[[], Control] = Control
+    second: OnSecondBackup = noop
 
     @property
     def limits(self) -> Limits:

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from events.outcome import AcceptedBackup, Failure
 from handler.backup.control import Control
+from handler.backup.hooks import OnSecondBackup, SecondBackup, noop
 from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
 from handler.backup.running import Room, Slots
 from handler.errors import LedgerUnavailable
@@ -161,6 +162,8 @@ class StoredLedger(Ledger):
         self._owner = secrets.token_hex(16)
         self._claims = itertools.count()
         self._state_key: str | None = None
+        self.second: OnSecondBackup = noop
+        """Called with each second backup of a snapshot that the ledger was given."""
 
     @override
     async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
@@ -215,7 +218,7 @@ class StoredLedger(Ledger):
         first = await self._store.change(
             claim.key, lambda row, now: rules.created(row, claim.token, backup, now=now)
         )
-        _warn_of_second(claim.key, first, backup.id)
+        self._warn_of_second(claim.key, first, backup.id)
 
     @override
     async def refused(self, claim: Granted, cause: str, failure: Failure, *, attempts: int) -> None:
@@ -241,7 +244,7 @@ class StoredLedger(Ledger):
         first = await self._store.change(
             key, lambda row, now: rules.finished(row, end, backup_id=backup_id, cause=cause, now=now)
         )
-        _warn_of_second(key, first, backup_id)
+        self._warn_of_second(key, first, backup_id)
 
     @property
     def records_waiting(self) -> bool:
@@ -424,6 +427,18 @@ class StoredLedger(Ledger):
     async def is_replaced(self, waiting_id: str, waits: int) -> bool:
         return self.records_waiting and await self._store.is_replaced(waiting_id, waits)
 
+    def _warn_of_second(self, key: Key, first: str | None, second: str) -> None:
+        """Report that the ledger keeps the first of two backups; ``first`` None: there is one only."""
+        if first is not None:
+            _log.warning(
+                "snapshot %s has two backups; the ledger keeps %s and ignores %s",
+                key.snapshot_id,
+                first,
+                second,
+                extra={"action": "ledger.second_backup", "first": first, "second": second},
+            )
+            self.second(SecondBackup(key.snapshot_id, (first, second)))
+
     @override
     async def aclose(self) -> None:
         await self._store.aclose()
@@ -432,15 +447,3 @@ class StoredLedger(Ledger):
 def new_state_key() -> str:
     """Make a key of 256 random bits."""
     return secrets.token_hex(32)
-
-
-def _warn_of_second(key: Key, first: str | None, second: str) -> None:
-    """Log that the ledger keeps the first of two backups; ``first`` None means that there is one only."""
-    if first is not None:
-        _log.warning(
-            "snapshot %s has two backups; the ledger keeps %s and ignores %s",
-            key.snapshot_id,
-            first,
-            second,
-            extra={"action": "ledger.second_backup", "first": first, "second": second},
-        )

@@ -38,6 +38,8 @@ HELP: Final[Mapping[str, str]] = {
     "waits_overdue": "Messages due for 30 s and not back from their wait queue, by its delay, where known.",
     "waits_swept": "Messages published again from the ledger, since the broker had not returned them.",
     "event_seconds": "Time from an event's first delivery to its terminal outcome.",
+    "event_age_seconds": "Age of events that have no end yet, since their first delivery, at each delay.",
+    "second_backups": "Times that a snapshot was seen with a second backup: the one promise is broken.",
     "unfinished_backup_seconds": "Age of backups that were still in progress when they were tracked.",
     "api_calls": "Calls of the API and its sign-in (route token), by route and HTTP status.",
     "api_call_seconds": "Duration of calls, by route.",
@@ -122,6 +124,8 @@ class CounterCollector(Collector):
         yield _gauges("waits_overdue", "seconds", {str(delay): count for delay, count in overdue.items()})
         yield _counter("waits_swept", counters.swept)
         yield _histogram("event_seconds", [], [((), counters.event_seconds)])
+        yield _histogram("event_age_seconds", [], [((), counters.event_ages)])
+        yield _counter("second_backups", counters.second_backups)
         yield _histogram("unfinished_backup_seconds", [], [((), counters.unfinished)])
 
     def _api(self) -> Iterator[Metric]:

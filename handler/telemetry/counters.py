@@ -16,6 +16,7 @@ from handler.backup.hooks import (
     Publishing,
     Redelivered,
     RouteChange,
+    SecondBackup,
     Unpublished,
 )
 from handler.backup.result import Result
@@ -113,6 +114,9 @@ class Counters:
         """Messages that should be back from their wait queues, by delay; None where this is not known."""
         self.swept = 0
         """Messages that were published again from the ledger, since the broker did not return them."""
+        self.second_backups = 0
+        self.event_ages = Histogram(EVENT_BOUNDS)
+        """The ages of events that have no end yet, at each of their delays."""
         self.ledger = LedgerCounters()
         self.running: dict[str, int] = {}
         """Backups in progress by limit, as the ledger counted them last."""
@@ -129,6 +133,7 @@ class Counters:
         delay = result.delay
         if delay:
             self.waits[delay.state.reason] += 1
+            self.event_ages.count(max(0.0, now - state.first_seen))
             if delay.state.reason == "track" and delay.state.backup_id == state.backup_id:
                 self.unfinished.count(max(0.0, now - (delay.state.accepted_at or now)))
         if result.kind == "ignored":
@@ -170,6 +175,10 @@ class Counters:
         """Record what the sweep knows of overdue messages."""
         self.overdue = waits.by_delay
         self.swept += waits.swept
+
+    def second_backup(self, _second: SecondBackup) -> None:
+        """Count a second backup of a snapshot, each time that one is seen."""
+        self.second_backups += 1
 
     def redelivered(self, _redelivered: Redelivered) -> None:
         """Count a redelivery."""

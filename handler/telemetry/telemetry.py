@@ -18,6 +18,7 @@ from handler.backup.hooks import (
     Publishing,
     Redelivered,
     RouteChange,
+    SecondBackup,
     Unpublished,
 )
 from handler.backup.result import Result
@@ -91,6 +92,10 @@ class Telemetry:
             log.warning("LEDGER_URL: %s", commit.problem, extra={"action": "ledger.unavailable"})
         elif before is False and not commit.failed:
             log.info("the ledger can be used again", extra={"action": "ledger.available"})
+
+    def second_backup(self, second: SecondBackup) -> None:
+        """Count a second backup of a snapshot; the line of the log is written where it was seen."""
+        self.counters.second_backup(second)
 
     def breaker_changed(self, change: BreakerChange) -> None:
         """Log a change of the circuit breaker."""

@@ -24,6 +24,7 @@ RULES: list[dict[str, Any]] = [
 
 HISTOGRAMS = {
     "event_seconds",
+    "event_age_seconds",
     "unfinished_backup_seconds",
     "api_call_seconds",
     "ledger_group_size",
@@ -103,6 +104,21 @@ def test_each_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> N
     assert rule["labels"]["severity"] in ("warning", "critical")
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_each_alert_names_its_section_of_the_runbook(rule: dict[str, Any]) -> None:
+    """The path is that of a file in this repository, and the anchor that of a section about this alert."""
+    path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    sections = re.findall(r"^## (\w+)$", (ROOT / path).read_text(), re.MULTILINE)
+    assert rule["alert"].lower() == anchor
+    assert rule["alert"] in sections
+
+
+def test_the_runbook_has_no_section_without_an_alert() -> None:
+    """A section that no alert names would be found by nobody."""
+    sections = re.findall(r"^## (\w+)$", (FOLDER / "RUNBOOK.md").read_text(), re.MULTILINE)
+    assert sections == [rule["alert"] for rule in RULES]
+
+
 def test_prometheus_accepts_the_rules() -> None:
     """``promtool``, the checker of Prometheus, accepts the alert rules."""
     done = subprocess.run(
@@ -174,8 +190,10 @@ def test_every_variable_that_is_used_is_declared() -> None:
 
 
 def test_the_folder_has_no_other_files() -> None:
-    """The folder has the two files to import, and its README."""
-    assert {"alerts.yaml", "dashboard.json", "README.md"} == {path.name for path in Path(FOLDER).iterdir()}
+    """The folder has the two files to import, its README, and the runbook."""
+    assert {"alerts.yaml", "dashboard.json", "README.md", "RUNBOOK.md"} == {
+        path.name for path in Path(FOLDER).iterdir()
+    }
 
 
 def test_the_tables_of_the_readme_are_those_of_the_code() -> None:
