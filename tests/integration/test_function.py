@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from handler.broker.connection import Tls
 from handler.broker.topology import Topology, declare
 from handler.errors import BrokerError, SettingsError
 from handler.function import entry, instance
+from handler.ledger.ledger import StoredLedger
+from handler.ledger.stores import open_ledger
 from infra.emulator.testing import Emulator, running_emulator
 from tests.chaos.site import wait_for
 from tests.integration.function_world import DELAYS, PROJECT, World, batch, counts, event, function_world
@@ -477,3 +479,25 @@ async def _declare_topology(world: World) -> None:
     topology = Topology(world.name, f"{world.name}.in", f"{world.name}.out", DELAYS, quorum=False)
     async with await connect([world.amqp_url], Tls()) as connection:
         await declare(connection, topology)
+
+
+def test_a_paused_function_delays_its_messages(world: World, tmp_path: Path) -> None:
+    """A function obeys the pause of its queue like a worker: a cold instance too, and until the resume."""
+    url = world.settings["LEDGER_URL"] = f"sqlite:///{tmp_path}/ledger.db"
+
+    def operate(change: Callable[[StoredLedger], Coroutine[Any, Any, object]]) -> None:
+        async def opened() -> None:
+            ledger = open_ledger(url, lease_seconds=20)
+            await change(ledger)
+            await ledger.aclose()
+
+        asyncio.run(opened())
+
+    operate(lambda ledger: ledger.pause(world.name, reason="upgrade"))
+    for _ in range(2):
+        assert counts(1, waiting=1) == world.call(batch(event()))
+        world.freeze()
+    assert ([], {"paused"}) == (world.backups(), {each["waitreason"] for each in world.waiting()})
+
+    operate(lambda ledger: ledger.resume(world.name))
+    assert counts(1, accepted=1) == world.call(batch(event()))

@@ -12,7 +12,7 @@ from handler.ledger.ledger import StoredLedger
 from tests.twins.api import CutAfter
 from tests.twins.events import PROJECT, message
 from tests.twins.world import World
-from tests.unit.backup.handling import MADE, UNAVAILABLE, run, waits
+from tests.unit.backup.handling import MADE, UNAVAILABLE, replayed, run, waits
 
 ALL = Control(Pause(1.0, "upgrade"))
 OTHER = Control(projects={"another": Pause(1.0)})
@@ -131,3 +131,52 @@ def test_a_call_in_doubt_stays_in_doubt_in_the_pause() -> None:
 
     run(body)
     assert (1, MADE) == (world.created, list(world.published()))
+
+
+def test_a_dead_letter_that_is_replayed_in_the_pause_waits_too() -> None:
+    """It is handled once the pause has ended, and is stuck nowhere."""
+    world = PausedWorld()
+    world.api.fail("create", ApiError(Category.REFUSED, "no", status=400))
+
+    async def body() -> None:
+        await world.run(message(1))
+        world.control = ALL
+        world.broker.publish(replayed(message(1), world, "again"))
+        await world.run_for(LONG)
+        assert (0, ["backup.failed"]) == (world.created, list(world.published()))
+        world.control = Control()
+        await world.until_quiet()
+
+    run(body)
+    assert (1, ["backup.failed", *MADE]) == (world.created, list(world.published()))
+
+
+def test_an_end_that_was_not_published_is_published_in_the_pause() -> None:
+    """A worker ended after the backup was recorded: its outcome does not wait for the pause."""
+    world = PausedWorld()
+    world.steps.deadly = "before publish_outcome"
+
+    async def body() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        world.steps.deadly = None
+        assert (1, []) == (world.created, list(world.published()))
+        world.control = ALL
+        await world.until_quiet()
+
+    run(body)
+    assert (1, MADE) == (world.created, list(world.published()))
+
+
+def test_a_pause_that_is_shorter_than_a_delay_delays_no_longer() -> None:
+    """An event that was delayed by a short pause comes back after the shortest delay."""
+    world = PausedWorld(control=ALL)
+
+    async def body() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        world.control = Control()
+        await world.run_for(world.settings.limits.delays[0] + 0.1)
+        assert "backup.accepted" in world.published()
+
+    run(body)
