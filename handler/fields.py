@@ -109,6 +109,16 @@ def management_secret(value: object) -> SecretStr:
     return SecretStr(management_url(value.get_secret_value() if isinstance(value, SecretStr) else str(value)))
 
 
+def console_token(value: object) -> SecretStr:
+    """Return the token that operators sign in with."""
+    token = header_text(value)
+    if len(token) < _SHORTEST_KEY:
+        raise ValueError(
+            f"must have at least {_SHORTEST_KEY} characters (openssl rand -hex 32 makes such a token)"
+        )
+    return SecretStr(token)
+
+
 def state_key(value: object) -> SecretStr:
     """Return a key that authenticates waiting messages."""
     secret = secret_line(value)

@@ -154,6 +154,13 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "DRAIN_SECONDS": "seconds to finish the messages in hand after SIGTERM",
         "MAX_BODY_BYTES": "larger messages become dead letters; counted before and after decompression",
     },
+    "Console": {
+        "CONSOLE_ADDRESS": "`host:port` where `snapshot-backup console` serves the operator's page",
+        "CONSOLE_TOKEN": (
+            "what operators and programs sign in to [the page](#the-operators-page) with, of at least 16 "
+            "characters. Needed where `CONSOLE_ADDRESS` is not on the loopback interface; unset: no sign-in"
+        ),
+    },
     "Operations": {
         "HTTP_ADDRESS": "`host:port` that serves `/healthz`, `/readyz` and `/metrics`",
         "LOG_LEVEL": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",

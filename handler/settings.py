@@ -174,6 +174,13 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, checked(whole(1024, 128 * 1024 * 1024), "1048576")] = 1048576
     rules_file: Annotated[Path | None, file("/etc/snapshot-backup/rules.toml")] = None
 
+    # console
+    console_address: Annotated[str, checked(listen_address, "127.0.0.1:8090")] = "127.0.0.1:8090"
+    console_token: Annotated[
+        SecretStr | None, checked(fields.console_token, "2b7e151628aed2a6abf7158809cf4f3c")
+    ] = None
+    """What operators sign in with; needed where the address is not on the loopback interface."""
+
     # operations
     http_address: Annotated[str | None, checked(listen_address, "127.0.0.1:8080")] = None
     log_level: Annotated[

@@ -26,8 +26,8 @@ SHOWN_VERSIONS = ("pika", "httpx", "pydantic")
 
 # Prefixes of the project's settings that may be set in the shell that starts the tests.
 OUTSIDE_PREFIXES = (
-    "AMQP_", "CONCURRENCY", "DRAIN_", "HTTP_ADDRESS", "HUAWEICLOUD_", "LEASE_", "LEDGER_", "LOG_", "MAX_",
-    "OS_", "OTEL_", "QUEUE_", "RESULT_", "SECRETS_", "SKIP_", "SNAPSHOT_", "TRACK_", "VBS_", "WAIT_",
+    "AMQP_", "CONCURRENCY", "CONSOLE_", "DRAIN_", "HTTP_ADDRESS", "HUAWEICLOUD_", "LEASE_", "LEDGER_", "LOG_",
+    "MAX_", "OS_", "OTEL_", "QUEUE_", "RESULT_", "SECRETS_", "SKIP_", "SNAPSHOT_", "TRACK_", "VBS_", "WAIT_",
 )  # fmt: skip
 
 SEED = pytest.StashKey[int]()

@@ -104,6 +104,12 @@ COMMANDS = (
         ("schemas --out schemas",),
     ),
     Listed(
+        "console",
+        "handler.commands.console_page:console",
+        "Serve the operator's page and its HTTP API, until SIGTERM.",
+        ("console", "console 2>console.log"),
+    ),
+    Listed(
         "waiting",
         "handler.commands.waiting:app",
         "Show the messages that wait, bring them back, or cancel them.",

@@ -66,6 +66,10 @@ ACTIONS: Final[Mapping[str, str]] = {
     "ledger.second_backup": "the ledger got a second backup of a snapshot; it keeps the first",
     "http.listening": "/healthz, /readyz and /metrics are served at this address",
     "http.bug": "an error within the program while it answered a request to HTTP_ADDRESS",
+    "console.listening": "the operator's page is served at this address",
+    "console.signed_in": "an operator signed in to the page",
+    "console.refused": "somebody tried to sign in to the page with a wrong token",
+    "console.bug": "an error within the program while it answered a request to the page",
     "metrics.missing": "HTTP_ADDRESS is set, but the extra for /metrics is not installed",
     "tracing.started": "spans are exported as the OTEL_* variables say",
 }

@@ -41,6 +41,7 @@ TIERS: Sequence[frozenset[str]] = (
     frozenset({"handler.bootstrap"}),
     frozenset({"handler.dead_letters", "handler.function", "handler.function.bundle", "handler.worker"}),
     frozenset({"handler.console", "handler.doctor", "handler.status"}),
+    frozenset({"handler.console.web"}),
     frozenset({"handler.commands"}),
     frozenset({"handler.commands.dead_letters"}),
     frozenset({"handler.cli"}),
@@ -62,6 +63,7 @@ DRIVERS: Mapping[str, set[str]] = {
         "handler.vbs.cloud",
         "handler.vbs.transport",
     },
+    "jinja2": {"handler.console.web"},
     "opentelemetry": {"handler.telemetry"},
     "pika": {"handler.broker", "handler.commands", "handler.dead_letters", "handler.doctor"},
     "prometheus_client": {"handler.status"},
@@ -69,7 +71,9 @@ DRIVERS: Mapping[str, set[str]] = {
     "requests": {"handler.telemetry"},
     "rich": {"handler.commands", "handler.commands.dead_letters"},
     "sqlite3": {"handler.ledger"},
+    "starlette": {"handler.console.web"},
     "typer": {"handler.cli", "handler.commands", "handler.commands.dead_letters"},
+    "uvicorn": {"handler.console.web"},
     "uvloop": {"handler.worker"},
 }
 """The rooms that import each library that communicates with other systems."""

@@ -149,6 +149,7 @@ URLS: Sequence[Wrong] = [
         "[::1]", "1.2.3.4:x", "http://host:1", "...:80", "ho st:80", "::1:80", "*:8080", "localhost:8080/",
         ":٨٠",
     ),
+    *each("CONSOLE_ADDRESS", "must be host:port, or :port for every interface", "8090", "localhost", "http://h:1"),
 ]  # fmt: skip
 
 NUMBERS: Sequence[Wrong] = [
@@ -217,6 +218,8 @@ SECRETS: Sequence[Wrong] = [
     *each("OS_PROJECT_NAME", "one line of UTF-8", "a\nb"),
     *each("HUAWEICLOUD_SDK_SK", "one line of UTF-8 without control characters", f"{SECRET}\t{SECRET}"),
     *each("STATE_KEYS", "at least 16 characters (openssl rand -hex 32", SECRET, f"a-key-of-many-letters,{SECRET}"),
+    *each("CONSOLE_TOKEN", "at least 16 characters (openssl rand -hex 32", SECRET),
+    *each("CONSOLE_TOKEN", "one line of ASCII without spaces", f"{SECRET} of several words", f"tökén-{SECRET}-long"),
     *each("STATE_KEYS", "names nothing between its commas", ",,"),
 ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""The operator's page and its HTTP API, served by ``snapshot-backup console``."""

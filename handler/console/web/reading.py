@@ -1,0 +1,121 @@
+"""The pages and API routes that only read: a snapshot, and what waits."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from events.message import WaitReason
+from handler.console.web.answers import Waits, snapshot_documents, waits
+from handler.console.web.forms import fields_of, problem_of, values_of
+from handler.console.web.reasons import REASONS
+from handler.console.web.site import Site
+from handler.errors import LedgerUnavailable
+from handler.ledger.inquiry import WaitingFilter
+
+_SHOWN = 200
+
+Query = TypeVar("Query", bound=BaseModel)
+
+
+class SnapshotQuery(BaseModel):
+    """Which snapshot to show."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: str | None = Field(None, max_length=256, description="Only in this project.")
+
+
+class WaitingQuery(BaseModel):
+    """Which waiting messages to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: str | None = Field(None, max_length=256, description="Only of this project.")
+    reason: WaitReason | None = Field(None, description="Only for this reason.")
+    limit: int = Field(_SHOWN, ge=1, le=10_000, description="At most so many, those that are due first.")
+
+
+class Reading:
+    """Answers what the ledger knows."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/snapshots", self.snapshot_page, methods=["GET"]),
+            Route("/waiting", self.waiting_page, methods=["GET"]),
+            Route("/api/snapshots/{snapshot_id}", self.snapshot, methods=["GET"]),
+            Route("/api/waiting", self.waiting, methods=["GET"]),
+        ]
+
+    async def snapshot_page(self, request: Request) -> Response:
+        """Show where a snapshot stands."""
+        id_, project = (request.query_params.get(name, "").strip()[:256] for name in ("id", "project"))
+        found, problem = (), ""
+        if id_:
+            try:
+                found = tuple(await self._documents(id_, project or None))
+            except LedgerUnavailable as error:
+                problem = str(error)
+        return self._site.pages.page(
+            request,
+            "snapshots.html",
+            id=id_,
+            project=project,
+            found=found,
+            problem=problem,
+            reasons=REASONS,
+        )
+
+    async def snapshot(self, request: Request) -> Response:
+        """Return where a snapshot stands."""
+        query = query_of(request, SnapshotQuery)
+        found = await self._documents(request.path_params["snapshot_id"], query.project)
+        return JSONResponse({"snapshots": list(found)})
+
+    async def waiting_page(self, request: Request) -> Response:
+        """List the messages that wait."""
+        values: dict[str, Any] = {
+            name: request.query_params.get(name, "").strip() or None for name in ("project", "reason")
+        }
+        found, problem = Waits((), 0, 0), ""
+        try:
+            query = WaitingQuery.model_validate(values)
+            found = await waits(self._site.ledger, WaitingFilter(query.limit, query.project, query.reason))
+        except ValidationError as error:
+            problem = problem_of(error)
+        except LedgerUnavailable as error:
+            problem = str(error)
+        return self._site.pages.page(
+            request, "waiting.html", found=found, problem=problem, reasons=REASONS, **values
+        )
+
+    async def waiting(self, request: Request) -> Response:
+        """Return the messages that wait."""
+        query = query_of(request, WaitingQuery)
+        found = await waits(self._site.ledger, WaitingFilter(query.limit, query.project, query.reason))
+        return JSONResponse({"messages": list(found.messages), "total": found.total})
+
+    async def _documents(self, snapshot_id: str, project: str | None) -> Any:
+        return await snapshot_documents(
+            self._site.ledger, snapshot_id, project, tracked=self._site.settings.track_backups
+        )
+
+
+def query_of(request: Request, model: type[Query], lists: tuple[str, ...] = ()) -> Query:
+    """Return a request's query. Raises ``HTTPException`` where a parameter is unknown or wrong."""
+    fields = fields_of(request.query_params.multi_items())
+    known: Mapping[str, Any] = values_of(fields, model, lists)
+    unknown = {name: values[0] for name, values in fields.items() if name not in known}
+    try:
+        return model.model_validate({**known, **unknown})
+    except ValidationError as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, problem_of(error)) from None

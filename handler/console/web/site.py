@@ -1,0 +1,35 @@
+"""The site: what pages and API share in one process."""
+
+from typing import NamedTuple
+
+from handler.console.ledger_access import LedgerAccess
+from handler.console.web.rendering import Pages
+from handler.console.web.sessions import Sessions
+from handler.console.web.sign_in import SignIn
+from handler.settings import Settings
+
+
+class Site(NamedTuple):
+    """The settings, who may come in, and what answers."""
+
+    settings: Settings
+    sessions: Sessions
+    sign_in: SignIn
+    pages: Pages
+    ledger: LedgerAccess
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        await self.ledger.aclose()
+
+
+def make_site(settings: Settings) -> Site:
+    """Make the site of these settings; nothing is opened yet."""
+    sessions, sign_in = Sessions(), SignIn(settings.console_token)
+    return Site(
+        settings=settings,
+        sessions=sessions,
+        sign_in=sign_in,
+        pages=Pages(sessions, sign_out=sign_in.needed),
+        ledger=LedgerAccess(settings),
+    )

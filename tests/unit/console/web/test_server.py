@@ -1,0 +1,41 @@
+"""Where the console listens: on the loopback interface, or elsewhere with a token."""
+
+from typing import Any
+
+import pytest
+
+from handler.console.web.server import check_address, listen
+from handler.errors import SettingsError
+from handler.settings import Settings
+from tests.unit.console.web.browser import TOKEN
+
+
+def _settings(**values: Any) -> Settings:
+    return Settings(_env_file=None, **values)
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:8090", ":8090", "[::]:8090", "10.0.0.1:1", "console.example.com:80"]
+)
+def test_an_address_beyond_loopback_needs_a_token(address: str) -> None:
+    """Without a token the start is refused, and the error names the setting and what to do."""
+    with pytest.raises(SettingsError, match=r"CONSOLE_TOKEN: not set.*openssl rand -hex 32"):
+        check_address(_settings(console_address=address))
+
+    assert check_address(_settings(console_address=address, console_token=TOKEN))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8090", "localhost:0", "[::1]:8090", "127.8.9.10:80"])
+def test_an_address_of_the_loopback_interface_needs_none(address: str) -> None:
+    """On the loopback interface the console starts without a token."""
+    host, port = check_address(_settings(console_address=address))
+
+    assert address.replace("[", "").replace("]", "") == f"{host}:{port}"
+
+
+def test_an_address_that_is_in_use_is_named() -> None:
+    """If the port is taken, the error names the setting and another address."""
+    with listen(_settings(console_address="127.0.0.1:0")) as listener:
+        taken = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(SettingsError, match=f"CONSOLE_ADDRESS: cannot listen on {taken}.*such as"):
+            listen(_settings(console_address=taken))
