@@ -52,6 +52,30 @@ def test_a_reading_leaves_all_messages_in_order(place: Place, number_read: int) 
     assert dead_letters(COUNT) == unmarked(place.take(place.topology.dead))
 
 
+@pytest.mark.parametrize("number_read", [1, 100, 350])
+def test_a_part_that_is_read_after_all_were_read_stays_in_its_place(place: Place, number_read: int) -> None:
+    """A reading of the first few, after one of all, does not put these behind the others."""
+    place.dead_letter(dead_letters(COUNT))
+
+    asyncio.run(read(place, COUNT))
+    asyncio.run(read(place, number_read))
+
+    assert dead_letters(COUNT) == unmarked(place.take(place.topology.dead))
+
+
+def test_a_drop_that_stops_at_its_limit_leaves_the_others_in_order(place: Place) -> None:
+    """After a look at all, a drop of the first few of one category leaves the rest in its order."""
+    place.dead_letter(dead_letters(COUNT))
+    before = dead_letters(COUNT)
+
+    asyncio.run(read(place, COUNT))
+    assert 10 == place.json("drop", "--category", "quota", "--limit", "10", "--no-export", "--yes")["dropped"]
+
+    dropped = range(0, COUNT, 3)[:10]
+    left = [each for index, each in enumerate(before) if index not in dropped]
+    assert left == unmarked(place.take(place.topology.dead))
+
+
 def test_repeated_readings_lose_no_message(place: Place) -> None:
     """25 readings lose nothing, though RabbitMQ 4 drops after 20 deliveries by default."""
     place.dead_letter(dead_letters(10))
