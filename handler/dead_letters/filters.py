@@ -15,12 +15,12 @@ class Filters:
     """Selects dead letters by their properties.
 
     A filter with several values matches any of them; an empty filter matches all. ``since`` and ``until``
-    compare the time of dead-lettering.
+    compare the time of dead-lettering. None among the codes matches a dead letter without one.
     """
 
     ids: frozenset[str] = frozenset()
     categories: frozenset[str] = frozenset()
-    codes: frozenset[str] = frozenset()
+    codes: frozenset[str | None] = frozenset()
     projects: frozenset[str] = frozenset()
     snapshots: frozenset[str] = frozenset()
     since: datetime | None = None

@@ -1,6 +1,5 @@
 """The commands ``dead-letters export`` and ``drop``."""
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +12,9 @@ from handler.commands.dead_letters import options, view
 from handler.commands.dead_letters.listing import count, groups_json
 from handler.commands.values import checked, new_file
 from handler.dead_letters.archive import Archive
-from handler.dead_letters.filters import Filters
-from handler.dead_letters.queue_session import HeldDeadLetter, selected
-from handler.dead_letters.reading import Reading
+from handler.dead_letters.dropping import drop
+from handler.dead_letters.queue_session import selected
 from handler.settings import Settings
-
-_BATCH = 500
 
 NewFile = Annotated[
     Path,
@@ -109,7 +105,7 @@ def drop_command(
                     return 0
                 await confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
             async with queue_session.open() as found:
-                return await _drop(found, filters, limit, path)
+                return await drop(found, filters, limit, path)
 
     dropped = options.run(work)
     if dry_run:
@@ -119,31 +115,3 @@ def drop_command(
         print_json({"dropped": dropped, "file": str(path) if kept else None})
     else:
         console().print(f"dropped {view.counted(dropped)}{kept}", markup=False, soft_wrap=True)
-
-
-async def _drop(found: Reading, filters: Filters, limit: int | None, path: Path | None) -> int:
-    """Remove the matching dead letters; with ``path``, each is on disk before it is removed."""
-    dropped, batch = 0, list[HeldDeadLetter]()
-    archive = Archive(path) if path else None
-    try:
-        async for held in selected(found, filters, limit=limit):
-            batch.append(held)
-            if len(batch) == _BATCH:
-                dropped += await _remove(batch, archive)
-        dropped += await _remove(batch, archive)
-    finally:
-        if archive:
-            archive.close()
-    return dropped
-
-
-async def _remove(batch: list[HeldDeadLetter], archive: Archive | None) -> int:
-    """Archive and remove these dead letters, and clear the list; return their number."""
-    if archive and batch:
-        for held in batch:
-            archive.add(held.dead_letter)
-        archive.save()
-    await asyncio.gather(*(held.remove() for held in batch))
-    taken = len(batch)
-    batch.clear()
-    return taken

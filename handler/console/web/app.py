@@ -6,12 +6,17 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from handler.console.jobs import JobRunning
 from handler.console.web.entrance import Entrance
 from handler.console.web.guard import API, Guard
+from handler.console.web.jobs_pages import JobsPages
+from handler.console.web.letters import Letters, conflict
+from handler.console.web.openapi import OpenApi
+from handler.console.web.overview import Overview
 from handler.console.web.reading import Reading
 from handler.console.web.site import Site
 from handler.errors import BrokerError, LedgerUnavailable, SettingsError, SnapshotBackupError
@@ -45,14 +50,13 @@ def create_app(site: Site) -> ASGIApp:
 def routes(site: Site) -> list[Route]:
     """Return all routes of the site."""
     return [
-        Route("/", _first_page, methods=["GET"]),
         *Entrance(site).routes(),
+        *Overview(site).routes(),
         *Reading(site).routes(),
+        *Letters(site).routes(),
+        *JobsPages(site).routes(),
+        *OpenApi().routes(),
     ]
-
-
-async def _first_page(_request: Request) -> Response:
-    return RedirectResponse("/snapshots", HTTPStatus.SEE_OTHER)
 
 
 class Errors:
@@ -75,6 +79,8 @@ class Errors:
 
     async def unavailable(self, request: Request, error: Exception) -> Response:
         """Answer what is unavailable: ledger, broker or a setting."""
+        if isinstance(error, JobRunning):
+            return await self.refused(request, conflict(error))
         known = isinstance(error, BrokerError | LedgerUnavailable | SettingsError)
         status = HTTPStatus.SERVICE_UNAVAILABLE if known else HTTPStatus.BAD_GATEWAY
         return self._answer(request, status, redacted(str(error)))

@@ -9,7 +9,7 @@ import pytest
 from handler.console.web.app import create_app
 from handler.console.web.site import make_site
 from handler.settings import Settings
-from tests.unit.console.web.browser import TOKEN, Browser, browsing
+from tests.console_browser import TOKEN, Browser, browsing
 
 
 @pytest.fixture

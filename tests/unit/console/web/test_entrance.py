@@ -10,8 +10,8 @@ from handler.console.web.sessions import COOKIE, SECONDS, Sessions
 from handler.console.web.sign_in import MOST_ADDRESSES, MOST_WRONG, WINDOW, SignIn
 from handler.console.web.site import make_site
 from handler.settings import Settings
+from tests.console_browser import TOKEN, Browser, browsing
 from tests.twins.clock import Clock
-from tests.unit.console.web.browser import TOKEN, Browser, browsing
 
 
 def test_without_a_session_a_page_leads_to_the_sign_in_and_the_api_refuses(stranger: Browser) -> None:

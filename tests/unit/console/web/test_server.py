@@ -7,7 +7,7 @@ import pytest
 from handler.console.web.server import check_address, listen
 from handler.errors import SettingsError
 from handler.settings import Settings
-from tests.unit.console.web.browser import TOKEN
+from tests.console_browser import TOKEN
 
 
 def _settings(**values: Any) -> Settings:

@@ -1,0 +1,126 @@
+"""The page Overview and its API route: queues, what waits and why, dead letters, and the latest acts."""
+
+import asyncio
+import time
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from handler.console.looks import Looks, group_document
+from handler.console.queues import QueueCount
+from handler.console.web.reasons import REASONS
+from handler.console.web.site import Site
+from handler.dead_letters.filters import Filters
+from handler.errors import BrokerError, LedgerUnavailable
+from handler.ledger.inquiry import WaitingFilter
+
+_REFRESH_SECONDS = 5
+_LOOK_AGAIN_SECONDS = 60.0
+_LATEST = 5
+
+
+class Overview:
+    """Answers how things stand. Dead letters are looked at beside it: no request waits for a look."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._look: asyncio.Task[None] | None = None
+        self._look_problem = ""
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/", self.page, methods=["GET"]),
+            Route("/api/overview", self.overview, methods=["GET"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """Show how things stand; the page refreshes itself."""
+        return self._site.pages.page(
+            request,
+            "overview.html",
+            HTTPStatus.OK,
+            overview=await self.document(),
+            reasons=REASONS,
+            refresh=_REFRESH_SECONDS,
+        )
+
+    async def overview(self, _request: Request) -> Response:
+        """Return how things stand."""
+        return JSONResponse(await self.document())
+
+    async def document(self) -> dict[str, Any]:
+        """Return how things stand as JSON values; ``problem`` says why a part is not known."""
+        queues, ledger = await asyncio.gather(self._queues(), self._ledger())
+        return {
+            "queues": queues,
+            "ledger": ledger,
+            "dead_letters": self._dead_letters(queues["dead"]),
+            "jobs": [job.document() for job in self._site.jobs.all()[:_LATEST]],
+        }
+
+    async def _queues(self) -> dict[str, Any]:
+        name = self._site.settings.snapshot_queue
+        found: dict[str, Any] = {
+            "problem": None,
+            "name": name,
+            "ready": None,
+            "consumers": None,
+            "dead": None,
+        }
+        try:
+            counts = {each.name: each for each in await self._site.queues.count()}
+        except BrokerError as error:
+            return {**found, "problem": str(error), "waiting": []}
+        none = QueueCount(name, None, None)
+        main, dead = counts.get(name, none), counts.get(f"{name}.dead", none)
+        waiting = [
+            {"name": each.name, "ready": each.ready}
+            for each in counts.values()
+            if each.name not in (name, f"{name}.dead")
+        ]
+        return {
+            **found,
+            "ready": main.ready,
+            "consumers": main.consumers,
+            "dead": dead.ready,
+            "waiting": waiting,
+        }
+
+    async def _ledger(self) -> dict[str, Any]:
+        try:
+            ledger = self._site.ledger.open()
+            running = await ledger.running()
+            waiting = {
+                reason: (await ledger.list_waiting(WaitingFilter(1, reason=reason))).total
+                for reason in REASONS
+            }
+        except LedgerUnavailable as error:
+            return {"problem": str(error), "waiting": {}, "slots": {}}
+        slots = {group: each.slots for group, each in sorted(running.groups.items())}
+        return {"problem": None, "waiting": waiting, "slots": slots}
+
+    def _dead_letters(self, ready: int | None) -> dict[str, Any]:
+        """Return the groups of the latest look; another one is begun where the queue has changed."""
+        looks: Looks = self._site.looks
+        latest = looks.latest()
+        changed = ready is not None and (latest is None or latest.total != ready)
+        old = latest is None or time.time() - latest.as_of > _LOOK_AGAIN_SECONDS
+        if changed and old and not self._site.jobs.running and (self._look is None or self._look.done()):
+            self._look = asyncio.create_task(self._begin_look())
+        return {
+            "problem": self._look_problem or None,
+            "total": ready,
+            "as_of": latest.as_of if latest else None,
+            "groups": [group_document(group) for group in latest.groups] if latest else [],
+        }
+
+    async def _begin_look(self) -> None:
+        try:
+            await self._site.looks.look(Filters())
+            self._look_problem = ""
+        except BrokerError as error:
+            self._look_problem = str(error)
