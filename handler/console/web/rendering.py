@@ -72,7 +72,7 @@ def moment(value: str | float | None) -> Markup | str:
     if at is None:
         return "-"
     text = f"{at:%Y-%m-%d %H:%M:%S} UTC"
-    return Markup('<time datetime="{}">{}</time> <span class="age">{}</span>').format(
+    return Markup('<time datetime="{}">{}</time> <span class="age">({})</span>').format(
         at.isoformat(timespec="seconds"), text, age(value)
     )
 

@@ -12,6 +12,7 @@ from handler.console.web.app import create_app
 from handler.console.web.site import Site, make_site
 from handler.settings import Settings
 from tests.console_browser import Browser, browsing
+from tests.integration.console.running import beside
 from tests.integration.dead_letters.conftest import declared
 from tests.integration.dead_letters.place import Place
 
@@ -22,7 +23,7 @@ def place(amqp_url: str, unique: str, tmp_path: Path) -> Iterator[Place]:
     topology = Topology(
         queue=unique, snapshot_exchange=f"{unique}.in", result_exchange=f"{unique}.out", delays=(1, 2)
     )
-    asyncio.run(declared(amqp_url, topology))
+    beside(lambda: asyncio.run(declared(amqp_url, topology)))
     place = Place(amqp_url, topology, tmp_path)
     yield place
     with place.channel() as channel:

@@ -3,9 +3,10 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpx
 
@@ -13,6 +14,7 @@ from infra.local.ready import wait_until
 from infra.local.server import free_ports
 from tests.integration.dead_letters.place import Place
 
+T = TypeVar("T")
 SECONDS = 60.0
 
 
@@ -42,6 +44,12 @@ def running_console(place: Place, **settings: str) -> Iterator[RunningConsole]:
             yield RunningConsole(process, url, client)
         finally:
             process.terminate()
+
+
+def beside(work: Callable[[], T]) -> T:
+    """Run work in a thread of its own: in a test's own thread the browser's library has an event loop."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(work).result()
 
 
 def resident_megabytes(pid: int) -> float:

@@ -196,11 +196,11 @@ def test_a_look_does_not_wait_for_another_command(place: Place, console: Browser
 
 
 def test_looks_lose_nothing_beside_a_worker(place: Place, console: Browser) -> None:
-    """After 100 looks while a worker runs, order, bodies and headers of the dead letters are as before."""
+    """After 50 looks while a worker runs, order, bodies and headers of the dead letters are as before."""
     before = fill(place, count=300)
     place.settings.update(VBS_ENDPOINT="http://127.0.0.1:1", VBS_AUTH="none")
     with place.worker():
-        for number in range(50):  # each with another limit, or the look before would be shown again
+        for number in range(25):  # each with another limit, or the look before would be shown again
             console.json(f"{LOOK}?limit={number + 201}")
             console.json(f"{LOOK}?limit={number + 1}")
 
