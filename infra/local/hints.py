@@ -6,10 +6,12 @@ import uuid
 from pathlib import Path
 
 
-def how_to_use(amqp_url: str, endpoint: str, ledger_url: str) -> str:
+def how_to_use(amqp_url: str, endpoint: str, ledger_url: str, console: str) -> str:
     """Return the lines: settings, a command that publishes an event, and some that show what there is."""
     program = _here(Path(sys.executable).with_name("snapshot-backup"))
     return f"""\
+In a browser: {console} shows the samples, their backups and the dead letters.
+
 From another shell in this folder (if you publish twice, there is still one backup):
 
   export AMQP_URL='{amqp_url}'

@@ -1,6 +1,7 @@
-"""The emulator and the worker of a run as processes, in a temporary folder."""
+"""The emulator, the worker and the console of a run as processes, in a temporary folder."""
 
 import asyncio
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ PROJECT: Final = "cb0aabac34f94056886da98e490c9b67"
 SETTLE_SECONDS: Final = 1
 STOP_SECONDS: Final = 30.0
 LISTENING: Final = "listening on "
+_URL: Final = re.compile(r"http://[0-9.:]+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,14 @@ class RunningEmulator:
 
     child: Child
     api: Emulator
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """The console's process, and the address of its page."""
+
+    child: Child
+    url: str
 
 
 async def start_emulator(stack: AsyncExitStack, place: Place) -> RunningEmulator:
@@ -93,6 +103,27 @@ async def start_worker(
     stack.push_async_callback(child.stop, STOP_SECONDS)
     await child.says(consuming)
     return child
+
+
+async def start_console(stack: AsyncExitStack, place: Place, settings: Settings, endpoint: str) -> Console:
+    """Start a console on a free port, and return once it listens. Raises `ChildEnded`, `TimeoutError`."""
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_line(line: str) -> None:
+        if '"console.listening"' in line and (found := _URL.search(line)) and not listening.done():
+            listening.set_result(found[0])
+
+    child = await Child.start(
+        "console",
+        ("handler", "console"),
+        guardian=place.guardian,
+        folder=place.folder,
+        on_line=on_line,
+        settings=_worker_settings(settings, endpoint, place.ledger_url)
+        | {"CONSOLE_ADDRESS": "127.0.0.1:0", "LOG_LEVEL": "INFO"},
+    )
+    stack.push_async_callback(child.stop, STOP_SECONDS)
+    return Console(child, await child.says(listening))
 
 
 def _worker_settings(settings: Settings, endpoint: str, ledger_url: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The command `infra/up`: the whole system on one machine.
 
-It starts a broker, the API emulator and a worker as processes, sends sample events and shows their outcomes.
-At the end it stops them: first the worker, so that it can finish its messages, then emulator and broker.
+It starts a broker, the API emulator, a worker and the console as processes, sends sample events and shows
+their outcomes. With ``--once`` it starts no console. At the end it stops them: the worker before emulator and
+broker, so that it can finish its messages.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from infra.local.hints import how_to_use
 from infra.local.ready import BrokerUnavailable
 from infra.local.run import NoNews, Run
 from infra.local.samples import Sample, generated, samples
-from infra.local.stage import WAIT_LADDER, Place, start_emulator, start_worker
+from infra.local.stage import WAIT_LADDER, Place, start_console, start_emulator, start_worker
 
 ACCOUNTED: Final = "every event has its outcome"
 UNACCOUNTED: Final = "some events have no outcome, or a wrong one"
@@ -138,9 +139,14 @@ async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
         worker = await start_worker(stack, place, settings, emulator.api.url, run.on_worker_line)
         display.say(f"emulator: {emulator.api.url} (pid {emulator.child.process.pid})")
         display.say(f"worker: pid {worker.process.pid}")
-        hints = how_to_use(broker.url, emulator.api.url, place.ledger_url)
+        children, hints = [worker, emulator.child], ""
+        if not plan.once:
+            console = await start_console(stack, place, settings, emulator.api.url)
+            display.say(f"console: {console.url} (pid {console.child.process.pid})")
+            children.append(console.child)
+            hints = how_to_use(broker.url, emulator.api.url, place.ledger_url, console.url)
         queues = KEPT if broker.kind == "given" else GONE
-        return await _Session(plan, run, display, bus, (worker, emulator.child), hints, queues).go()
+        return await _Session(plan, run, display, bus, children, hints, queues).go()
 
 
 def _settings(broker: Broker) -> Settings:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from infra.local.account import Account
@@ -81,6 +82,11 @@ def pid_of(program: str, lines: Iterable[str]) -> int:
     return int(line.rstrip(")").rpartition("pid ")[2])
 
 
+def console_of(lines: Iterable[str]) -> str:
+    """Return the address of the console."""
+    return next(line for line in lines if line.startswith("console: ")).split()[1]
+
+
 def is_gone(pid: int) -> bool:
     """Return whether no process has this id."""
     try:
@@ -133,6 +139,8 @@ class Stay:
     pids: Sequence[int]
     second_code: int
     second_lines: Sequence[str]
+    page: str
+    """The first page of the console."""
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +151,11 @@ def stay(broker: Broker) -> Stay:
         assert process.stderr is not None
         lines = lines_until(process.stderr, "every event has its outcome")
         second_code, second_lines, _ = finished(environment, "--once")
+        page = httpx.get(console_of(lines), trust_env=False).text
         process.terminate()
         out, _ = process.communicate(timeout=SECONDS)
-    pids = [pid_of("emulator", lines), pid_of("worker", lines)]
-    return Stay(out.splitlines()[-1], process.returncode, pids, second_code, second_lines)
+    pids = [pid_of(program, lines) for program in ("emulator", "worker", "console")]
+    return Stay(out.splitlines()[-1], process.returncode, pids, second_code, second_lines, page)
 
 
 def test_events_sends_the_given_number_of_events(stay: Stay) -> None:
@@ -160,9 +169,15 @@ def test_a_good_run_ended_by_a_signal_exits_with_0(stay: Stay) -> None:
     assert 0 == stay.code
 
 
-def test_a_signal_ends_emulator_and_worker(stay: Stay) -> None:
-    """After SIGTERM, the run leaves neither emulator nor worker running."""
-    assert [True, True] == [is_gone(pid) for pid in stay.pids]
+def test_a_run_that_stays_serves_the_operators_page(stay: Stay) -> None:
+    """The printed address is that of the console, on the queues of the run."""
+    assert "<h1>Overview</h1>" in stay.page
+    assert "t-" in stay.page
+
+
+def test_a_signal_ends_emulator_worker_and_console(stay: Stay) -> None:
+    """After SIGTERM, the run leaves none of its programs running."""
+    assert [True, True, True] == [is_gone(pid) for pid in stay.pids]
 
 
 def test_a_queue_in_use_is_refused(stay: Stay) -> None:
