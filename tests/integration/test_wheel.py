@@ -36,6 +36,7 @@ COMBINATIONS = ("", "cli", "cli,fast", "cli,fast,postgres", "cli,emulator", "all
 """Extras that the documents install together."""
 WITH_COMMANDS = COMBINATIONS[1:]
 HAVE_EMULATOR = ("cli,emulator", "all")
+HAVE_CONSOLE = ("all",)
 HAVE_POSTGRES = ("cli,fast,postgres", "all")
 
 NEIGHBOUR = "opensearch-py>=2.8,<3"
@@ -393,6 +394,22 @@ def test_the_emulator_runs_or_names_its_extra(installed: Environment, extras: st
     else:
         assert (2, "") == (process.returncode, line)
         assert re.fullmatch(r"the package \w+ is not installed; .*'snapshot-backup\[emulator\]'\n", error)
+
+
+def test_the_console_runs_or_names_its_extra(installed: Environment, extras: str) -> None:
+    """The console starts with its templates and static files, or prints one line with the missing extra."""
+    with installed.started("snapshot-backup", "console", CONSOLE_ADDRESS="127.0.0.1:0", **NOBODY) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        if extras in HAVE_CONSOLE:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+
+    if extras in HAVE_CONSOLE:
+        assert '"action": "console.listening"' in line
+    else:
+        assert 2 == process.returncode
+        assert re.fullmatch(r"the package \w+ is not installed; .*'snapshot-backup\[console\]'\n", line)
 
 
 def test_a_postgres_ledger_needs_its_extra(installed: Environment, extras: str) -> None:
