@@ -35,14 +35,16 @@ async def claimed(ledger: StoredLedger, snapshot_id: str, project_id: str = "p")
     return claim
 
 
-async def waits(ledger: StoredLedger, snapshot_id: str, project_id: str = "p") -> None:
+async def waits(
+    ledger: StoredLedger, snapshot_id: str, project_id: str = "p", reason: str = "lookup"
+) -> None:
     """Record a message that waits."""
     await ledger.record_waiting(
         Waiting(
             id=f"w-{snapshot_id}",
             body=b"{}",
             seconds=30.0,
-            reason="lookup",
+            reason=reason,
             waits=3,
             project_id=project_id,
             snapshot_id=snapshot_id,
@@ -119,6 +121,15 @@ def test_waiting_messages_are_listed_by_reason_and_project(browser: Browser, set
     assert "snap-1" in browser.get("/waiting").text
     assert "No message waits for this." in browser.get("/waiting?reason=track").text
     assert 0 == browser.get("/api/waiting?project=other").json()["total"]
+
+
+def test_a_reason_that_a_newer_worker_wrote_is_shown(browser: Browser, settings: Settings) -> None:
+    """A reason that this release does not know breaks no page."""
+    record(settings, lambda ledger: waits(ledger, "snap-1", reason="another"))
+    pages = [browser.get(path) for path in ("/snapshots?id=snap-1", "/waiting", "/")]
+
+    assert [200, 200, 200] == [page.status_code for page in pages]
+    assert all("another" in page.text for page in pages[:2])
 
 
 @pytest.mark.parametrize(
