@@ -18,6 +18,7 @@ from handler.console.web.letters import Letters, conflict
 from handler.console.web.openapi import OpenApi
 from handler.console.web.overview import Overview
 from handler.console.web.reading import Reading
+from handler.console.web.reports import Reports
 from handler.console.web.site import Site
 from handler.errors import BrokerError, LedgerUnavailable, SettingsError, SnapshotBackupError
 from handler.redaction import redacted
@@ -53,6 +54,7 @@ def routes(site: Site) -> list[Route]:
         *Entrance(site).routes(),
         *Overview(site).routes(),
         *Reading(site).routes(),
+        *Reports(site).routes(),
         *Letters(site).routes(),
         *JobsPages(site).routes(),
         *OpenApi().routes(),

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from handler.console.orders import DropOrder, ReplayOrder, Selection
 from handler.console.web.guard import API
 from handler.console.web.reading import SnapshotQuery, WaitingQuery
+from handler.console.web.reports import ReportQuery
 
 PATH = f"{API}openapi.json"
 
@@ -32,6 +33,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("get", "/api/waiting"): Operation(
         "The messages that wait, those that are due first", query=WaitingQuery, answers=(422, 503)
+    ),
+    ("get", "/api/report"): Operation(
+        "What was backed up and what was not, by project, category or hour",
+        query=ReportQuery,
+        answers=(422, 503),
     ),
     ("get", "/api/dead-letters"): Operation(
         "Dead letters by group, and the 200 oldest that the selection has",

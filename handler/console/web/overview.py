@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
@@ -11,15 +12,17 @@ from starlette.routing import Route
 
 from handler.console.looks import Looks, group_document
 from handler.console.queues import QueueCount
-from handler.console.web.reasons import REASONS
+from handler.console.timeline import REASONS
+from handler.console.times import iso
 from handler.console.web.site import Site
 from handler.dead_letters.filters import Filters
 from handler.errors import BrokerError, LedgerUnavailable
-from handler.ledger.inquiry import WaitingFilter
+from handler.ledger.inquiry import StateCount
 
 _REFRESH_SECONDS = 5
 _LOOK_AGAIN_SECONDS = 60.0
 _LATEST = 5
+_OUTCOMES_SECONDS = 86_400.0
 
 
 class Overview:
@@ -91,17 +94,23 @@ class Overview:
         }
 
     async def _ledger(self) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"problem": None, "states": {}, "waiting": {}, "slots": {}, "outcomes": {}}
         try:
             ledger = self._site.ledger.open()
             running = await ledger.running()
-            waiting = {
-                reason: (await ledger.list_waiting(WaitingFilter(1, reason=reason))).total
-                for reason in REASONS
-            }
+            found = await ledger.overview(time.time() - _OUTCOMES_SECONDS)
         except LedgerUnavailable as error:
-            return {"problem": str(error), "waiting": {}, "slots": {}}
-        slots = {group: each.slots for group, each in sorted(running.groups.items())}
-        return {"problem": None, "waiting": waiting, "slots": slots}
+            return {**nothing, "problem": str(error)}
+        outcomes: Counter[str] = Counter()
+        for each in found.outcomes:
+            outcomes[each.what] += each.number
+        return {
+            **nothing,
+            "states": {state: _counted(each) for state, each in found.states.items()},
+            "waiting": {reason: _counted(each) for reason, each in found.waiting.items()},
+            "slots": {group: each.slots for group, each in sorted(running.groups.items())},
+            "outcomes": dict(outcomes),
+        }
 
     def _dead_letters(self, ready: int | None) -> dict[str, Any]:
         """Return the groups of the latest look; another one is begun where the queue has changed."""
@@ -124,3 +133,7 @@ class Overview:
             self._look_problem = ""
         except BrokerError as error:
             self._look_problem = str(error)
+
+
+def _counted(each: StateCount) -> dict[str, Any]:
+    return {"count": each.number, "oldest": iso(each.oldest) if each.oldest else None}

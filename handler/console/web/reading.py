@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from events.message import WaitReason
+from handler.console.timeline import REASONS
 from handler.console.web.answers import Waits, snapshot_documents, waits
 from handler.console.web.forms import fields_of, problem_of, values_of
-from handler.console.web.reasons import REASONS
 from handler.console.web.site import Site
 from handler.errors import LedgerUnavailable
 from handler.ledger.inquiry import WaitingFilter

@@ -155,6 +155,7 @@ def _pages(console: RunningConsole) -> dict[str, str]:
         "overview": "/",
         "snapshot": f"/snapshots?id={snapshot_id(0)}",
         "waiting": "/waiting",
+        "report": "/report",
         "letters": "/dead-letters",
         "letter": f"/dead-letters/{first['id']}",
         "replay": f"/dead-letters/preview?act=replay&categories={KINDS[0][0]}",
