@@ -138,7 +138,7 @@ def cancel(
     known = _known(row, cause, replay=replay)
     if known is not None:
         return known, None
-    if row.token is not None and now < row.lease_until:
+    if row.token is not None and row.lease_until > now:
         return Busy(row.lease_until), None
     doubt = row.doubt if row.token is None else Doubt(since=now, lookups=0, lookup_after=now)
     text = f"{reason}; {MAY_HAVE_WORKED}" if doubt else reason

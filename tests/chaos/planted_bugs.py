@@ -53,8 +53,8 @@ BUGS: Mapping[str, Bug] = {
         "handler/backup/lookup.py",
         "        except ApiError as error:\n"
         '            return await self.unknown(job, claim, error, "list")\n'
-        "        backup = _best(",
-        "        except ApiError:\n            found = []\n        backup = _best(",
+        "        backup = self._best(",
+        "        except ApiError:\n            found = []\n        backup = self._best(",
         f"{DOUBT}::test_a_lookup_that_fails_is_no_absence",
     ),
     "no fsync": Bug(
