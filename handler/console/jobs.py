@@ -79,7 +79,8 @@ class Job:
             "end": self.end,
             "done": self.replay.sent if self.replay else self.done,
             "wanted": self.wanted,
-            "succeeded": self.outcomes.good if self.outcomes else 0,
+            "accepted": self.outcomes.accepted if self.outcomes else 0,
+            "completed": self.outcomes.completed if self.outcomes else 0,
             "failed_again": self.outcomes.failed if self.outcomes else 0,
             "file": self.file.name if self.file and self.done else None,
         }
@@ -164,7 +165,9 @@ class Jobs:
         async with await bootstrap.open_connection(self._settings) as connection:
             topology = bootstrap.topology(self._settings)
             await declare(connection, topology)
-            job.outcomes = outcomes = ReplayOutcomes(order.stop_at / 100 if order.stop_at else None)
+            threshold = order.stop_at / 100 if order.stop_at else None
+            outcomes = ReplayOutcomes(threshold, tracked=self._settings.track_backups)
+            job.outcomes = outcomes
             job.replay = Replay(
                 outbox=BrokerOutbox(connection, topology, ignore_unroutable=False),
                 exchange=topology.queue,
