@@ -290,8 +290,8 @@ async def publish_again(outbox: BrokerOutbox, exchange: str, overdue: Sequence[O
     """Publish overdue messages to the exchange that waits return to. Raises ``Unroutable``."""
     log.warning(
         "%d messages did not come back from the wait queues in time, and are published again from the "
-        "ledger; the earliest was due %.0f s ago. The broker lost them or holds them back: look for "
-        "deleted queues and for policies (snapshot-backup doctor)",
+        "ledger; the earliest was due %.0f s ago. The broker lost them or holds them back: look for nodes "
+        "that are down, deleted queues and policies (snapshot-backup doctor)",
         len(overdue),
         time.time() - min(each.due_at for each in overdue),
         extra={

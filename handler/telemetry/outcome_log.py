@@ -18,9 +18,9 @@ other lines do not hide them."""
 
 SUMMARY_SECONDS = 60.0
 CONFIRM_TIMEOUT = (
-    "let advanced.config of each node of RabbitMQ have [{rabbit, "
-    "[{dead_letter_worker_publisher_confirm_timeout, 10000}]}]. and restart the nodes: by default RabbitMQ "
-    "waits three minutes for a queue whose leader has died"
+    "start the nodes that are down, and let advanced.config of each node of RabbitMQ have [{rabbit, "
+    "[{dead_letter_worker_publisher_confirm_timeout, 10000}]}].: by default RabbitMQ tries only every three "
+    "minutes to forward what a queue did not take whose leader had died"
 )
 """The remedy for waits that RabbitMQ holds back."""
 
@@ -117,7 +117,7 @@ class OutcomeLog:
         """Log that the broker has not returned messages from the wait queues in time."""
         log.warning(
             "%d messages are not back from the wait queues (%s): the broker holds them back or lost them. "
-            "They are published again from the ledger after a minute. In a cluster, %s",
+            "They are published again from the ledger within two minutes. In a cluster, %s",
             sum(by_delay.values()),
             ", ".join(f"{count} of {delay} s" for delay, count in sorted(by_delay.items())),
             CONFIRM_TIMEOUT,

@@ -77,6 +77,7 @@ class ConsumerSession:
         self._anew = False
         self._ended = False
         self._has_consumed = False
+        self._longest = 0.0
         self.deliveries = 0
 
     @property
@@ -89,6 +90,11 @@ class ConsumerSession:
         """For how many seconds the oldest message in hand has been handled; 0 where there is none."""
         now = self._clock()
         return max(0.0, now - next(iter(self._in_hand.values()), now))
+
+    def take_longest(self) -> float:
+        """Return for how many seconds a message was in hand at most since the last call, or is now."""
+        longest, self._longest = max(self._longest, self.oldest), 0.0
+        return longest
 
     @property
     def consuming(self) -> bool:
@@ -237,7 +243,10 @@ class ConsumerSession:
     def _start(self, message: InHand) -> None:
         task = asyncio.create_task(self._handle(message))
         self._in_hand[task] = self._clock()
-        task.add_done_callback(self._in_hand.pop)
+        task.add_done_callback(self._out_of_hand)
+
+    def _out_of_hand(self, task: asyncio.Task[None]) -> None:
+        self._longest = max(self._longest, self._clock() - self._in_hand.pop(task))
 
     async def _handle(self, message: InHand) -> None:
         delivery, received = message

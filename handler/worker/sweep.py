@@ -8,11 +8,17 @@ A message that only stands in a long queue is not lost. So nothing is taken befo
 for a while without a pause and has seen the queue empty, or has consumed for very long. A copy that is
 published too early does no harm: the ledger knows what was made, and the copies become one again (see
 ``handler.backup.delays``).
+
+How long a message must be overdue follows from how long messages are in hand: a worker may have it in hand
+instead of the broker. Where each is handled at once it is overdue after seconds. RabbitMQ 3.10 needs that:
+while the node that led both a wait queue and the queue is down, it may return no message of the wait queue
+at all (see handler/README.md).
 """
 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -30,21 +36,26 @@ log = logging.getLogger(__name__)
 _PUBLISH_SECONDS = 60.0
 _STRANDED_SECONDS = 3600.0
 _SHOWN = 3
+_IN_HAND_FACTOR = 3
+"""Another worker may have messages in hand for longer than this one does."""
+_LATELY_ROUNDS = 12
 
 
 class SweepTimes(NamedTuple):
     """The times of a sweep, in seconds; ``per_second`` messages are published again at most.
 
-    A message is overdue after ``grace`` if the queue is empty, and after ``far`` in any case. It is counted
-    after ``late``. ``renew`` is the time between two uses of the dead letters.
+    If the queue is empty, a message is overdue after ``soon`` and three times the longest that one was in
+    hand lately, at most after ``grace``; in any case after ``far``. It is counted after ``late``.
+    ``renew`` is the time between two uses of the dead letters.
     """
 
-    every: float = 15.0
+    every: float = 5.0
+    soon: float = 10.0
     late: float = 30.0
     grace: float = 60.0
     far: float = 3600.0
     renew: float = 1200.0
-    per_second: int = 50
+    per_second: int = 100
 
 
 class SweepLedger(Protocol):
@@ -58,6 +69,17 @@ class SweepLedger(Protocol):
 
     async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
         """Count the recorded messages, and find the snapshots that have none."""
+
+
+class Consuming(Protocol):
+    """What a sweep needs of the consumer session beside it; see ``handler.worker.watch``."""
+
+    @property
+    def consuming(self) -> bool:
+        """Whether this worker consumes."""
+
+    def take_longest(self) -> float:
+        """Return for how many seconds a message was in hand at most since the last call."""
 
 
 class Sweep:
@@ -92,24 +114,21 @@ class Sweep:
         self._stranded_at = float("-inf")
         self._stranded = 0
         self._late: Mapping[int, int] | None = None
+        self._longest: deque[float] = deque(maxlen=_LATELY_ROUNDS)
 
-    async def run(
-        self, connection: BrokerConnection, outbox: BrokerOutbox, consuming: Callable[[], bool]
-    ) -> None:
-        """Sweep until the connection is lost; ``consuming`` says whether this worker consumes."""
+    async def run(self, connection: BrokerConnection, outbox: BrokerOutbox, session: Consuming) -> None:
+        """Sweep until the connection is lost, beside the session that consumes over it."""
         try:
-            await self._rounds(connection, outbox, consuming)
+            await self._rounds(connection, outbox, session)
         finally:
             self._notify(OverdueWaits(None))
 
-    async def _rounds(
-        self, connection: BrokerConnection, outbox: BrokerOutbox, consuming: Callable[[], bool]
-    ) -> None:
+    async def _rounds(self, connection: BrokerConnection, outbox: BrokerOutbox, session: Consuming) -> None:
         self._healthy_since = None
         while True:
             await asyncio.sleep(self._times.every)
             try:
-                await self._round(connection, outbox, consuming)
+                await self._round(connection, outbox, session)
             except (LedgerUnavailable, PublishRefused, Unroutable, ChannelClosed, TimeoutError) as error:
                 if connection.closed.done():
                     return
@@ -120,30 +139,29 @@ class Sweep:
             except Exception:
                 log.exception("a bug: please report it", extra={"action": "sweep.failed"})
 
-    async def _round(
-        self, connection: BrokerConnection, outbox: BrokerOutbox, consuming: Callable[[], bool]
-    ) -> None:
+    async def _round(self, connection: BrokerConnection, outbox: BrokerOutbox, session: Consuming) -> None:
         """Publish again what is overdue, in batches, as long as this worker consumes without a pause."""
+        self._longest.append(session.take_longest())
         if await self._take(0.0, limit=0) is None:
             self._notify(OverdueWaits(None))
             return
-        await self._count_late(connection, consuming)
+        await self._count_late(connection, session)
         await self._renew(connection)
         await self._report_stranded()
         while True:
-            overdue = await self._overdue(connection, healthy=self._healthy(consuming))
+            overdue = await self._overdue(connection, healthy=self._healthy(session))
             if overdue is None or not (taken := await self._take(overdue, limit=self._times.per_second)):
                 return
             await self._publish(outbox, taken)
             self._notify(OverdueWaits(self._late, swept=len(taken)))
             await asyncio.sleep(1.0)
 
-    async def _count_late(self, connection: BrokerConnection, consuming: Callable[[], bool]) -> None:
+    async def _count_late(self, connection: BrokerConnection, session: Consuming) -> None:
         """Count what should be back. While messages stand in the queue these may be among them: not known."""
         late: Mapping[int, int] | None = None
         if self._recorded:
             late = await self._ledger.overdue_by_delay(self._times.late)
-            if late and (not self._healthy(consuming) or await self._ready(connection)):
+            if late and (not self._healthy(session) or await self._ready(connection)):
                 late = None
         self._late = late
         self._notify(OverdueWaits(late))
@@ -152,9 +170,9 @@ class Sweep:
         """Hold the sweep, and take overdue messages; None where another worker sweeps."""
         return await self._ledger.take_overdue(overdue=overdue, limit=limit, lease=4 * self._times.every)
 
-    def _healthy(self, consuming: Callable[[], bool]) -> bool:
+    def _healthy(self, session: Consuming) -> bool:
         """Return whether this worker consumes and the circuit breaker is closed; note since when."""
-        if not consuming() or self._breaker.state != "closed":
+        if not session.consuming or self._breaker.state != "closed":
             self._healthy_since = None
             return False
         if self._healthy_since is None:
@@ -166,9 +184,14 @@ class Sweep:
         if not healthy or self._healthy_since is None:
             return None
         lasted = self._clock() - self._healthy_since
-        if lasted >= self._times.grace and await self._is_empty(connection):
-            return self._times.grace
+        grace = self._grace()
+        if lasted >= grace and await self._is_empty(connection):
+            return grace
         return self._times.far if lasted >= self._times.far else None
+
+    def _grace(self) -> float:
+        """Return after how many seconds a message is overdue: it may be in another worker's hand as long."""
+        return min(self._times.grace, self._times.soon + _IN_HAND_FACTOR * max(self._longest, default=0.0))
 
     async def _is_empty(self, connection: BrokerConnection) -> bool:
         """Wait until the queue has no ready message, for what was published just now to be delivered."""

@@ -35,6 +35,10 @@ class ConsumerWatch:
         """Whether the session consumes."""
         return self._session.consuming
 
+    def take_longest(self) -> float:
+        """Return for how many seconds a message was in hand at most since the last call."""
+        return self._session.take_longest()
+
     def check(self, seen: Sequence[Seen], remade: int) -> None:
         """Let the session consume anew where the broker has forgotten it.
 

@@ -43,8 +43,8 @@ def make_worker(
             drain_seconds=settings.drain_seconds,
             upkeep=upkeep,
             check_seconds=check_seconds,
-            sweep=lambda connection, consuming: sweep.run(
-                connection, parts.outbox(connection, upkeep), consuming
+            sweep=lambda connection, session: sweep.run(
+                connection, parts.outbox(connection, upkeep), session
             ),
         )
     )

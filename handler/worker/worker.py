@@ -17,6 +17,7 @@ from handler.broker.topology import Binding, DeclarationRefused, Topology, decla
 from handler.broker.upkeep import Upkeep
 from handler.errors import AccessRefused, BrokerError, LedgerUnavailable, SettingsError
 from handler.worker.session import ConsumerSession
+from handler.worker.sweep import Consuming
 from handler.worker.watch import ConsumerWatch
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class WorkerServices:
     drain_seconds: float
     upkeep: Upkeep
     control: ControlWatch
-    sweep: Callable[[BrokerConnection, Callable[[], bool]], Coroutine[Any, Any, None]]
+    sweep: Callable[[BrokerConnection, Consuming], Coroutine[Any, Any, None]]
     """Publishes overdue messages again until the connection is lost."""
     check_seconds: float = CHECK_SECONDS
 
@@ -139,7 +140,7 @@ class Worker:
             self.session = session
             watch = ConsumerWatch(session, self._services.topology.queue)
             chores.append(asyncio.create_task(self._keep_topology(connection, watch)))
-            chores.append(asyncio.create_task(self._services.sweep(connection, lambda: watch.consuming)))
+            chores.append(asyncio.create_task(self._services.sweep(connection, watch)))
             await session.run(stop)
             return await session.drain(self._services.drain_seconds)
         finally:

@@ -14,7 +14,7 @@ from handler.worker.sweep import SweepTimes
 from handler.worker.wiring import make_worker
 from handler.worker.worker import stop_on_signals
 
-TIMES = SweepTimes(every=0.5, grace=2.0, far=30.0, renew=1.0)
+TIMES = SweepTimes(every=0.5, soon=2.0, grace=2.0, far=30.0, renew=1.0)
 CHECK_SECONDS = 1.0
 FIRST_INTERVAL = 10.0
 """A message that a killed sweep has taken and not published is taken again after so many seconds."""

@@ -21,7 +21,7 @@ from handler.worker.sweep import Sweep, SweepTimes
 from tests.twins.clock import Clock
 from tests.twins.events import PROJECT
 
-TIMES = SweepTimes(every=0.0, grace=60.0, far=3600.0, renew=1e9)
+TIMES = SweepTimes(every=0.0, soon=10.0, grace=60.0, far=3600.0, renew=1e9)
 
 
 @dataclass
@@ -50,10 +50,18 @@ class _Ledger:
 
 
 class _Sweep(Sweep):
-    """A sweep of a worker that consumes, with so many messages ready in its queue."""
+    """A sweep of a worker that consumes, with so many messages ready in its queue.
+
+    ``longest`` is for how many seconds a message was in hand at most since the last round.
+    """
 
     ready = 0
-    consumes = True
+    consuming = True
+    longest = 0.0
+
+    def take_longest(self) -> float:
+        """Return the longest time in hand."""
+        return self.longest
 
     @override
     async def _ready(self, connection: BrokerConnection) -> int:
@@ -62,7 +70,7 @@ class _Sweep(Sweep):
     def round(self) -> None:
         """Run one round."""
         nothing = cast("BrokerConnection", None), cast("BrokerOutbox", None)
-        asyncio.run(self._round(*nothing, lambda: self.consumes))
+        asyncio.run(self._round(*nothing, self))
 
 
 @pytest.fixture
@@ -94,16 +102,34 @@ def sweep(ledger: _Ledger, clock: Clock, breaker: CircuitBreaker) -> _Sweep:
 
 def test_nothing_is_taken_right_after_the_start(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
     """What came back while no worker ran is in the queue or in hand; it is handled first."""
-    clock.advance(59.0)
+    clock.advance(9.0)
     sweep.round()
     assert [] == ledger.asked
 
 
-def test_after_the_grace_overdue_messages_are_taken(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
-    """The worker has consumed for a minute, and the queue is empty."""
-    clock.advance(60.0)
+@pytest.mark.parametrize(("longest", "overdue"), [(0.0, 10.0), (5.0, 25.0), (17.0, 60.0), (600.0, 60.0)])
+def test_overdue_messages_are_taken_soon_where_messages_are_handled_quickly(
+    sweep: _Sweep, ledger: _Ledger, clock: Clock, longest: float, overdue: float
+) -> None:
+    """The worker has consumed for so long, the queue is empty, and no worker can have them in hand."""
+    sweep.longest = longest
+    clock.advance(overdue - 1.0)
     sweep.round()
-    assert [60.0] == ledger.asked
+    assert [] == ledger.asked
+    clock.advance(1.0)
+    sweep.round()
+    assert [overdue] == ledger.asked
+
+
+def test_a_slow_message_is_forgotten_after_a_minute(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
+    """A message that was in hand for long counts for twelve rounds."""
+    sweep.longest = 600.0
+    clock.advance(1_000.0)
+    sweep.round()
+    sweep.longest = 0.0
+    for _ in range(12):
+        sweep.round()
+    assert [60.0] * 12 + [10.0] == ledger.asked
 
 
 def test_what_stands_in_a_long_queue_is_not_taken(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
@@ -130,17 +156,17 @@ def test_nothing_is_taken_while_the_service_fails(
     for _ in range(20):
         breaker.record_success(Place("create", PROJECT))
     sweep.round()
-    clock.advance(59.0)
+    clock.advance(9.0)
     sweep.round()
     assert ("closed", []) == (breaker.state, ledger.asked)
     clock.advance(1.0)
     sweep.round()
-    assert [60.0] == ledger.asked
+    assert [10.0] == ledger.asked
 
 
 def test_a_worker_that_does_not_consume_takes_nothing(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
     """Such a worker cannot know what its queue would bring."""
-    sweep.consumes = False
+    sweep.consuming = False
     clock.advance(10_000.0)
     sweep.round()
     assert [] == ledger.asked
@@ -190,7 +216,7 @@ def test_what_is_late_is_unknown_where_it_may_be_elsewhere(
     """The messages may stand in the queue; or another worker reports; or ``LEDGER_URL=none`` records none."""
     ledger.late = {5: 2}
     sweep.ready = int(case == "ready")
-    sweep.consumes = case != "not consuming"
+    sweep.consuming = case != "not consuming"
     ledger.held = case == "another sweeps"
     sweep._recorded = case != "no records"
     sweep.round()
