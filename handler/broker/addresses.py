@@ -22,6 +22,8 @@ _NEXT_SECONDS = 3.0
 _MOVES_SECONDS = 300.0
 """In this time a connection is given up for late answers once for each other address. Each time counts toward
 the delivery limit of what is in hand, and where all nodes are slow another one does not help."""
+_SELDOM_SECONDS = 3600.0
+"""The same for refused messages: a full queue, which refuses them too, is full at every node."""
 
 
 class _Address(NamedTuple):
@@ -70,12 +72,13 @@ class Addresses:
         self._last = self._order[address]
         return connection
 
-    def move(self) -> bool:
+    def move(self, *, seldom: bool = False) -> bool:
         """Return whether to leave for another address now, and count it."""
         now = self._clock()
-        while self._moves and now - self._moves[0] > _MOVES_SECONDS:
+        while self._moves and now - self._moves[0] > _SELDOM_SECONDS:
             self._moves.popleft()
-        if not self._moving or len(self._moves) >= self._others:
+        window = _SELDOM_SECONDS if seldom else _MOVES_SECONDS
+        if not self._moving or sum(now - each <= window for each in self._moves) >= self._others:
             return False
         self._moves.append(now)
         return True

@@ -155,8 +155,9 @@ class BrokerConnection:
         raw: AsyncioConnection,
         closed: asyncio.Future[ConnectionLost],
         where: str,
-        move: Callable[[], bool],
+        move: Callable[..., bool],
     ) -> None:
+        self._move = move
         self.raw = raw
         self.where = where
         self.closed = closed
@@ -209,6 +210,11 @@ class BrokerConnection:
             self._lose("the broker does not answer")
             await self.closed
 
+    def leave(self, reason: str) -> None:
+        """Give the connection up for another address, once an hour for each other one."""
+        if not self.closed.done() and not self.blocked and self._move(seldom=True):
+            self._lose(f"{reason}; another address is tried")
+
     def _lose(self, reason: str) -> None:
         """Give the connection up. pika's close waits for an answer; it has no public close without one."""
         self.raw._terminate_stream(ConnectionLost(reason))  # noqa: SLF001
@@ -255,9 +261,9 @@ def _lost(where: str, reason: str) -> ConnectionLost:
 
 
 async def open_address(
-    params: pika.ConnectionParameters, where: str, move: Callable[[], bool]
+    params: pika.ConnectionParameters, where: str, move: Callable[..., bool]
 ) -> BrokerConnection:
-    """Connect to one address, which errors call ``where``; ``move`` is that of ``Liveness``.
+    """Connect to one address, which errors call ``where``; ``move`` is that of ``Addresses``.
 
     Raises ``ConnectionLost``.
     """

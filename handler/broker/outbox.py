@@ -5,6 +5,10 @@ retried with growing delays while the message stays in hand. A lost connection e
 broker then delivers the message again. So does a body that is larger than the broker takes: a dead letter is
 made to fit, anything else raises ``TooLarge``. An outcome is tried three times; then its message waits, as it
 does where no queue is bound for the outcome.
+
+Danger: RabbitMQ 3.10 may refuse every message of a channel for a quorum queue until a node that was lost is
+back, if the first one came before the queue had a new leader. So a refusal leads to a new channel. A node
+that is cut off from the others refuses on every channel: then the connection is given up for another node.
 """
 
 import asyncio
@@ -22,6 +26,7 @@ from handler.backup.hooks import OnPublish, Published, PublishedKind, Publishing
 from handler.broker.body_size import FITTED, ORIGINAL_BYTES, fit, too_large
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.fitting import fitting, header_room
+from handler.broker.liveness import ANSWER_SECONDS
 from handler.broker.parked import Parked
 from handler.broker.properties import PERSISTENT, to_publish
 from handler.broker.publisher import Publisher
@@ -36,6 +41,8 @@ _SHOWN = 3
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 10.0
 _OUTCOME_DELAYS = (0.1, 0.4, 0.0)
+_MOST_RETIRED = 2
+"""Channels that are left, and not closed yet, at most."""
 
 _WAITING = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT)
 
@@ -63,6 +70,7 @@ class BrokerOutbox:
         self._publisher: Publisher | None = None
         self._outcome_publisher: Publisher | None = None
         self._apart = False
+        self._retired: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
         self._notify = notify
         self._routes = routes or Routes(topology.result_exchange, probe_seconds=topology.delays[0])
@@ -183,17 +191,18 @@ class BrokerOutbox:
         self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:
         """Publish until confirmed. Raises ``Unroutable``, ``TooLarge`` or ``ConnectionLost``."""
-        delay = _FIRST_DELAY
+        delay, began = _FIRST_DELAY, time.monotonic()
         while True:
             try:
-                publisher = await self._open()
-                return await publisher.publish(exchange, key, body, properties)
+                return await self._publish_once(exchange, key, body, properties)
             except (PublishRefused, ChannelClosed) as error:
                 if refused := too_large(error, body):
                     raise refused from error
                 log.warning(
                     "publish failed, retrying in %g s: %s", delay, error, extra={"action": "publish.refused"}
                 )
+                if isinstance(error, PublishRefused) and time.monotonic() - began > ANSWER_SECONDS:
+                    self._connection.leave(str(error))
             await self._pause(delay)
             delay = min(delay * 2, _LONGEST_DELAY)
 
@@ -207,8 +216,10 @@ class BrokerOutbox:
         """
         for delay in _OUTCOME_DELAYS:
             try:
-                publisher = await (self._open_apart() if self._apart else self._open())
-                return await publisher.publish(exchange, key, body, properties)
+                if self._apart:
+                    publisher = await self._open_apart()
+                    return await publisher.publish(exchange, key, body, properties)
+                return await self._publish_once(exchange, key, body, properties)
             except PublishRefused as error:
                 refusal = OutcomeRefused(str(error))
             except ChannelClosed as error:
@@ -229,6 +240,21 @@ class BrokerOutbox:
         await asyncio.wait({self._connection.closed}, timeout=seconds)
         if self._connection.closed.done():
             raise self._connection.closed.result()
+
+    async def _publish_once(
+        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
+        """Publish on the channel of all messages; after a refusal the next publish opens another one."""
+        publisher = await self._open()
+        try:
+            await publisher.publish(exchange, key, body, properties)
+        except PublishRefused:
+            if publisher is self._publisher and len(self._retired) < _MOST_RETIRED:
+                self._publisher = None
+                task = asyncio.create_task(publisher.close_when_idle())
+                self._retired.add(task)
+                task.add_done_callback(self._retired.discard)
+            raise
 
     async def _open_apart(self) -> Publisher:
         """Return the publisher of outcomes, after one of them closed the channel of all messages."""

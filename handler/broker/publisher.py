@@ -52,6 +52,12 @@ class Publisher:
         """Whether the channel is closed."""
         return self._channel.closed.done()
 
+    async def close_when_idle(self) -> None:
+        """Close the channel once nothing is outstanding: closing it loses the confirms that are to come."""
+        if self._pending:
+            await asyncio.wait({each.confirmed for each in self._pending.values()})
+        await self._channel.close()
+
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
     ) -> None:

@@ -155,6 +155,10 @@ def test_moves_are_few(rng: Random) -> None:
             assert [True, True, False, False] == [found.move() for _ in range(4)]
             now[0] += 301
             assert [True, True, False] == [found.move() for _ in range(3)]
+            now[0] += 301
+            assert not found.move(seldom=True), "of refused messages, once for each other address in an hour"
+            now[0] += 3600
+            assert [True, True, False] == [found.move(seldom=True) for _ in range(3)]
             assert not Addresses(urls, Tls(), rng=rng).move()
 
     asyncio.run(run())
