@@ -125,6 +125,7 @@ class Sweep:
 
     async def _rounds(self, connection: BrokerConnection, outbox: BrokerOutbox, session: Consuming) -> None:
         self._healthy_since = None
+        self._longest.clear()  # a lost broker kept messages in hand, which says nothing about the API
         while True:
             await asyncio.sleep(self._times.every)
             try:

@@ -67,6 +67,19 @@ class _Sweep(Sweep):
     async def _ready(self, connection: BrokerConnection) -> int:
         return self.ready
 
+    def begin(self) -> None:
+        """Begin on a new connection, and end before the first round."""
+
+        async def begun() -> None:
+            rounds = asyncio.create_task(
+                self._rounds(cast("BrokerConnection", None), cast("BrokerOutbox", None), self)
+            )
+            await asyncio.sleep(0)
+            rounds.cancel()
+            await asyncio.gather(rounds, return_exceptions=True)
+
+        asyncio.run(begun())
+
     def round(self) -> None:
         """Run one round."""
         nothing = cast("BrokerConnection", None), cast("BrokerOutbox", None)
@@ -130,6 +143,20 @@ def test_a_slow_message_is_forgotten_after_a_minute(sweep: _Sweep, ledger: _Ledg
     for _ in range(12):
         sweep.round()
     assert [60.0] * 12 + [10.0] == ledger.asked
+
+
+def test_a_new_connection_forgets_what_a_lost_broker_kept_in_hand(
+    sweep: _Sweep, ledger: _Ledger, clock: Clock
+) -> None:
+    """Messages were in hand for long since the broker confirmed nothing: the next sweep is not put off."""
+    sweep.longest = 600.0
+    sweep.round()
+    sweep.longest = 0.0
+    sweep.begin()
+    sweep.round()
+    clock.advance(10.0)
+    sweep.round()
+    assert [10.0] == ledger.asked
 
 
 def test_what_stands_in_a_long_queue_is_not_taken(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
