@@ -83,9 +83,20 @@ class Server:
 
     def replica(self, folder: Path, name: str) -> "Server":
         """Make a streaming replica in another folder, not started yet."""
+        return Server(folder, self._postgres, self._copy(name))
+
+    def _copy(self, name: str) -> Sequence[str]:
+        """Return the command that makes a replica, but for its folder."""
         source = f"host=127.0.0.1 port={self.port} user=tester application_name={name}"
         program = _program("pg_basebackup") or "pg_basebackup"  # of the same package as initdb
-        return Server(folder, self._postgres, [program, "--checkpoint=fast", "-R", "-d", source])
+        return [program, "--checkpoint=fast", "-R", "-d", source]
+
+    def follow(self, primary: "Server", name: str) -> None:
+        """Become a streaming replica of another server, with nothing of what this one had, and start."""
+        self.stop()
+        shutil.rmtree(self._folder / "data")
+        self._call([*primary._copy(name), "-D", str(self._folder / "data")])
+        self.start()
 
     def become_standby(self) -> None:
         """Restart the server as a standby, which waits for a primary that there is not."""

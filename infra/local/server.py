@@ -37,7 +37,9 @@ listeners.tcp.1 = {host}:{port}
 disk_free_limit.absolute = 50MB
 """
 
-ERL_ARGUMENTS: Final = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+ERL_ARGUMENTS: Final = (
+    "-start_epmd false -kernel inet_dist_use_interface {address} inet_dist_connect_options [{{ip,{address}}}]"
+)
 
 # Variables of another installation or of the shell must not reach this server.
 FOREIGN_PREFIXES: Final = ("RABBITMQ_", "ERL_", "ELIXIR_")
@@ -47,6 +49,8 @@ class Member(NamedTuple):
     """A node's part in a cluster: its name, the nodes that it joins, and what all of them share."""
 
     node: str = NODE
+    host: str = HOST
+    """The address, of loopback, where it listens, and from which it connects to the others."""
     peers: Sequence[str] = ()
     cookie: str | None = None
     epmd_port: int | None = None
@@ -66,17 +70,19 @@ class RabbitProcess:
         self, folder: Path, programs: Programs, guardian: Guardian, member: Member | None = None
     ) -> None:
         self._member = member or Member()
+        self.host = self._member.host
         self.port, distribution_port, free_port = free_ports(3)
         self.epmd_port = self._member.epmd_port or free_port
-        self.url = f"amqp://guest:guest@{HOST}:{self.port}/"
+        self.url = f"amqp://guest:guest@{self.host}:{self.port}/"
         self.folder = folder
         self._programs = programs
         self._guardian = guardian
-        self._environment = _environment(folder, self._member.node, distribution_port, self.epmd_port)
+        self._environment = _environment(folder, self._member, distribution_port, self.epmd_port)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         _write_files(folder, self.port, self._member)
-        self._epmd_command = [programs.epmd, "-address", HOST, "-port", str(self.epmd_port)]
+        hosts = ",".join({HOST, *(peer.partition("@")[2] for peer in self._member.peers)} - {"localhost"})
+        self._epmd_command = [programs.epmd, "-address", hosts, "-port", str(self.epmd_port)]
 
     @property
     def version(self) -> str:
@@ -103,10 +109,12 @@ class RabbitProcess:
             self._epmd = self._spawn(self._epmd_command)
         self._pid_file.unlink(missing_ok=True)
         self._server = server = self._spawn([self._programs.server])
-        wait_until(lambda: server.poll() is not None or speaks_amqp(HOST, self.port), seconds=START_SECONDS)
-        if server.poll() is not None or not speaks_amqp(HOST, self.port):
+        wait_until(
+            lambda: server.poll() is not None or speaks_amqp(self.host, self.port), seconds=START_SECONDS
+        )
+        if server.poll() is not None or not speaks_amqp(self.host, self.port):
             raise BrokerUnavailable(f"rabbitmq-server did not start:\n{self._log_tail()}")
-        log.info("%s listens on %s:%d", self.version, HOST, self.port)
+        log.info("%s listens on %s:%d", self.version, self.host, self.port)
 
     def wait_until_on_disk(self, *queues: str) -> None:
         """Return when these quorum queues of the virtual host `/` would survive a kill of the broker.
@@ -263,15 +271,17 @@ def _register_entry(queue: str) -> bytes:
     return bytes([len(name)]) + name
 
 
-def _environment(folder: Path, node: str, distribution_port: int, epmd_port: int) -> dict[str, str]:
+def _environment(folder: Path, member: Member, distribution_port: int, epmd_port: int) -> dict[str, str]:
     """Return every variable that the scripts would otherwise read from the machine's own installation."""
+    address = "{" + member.host.replace(".", ",") + "}"
     outside = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN_PREFIXES)}
     return outside | {
         "HOME": str(folder),
         "LANG": "C.UTF-8",
         "ERL_EPMD_PORT": str(epmd_port),
         "ERL_EPMD_ADDRESS": HOST,
-        "RABBITMQ_NODENAME": node,
+        "RABBITMQ_NODENAME": member.node,
+        "RABBITMQ_USE_LONGNAME": str(not member.node.endswith("@localhost")).lower(),
         "RABBITMQ_DIST_PORT": str(distribution_port),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
@@ -281,14 +291,14 @@ def _environment(folder: Path, node: str, distribution_port: int, epmd_port: int
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_LOGS": "-",
         "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERL_ARGUMENTS,
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERL_ARGUMENTS.format(address=address),
         "RABBITMQ_CTL_ERL_ARGS": "-start_epmd false",
     }
 
 
 def _write_files(folder: Path, port: int, member: Member) -> None:
     (folder / "rabbitmq.conf").write_text(
-        f"{CONFIG.format(host=HOST, port=port)}{_joining(member)}{member.settings}"
+        f"{CONFIG.format(host=member.host, port=port)}{_joining(member)}{member.settings}"
     )
     if member.advanced:
         (folder / "advanced.config").write_text(member.advanced)

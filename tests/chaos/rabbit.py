@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from tests.patience import patient
 PERSISTENT = 2
 RECONNECT_SECONDS = 0.2
 GIVE_UP_SECONDS = 120.0
+ANSWER_SECONDS = 20.0
+"""A node of a cluster may never confirm what it has sent to a node that was lost meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Rabbit:
         give_up = time.monotonic() + patient(GIVE_UP_SECONDS)
         while True:
             try:
-                return work(self._open())
+                with self._bounded(ANSWER_SECONDS):
+                    return work(self._open())
             except ChannelClosedByBroker:
                 self.close()
                 raise
@@ -116,16 +121,34 @@ class Rabbit:
         """Yield the bodies that arrive within ``seconds``; each is acknowledged after it was yielded."""
         until = time.monotonic() + seconds
         try:
-            for method, _properties, body in self._open().consume(queue, inactivity_timeout=0.1):
-                if method is not None and body is not None:
-                    yield body
-                    self._open().basic_ack(method.delivery_tag)
-                if time.monotonic() > until:
-                    break
-            self._open().cancel()
+            with self._bounded(seconds + ANSWER_SECONDS):
+                for method, _properties, body in self._open().consume(queue, inactivity_timeout=0.1):
+                    if method is not None and body is not None:
+                        yield body
+                        self._open().basic_ack(method.delivery_tag)
+                    if time.monotonic() > until:
+                        break
+                self._open().cancel()
         except (AMQPError, OSError):
             self.close()
             time.sleep(RECONNECT_SECONDS)
+
+    @contextlib.contextmanager
+    def _bounded(self, seconds: float) -> Iterator[None]:
+        """Cut the connection where the block takes longer: pika waits for an answer without an end."""
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError, AttributeError):  # it may be closed already
+                transport: Any = self._connection._impl._transport
+                transport._sock.shutdown(socket.SHUT_RDWR)
 
     def _open(self) -> BlockingChannel:
         if self._connection is None or self._channel is None or not self._channel.is_open:

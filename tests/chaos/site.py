@@ -52,6 +52,7 @@ class Site:
     delays: Sequence[int] = DELAYS
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
+    commands: list[subprocess.Popen[bytes]] = field(default_factory=list)
     logs: dict[int, Path] = field(default_factory=dict)
     started: int = 0
 
@@ -93,8 +94,8 @@ class Site:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self.workers:
-            self.kill(worker)
+        for process in (*self.workers, *self.commands):
+            self.kill(process)
         if kind is None:
             exchanges = [f"{self.name}{end}" for end in ("", ".in", ".out", ".dead")]
             delete(self.rabbit, [*self.queues, self.sink.queue], exchanges)
@@ -146,9 +147,9 @@ class Site:
             timeout=EXIT_SECONDS,
         )
 
-    def popen(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Start a command with a worker's settings, to be killed; what it prints is dropped."""
-        return subprocess.Popen(
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Begin a command with a worker's settings; it ends with the site at the latest."""
+        command = subprocess.Popen(
             self._command(*arguments),
             env=self._environ(),
             cwd=self.folder,
@@ -156,6 +157,8 @@ class Site:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self.commands.append(command)
+        return command
 
     def working(self) -> Sequence[subprocess.Popen[bytes]]:
         """Return the workers that have connected to the broker."""

@@ -1,5 +1,6 @@
-"""Fixtures of the cluster tests: one cluster for all of them, an emulator, and sites with real workers."""
+"""Fixtures of the cluster tests: a cluster in a network of its own, an emulator, and sites with workers."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,29 +10,50 @@ import pytest
 from infra.emulator.testing import Emulator, running_emulator
 from infra.local.ready import BrokerUnavailable
 from tests.chaos.site import Site
-from tests.cluster.nodes import Cluster, running_cluster
+from tests.cluster import faults
+from tests.cluster.network import NoNamespace, own_network
+from tests.cluster.nodes import RECOMMENDED, Cluster, running_cluster
 from tests.conftest import none_to_be_had
 
 WORKERS = 3
+SETTLE = 6.0
+"""Seconds that a backup takes: each event waits several times, so that many wait when something happens."""
 
-StartSite = Callable[[int, int], Site]
+DEFAULTS = os.environ.get("CLUSTER_DEFAULTS") == "true"
+"""Measure with RabbitMQ's default confirm timeout of dead-lettering instead of the recommended one."""
+
+StartSite = Callable[..., Site]
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Run three nodes."""
+def network() -> Iterator[str]:
+    """Enter a network of our own; its value is the reason where that is not possible, else empty."""
     with ExitStack() as stack:
         try:
-            cluster = stack.enter_context(running_cluster())
+            stack.enter_context(own_network())
+        except NoNamespace as error:
+            yield f"no network namespace: {error}"
+        else:
+            yield ""
+
+
+@pytest.fixture(scope="session")
+def cluster(network: str, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Run three nodes; the parameter is what they do in a partition."""
+    handling = getattr(request, "param", "pause_minority")
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(running_cluster(handling, "" if DEFAULTS else RECOMMENDED))
         except BrokerUnavailable as error:
             none_to_be_had(str(error))
+        faults.add_user(cluster)
         yield cluster
 
 
 @pytest.fixture
-def emulator(seed: int) -> Iterator[Emulator]:
+def emulator(network: str, seed: int) -> Iterator[Emulator]:
     """Run an emulator in its own process, whose random choices repeat with the seed."""
-    with running_emulator(process=True, settle=0.2, seed=seed) as emulator:
+    with running_emulator(process=True, settle=SETTLE, seed=seed) as emulator:
         yield emulator
 
 
@@ -44,12 +66,13 @@ def start_site(cluster: Cluster, emulator: Emulator, tmp_path: Path, unique: str
     """
     with ExitStack() as stack:
 
-        def start(leader: int, at: int) -> Site:
-            settings = {"AMQP_URL": cluster.amqp_url, "TRACK_BACKUPS": "true"}
-            site = Site(cluster.urls[at], emulator, tmp_path, unique, settings)
+        def start(leader: int, at: int, *, workers: int = WORKERS, **settings: str) -> Site:
+            urls = cluster.amqp_url.replace("guest:guest", f"{faults.USER}:{faults.PASSWORD}")
+            wanted = {"AMQP_URL": urls, "TRACK_BACKUPS": "true", **settings}
+            site = Site(cluster.urls[at], emulator, tmp_path, unique, wanted)
             site.declare_at(cluster.urls[leader])
             stack.enter_context(site)
-            for _ in range(WORKERS):
+            for _ in range(workers):
                 site.start_worker()
             return site
 

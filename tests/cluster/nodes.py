@@ -15,11 +15,13 @@ from infra.local.programs import ensure_programs
 from infra.local.ready import wait_until
 from infra.local.server import Member, RabbitProcess
 
-NAMES = ("one@localhost", "two@localhost", "three@localhost")
+HOSTS = ("127.0.1.1", "127.0.1.2", "127.0.1.3")
+"""Each node has an address of its own, so that links between nodes can be cut."""
+NAMES = tuple(f"{name}@{host}" for name, host in zip(("one", "two", "three"), HOSTS, strict=True))
 RECOMMENDED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n"
 """What handler/README.md recommends for a cluster, besides ``pause_minority``."""
 
-_SETTINGS = "cluster_partition_handling = pause_minority\nnet_ticktime = 15\n"
+_SETTINGS = "cluster_partition_handling = {handling}\nnet_ticktime = 15\n"
 _JOINED_SECONDS = 60.0
 
 
@@ -55,6 +57,13 @@ class Cluster:
         finally:
             os.kill(pid, signal.SIGCONT)
 
+    def partitioned(self) -> bool:
+        """Return whether a node still knows of a partition."""
+        return any(
+            any(json.loads(node.ctl("cluster_status", "--formatter", "json"))["partitions"].values())
+            for node in self.nodes
+        )
+
     def whole(self) -> bool:
         """Return whether every node sees all three running."""
         return all(len(_running(node)) == len(NAMES) for node in self.nodes)
@@ -67,20 +76,23 @@ def _running(node: RabbitProcess) -> Sequence[str]:
 
 
 @contextlib.contextmanager
-def running_cluster(advanced: str = RECOMMENDED) -> Iterator[Cluster]:
-    """Run three nodes for the duration of the block. Raises ``BrokerUnavailable``."""
+def running_cluster(handling: str = "pause_minority", advanced: str = RECOMMENDED) -> Iterator[Cluster]:
+    """Run three nodes for the duration of the block. Raises ``BrokerUnavailable``.
+
+    ``handling`` is what they do in a partition, ``advanced`` their ``advanced.config``.
+    """
     programs = ensure_programs()
     cookie = secrets.token_hex(20)
     nodes: list[RabbitProcess] = []
     with contextlib.ExitStack() as stack:
-        for name in NAMES:
+        settings = _SETTINGS.format(handling=handling)
+        for name, host in zip(NAMES, HOSTS, strict=True):
             folder = Path(tempfile.mkdtemp(prefix="snapshot-backup-node-"))
             guardian = Guardian(folder)
             stack.callback(guardian.close)
             epmd = nodes[0].epmd_port if nodes else None
-            node = RabbitProcess(
-                folder, programs, guardian, Member(name, NAMES, cookie, epmd, _SETTINGS, advanced)
-            )
+            member = Member(name, host, NAMES, cookie, epmd, settings, advanced)
+            node = RabbitProcess(folder, programs, guardian, member)
             stack.callback(node.close)
             nodes.append(node)
             node.start()

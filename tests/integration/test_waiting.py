@@ -114,7 +114,7 @@ def test_an_operator_who_is_killed_loses_and_doubles_nothing(site: Site, emulato
     """Whatever had been brought back when the command was killed, each event is backed up once."""
     ask(site, 200)
     end_pause(site)
-    operator = site.popen("waiting", "retry-now", "--all")
+    operator = site.begin("waiting", "retry-now", "--all")
     wait_for(lambda: replaced(site) > 0, seconds=60, what=site.counts)
     operator.kill()
     operator.wait(30)
