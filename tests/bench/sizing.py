@@ -23,7 +23,8 @@ from handler.settings import load_settings
 from infra.emulator.testing import running_emulator
 from infra.local.server import running_server
 from tests import postgres
-from tests.bench.throughput import _reached, _remove, counted, cpu_seconds, fast_api, preload
+from tests.bench.rows import cpu_seconds
+from tests.bench.throughput import _reached, _remove, counted, fast_api, preload
 from tests.postgres import Server
 
 
