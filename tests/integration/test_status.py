@@ -225,6 +225,7 @@ async def _fail(settings: Settings) -> str:
     async with bootstrap.parts(settings) as parts:
         body = json.dumps(cloud_event(3)).encode()
         received = Receiver(None, time.time).receive(Message(body))
+        await parts.control.begin()
         handled = await parts.process(broker, None).handle(received)
         seen += [repr(parts), repr(handled), repr(vars(parts.breaker))]
         async with monitored(parts, make_worker(parts)) as port:
