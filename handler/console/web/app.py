@@ -11,10 +11,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from handler.console.jobs import JobRunning
+from handler.console.web.dead_letters import DeadLetters, conflict
 from handler.console.web.entrance import Entrance
 from handler.console.web.guard import API, Guard
 from handler.console.web.jobs_pages import JobsPages
-from handler.console.web.letters import Letters, conflict
 from handler.console.web.openapi import OpenApi
 from handler.console.web.overview import Overview
 from handler.console.web.reading import Reading
@@ -55,7 +55,7 @@ def routes(site: Site) -> list[Route]:
         *Overview(site).routes(),
         *Reading(site).routes(),
         *Reports(site).routes(),
-        *Letters(site).routes(),
+        *DeadLetters(site).routes(),
         *JobsPages(site).routes(),
         *OpenApi().routes(),
     ]

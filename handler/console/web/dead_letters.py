@@ -27,7 +27,7 @@ _MOST_BODY = 64 * 1024
 _MOST_IN_API = 200
 
 
-class Letters:
+class DeadLetters:
     """Answers what is in ``Q.dead``, and starts jobs on it."""
 
     def __init__(self, site: Site) -> None:
@@ -59,7 +59,7 @@ class Letters:
             problem = str(error)
         return self._site.pages.page(
             request,
-            "letters.html",
+            "dead_letters.html",
             HTTPStatus.OK,
             look=look,
             groups=[group_document(group) for group in look.groups] if look else [],
@@ -92,7 +92,11 @@ class Letters:
         """Show one dead letter in full."""
         dead_letter = await self._find(request)
         return self._site.pages.page(
-            request, "letter.html", HTTPStatus.OK, letter=facts(dead_letter), full=_full(dead_letter)
+            request,
+            "dead_letter.html",
+            HTTPStatus.OK,
+            dead_letter=facts(dead_letter),
+            full=_full(dead_letter),
         )
 
     async def replay_form(self, request: Request) -> Response:
