@@ -6,8 +6,6 @@ from typing import Annotated, TypeVar, get_args
 import typer
 
 from events.message import WaitReason
-from handler import bootstrap
-from handler.broker.outbox import BrokerOutbox
 from handler.commands.command import Command, Group
 from handler.commands.common import AsJson, Yes, confirm, fail, failing_plainly, print_json
 from handler.commands.console import console
@@ -15,7 +13,7 @@ from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
 from handler.commands.values import checked, project, resource_id
 from handler.console.standing import waiting_document
-from handler.console.waiting import Cancelled, Waits, Which, cancel, retry_now
+from handler.console.waiting import Cancelled, Waits, Which, cancel, opened_waits, retry_now
 from handler.ledger.inquiry import WaitingFilter, WaitingList
 from handler.ledger.ledger import StoredLedger
 from handler.printable import printable
@@ -175,11 +173,8 @@ def with_waits(settings: Settings, work: Callable[[Waits], Awaitable[T]]) -> T:
     """Run work on the workers' ledger and broker. Raises ``BrokerError`` and what ``with_ledger`` raises."""
 
     async def opened(ledger: StoredLedger) -> T:
-        keys = await bootstrap.state_keys(settings, ledger)
-        ignored = settings.result_unroutable == "ignore"
-        async with await bootstrap.open_connection(settings) as connection:
-            outbox = BrokerOutbox(connection, bootstrap.topology(settings), ignore_unroutable=ignored)
-            return await work(Waits(ledger, outbox, keys, settings.snapshot_queue))
+        async with opened_waits(settings, ledger) as waits:
+            return await work(waits)
 
     return with_ledger(settings, opened, without=_WITHOUT)
 

@@ -11,7 +11,8 @@ that, the message comes back by itself, and a worker publishes it.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal, NamedTuple
 
 from events.decode import decode, ids_of, parse_message
@@ -21,6 +22,7 @@ from events.outcome import CONTENT_TYPE, Category, outcome
 from events.republish import inert
 from events.snapshot import SnapshotEvent
 from events.state_keys import StateKeys
+from handler import bootstrap
 from handler.backup import result as results
 from handler.backup.ports import Busy, Created, Finished, Key
 from handler.backup.received import Received
@@ -29,6 +31,7 @@ from handler.errors import Unroutable
 from handler.ledger.control import SOON_SECONDS, Taken, WaitingChoice
 from handler.ledger.inquiry import WaitingFilter
 from handler.ledger.ledger import StoredLedger
+from handler.settings import Settings
 
 REASON = "cancelled by an operator"
 
@@ -58,6 +61,16 @@ class Waits(NamedTuple):
     outbox: BrokerOutbox
     keys: StateKeys | None
     queue: str
+
+
+@asynccontextmanager
+async def opened_waits(settings: Settings, ledger: StoredLedger) -> AsyncIterator[Waits]:
+    """Connect to the broker. Raises ``BrokerError``, and ``LedgerUnavailable`` where the keys are in it."""
+    keys = await bootstrap.state_keys(settings, ledger)
+    ignored = settings.result_unroutable == "ignore"
+    async with await bootstrap.open_connection(settings) as connection:
+        outbox = BrokerOutbox(connection, bootstrap.topology(settings), ignore_unroutable=ignored)
+        yield Waits(ledger, outbox, keys, settings.snapshot_queue)
 
 
 async def retry_now(waits: Waits, which: Which) -> Retried:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from handler.console.jobs import JobRunning
+from handler.console.web.control import Controls
 from handler.console.web.dead_letters import DeadLetters, conflict
 from handler.console.web.entrance import Entrance
 from handler.console.web.guard import API, Guard
@@ -54,6 +55,7 @@ def routes(site: Site) -> list[Route]:
         *Entrance(site).routes(),
         *Overview(site).routes(),
         *Reading(site).routes(),
+        *Controls(site).routes(),
         *Reports(site).routes(),
         *DeadLetters(site).routes(),
         *JobsPages(site).routes(),

@@ -10,6 +10,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from handler.console.orders import DropOrder, ReplayOrder, Selection
+from handler.console.web.control import (
+    CancelOrder,
+    ConcurrencyOrder,
+    PauseOrder,
+    ResumeOrder,
+    RetryOrder,
+)
 from handler.console.web.guard import API
 from handler.console.web.reading import SnapshotQuery, WaitingQuery
 from handler.console.web.reports import ReportQuery
@@ -26,6 +33,8 @@ class Operation(NamedTuple):
     answers: tuple[int, ...] = ()
 
 
+_CHANGED = (400, 413, 415, 422, 503)
+
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("get", "/api/overview"): Operation("How things stand: queues, what waits and why, dead letters, jobs"),
     ("get", "/api/snapshots/{snapshot_id}"): Operation(
@@ -33,6 +42,22 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("get", "/api/waiting"): Operation(
         "The messages that wait, those that are due first", query=WaitingQuery, answers=(422, 503)
+    ),
+    ("post", "/api/waiting/retry-now"): Operation(
+        "Bring waiting messages back to the queue at once", body=RetryOrder, answers=_CHANGED
+    ),
+    ("post", "/api/waiting/cancel"): Operation(
+        "End what waits of a snapshot as cancelled", body=CancelOrder, answers=_CHANGED
+    ),
+    ("get", "/api/control"): Operation("What is set for all workers of the queue", answers=(503,)),
+    ("post", "/api/control/pause"): Operation(
+        "Pause all workers, or one project", body=PauseOrder, answers=_CHANGED
+    ),
+    ("post", "/api/control/resume"): Operation(
+        "End a pause, and bring back what waits for it", body=ResumeOrder, answers=_CHANGED
+    ),
+    ("post", "/api/control/concurrency"): Operation(
+        "Set how many messages each worker has in hand", body=ConcurrencyOrder, answers=_CHANGED
     ),
     ("get", "/api/report"): Operation(
         "What was backed up and what was not, by project, category or hour",

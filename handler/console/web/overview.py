@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from handler.console.control import document as control_document
 from handler.console.looks import Looks, group_document
 from handler.console.queues import QueueCount
 from handler.console.timeline import REASONS
@@ -94,11 +95,19 @@ class Overview:
         }
 
     async def _ledger(self) -> dict[str, Any]:
-        nothing: dict[str, Any] = {"problem": None, "states": {}, "waiting": {}, "slots": {}, "outcomes": {}}
+        nothing: dict[str, Any] = {
+            "problem": None,
+            "states": {},
+            "waiting": {},
+            "slots": {},
+            "outcomes": {},
+            "control": None,
+        }
         try:
             ledger = self._site.ledger.open()
             running = await ledger.running()
             found = await ledger.overview(time.time() - _OUTCOMES_SECONDS)
+            control = await ledger.control(self._site.settings.snapshot_queue)
         except LedgerUnavailable as error:
             return {**nothing, "problem": str(error)}
         outcomes: Counter[str] = Counter()
@@ -110,6 +119,7 @@ class Overview:
             "waiting": {reason: _counted(each) for reason, each in found.waiting.items()},
             "slots": {group: each.slots for group, each in sorted(running.groups.items())},
             "outcomes": dict(outcomes),
+            "control": control_document(control),
         }
 
     def _dead_letters(self, ready: int | None) -> dict[str, Any]:

@@ -18,10 +18,16 @@ from tests.integration.dead_letters.place import Place
 
 
 @pytest.fixture
-def place(amqp_url: str, unique: str, tmp_path: Path) -> Iterator[Place]:
+def delays() -> tuple[int, ...]:
+    """The retry delays of the topology, in seconds."""
+    return (1, 2)
+
+
+@pytest.fixture
+def place(amqp_url: str, unique: str, tmp_path: Path, delays: tuple[int, ...]) -> Iterator[Place]:
     """Declare the topology, and delete it after the test."""
     topology = Topology(
-        queue=unique, snapshot_exchange=f"{unique}.in", result_exchange=f"{unique}.out", delays=(1, 2)
+        queue=unique, snapshot_exchange=f"{unique}.in", result_exchange=f"{unique}.out", delays=delays
     )
     beside(lambda: asyncio.run(declared(amqp_url, topology)))
     place = Place(amqp_url, topology, tmp_path)

@@ -1,5 +1,6 @@
 """A console as a process of its own, and programs that ask it."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import httpx
 
+from handler.ledger.stores import open_ledger
 from infra.local.ready import wait_until
 from infra.local.server import free_ports
 from tests.integration.dead_letters.place import Place
@@ -44,6 +46,17 @@ def running_console(place: Place, **settings: str) -> Iterator[RunningConsole]:
             yield RunningConsole(process, url, client)
         finally:
             process.terminate()
+
+
+def prepared(place: Place) -> None:
+    """Make the ledger, as a first worker does."""
+
+    async def make() -> None:
+        ledger = open_ledger(place.settings_of_program["LEDGER_URL"], lease_seconds=20)
+        await ledger.check()
+        await ledger.aclose()
+
+    asyncio.run(make())
 
 
 def beside(work: Callable[[], T]) -> T:

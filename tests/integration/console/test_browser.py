@@ -11,11 +11,11 @@ from playwright.sync_api import Browser, Page, expect
 from infra.emulator.testing import running_emulator
 from tests.console_browser import HOSTILE, SECONDS, TOKEN
 from tests.integration.console.browsers import headless, page_of
-from tests.integration.console.running import RunningConsole, beside, running_console
+from tests.integration.console.running import RunningConsole, beside, prepared, running_console
 from tests.integration.console.test_dead_letters import KINDS, fill
-from tests.integration.dead_letters.place import Place, dead_headers, event, snapshot_id
+from tests.integration.dead_letters.place import PROJECT, Place, dead_headers, event, snapshot_id
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
 PATIENCE = SECONDS * 1000
 """Milliseconds: a busy machine starts browsers slowly."""
 
@@ -134,6 +134,7 @@ def test_every_page_fits_its_window(place: Place, browser: Browser) -> None:
     others = [(event(90), dead_headers(90, "backup_error", "-")), (event(91), dead_headers(91, "expired"))]
     beside(lambda: fill(place, count=12))
     beside(lambda: place.dead_letter(others))
+    beside(lambda: prepared(place))
     too_wide = set()
     with running_console(place) as console:
         pages = _pages(console)
@@ -149,12 +150,16 @@ def test_every_page_fits_its_window(place: Place, browser: Browser) -> None:
 
 
 def _pages(console: RunningConsole) -> dict[str, str]:
+    for order in ({"reason": "storage is upgraded"}, {"project": PROJECT, "reason": "quota"}):
+        console.client.post("/api/control/pause", json=order)
     [first, *_] = console.client.get("/api/dead-letters").json()["dead_letters"]
     job = console.client.post("/api/dead-letters/drop", json={"categories": ["malformed"]}).json()
     return {
         "overview": "/",
         "snapshot": f"/snapshots?id={snapshot_id(0)}",
         "waiting": "/waiting",
+        "control": "/control",
+        "cancel": f"/waiting/cancel?snapshot={snapshot_id(0)}",
         "report": "/report",
         "letters": "/dead-letters",
         "letter": f"/dead-letters/{first['id']}",

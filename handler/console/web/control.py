@@ -1,0 +1,237 @@
+"""What an operator sets and asks of what waits: pause, resume, concurrency, retry now and cancel."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from events.message import WaitReason
+from handler.console import control
+from handler.console.waiting import Cancelled, Retried, Which, cancel, opened_waits, retry_now
+from handler.console.web.forms import form, json_body, problem_of, values_of
+from handler.console.web.site import Site
+from handler.errors import BrokerError, LedgerUnavailable
+
+log = logging.getLogger(__name__)
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Order = TypeVar("Order", bound=BaseModel)
+
+
+class ResumeOrder(BaseModel):
+    """Which pause to end: that of the queue, or of one project."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: Id | None = Field(None, description="Only this project; without it, all events.")
+
+
+class PauseOrder(ResumeOrder):
+    """What to pause, and why."""
+
+    reason: str = Field("", max_length=control.MOST_REASON, description="Shown to all operators.")
+
+
+class ConcurrencyOrder(BaseModel):
+    """How many messages each worker has in hand."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: int | None = Field(None, ge=1, le=2_000, description="Without it, each worker's CONCURRENCY.")
+
+
+class RetryOrder(BaseModel):
+    """Which waiting messages to bring back to the queue at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    snapshot: Id | None = Field(None, description="Only of this snapshot.")
+    project: Id | None = Field(None, description="Only of this project.")
+    reason: WaitReason | None = Field(None, description="Only what waits for this reason.")
+    all: bool = Field(default=False, description="Needed where nothing is left out.")
+
+    @model_validator(mode="after")
+    def _not_by_accident(self) -> Any:
+        if not (self.snapshot or self.project or self.reason or self.all):
+            raise ValueError("all: name a snapshot, a project or a reason, or say all=true")
+        return self
+
+
+class CancelOrder(BaseModel):
+    """Of which snapshot to cancel what waits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    snapshot: Id
+    project: Id | None = Field(None, description="Only in this project.")
+
+
+class Controls:
+    """Carries out what operators set for all workers, and what they do with waiting messages."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._returning: set[asyncio.Task[None]] = set()
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/control", self.page, methods=["GET"]),
+            Route("/control/pause", self.pause_form, methods=["POST"]),
+            Route("/control/resume", self.resume_form, methods=["POST"]),
+            Route("/control/concurrency", self.concurrency_form, methods=["POST"]),
+            Route("/waiting/retry-now", self.retry_form, methods=["POST"]),
+            Route("/waiting/cancel", self.cancel_page, methods=["GET"]),
+            Route("/waiting/cancel", self.cancel_form, methods=["POST"]),
+            Route("/api/control", self.control, methods=["GET"]),
+            Route("/api/control/pause", self.pause, methods=["POST"]),
+            Route("/api/control/resume", self.resume, methods=["POST"]),
+            Route("/api/control/concurrency", self.concurrency, methods=["POST"]),
+            Route("/api/waiting/retry-now", self.retry, methods=["POST"]),
+            Route("/api/waiting/cancel", self.cancel, methods=["POST"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """Show what is set for all workers of the queue, and change it."""
+        return self._site.pages.page(request, "control.html", HTTPStatus.OK, control=await self._document())
+
+    async def control(self, _request: Request) -> Response:
+        """Return what is set for all workers of the queue."""
+        return JSONResponse(await self._document())
+
+    async def pause_form(self, request: Request) -> Response:
+        """Pause the queue, or one project."""
+        await self._pause(request, await self._form(PauseOrder, request))
+        return RedirectResponse("/control", HTTPStatus.SEE_OTHER)
+
+    async def pause(self, request: Request) -> Response:
+        """Pause the queue, or one project."""
+        return JSONResponse(await self._pause(request, await _from_json(PauseOrder, request)))
+
+    async def resume_form(self, request: Request) -> Response:
+        """End a pause."""
+        await self._resume(request, await self._form(ResumeOrder, request))
+        return RedirectResponse("/control", HTTPStatus.SEE_OTHER)
+
+    async def resume(self, request: Request) -> Response:
+        """End a pause."""
+        return JSONResponse(await self._resume(request, await _from_json(ResumeOrder, request)))
+
+    async def concurrency_form(self, request: Request) -> Response:
+        """Set how many messages each worker has in hand."""
+        await self._concurrency(request, await self._form(ConcurrencyOrder, request))
+        return RedirectResponse("/control", HTTPStatus.SEE_OTHER)
+
+    async def concurrency(self, request: Request) -> Response:
+        """Set how many messages each worker has in hand."""
+        return JSONResponse(await self._concurrency(request, await _from_json(ConcurrencyOrder, request)))
+
+    async def retry_form(self, request: Request) -> Response:
+        """Bring waiting messages back."""
+        done = await self._retry(request, await self._form(RetryOrder, request))
+        lines = [f"{done.returned:,} brought back to the queue."]
+        if done.unreadable:
+            lines.append(f"{done.unreadable:,} left: no key of ours has signed them. Set STATE_KEYS.")
+        return self._done(request, "Retry now", lines)
+
+    async def retry(self, request: Request) -> Response:
+        """Bring waiting messages back."""
+        return JSONResponse((await self._retry(request, await _from_json(RetryOrder, request)))._asdict())
+
+    async def cancel_page(self, request: Request) -> Response:
+        """Ask before anything is cancelled."""
+        snapshot, project = (request.query_params.get(name, "")[:256] for name in ("snapshot", "project"))
+        return self._site.pages.page(
+            request, "cancel.html", HTTPStatus.OK, snapshot=snapshot, project=project or None
+        )
+
+    async def cancel_form(self, request: Request) -> Response:
+        """Cancel what waits of a snapshot."""
+        done = await self._cancel(request, await self._form(CancelOrder, request))
+        return self._done(request, "Cancel", [f"{each.snapshot_id}: {each.text}." for each in done])
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel what waits of a snapshot."""
+        done = await self._cancel(request, await _from_json(CancelOrder, request))
+        messages = [{**each._asdict(), "cancelled": each.is_cancelled} for each in done]
+        return JSONResponse({"messages": messages})
+
+    async def _document(self) -> Any:
+        found = await self._site.ledger.open().control(self._site.settings.snapshot_queue)
+        return control.document(found)
+
+    async def _pause(self, request: Request, order: PauseOrder) -> Any:
+        ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
+        found = await control.pause(ledger, queue, project=order.project, reason=order.reason)
+        _log(request, "pause", order)
+        return control.document(found)
+
+    async def _resume(self, request: Request, order: ResumeOrder) -> Any:
+        ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
+        found = await control.resume(ledger, queue, project=order.project)
+        _log(request, "resume", order)
+        task = asyncio.create_task(self._bring_back(order.project))
+        self._returning.add(task)
+        task.add_done_callback(self._returning.discard)
+        return control.document(found)
+
+    async def _bring_back(self, project: str | None) -> None:
+        """Bring back what waits for the end of a pause, once workers know of it; else it comes by itself."""
+        await asyncio.sleep(control.NOTICED_SECONDS)
+        try:
+            async with opened_waits(self._site.settings, self._site.ledger.open()) as waits:
+                await retry_now(waits, Which(None, project, "paused"))
+        except (BrokerError, LedgerUnavailable) as error:
+            log.warning("what waits comes back within 10 minutes: %s", error, extra={"action": "console.act"})
+
+    async def _concurrency(self, request: Request, order: ConcurrencyOrder) -> Any:
+        ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
+        found = await control.set_concurrency(ledger, queue, order.number)
+        _log(request, "concurrency", order)
+        return control.document(found)
+
+    async def _retry(self, request: Request, order: RetryOrder) -> Retried:
+        _log(request, "retry now", order)
+        which = Which([order.snapshot] if order.snapshot else None, order.project, order.reason)
+        async with opened_waits(self._site.settings, self._site.ledger.open()) as waits:
+            return await retry_now(waits, which)
+
+    async def _cancel(self, request: Request, order: CancelOrder) -> Sequence[Cancelled]:
+        _log(request, "cancel", order)
+        async with opened_waits(self._site.settings, self._site.ledger.open()) as waits:
+            return await cancel(waits, order.snapshot, project=order.project)
+
+    async def _form(self, model: type[Order], request: Request) -> Order:
+        fields = await form(request, self._site.sessions)
+        return _valid(model, values_of(fields, model, ()))
+
+    def _done(self, request: Request, title: str, lines: Sequence[str]) -> Response:
+        return self._site.pages.page(request, "done.html", HTTPStatus.OK, title=title, lines=lines)
+
+
+async def _from_json(model: type[Order], request: Request) -> Order:
+    return _valid(model, await json_body(request))
+
+
+def _valid(model: type[Order], values: Any) -> Order:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, problem_of(error)) from None
+
+
+def _log(request: Request, act: str, order: BaseModel) -> None:
+    log.info(
+        "%s: %s %s",
+        request.state.caller.name,
+        act,
+        order.model_dump_json(exclude_none=True),
+        extra={"action": "console.act"},
+    )
