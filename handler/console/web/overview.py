@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -18,12 +20,14 @@ from handler.console.times import iso
 from handler.console.web.site import Site
 from handler.dead_letters.filters import Filters
 from handler.errors import BrokerError, LedgerUnavailable
-from handler.ledger.inquiry import StateCount
+from handler.ledger.inquiry import StateCount, Sum
+from handler.ledger.journal import HOUR
 
 _REFRESH_SECONDS = 5
 _LOOK_AGAIN_SECONDS = 60.0
 _LATEST = 5
-_OUTCOMES_SECONDS = 86_400.0
+_HOURS = 24
+_OUTCOMES_SECONDS = _HOURS * HOUR
 
 
 class Overview:
@@ -101,12 +105,14 @@ class Overview:
             "waiting": {},
             "slots": {},
             "outcomes": {},
+            "outcomes_by_hour": {},
             "control": None,
         }
         try:
             ledger = self._site.ledger.open()
             running = await ledger.running()
-            found = await ledger.overview(time.time() - _OUTCOMES_SECONDS)
+            now = time.time()
+            found = await ledger.overview(now - _OUTCOMES_SECONDS)
             control = await ledger.control(self._site.settings.snapshot_queue)
         except LedgerUnavailable as error:
             return {**nothing, "problem": str(error)}
@@ -119,6 +125,7 @@ class Overview:
             "waiting": {reason: _counted(each) for reason, each in found.waiting.items()},
             "slots": {group: each.slots for group, each in sorted(running.groups.items())},
             "outcomes": dict(outcomes),
+            "outcomes_by_hour": by_hour(found.outcomes, now),
             "control": control_document(control),
         }
 
@@ -143,6 +150,17 @@ class Overview:
             self._look_problem = ""
         except BrokerError as error:
             self._look_problem = str(error)
+
+
+def by_hour(outcomes: Sequence[Sum], now: float) -> dict[str, list[int]]:
+    """Return the outcomes of each of the last 24 hours, by what they are; the last hour is not over."""
+    last = int(now // HOUR)
+    found: dict[str, list[int]] = {}
+    for each in outcomes:
+        place = int(datetime.fromisoformat(each.group).timestamp() // HOUR) - last + _HOURS - 1
+        if 0 <= place < _HOURS:
+            found.setdefault(each.what, [0] * _HOURS)[place] += each.number
+    return found
 
 
 def _counted(each: StateCount) -> dict[str, Any]:

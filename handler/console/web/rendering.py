@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from handler.console.web.guard import Caller
 from handler.console.web.sessions import Sessions
+from handler.console.web.sparkline import sparkline
 from handler.printable import printable
 
 _FOLDER = Path(__file__).parent
@@ -40,7 +41,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"moment": moment, "age": age, "number": number}
+        self._templates.filters |= {"moment": moment, "age": age, "number": number, "sparkline": sparkline}
 
     def page(
         self, request: Request, template: str, status: HTTPStatus = HTTPStatus.OK, **values: Any
