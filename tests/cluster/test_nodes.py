@@ -7,6 +7,7 @@ import time
 from typing import NamedTuple
 
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
 from tests.chaos.site import Site, many, wait_for
 from tests.cluster import faults
@@ -33,10 +34,20 @@ def _working(site: Site) -> None:
     wait_for(lambda: len(site.working()) == WORKERS, seconds=60, what=site.log_tail)
 
 
+def _takes_events(site: Site) -> bool:
+    """Return whether the exchange exists that events are published to; a producer tries until it does."""
+    try:
+        site.rabbit.insist(lambda channel: channel.exchange_declare(f"{site.name}.in", passive=True))
+    except ChannelClosedByBroker:
+        return False
+    return True
+
+
 def _accepted(site: Site, first: int, *, seconds: float = AGAIN_SECONDS) -> float:
     """Publish ten more events, and return after how many seconds the first of them is accepted."""
     events = dict(many(first, first + 10))
     began = time.monotonic()
+    wait_for(lambda: _takes_events(site), seconds=seconds, what=site.log_tail)
     site.ask(events)
     while not events.keys() & site.sink.ended({"backup.accepted"}):
         assert time.monotonic() - began < seconds, site.log_tail()
