@@ -16,12 +16,11 @@ from typing import Any, Self
 
 from events.message import Message
 from events.state_keys import StateKeys
-from handler.broker.addresses import connect
-from handler.broker.connection import Tls
-from handler.broker.topology import Topology, declare
+from handler.broker.topology import Topology
 from infra.emulator.testing import Emulator
 from tests.chaos.rabbit import Rabbit, Sink, delete
 from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
+from tests.declaring import declared
 from tests.patience import patient
 from tests.twins.events import made_up_id, message
 from tests.twins.world import KEYS
@@ -104,13 +103,9 @@ class Site:
 
     def declare_at(self, url: str) -> None:
         """Declare the topology, so that events may be published before a worker has started."""
-        asyncio.run(self._declare(url))
-
-    async def _declare(self, url: str) -> None:
         quorum = self.environment.get("QUEUE_TYPE") != "classic"
         names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays, quorum)
-        async with await connect([url], Tls()) as connection:
-            await declare(connection, names)
+        asyncio.run(declared(url, names))
 
     def start_worker(
         self, *, python: Sequence[str] = (), quick: bool = False, **settings: str

@@ -16,11 +16,11 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from handler import bootstrap
-from handler.broker.topology import declare
 from handler.settings import Settings
 from handler.status.monitoring import monitored
 from handler.worker.wiring import make_worker
 from infra.local.ready import wait_until
+from tests.declaring import declared
 from tests.patience import patient
 from tests.twins.events import cloud_event
 
@@ -131,8 +131,7 @@ class Site:
 
 async def _declare(settings: Settings) -> None:
     """Declare the topology, so that events and bindings may come before the worker."""
-    async with await bootstrap.open_connection(settings) as connection:
-        await declare(connection, bootstrap.topology(settings))
+    await declared(settings.amqp_url[0].get_secret_value(), bootstrap.topology(settings))
 
 
 @contextmanager

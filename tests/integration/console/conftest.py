@@ -12,8 +12,8 @@ from handler.console.web.app import create_app
 from handler.console.web.site import Site, make_site
 from handler.settings import Settings
 from tests.console_browser import Browser, browsing
+from tests.declaring import declared
 from tests.integration.console.running import beside
-from tests.integration.dead_letters.conftest import declared
 from tests.integration.dead_letters.place import Place
 
 

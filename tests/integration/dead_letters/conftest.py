@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.broker.addresses import connect
-from handler.broker.connection import Tls
-from handler.broker.topology import Topology, declare
+from handler.broker.topology import Topology
+from tests.declaring import declared
 from tests.integration.dead_letters.place import Place
 
 
@@ -37,9 +36,3 @@ def place(
             channel.queue_delete(queue.name)
         for exchange in topology.exchanges():
             channel.exchange_delete(exchange.name)
-
-
-async def declared(url: str, topology: Topology) -> None:
-    """Declare everything."""
-    async with await connect([url], Tls()) as connection:
-        await declare(connection, topology)

@@ -8,7 +8,7 @@ import pytest
 
 from handler.broker.topology import Topology
 from infra.local.server import RabbitProcess
-from tests.integration.dead_letters.conftest import declared
+from tests.declaring import declared
 from tests.integration.dead_letters.place import Place, dead_headers, event
 
 pytestmark = pytest.mark.broker
