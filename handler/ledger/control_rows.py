@@ -3,6 +3,7 @@
 The two differ in the names of their tables and in how parameters are written.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -60,14 +61,15 @@ class Cursor(Protocol):
         """Return all rows."""
 
 
-class ControlRows:
+class ControlRows(ABC):
     """The entries of operators, and the messages that they bring back or end; ``now`` is the time."""
 
     now: float
     _statements: Statements
 
+    @abstractmethod
     def _run(self, statement: str, values: Mapping[str, object]) -> Cursor:
-        raise NotImplementedError
+        """Run a statement with named parameters."""
 
     def entries(self, queue: str) -> Sequence[Entry]:
         """Read the entries of a queue."""

@@ -111,7 +111,7 @@ def _stated(breaker: AnyBreaker) -> str:
 
 
 def _paused(control: Control) -> Mapping[str, str]:
-    """Return the pauses by an operator: a paused worker is ready, since it does what it was told."""
+    """Return the pauses by an operator: a paused worker is ready, since it does what operators have set."""
     shown = {"paused": _reason(control.queue)} if control.queue else {}
     projects = [f"{project}: {_reason(pause)}" for project, pause in control.projects.items()]
     return shown | ({"paused_projects": "; ".join(projects)} if projects else {})

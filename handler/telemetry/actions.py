@@ -68,7 +68,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "http.bug": "an error within the program while it answered a request to HTTP_ADDRESS",
     "console.listening": "the operator's page is served at this address",
     "console.signed_in": "an operator signed in to the page",
-    "console.refused": "somebody tried to sign in to the page with a wrong token",
+    "console.refused": "a sign-in to the page had a wrong token",
     "console.act": "a replay or drop from the page or its API: who, what, on how many, and its end",
     "console.bug": "an error within the program while it answered a request to the page",
     "metrics.missing": "HTTP_ADDRESS is set, but the extra for /metrics is not installed",

@@ -12,6 +12,7 @@ from handler import bootstrap
 from handler.commands.common import AsJson, fail, print_json, to_json
 from handler.commands.dead_letters import options, view
 from handler.commands.values import checked
+from handler.console.looks import group_document
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.dead_letters.filters import Filters
 from handler.dead_letters.groups import Groups
@@ -97,17 +98,7 @@ async def _print_json(queue_session: QueueSession, filters: Filters, limit: int 
 
 def groups_json(groups: Groups) -> list[dict[str, Any]]:
     """Return the groups as JSON."""
-    return [
-        {
-            "category": group.category,
-            "code": group.code,
-            "count": group.count,
-            "oldest": group.oldest.isoformat() if group.oldest else None,
-            "newest": group.newest.isoformat() if group.newest else None,
-            "remedy": remedy(group.category, group.code),
-        }
-        for group in groups
-    ]
+    return [group_document(group) for group in groups]
 
 
 def show_command(

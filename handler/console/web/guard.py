@@ -5,7 +5,7 @@ It refuses, in this order:
 - a Host header that is not of this machine, where no sign-in is needed: a page of another site, whose name
   resolves to the loopback address (DNS rebinding), would otherwise read everything;
 - a change that a page of another origin sends: by ``Origin``, and by ``Sec-Fetch-Site``;
-- whoever has not signed in, where ``CONSOLE_TOKEN`` is set: by the session's cookie, or for programs by
+- a caller that has not signed in, where ``CONSOLE_TOKEN`` is set: by the session's cookie, or for programs by
   ``Authorization: Bearer``.
 
 Forms carry the session's CSRF token besides, which ``forms`` checks. Changes by the API have the content type

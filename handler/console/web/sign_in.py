@@ -14,7 +14,7 @@ MOST_ADDRESSES = 1000
 
 
 class SignIn:
-    """Checks tokens against ``CONSOLE_TOKEN``; None means that nobody signs in."""
+    """Checks tokens against ``CONSOLE_TOKEN``; None means that no sign-in is needed."""
 
     def __init__(self, token: SecretStr | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._token = token.get_secret_value().encode() if token else None

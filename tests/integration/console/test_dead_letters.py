@@ -181,7 +181,7 @@ def test_the_overview_counts_queues_and_dead_letters(place: Place, console: Brow
     place.until(lambda: bool(console.json("/api/overview")["dead_letters"]["groups"]))
 
     assert (1, 0, 6) == tuple(found["queues"][name] for name in ("ready", "consumers", "dead"))
-    assert "nobody consumes" in console.get("/").text
+    assert "no consumer" in console.get("/").text
     place.until(lambda: place.count(place.topology.dead) == 6)
 
 
