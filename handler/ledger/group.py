@@ -32,7 +32,7 @@ from handler.ledger.inquiry import (
     WaitingList,
 )
 from handler.ledger.jobs import Answer, Job, Stop, deliver, post, queued
-from handler.ledger.ledger import Change, LimitedChange
+from handler.ledger.ports import Change, LimitedChange
 from handler.ledger.pruning import Prunable, cutoff
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row

@@ -31,7 +31,8 @@ from handler.ledger.inquiry import (
     sums,
 )
 from handler.ledger.journal import HOUR, MOST_CHARACTERS, Journal, published, waits
-from handler.ledger.ledger import Change, LimitedChange, StoredLedger, new_state_key
+from handler.ledger.ledger import StoredLedger, new_state_key
+from handler.ledger.ports import Change, LimitedChange
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary, held_groups
 from handler.ledger.row import STATES, UNSETTLED, Row, Slot
