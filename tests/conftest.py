@@ -30,6 +30,15 @@ OUTSIDE_PREFIXES = (
     "MAX_", "OS_", "OTEL_", "QUEUE_", "RESULT_", "SECRETS_", "SKIP_", "SNAPSHOT_", "TRACK_", "VBS_", "WAIT_",
 )  # fmt: skip
 
+# Files that take long. They come first, so that no process works on one when the others have ended.
+LONG_FILES = frozenset(
+    f"test_{name}.py"
+    for name in (
+        "answers", "api_trouble", "clouds", "connection", "first_hour", "ledgers", "lost_waits", "outcomes",
+        "policies", "up", "waiting", "wheel",
+    )
+)  # fmt: skip
+
 SEED = pytest.StashKey[int]()
 BROKER = pytest.StashKey[Broker | str]()  # a broker, or the reason why there is none
 
@@ -62,6 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TEST_SEED"] = str(seed)  # for the processes of pytest-xdist, which configure themselves
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(seed)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first; every process of pytest-xdist has to find the same order."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

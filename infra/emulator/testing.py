@@ -23,6 +23,7 @@ from infra.emulator.server import listen, make_server
 from infra.emulator.settings import Settings
 
 START_SECONDS = 30.0
+LISTENING = "listening on "
 
 
 class Emulator:
@@ -80,8 +81,17 @@ def running_emulator(*, process: bool = False, **options: Any) -> Iterator[Emula
     """Run an emulator on a free loopback port; `options` are the fields of Settings."""
     settings = Settings(**options)
     running = _in_process(settings) if process else _in_thread(settings)
-    with running as url, httpx.Client(timeout=30, trust_env=False) as client:
-        yield Emulator(url, client)
+    with running as line, connected(line) as emulator:
+        yield emulator
+
+
+@contextmanager
+def connected(line: str) -> Iterator[Emulator]:
+    """Connect to the emulator that printed this line. Raises ``RuntimeError`` if the line names no URL."""
+    if not line.startswith(LISTENING):
+        raise RuntimeError(f"the emulator did not start; it printed {line!r} instead of its URL")
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        yield Emulator(line.split()[-1], client)
 
 
 @contextmanager
@@ -94,7 +104,7 @@ def _in_thread(settings: Settings) -> Iterator[str]:
         try:
             if not ready.wait(START_SECONDS):
                 raise TimeoutError(f"the emulator did not start within {START_SECONDS:g} s")
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"{LISTENING}http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()
@@ -104,20 +114,17 @@ def _in_thread(settings: Settings) -> Iterator[str]:
 def _in_process(settings: Settings) -> Iterator[str]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "infra.emulator", "--port", "0", *_arguments(settings)]
+    command = [sys.executable, "-m", "infra.emulator", "--port", "0", *to_arguments(settings)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as child:
         try:
-            line = child.stdout.readline() if child.stdout else ""
-            if not line.startswith("listening on "):
-                raise RuntimeError(f"the emulator did not start; it printed {line!r} instead of its URL")
-            yield line.split()[-1]
+            yield child.stdout.readline() if child.stdout else ""
         finally:
             child.terminate()
 
 
-def _arguments(settings: Settings) -> list[str]:
+def to_arguments(settings: Settings) -> list[str]:
     """Return settings as options of the emulator's command."""
     arguments: list[str] = []
     for name in Settings.__dataclass_fields__:

@@ -65,6 +65,7 @@ def measure(url: str, *, backups: int, settle: float, size_gb: int, delays: list
         running_emulator(process=True, settle=settle) as emulator,
         Site(url, emulator, folder, name, settings, delays) as site,
     ):
+        site.measured = True
         worker = site.start_worker()
         wait_for(lambda: bool(site.working()), seconds=30, what=site.log_tail)
         idle = resident(worker.pid)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.emulator.testing import Emulator, running_emulator
+from infra.emulator.testing import Emulator
 from tests.chaos.site import DELAYS, Site
+from tests.forks import running_emulator
 
 MakeSite = Callable[..., Site]
 
@@ -16,7 +17,7 @@ MakeSite = Callable[..., Site]
 @pytest.fixture
 def emulator(seed: int) -> Iterator[Emulator]:
     """Run an emulator in its own process, whose random choices repeat with the seed."""
-    with running_emulator(process=True, settle=0.2, seed=seed) as emulator:
+    with running_emulator(settle=0.2, seed=seed) as emulator:
         yield emulator
 
 

@@ -18,9 +18,11 @@ from events.message import Message
 from events.state_keys import StateKeys
 from handler.broker.topology import Topology
 from infra.emulator.testing import Emulator
+from tests import forks
 from tests.chaos.rabbit import Rabbit, Sink, delete
 from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
 from tests.declaring import declared
+from tests.forks import Forked
 from tests.patience import patient
 from tests.twins.events import made_up_id, message
 from tests.twins.world import KEYS
@@ -38,6 +40,8 @@ QUICK = {
 }
 """Settings that shorten delays from minutes to seconds."""
 
+Program = subprocess.Popen[bytes] | Forked
+
 
 @dataclass
 class Site:
@@ -49,11 +53,13 @@ class Site:
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
     delays: Sequence[int] = DELAYS
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[Program] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
-    commands: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    commands: list[Program] = field(default_factory=list)
     logs: dict[int, Path] = field(default_factory=dict)
     started: int = 0
+    measured: bool = False
+    """Whether CPU and memory of the workers are measured: they share none with the tests then."""
 
     @property
     def queues(self) -> Sequence[str]:
@@ -107,25 +113,29 @@ class Site:
         names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays, quorum)
         asyncio.run(declared(url, names))
 
-    def start_worker(
-        self, *, python: Sequence[str] = (), quick: bool = False, **settings: str
-    ) -> subprocess.Popen[bytes]:
+    def start_worker(self, *, python: Sequence[str] = (), quick: bool = False, **settings: str) -> Program:
         """Start a worker that logs into the folder. ``python`` has import paths before the project's own.
 
         A ``quick`` one sweeps and checks the topology every second: see ``quick_worker``.
         """
         self.started += 1
-        command = [sys.executable, "-m", "tests.chaos.quick_worker"] if quick else self._command("worker")
         log = self.folder / f"worker-{self.started}.log"
+        environment = self._environ(python, **settings)
         with log.open("wb") as output:
-            worker = subprocess.Popen(
-                command,
-                env=self._environ(python, **settings),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            if python or self.measured:
+                worker: Program = subprocess.Popen(
+                    self._command("worker"),
+                    env=environment,
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
+            else:
+                module, arguments = ("tests.chaos.quick_worker", []) if quick else ("handler", ["worker"])
+                worker = forks.start(
+                    module, arguments, environment=environment, folder=self.folder, output=output.fileno()
+                )
         self.workers.append(worker)
         self.logs[worker.pid] = log
         return worker
@@ -142,24 +152,24 @@ class Site:
             timeout=EXIT_SECONDS,
         )
 
-    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def begin(self, *arguments: str) -> Program:
         """Begin a command with a worker's settings; it ends with the site at the latest."""
-        command = subprocess.Popen(
-            self._command(*arguments),
-            env=self._environ(),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with Path(os.devnull).open("wb") as nowhere:
+            command = forks.start(
+                "handler",
+                arguments,
+                environment=self._environ(),
+                folder=self.folder,
+                output=nowhere.fileno(),
+            )
         self.commands.append(command)
         return command
 
-    def working(self) -> Sequence[subprocess.Popen[bytes]]:
+    def working(self) -> Sequence[Program]:
         """Return the workers that have connected to the broker."""
         return [each for each in self.workers if b"broker.connected" in self.logs[each.pid].read_bytes()]
 
-    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+    def kill(self, worker: Program) -> None:
         """Kill a worker with SIGKILL."""
         with contextlib.suppress(ProcessLookupError):
             worker.send_signal(signal.SIGKILL)

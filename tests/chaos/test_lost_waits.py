@@ -12,11 +12,12 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from events.message import Message
-from infra.emulator.testing import Emulator, running_emulator
+from infra.emulator.testing import Emulator
 from infra.local.server import RabbitProcess
 from tests.chaos.conftest import MakeSite
 from tests.chaos.rabbit import delete
 from tests.chaos.site import Site, many, wait_for
+from tests.forks import running_emulator
 
 pytestmark = pytest.mark.broker
 
@@ -30,7 +31,7 @@ TRACKED = {"TRACK_BACKUPS": "true"}
 @pytest.fixture
 def emulator(seed: int) -> Iterator[Emulator]:
     """Run an emulator whose backups take six seconds, so that each message waits several times."""
-    with running_emulator(process=True, settle=6.0, seed=seed) as emulator:
+    with running_emulator(settle=6.0, seed=seed) as emulator:
         yield emulator
 
 
@@ -270,6 +271,7 @@ class TestPolicies:
             site.ask(dict(many(0, 12)))
             took = site.wait_until_ended(seconds=100)
         # A full queue holds messages up for so long that the sweep publishes a copy, which may end first.
+        wait_for(lambda: not sum(site.counts().values()), seconds=60, what=site.counts)
         wait_for(lambda: not self.held(own_broker, site), seconds=60, what=site.counts)
         site.judge(f"policy {definition}", took=f"{took:.1f} s")
 
@@ -283,7 +285,7 @@ def test_wait_queues_deleted_with_two_thousand_backups_in_progress(
 
     Each event ends within the longest delay (120 s), 75 s until it counts as lost, and a second for 50.
     """
-    with running_emulator(process=True, settle=150.0, seed=seed) as emulator:
+    with running_emulator(settle=150.0, seed=seed) as emulator:
         settings = {"VBS_ENDPOINT": emulator.url, "VBS_TIMEOUT": "30", "LEASE_SECONDS": "20"}
         site = make_site(amqp_url, delays=(5, 30, 120), **TRACKED, **settings)
         site.emulator = emulator

@@ -114,6 +114,7 @@ def _assert_flat(samples: Sequence[Vitals], slope: float) -> None:
 def test_memory_and_descriptors_stay_flat(make_site: MakeSite, amqp_url: str, rng: random.Random) -> None:
     """T27: no event is lost or handled twice, and memory and descriptors stop growing after the warm-up."""
     site = make_site(amqp_url)
+    site.measured = True
     with _proxied(amqp_url) as (proxy, url):
         site.settings = {"AMQP_URL": url, "TRACK_BACKUPS": "true"}
         site.emulator.set_faults(FAULTS)

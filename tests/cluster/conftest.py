@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.emulator.testing import Emulator, running_emulator
+from infra.emulator.testing import Emulator
 from infra.local.ready import BrokerUnavailable
 from tests.chaos.site import Site
 from tests.cluster import faults
 from tests.cluster.network import NoNamespace, own_network
 from tests.cluster.nodes import RECOMMENDED, Cluster, running_cluster
 from tests.conftest import none_to_be_had
+from tests.forks import running_emulator
 
 WORKERS = 3
 SETTLE = 6.0
@@ -53,7 +54,7 @@ def cluster(network: str, request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture
 def emulator(network: str, seed: int) -> Iterator[Emulator]:
     """Run an emulator in its own process, whose random choices repeat with the seed."""
-    with running_emulator(process=True, settle=SETTLE, seed=seed) as emulator:
+    with running_emulator(settle=SETTLE, seed=seed) as emulator:
         yield emulator
 
 

@@ -15,11 +15,12 @@ from handler.broker.properties import received, to_publish
 from handler.errors import ApiError
 from handler.vbs.faults import create_error, lookup_error
 from infra.emulator.answers import FAULT_NAMES, fault_body
-from infra.emulator.testing import Emulator, running_emulator
+from infra.emulator.testing import Emulator
 from tests.chaos.site import Site, wait_for
 from tests.conformance.answers import refused_answers
 from tests.conformance.cases import MAX_ATTEMPTS, Case, project
 from tests.conformance.records import MAX_BYTES, Record, event_ids, records
+from tests.forks import running_emulator
 from tests.twins.api import Absent, CutAfter, CutBefore, Fault, LateCommit
 from tests.twins.api import Call as ApiCall
 from tests.twins.events import PROJECT
@@ -212,7 +213,7 @@ class WorkerRunner:
         if self.ledger == "none":
             settings["LEDGER_URL"] = "none"
         with (
-            running_emulator(process=True, settle=0.2, **self.emulator) as emulator,
+            running_emulator(settle=0.2, **self.emulator) as emulator,
             Site(self.amqp_url, emulator, self.folder, self.name, _sign_in(settings, emulator)) as site,
         ):
             yield site

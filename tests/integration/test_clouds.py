@@ -18,8 +18,9 @@ from handler.doctor.api import examine_api
 from handler.doctor.findings import Finding
 from handler.errors import SettingsError
 from handler.settings import Settings
-from infra.emulator.testing import Emulator, running_emulator
+from infra.emulator.testing import Emulator
 from infra.local.server import RabbitProcess
+from tests.forks import running_emulator
 from tests.integration.outcome_site import Site, site
 from tests.twins.events import cloud_event
 
@@ -66,9 +67,7 @@ def place(
     """Yield a place without a worker."""
     with ExitStack() as stack:
         clouds = {
-            name: stack.enter_context(
-                running_emulator(process=True, auth="token", project_id=PROJECTS[name], settle=0.1)
-            )
+            name: stack.enter_context(running_emulator(auth="token", project_id=PROJECTS[name], settle=0.1))
             for name in NAMES
         }
         accounts = {

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.emulator.testing import Emulator, running_emulator
+from infra.emulator.testing import Emulator
 from tests.chaos.site import Site, many, wait_for
+from tests.forks import running_emulator
 from tests.twins.events import PROJECT
 
 pytestmark = pytest.mark.broker
@@ -22,7 +23,7 @@ OTHER = "0000000000000000000000000000cafe"
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     """Run an emulator whose backups take a second."""
-    with running_emulator(process=True, settle=1.0) as running:
+    with running_emulator(settle=1.0) as running:
         yield running
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from events.message import Message, State, wrap
 from events.state_keys import MAC
-from infra.emulator.testing import running_emulator
 from tests.chaos.site import Site, wait_for
+from tests.forks import running_emulator
 from tests.twins.events import made_up_id, message
 
 pytestmark = pytest.mark.broker
@@ -25,7 +25,7 @@ FORGED = State(
 def site(amqp_url: str, unique: str, folder: Path, **settings: str) -> Iterator[Site]:
     """Yield a site whose workers track each backup for some seconds."""
     with (
-        running_emulator(process=True, settle=2.0) as emulator,
+        running_emulator(settle=2.0) as emulator,
         Site(amqp_url, emulator, folder, unique, {"TRACK_BACKUPS": "true", **settings}) as running,
     ):
         yield running

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from handler.ledger.stores import open_ledger
-from infra.emulator.testing import Emulator, running_emulator
+from infra.emulator.testing import Emulator
 from tests.chaos.site import Site, many, wait_for
+from tests.forks import running_emulator
 from tests.integration.test_pause import delayed, logged, set_by, wait_until_logged
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(400)]
@@ -24,7 +25,7 @@ LADDER = (20, 40)
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     """Run an emulator."""
-    with running_emulator(process=True, settle=0.2) as running:
+    with running_emulator(settle=0.2) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 import uuid
@@ -23,6 +22,8 @@ from handler.broker.connection import Tls
 from handler.broker.publisher import Publisher
 from handler.broker.topology import Topology
 from handler.cli import app
+from tests import forks
+from tests.forks import Forked
 from tests.patience import patient
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
@@ -154,26 +155,29 @@ class Place:
         assert 0 == done.exit_code, done.output
         return json.loads(done.stdout)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def start(self, *arguments: str) -> Forked:
         """Start ``snapshot-backup dead-letters …`` without waiting for its end."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            env=self.environment,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        return self._start("dead-letters", *arguments)
 
     @contextmanager
     def worker(self) -> Iterator[None]:
         """Run a worker until the block ends."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "handler", "worker"], env=self.environment, cwd=self.folder
-        ) as process:
-            try:
-                yield
-            finally:
-                process.terminate()
+        process = self._start("worker")
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(patient(SECONDS))
+
+    def _start(self, *arguments: str) -> Forked:
+        with (self.folder / "output.log").open("ab") as output:
+            return forks.start(
+                "handler",
+                arguments,
+                environment=self.environment,
+                folder=self.folder,
+                output=output.fileno(),
+            )
 
     def until(self, condition: Callable[[], bool], *, seconds: float = SECONDS) -> None:
         """Wait for a condition, for at least a minute."""
