@@ -122,7 +122,7 @@ class Site:
         log = self.folder / f"worker-{self.started}.log"
         environment = self._environ(python, **settings)
         with log.open("wb") as output:
-            if python or self.measured:
+            if python or self.measured or "LD_PRELOAD" in environment:
                 worker: Program = subprocess.Popen(
                     self._command("worker"),
                     env=environment,

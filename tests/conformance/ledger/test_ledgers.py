@@ -185,7 +185,7 @@ async def test_second_backup_is_reported(opener: Opener, caplog: pytest.LogCaptu
 
 async def test_stale_claim_does_not_disturb(opener: Opener) -> None:
     """A worker that has lost its claim cannot release or doubt the next one."""
-    ledger = opener(patient(1.0))
+    ledger = opener(patient(0.4))
     stale = await granted(ledger)
     await once_free(ledger)
     await ledger.release(stale)
@@ -247,7 +247,7 @@ async def test_replay_after_an_error_begins_anew(ledger: StoredLedger) -> None:
 
 async def test_renewed_lease_holds(opener: Opener) -> None:
     """A lease holds as long as it is renewed in time."""
-    lease = patient(2.0)
+    lease = patient(0.5)
     ledger = opener(lease)
     claim = await granted(ledger)
     began = time.monotonic()
@@ -260,7 +260,7 @@ async def test_renewed_lease_holds(opener: Opener) -> None:
 
 async def test_lease_is_not_used_to_its_end(opener: Opener) -> None:
     """Without a renewal, a claim stops holding before another worker could get it."""
-    ledger = opener(patient(0.5))
+    ledger = opener(patient(0.3))
     claim = await granted(ledger)
     assert await ledger.holds(claim)
     deadline = time.monotonic() + patient(10)
