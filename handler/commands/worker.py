@@ -1,43 +1,59 @@
 """``snapshot-backup worker``: consumes snapshot events until it is stopped."""
 
-import asyncio
-import logging
+from typing import Annotated
 
-from handler import bootstrap
+import typer
+
 from handler.commands.common import failing_plainly
-from handler.settings import Settings, load
-from handler.status.monitoring import monitored
+from handler.settings import load
+from handler.supervisor.child import Membership
+from handler.supervisor.cores import usable_cores
 from handler.telemetry import logs
-from handler.worker import event_loop
-from handler.worker.wiring import make_worker
-from handler.worker.worker import stop_on_signals
 
-log = logging.getLogger(__name__)
+_MOST = 1024
 
 
-def worker() -> None:
+def _membership(text: str | None) -> Membership | None:
+    """Read the option that a supervisor gives to its workers."""
+    try:
+        return Membership.parse(text) if text else None
+    except ValueError:
+        raise typer.BadParameter("a supervisor gives it to its workers; use --processes") from None
+
+
+def worker(
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=0, max=_MOST, metavar="N", help="Worker processes; 0: one for each core that may be used."
+        ),
+    ] = 1,
+    supervised: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Consume snapshot events until SIGTERM.
 
     After SIGTERM it finishes messages in progress within DRAIN_SECONDS; a second
     signal ends it at once.
 
+    With --processes N a supervisor starts N workers, starts again what ends, and
+    shows all of them at HTTP_ADDRESS as one. They share LEDGER_URL; CONCURRENCY
+    holds for each.
+
     All settings are environment variables, also read from .env and from files in
     SECRETS_DIR. VBS_ENDPOINT is the only one without a default.
     """
+    membership = _membership(supervised)
+    count = processes or usable_cores()
     with failing_plainly():
-        settings, sources = load()
-        logs.set_up(settings.log_level, settings.log_format)
-        bootstrap.warn_of_unknown_names(sources)
-        event_loop.run(_work(settings))
+        loaded = load()
+        settings = loaded.settings
+        logs.set_up(settings.log_level, settings.log_format, worker=membership and membership.number)
+        if membership or count == 1:
+            from handler.commands import one_worker
 
+            one_worker.run(loaded, membership)
+            return
+        from handler.supervisor.run import supervise
 
-async def _work(settings: Settings) -> None:
-    stop = asyncio.Event()
-    async with bootstrap.parts(settings) as parts:
-        worker = make_worker(parts)
-        async with monitored(parts, worker):
-            event_loop.tune_interpreter()
-            with stop_on_signals(stop):
-                log.info("started, connecting to RabbitMQ", extra={"action": "worker.started"})
-                left = await worker.run(stop)
-        log.info("stopped, %d messages left for redelivery", left, extra={"action": "worker.stopped"})
+        code = supervise(settings, count)
+    raise typer.Exit(code)

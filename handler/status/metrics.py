@@ -26,7 +26,7 @@ from handler.status.server import Answer
 from handler.telemetry.counters import SIGN_INS, Counters, Histogram
 from handler.worker.worker import Worker
 
-_PREFIX: Final = "snapshot_backup_"
+PREFIX: Final = "snapshot_backup_"
 
 HELP: Final[Mapping[str, str]] = {
     "events": "Events received, by form; not counted again when they return from a wait queue.",
@@ -67,6 +67,8 @@ HELP: Final[Mapping[str, str]] = {
     "ledger_failures": "Transactions of the ledger that failed.",
     "ledger_reachable": "1 where the latest use of the ledger succeeded.",
     "ledger_free_bytes": "Free disk space where the ledger's file is (SQLite only).",
+    "processes": "Worker processes that answer: 1, or up to N with worker --processes N.",
+    "process_restarts": "Worker processes that ended by themselves and were started again by --processes.",
 }
 
 BREAKER_REASONS: Final = ("denied", "unavailable", "throttled", "in_doubt", "ledger")
@@ -164,13 +166,15 @@ class CounterCollector(Collector):
         yield _counter("ledger_commits", counters.commits)
         sizes = [(str(2**power), count) for power, count in enumerate(accumulate(counters.sizes[:-1]))]
         buckets = [*sizes, ("+Inf", sum(counters.sizes))]
-        histogram = HistogramMetricFamily(f"{_PREFIX}ledger_group_size", HELP["ledger_group_size"])
+        histogram = HistogramMetricFamily(f"{PREFIX}ledger_group_size", HELP["ledger_group_size"])
         histogram.add_metric([], buckets, counters.changes)
         yield histogram
         yield _counter("ledger_failures", counters.failures)
         yield _gauge("ledger_reachable", int(counters.reachable is True))
         if (free := self._sources.free_bytes()) is not None:
             yield _gauge("ledger_free_bytes", free)
+        yield _gauge("processes", 1)
+        yield _counter("process_restarts", 0)  # a supervisor adds its own
 
 
 T = TypeVar("T")
@@ -183,22 +187,22 @@ def _single(values: Mapping[str, T]) -> Labelled[T]:
 
 
 def _counter(name: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(f"{_PREFIX}{name}", HELP[name], value)
+    return CounterMetricFamily(f"{PREFIX}{name}", HELP[name], value)
 
 
 def _counters(name: str, labels: Sequence[str], values: Labelled[float]) -> CounterMetricFamily:
-    family = CounterMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=labels)
+    family = CounterMetricFamily(f"{PREFIX}{name}", HELP[name], labels=labels)
     for key, value in values:
         family.add_metric(key, value)
     return family
 
 
 def _gauge(name: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], value)
+    return GaugeMetricFamily(f"{PREFIX}{name}", HELP[name], value)
 
 
 def _gauges(name: str, label: str, values: Mapping[str, int] | Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=[label])
+    family = GaugeMetricFamily(f"{PREFIX}{name}", HELP[name], labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)
     return family
@@ -210,7 +214,7 @@ def _one_of(name: str, label: str, possible: Iterable[str], present: str | None)
 
 def _clouds(breaker: AnyBreaker) -> GaugeMetricFamily:
     """Return the state of each cloud; the names are those of ``OS_CLOUD``, so the labels are few."""
-    family = GaugeMetricFamily(f"{_PREFIX}cloud_state", HELP["cloud_state"], labels=["cloud", "state"])
+    family = GaugeMetricFamily(f"{PREFIX}cloud_state", HELP["cloud_state"], labels=["cloud", "state"])
     clouds = breaker.clouds if isinstance(breaker, Breakers) else {}
     for name, each in clouds.items():
         for state in get_args(BreakerState):
@@ -219,7 +223,7 @@ def _clouds(breaker: AnyBreaker) -> GaugeMetricFamily:
 
 
 def _histogram(name: str, labels: Sequence[str], histograms: Labelled[Histogram]) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(f"{_PREFIX}{name}", HELP[name], labels=labels)
+    family = HistogramMetricFamily(f"{PREFIX}{name}", HELP[name], labels=labels)
     for key, histogram in histograms:
         bounds = (*map(str, histogram.bounds), "+Inf")
         buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))

@@ -5,7 +5,7 @@ import logging
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -25,9 +25,17 @@ _MISSING = install("metrics")
 _MEASURE_SECONDS = 0.1
 
 
+Listen = Callable[[str, Mapping[str, Page]], AbstractAsyncContextManager[int | None]]
+
+
 @asynccontextmanager
-async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
-    """Serve ``HTTP_ADDRESS``, if it is set, and log summaries; yields the port. Raises ``SettingsError``."""
+async def monitored(
+    parts: Parts, worker: Worker, *, listen: Listen = server.listening
+) -> AsyncIterator[int | None]:
+    """Serve ``HTTP_ADDRESS``, if it is set, and log summaries; yields the port. Raises ``SettingsError``.
+
+    ``listen`` serves the pages elsewhere, under a supervisor.
+    """
     counters = parts.telemetry.counters
     control = parts.control.current
     readiness = Readiness(
@@ -36,7 +44,7 @@ async def monitored(parts: Parts, worker: Worker) -> AsyncIterator[int | None]:
     async with AsyncExitStack() as stack:
         port = None
         if address := parts.settings.http_address:
-            port = await stack.enter_async_context(server.listening(address, pages(parts, worker, readiness)))
+            port = await stack.enter_async_context(listen(address, pages(parts, worker, readiness)))
         chores = [_each_minute(parts, worker), readiness.keep_checking()]
         if parts.settings.max_running is not None or group_limits(parts.settings):
             chores.append(RunningWatch(parts.ledger, counters).keep())

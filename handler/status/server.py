@@ -1,7 +1,8 @@
 """The HTTP server of ``HTTP_ADDRESS``: /healthz, /readyz and /metrics.
 
-The answers come from memory: no request waits for the broker, the ledger or the API. The server is our own,
-since three fixed paths need no framework: one request a connection, a bounded head, a deadline.
+The answers come from memory, and a supervisor's from its workers: no request waits for the broker, the ledger
+or the API. The server is our own, since three fixed paths need no framework: one request a connection, a
+bounded head, a deadline.
 
 Slow clients keep no other client from its answer. Each connection is served at once, and none waits for
 another. If too many are open, the oldest one is closed: a probe sends its request as soon as it is connected.
@@ -13,7 +14,7 @@ import errno
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -42,7 +43,19 @@ class Answer:
     content_type: str = TEXT
 
 
-Page = Callable[[], Answer]
+Page = Callable[[], Answer] | Callable[[], Awaitable[Answer]]
+
+
+async def answered(page: Page) -> Answer:
+    """Return a page's answer; an error within the program is logged, and answered with 500."""
+    try:
+        answer = page()
+        return answer if isinstance(answer, Answer) else await answer
+    except Exception:
+        log.exception(
+            "answered 500, an error within the program: please report it", extra={"action": "http.bug"}
+        )
+        return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"an error within the program, see the log\n")
 
 
 def healthy() -> Answer:
@@ -88,23 +101,17 @@ class Server:
             answer, method = Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n"), b""
         else:
             method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
-            answer = self._answer(method, rest.partition(b" ")[0])
+            answer = await self._answer(method, rest.partition(b" ")[0])
         writer.write(_head(answer) + (b"" if method == b"HEAD" else answer.body))
         await writer.drain()
 
-    def _answer(self, method: bytes, target: bytes) -> Answer:
+    async def _answer(self, method: bytes, target: bytes) -> Answer:
         page = self._pages.get(target.partition(b"?")[0].decode("latin-1"))
         if page is None:
             return Answer(HTTPStatus.NOT_FOUND, b"/healthz, /readyz, /metrics\n")
         if method not in (b"GET", b"HEAD"):
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only\n")
-        try:
-            return page()
-        except Exception:
-            log.exception(
-                "answered 500, an error within the program: please report it", extra={"action": "http.bug"}
-            )
-            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"an error within the program, see the log\n")
+        return await answered(page)
 
 
 def _head(answer: Answer) -> bytes:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Literal
 
 from events.errors import EventIds
@@ -109,9 +110,19 @@ def _about() -> Iterator[tuple[str, str | None]]:
         yield "trace_id", traceparent.split("-")[1]
 
 
-def set_up(level: str, form: Literal["json", "text"] | None) -> None:
-    """Write logs to standard error; ``form`` None means text on a terminal, else JSON."""
+def _numbered(worker: int, record: logging.LogRecord) -> bool:
+    record.worker = worker
+    return True
+
+
+def set_up(level: str, form: Literal["json", "text"] | None, *, worker: int | None = None) -> None:
+    """Write logs to standard error; ``form`` None means text on a terminal, else JSON.
+
+    ``worker`` is this process's number under a supervisor: a field of each line.
+    """
     handler = logging.StreamHandler(sys.stderr)
+    if worker is not None:
+        handler.addFilter(partial(_numbered, worker))
     terminal = sys.stderr.isatty()
     chosen = form or ("text" if terminal else "json")
     handler.setFormatter(TextFormatter(colour=terminal) if chosen == "text" else JsonFormatter())

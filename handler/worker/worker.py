@@ -261,20 +261,26 @@ async def _sleep_or(stop: asyncio.Event, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` on the first SIGTERM or SIGINT; the second ends the process at once, as signals do."""
+def stop_on_signals(stop: asyncio.Event, *, second_ends: bool = True) -> Iterator[None]:
+    """Set ``stop`` on the first SIGTERM or SIGINT; the second ends the process at once, as signals do.
+
+    Under a supervisor the second means nothing: a terminal and systemd signal each process of a group, and
+    the supervisor signals its workers too.
+    """
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
 
-    def first(number: signal.Signals) -> None:
+    def came(number: signal.Signals) -> None:
+        if stop.is_set():
+            return
         log.info("%s: finishing what is in hand", number.name, extra={"action": "worker.draining"})
         stop.set()
-        for each in signals:
+        for each in signals if second_ends else ():
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
 
     for each in signals:
-        loop.add_signal_handler(each, first, each)
+        loop.add_signal_handler(each, came, each)
     try:
         yield
     finally:

@@ -113,7 +113,9 @@ class Site:
         names = Topology(self.name, f"{self.name}.in", f"{self.name}.out", self.delays, quorum)
         asyncio.run(declared(url, names))
 
-    def start_worker(self, *, python: Sequence[str] = (), quick: bool = False, **settings: str) -> Program:
+    def start_worker(
+        self, *arguments: str, python: Sequence[str] = (), quick: bool = False, **settings: str
+    ) -> Program:
         """Start a worker that logs into the folder. ``python`` has import paths before the project's own.
 
         A ``quick`` one sweeps and checks the topology every second: see ``quick_worker``.
@@ -122,9 +124,10 @@ class Site:
         log = self.folder / f"worker-{self.started}.log"
         environment = self._environ(python, **settings)
         with log.open("wb") as output:
-            if python or self.measured or "LD_PRELOAD" in environment:
+            # A supervisor starts others by its own command line.
+            if arguments or python or self.measured or "LD_PRELOAD" in environment:
                 worker: Program = subprocess.Popen(
-                    self._command("worker"),
+                    self._command("worker", *arguments),
                     env=environment,
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
@@ -132,9 +135,9 @@ class Site:
                     stderr=output,
                 )
             else:
-                module, arguments = ("tests.chaos.quick_worker", []) if quick else ("handler", ["worker"])
+                module, command = ("tests.chaos.quick_worker", []) if quick else ("handler", ["worker"])
                 worker = forks.start(
-                    module, arguments, environment=environment, folder=self.folder, output=output.fileno()
+                    module, command, environment=environment, folder=self.folder, output=output.fileno()
                 )
         self.workers.append(worker)
         self.logs[worker.pid] = log

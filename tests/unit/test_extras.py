@@ -10,7 +10,7 @@ from handler.telemetry.telemetry import open_telemetry
 
 NOT_ASKED_FOR = """
 import sys
-import handler.commands.worker
+import handler.commands.one_worker
 from handler.telemetry.telemetry import open_telemetry
 open_telemetry("q", {})
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry", "prometheus_client"}))

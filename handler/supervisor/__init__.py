@@ -1,0 +1,1 @@
+"""Several worker processes of one command: started, restarted, stopped, and shown as one."""
