@@ -18,7 +18,9 @@ def _membership(text: str | None) -> Membership | None:
     try:
         return Membership.parse(text) if text else None
     except ValueError:
-        raise typer.BadParameter("a supervisor gives it to its workers; use --processes") from None
+        raise typer.BadParameter(
+            "a supervisor gives it to its workers; use --processes", param_hint="'--supervised'"
+        ) from None
 
 
 def worker(

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Sequence
@@ -24,8 +26,14 @@ class Membership(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Membership":
-        """Read ``NUMBER:SOCKET``. Raises ``ValueError``."""
+        """Read ``NUMBER:SOCKET``. Raises ``ValueError`` where no such socket is open."""
         number, _, inherited = text.partition(":")
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(int(inherited)).st_mode)
+        except OSError:
+            is_socket = False
+        if not is_socket:
+            raise ValueError(f"{text}: no such socket is open")
         return cls(int(number), int(inherited))
 
 

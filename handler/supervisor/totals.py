@@ -5,8 +5,9 @@ back. Of a gauge it depends on the meaning: messages in hand are summed, and a p
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from fractions import Fraction
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -18,7 +19,10 @@ from handler.status.metrics import HELP, PREFIX
 from handler.status.server import Answer
 
 Labels = tuple[tuple[str, str], ...]
-Merge = Callable[[Iterable[float]], float]
+Value = Fraction | float
+"""What is summed is exact: else the last digit of seconds would depend on the order, and could go back."""
+
+Merge = Callable[[Iterable[Any]], Any]
 
 GAUGES: Final[Mapping[str, Merge]] = {
     f"{PREFIX}in_hand": sum,
@@ -61,7 +65,7 @@ class Family:
         self.name = name
         self.kind = kind
         self.text = text
-        self.samples: dict[tuple[str, Labels], float] = {}
+        self.samples: dict[tuple[str, Labels], Value] = {}
 
     @property
     def summed(self) -> bool:
@@ -78,7 +82,7 @@ class Family:
         """Return it as the library has it."""
         metric = Metric(self.name, self.text, self.kind)
         for (name, labels), value in self.samples.items():
-            metric.add_sample(name, dict(labels), value)
+            metric.add_sample(name, dict(labels), float(value))
         return metric
 
 
@@ -91,7 +95,8 @@ def read(page: str) -> Families:
     for metric in text_string_to_metric_families(page):
         family = families[metric.name] = Family(metric.name, metric.type, metric.documentation)
         for sample in metric.samples:
-            family.samples[sample.name, tuple(sample.labels.items())] = sample.value
+            value = Fraction(sample.value) if family.summed else sample.value
+            family.samples[sample.name, tuple(sample.labels.items())] = value
     return families
 
 
@@ -148,7 +153,7 @@ class Totals(Collector):
     def _own(self) -> Families:
         name = f"{PREFIX}process_restarts"
         family = Family(name, "counter", HELP["process_restarts"])
-        family.samples[f"{name}_total", ()] = self._restarts()
+        family.samples[f"{name}_total", ()] = Fraction(self._restarts())
         return {name: family}
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,6 +15,7 @@ from events.message import Message, State
 from events.outcome import Category, Failure
 from handler.backup.hooks import BreakerChange
 from handler.backup.result import Kind, Result
+from handler.telemetry import logs
 from handler.telemetry.actions import ACTIONS
 from handler.telemetry.counters import Counters
 from handler.telemetry.logs import ABOUT, JsonFormatter, TextFormatter
@@ -134,6 +136,27 @@ def test_a_text_line_is_a_sentence_with_ids(record: logging.LogRecord) -> None:
     """A text line has time, level unless it is INFO, sentence, event and snapshot."""
     line = TextFormatter().format(record)
     assert "warning: what happened  event_id=event-1 snapshot_id=snapshot-1" == line[9:]
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"), [("json", '"worker": 2'), ("text", "worker=2")], ids=["json", "text"]
+)
+def test_each_line_of_a_supervised_worker_has_its_number(
+    form: Literal["json", "text"], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workers of a supervisor write to one log; a worker without one has no number."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    try:
+        logs.set_up("INFO", form, worker=2)
+        logging.getLogger("x").info("something", extra={"action": "summary"})
+        logs.set_up("INFO", form)
+        logging.getLogger("x").info("something", extra={"action": "summary"})
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    first, second = capsys.readouterr().err.splitlines()
+    assert (True, False) == (shown in first, "worker" in second)
 
 
 def test_a_text_line_cannot_be_broken_from_outside(record: logging.LogRecord) -> None:
