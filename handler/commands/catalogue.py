@@ -42,7 +42,7 @@ COMMANDS = (
         "worker",
         "handler.commands.worker:worker",
         "Consume snapshot events until SIGTERM.",
-        ("worker", "worker 2>worker.log"),
+        ("worker", "worker --processes 2 2>worker.log"),
     ),
     Listed(
         "status",

@@ -50,9 +50,7 @@ async def _supervise(settings: Settings, count: int) -> int:
         log.info("started, %d workers", count, extra={"action": "supervisor.started"})
         code = await supervisor.run()
         log.info("stopped, all workers have ended", extra={"action": "supervisor.stopped"})
-    if len(came) > 1:
-        _end_by(came[-1])
-    return code
+    return _end_by(came[-1]) if len(came) > 1 else code
 
 
 def _totals(settings: Settings, restarts: Callable[[], int]) -> "Totals | None":
@@ -76,8 +74,9 @@ def _signals(supervisor: Supervisor) -> Iterator[list[signal.Signals]]:
     came: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
+        what = "are killed" if came else "finish what is in hand"
+        log.info("%s: all workers %s", number.name, what, extra={"action": "worker.draining"})
         came.append(number)
-        log.info("%s: all workers finish what is in hand", number.name, extra={"action": "worker.draining"})
         supervisor.stop()
 
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -89,7 +88,11 @@ def _signals(supervisor: Supervisor) -> Iterator[list[signal.Signals]]:
             loop.remove_signal_handler(each)
 
 
-def _end_by(number: signal.Signals) -> None:
-    """End by a signal, as a worker does whose second one it is; the first process of a container goes on."""
+def _end_by(number: signal.Signals) -> int:
+    """End by a signal, as a worker does whose second one it is.
+
+    Return the exit code that says so: the first process of a container does not end by a signal.
+    """
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+    return 128 + number

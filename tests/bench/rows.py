@@ -38,6 +38,12 @@ def head(what: str, folder: Path) -> str:
     return f"{what}: {commit}, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
 
 
+def family(pid: int) -> Sequence[int]:
+    """Return a process and those that it has started: a supervisor's workers."""
+    started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, started)]
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU that a process has used, of all its threads and of the kernel."""
     return _seconds(Path(f"/proc/{pid}/stat"))

@@ -3,6 +3,7 @@
 Run ``python -m tests.bench.throughput --events 20000``; without ``AMQP_URL`` it starts a private broker.
 Each row is one process that handles N preloaded events with an API that answers at once, or after 50 ms.
 ``metrics`` is the worker scraped each second, ``traces`` with all spans sent by OTLP, ``watched`` with both.
+``supervised`` is two worker processes under a supervisor, which share the ledger; its figures are sums.
 ``base`` is the worker of ``--base FOLDER``, another checkout (``git worktree add --detach FOLDER COMMIT``).
 Machines are noisy: trust the ratios to the bare loop, or to the base, of the same round.
 """
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,13 +31,23 @@ from handler.broker.topology import SNAPSHOT_COMPLETED, declare
 from handler.settings import Settings, load_settings
 from infra.local.broker import running_broker
 from infra.local.server import free_ports
-from tests.bench.rows import Row, SystemCalls, cpu_seconds, head, loop_seconds, peak_memory, print_rows
+from tests.bench.rows import (
+    Row,
+    SystemCalls,
+    cpu_seconds,
+    family,
+    head,
+    loop_seconds,
+    peak_memory,
+    print_rows,
+)
 
 PROGRAMS = {
     "bare": ("-m", "tests.bench.bare"),
     "lean": ("-m", "tests.bench.bare", "lean"),
     "forgetful": ("-m", "tests.bench.forgetful"),
     "worker": ("-m", "handler", "worker"),
+    "supervised": ("-m", "handler", "worker", "--processes", "2"),
     "base": ("-m", "handler", "worker"),
     "metrics": ("-m", "handler", "worker"),
     "traces": ("-m", "handler", "worker"),
@@ -131,7 +143,8 @@ async def measure(
                             program, connection, process.pid, f"{name}.results", count, trace=trace
                         )
                     finally:
-                        process.kill()
+                        for each in family(process.pid):
+                            os.kill(each, signal.SIGKILL)
                         await _remove(connection, settings, f"{name}.results")
 
 
@@ -175,17 +188,18 @@ async def _collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def _timed(
     program: str, connection: BrokerConnection, pid: int, results: str, count: int, *, trace: bool
 ) -> Row:
-    first = await _reached(connection, results, count // 20)
-    calls = SystemCalls(pid) if trace else None
-    began, cpu, loop = time.perf_counter(), cpu_seconds(pid), loop_seconds(pid)
+    # By then the second worker of a supervisor takes part.
+    first = await _reached(connection, results, count // (5 if program == "supervised" else 20))
+    calls, pids = SystemCalls(pid) if trace else None, family(pid)
+    began, cpu, loop = time.perf_counter(), sum(map(cpu_seconds, pids)), sum(map(loop_seconds, pids))
     last = await _reached(connection, results, count)
     seconds, events = time.perf_counter() - began, last - first
     return Row(
         program,
         events / seconds,
-        1e6 * (cpu_seconds(pid) - cpu) / events,
-        1e6 * (loop_seconds(pid) - loop) / events,
-        peak_memory(pid),
+        1e6 * (sum(map(cpu_seconds, pids)) - cpu) / events,
+        1e6 * (sum(map(loop_seconds, pids)) - loop) / events,
+        sum(map(peak_memory, pids)),
         calls.end() / events if calls else None,
     )
 

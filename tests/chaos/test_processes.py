@@ -4,12 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.error import HTTPError
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,15 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.emulator.testing import running_emulator
 from infra.local.broker import Broker
 from infra.local.server import free_ports
-from tests.chaos.site import Site, many, wait_for
+from tests.chaos.site import Program, Site, many, wait_for
 from tests.chaos.verdicts import Tally
 from tests.patience import patient
 
 pytestmark = pytest.mark.broker
 
 PROCESSES = 2
-EVENTS = 120
-KILLS = 3
+EVENTS = 80
+KILLS = 2
 
 
 def children(pid: int) -> Sequence[int]:
@@ -150,15 +150,42 @@ def test_sigterm_to_the_supervisor_drains_all_its_workers(story: Story) -> None:
     assert "supervisor.stopped" == story.log[-1]["action"]
 
 
-def test_workers_end_orderly_when_their_supervisor_is_killed(site: Site) -> None:
-    """Nothing reaches them but the end of the channel: they drain, and end."""
+def consuming(site: Site) -> Program:
+    """Return a supervisor all of whose workers consume."""
     supervisor = site.start_worker("--processes", str(PROCESSES))
     log = site.logs[supervisor.pid]
     wait_for(lambda: log.read_text().count("consume.started") == PROCESSES, seconds=30, what=site.log_tail)
-    workers = children(supervisor.pid)
+    return supervisor
+
+
+def test_workers_end_orderly_when_their_supervisor_is_killed(site: Site) -> None:
+    """Nothing reaches them but the end of the channel: they drain, and end."""
+    supervisor = consuming(site)
+    workers, log = children(supervisor.pid), site.logs[supervisor.pid]
     site.kill(supervisor)
     wait_for(lambda: not any(map(alive, workers)), seconds=30, what=site.log_tail)
     assert (PROCESSES, PROCESSES) == (
         log.read_text().count("supervisor.missing"),
         log.read_text().count("worker.stopped"),
     )
+
+
+def test_a_second_signal_kills_a_worker_that_stands_still(site: Site) -> None:
+    """It does not wait for DRAIN_SECONDS, and the supervisor ends by the signal, as a worker does."""
+    supervisor = consuming(site)
+    workers, log = children(supervisor.pid), site.logs[supervisor.pid]
+    os.kill(workers[0], signal.SIGSTOP)
+    supervisor.terminate()
+    wait_for(lambda: not alive(workers[1]), seconds=30, what=site.log_tail)
+    supervisor.send_signal(signal.SIGINT)
+    assert -signal.SIGINT == supervisor.wait(patient(30))
+    assert (False, True) == (alive(workers[0]), "supervisor.killed" in log.read_text())
+
+
+def test_a_login_that_is_refused_ends_the_whole(site: Site) -> None:
+    """A worker that ends with exit code 2 is not started again, and the others end with it."""
+    wrong = urlsplit(site.amqp_url)._replace(netloc=f"nobody:wrong@{site.amqp_url.rpartition('@')[2]}")
+    supervisor = site.start_worker("--processes", str(PROCESSES), AMQP_URL=urlunsplit(wrong))
+    assert 2 == supervisor.wait(patient(30))
+    said = site.logs[supervisor.pid].read_text()
+    assert (True, False) == ("settings: AMQP_URL" in said, "supervisor.restart" in said)

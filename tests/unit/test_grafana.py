@@ -48,6 +48,7 @@ GAUGES = {
     "running_backups",
     "waiting_for_room",
     "waits_overdue",
+    "processes",
 }
 OTHERS = {
     "rabbitmq_queue_messages_ready",  # of RabbitMQ's plugin rabbitmq_prometheus, at /metrics/per-object
