@@ -44,6 +44,11 @@ def family(pid: int) -> Sequence[int]:
     return [pid, *map(int, started)]
 
 
+def has_ledger(pid: int) -> bool:
+    """Return whether a worker has begun to use its ledger, on a second thread."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU that a process has used, of all its threads and of the kernel."""
     return _seconds(Path(f"/proc/{pid}/stat"))

@@ -36,6 +36,7 @@ from tests.bench.rows import (
     SystemCalls,
     cpu_seconds,
     family,
+    has_ledger,
     head,
     loop_seconds,
     peak_memory,
@@ -188,8 +189,11 @@ async def _collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def _timed(
     program: str, connection: BrokerConnection, pid: int, results: str, count: int, *, trace: bool
 ) -> Row:
-    # By then the second worker of a supervisor takes part.
-    first = await _reached(connection, results, count // (5 if program == "supervised" else 20))
+    first = await _reached(connection, results, count // 20)
+    if program == "supervised":
+        while len(family(pid)) < 3 or not all(map(has_ledger, family(pid)[1:])):
+            await asyncio.sleep(0.02)
+        first = await counted(connection, results)
     calls, pids = SystemCalls(pid) if trace else None, family(pid)
     began, cpu, loop = time.perf_counter(), sum(map(cpu_seconds, pids)), sum(map(loop_seconds, pids))
     last = await _reached(connection, results, count)
