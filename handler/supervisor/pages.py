@@ -27,6 +27,9 @@ _SECONDS: Final = 4.0
 _START_SECONDS: Final = 60.0
 """A worker that has not answered by then hangs at its start."""
 
+_TOO_LATE: Final = Answer(HTTPStatus.GATEWAY_TIMEOUT, b"")
+"""What stands for an answer that did not come in time."""
+
 _MISSING: Final = install("metrics")
 _SILENT: Final = "does not answer"
 
@@ -73,9 +76,11 @@ async def _state(place: Place) -> Mapping[str, Any]:
     child = place.child
     if child is None:
         return {"ready": False, "process": place.why}
+    if not child.begun:
+        return {"ready": False, "process": "is starting"}
     (answer,) = await _of_all([child], "/readyz", _READY_SECONDS)
     if answer is None or answer is _TOO_LATE:
-        return {"ready": False, "process": _SILENT if child.begun else "is starting"}
+        return {"ready": False, "process": _SILENT}
     found: Mapping[str, Any] = json.loads(answer.body)
     return found
 
@@ -83,7 +88,7 @@ async def _state(place: Place) -> Mapping[str, Any]:
 async def _metrics(places: Sequence[Place], totals: "Totals | None") -> Answer:
     if totals is None:
         return Answer(HTTPStatus.NOT_IMPLEMENTED, f"{_MISSING}\n".encode())
-    children = [place.child for place in places if place.child]
+    children = [place.child for place in places if place.child and place.child.begun]
     answering = []
 
     async def read(child: Child) -> None:
@@ -99,9 +104,6 @@ async def _metrics(places: Sequence[Place], totals: "Totals | None") -> Answer:
 
 def _runs(places: Sequence[Place], child: Child) -> bool:
     return any(place.child is child for place in places)
-
-
-_TOO_LATE: Final = Answer(HTTPStatus.GATEWAY_TIMEOUT, b"")
 
 
 async def _of_all(children: Sequence[Child], path: str, seconds: float) -> list[Answer | None]:

@@ -1,7 +1,7 @@
 """What follows the end of a worker process: pure functions.
 
-A process that ended is started again, each time after a longer wait. One that lived long is forgiven its
-earlier ends. A process that refuses its settings would refuse them again, so it ends the whole.
+A process that ended is started again, each time after a longer wait; after one that ran for long, the waits
+begin anew. A process that refuses its settings would refuse them again, so all processes end.
 """
 
 import signal
@@ -11,7 +11,7 @@ REFUSED: Final = 2
 """The exit code for wrong settings."""
 
 LONG_SECONDS: Final = 60.0
-"""Who lived so long does not crash at its start."""
+"""A process that ran for so long does not crash at its start."""
 
 _FIRST_SECONDS: Final = 0.5
 _LONGEST_SECONDS: Final = 30.0
@@ -19,10 +19,10 @@ _DOUBLINGS: Final = 16
 
 
 class End(NamedTuple):
-    """The end of a process: its exit code, or its signal as a negative number; seconds from its start."""
+    """The end of a process: its exit code, or its signal as a negative number; seconds since its start."""
 
     code: int
-    lived: float
+    ran: float
 
 
 class Restart(NamedTuple):
@@ -33,13 +33,13 @@ class Restart(NamedTuple):
 
 
 def restart(end: End, row: int, chance: float) -> Restart | None:
-    """Decide when a process is started again; None: never, the whole ends with its exit code.
+    """Decide when a process is started again; None: never, and all processes end.
 
     ``row`` counts the ends in a row before this one. ``chance``, from 0 to 1, spreads the starts of several.
     """
     if end.code == REFUSED:
         return None
-    if end.lived >= LONG_SECONDS:
+    if end.ran >= LONG_SECONDS:
         row = 0
     longest = min(_FIRST_SECONDS * 2 ** min(row, _DOUBLINGS), _LONGEST_SECONDS)
     return Restart(longest * (1 + chance) / 2, row + 1)

@@ -114,7 +114,7 @@ class Supervisor:
             if next_start is None:
                 self._code = end.code
                 log.error(
-                    "worker %d %s: it refuses its settings, so all workers end",
+                    "worker %d %s: its settings are refused, so all workers end",
                     place.number,
                     how(end.code),
                     extra={"action": "supervisor.refused", "worker": place.number},
@@ -143,27 +143,27 @@ class Supervisor:
         )
         if self._stop.is_set():
             child.send(signal.SIGTERM)
-        greeting = asyncio.create_task(self._greet(child))
+        first_answer = asyncio.create_task(self._wait_for_answer(child))
         code = await child.ended()
         end = End(code, child.age)
-        await greeting
+        await first_answer
         place.child = None
         self._retired(place.number)
         return end
 
-    async def _greet(self, child: Child) -> None:
+    async def _wait_for_answer(self, child: Child) -> None:
         """Wait until a worker answers: it has read its settings, and opened its parts."""
         if await child.ask("/healthz"):
             self._begun.set()
 
     def _say(self, place: Place, end: End, next_start: Restart) -> None:
         self.restarts += 1
-        place.why = f"{how(end.code)} after {end.lived:.1f} s; is started again"
+        place.why = f"{how(end.code)} after {end.ran:.1f} s; is started again"
         log.warning(
             "worker %d %s after %.1f s; it is started again in %.1f s",
             place.number,
             how(end.code),
-            end.lived,
+            end.ran,
             next_start.seconds,
             extra={"action": "supervisor.restart", "worker": place.number},
         )

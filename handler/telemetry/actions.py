@@ -12,7 +12,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "supervisor.started": "worker --processes: the supervisor starts its workers",
     "supervisor.start": "a worker process is started, or cannot be: then it is tried again",
     "supervisor.restart": "a worker process ended by itself: how, and when it is started again",
-    "supervisor.refused": "a worker process refuses its settings: all end, with exit code 2",
+    "supervisor.refused": "the settings of a worker process are refused: all end, with exit code 2",
     "supervisor.killed": "worker processes are killed, a second after DRAIN_SECONDS or by a second signal",
     "supervisor.missing": "the supervisor has ended without its workers; each finishes what is in hand",
     "supervisor.stopped": "all worker processes have ended, and the supervisor ends",

@@ -69,7 +69,7 @@ def test_a_page_that_does_not_exist_or_fails_is_answered(path: str, status: int)
 
 
 def test_a_late_answer_is_not_taken_for_another_s() -> None:
-    """Who has given up waiting for a page does not disturb who asks for the next."""
+    """A request that was given up does not disturb the next one."""
     go = asyncio.Event()
 
     async def slow() -> Answer:
@@ -87,7 +87,7 @@ def test_a_late_answer_is_not_taken_for_another_s() -> None:
 
 
 def test_a_page_is_asked_for_once_at_a_time() -> None:
-    """However many ask a worker that hangs, there is one request to it for each page."""
+    """A worker that hangs has at most one request for each page, however often it is asked for."""
     requested, asked, go = [], asyncio.Event(), asyncio.Event()
 
     async def slow() -> Answer:
@@ -107,7 +107,7 @@ def test_a_page_is_asked_for_once_at_a_time() -> None:
 
 
 def test_the_end_of_a_worker_ends_the_waiting_for_it() -> None:
-    """Who asks, and who has asked, gets no answer instead of waiting for ever."""
+    """A request, also one that was sent before, gets no answer instead of waiting for ever."""
 
     async def work() -> None:
         ours, theirs = socket.socketpair()

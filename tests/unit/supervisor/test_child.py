@@ -138,7 +138,7 @@ def test_a_membership_is_read_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "3:", "x:7", "3:1000000"])
 def test_a_membership_without_its_socket_is_refused(text: str) -> None:
-    """Who copies the option from a list of processes is told so, instead of a worker that is never asked."""
+    """An option that was copied from a list of processes starts no worker that no supervisor asks."""
     with pytest.raises(ValueError, match=r"invalid literal|no such socket is open"):
         Membership.parse(text)
 

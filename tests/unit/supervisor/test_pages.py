@@ -142,6 +142,7 @@ def test_a_worker_that_has_ended_meanwhile_is_not_read() -> None:
     def make() -> Sequence[Place]:
         (place,) = places({})
         twin = TwinChild(1, {"/metrics": METRICS})
+        twin.begun = True
         place.child = twin.as_child()
 
         async def ask_and_end(path: str) -> Answer | None:

@@ -9,11 +9,11 @@ import pytest
 from handler.supervisor.restarts import LONG_SECONDS, End, Restart, how, restart
 
 
-def waits(count: int, rng: Random, *, code: int = 1, lived: float = 0.1) -> list[float]:
+def waits(count: int, rng: Random, *, code: int = 1, ran: float = 0.1) -> list[float]:
     """Return the waits after so many ends in a row."""
     row, found = 0, []
     for _ in range(count):
-        decision = restart(End(code, lived), row, rng.random())
+        decision = restart(End(code, ran), row, rng.random())
         assert decision is not None
         row = decision.row
         found.append(decision.seconds)
@@ -38,8 +38,8 @@ def test_two_processes_that_end_together_do_not_start_together() -> None:
     assert {2.0, 3.0, 4.0} == found
 
 
-def test_a_process_that_lived_long_is_started_again_soon() -> None:
-    """Its earlier ends are forgiven."""
+def test_a_process_that_ran_for_long_is_started_again_soon() -> None:
+    """The waits begin anew."""
     assert Restart(0.5, 1) == restart(End(1, LONG_SECONDS), 9, 1.0)
 
 
