@@ -6,6 +6,7 @@ import typer
 
 from handler.commands.common import failing_plainly
 from handler.settings import load
+from handler.supervisor.agreement import check_agreement
 from handler.supervisor.child import Membership
 from handler.supervisor.cores import usable_cores
 from handler.telemetry import logs
@@ -50,6 +51,8 @@ def worker(
         loaded = load()
         settings = loaded.settings
         logs.set_up(settings.log_level, settings.log_format, worker=membership and membership.number)
+        if membership:
+            check_agreement(settings, membership.agreed)
         if membership or count == 1:
             from handler.commands import one_worker
 

@@ -16,25 +16,29 @@ from handler.supervisor.channel import Channel
 
 
 class Membership(NamedTuple):
-    """What a worker process knows of its supervisor: its own number, and the socket that it has inherited."""
+    """What a supervisor tells a worker process: its number, and the socket that it inherits.
+
+    ``agreed`` is what all have in common; see ``handler.supervisor.agreement``.
+    """
 
     number: int
     socket: int
+    agreed: str
 
     def __str__(self) -> str:
-        return f"{self.number}:{self.socket}"
+        return f"{self.number}:{self.socket}:{self.agreed}"
 
     @classmethod
     def parse(cls, text: str) -> "Membership":
-        """Read ``NUMBER:SOCKET``. Raises ``ValueError`` where no such socket is open."""
-        number, _, inherited = text.partition(":")
+        """Read ``NUMBER:SOCKET:AGREED``. Raises ``ValueError`` where no such socket is open."""
+        number, inherited, agreed = text.split(":")
         try:
             is_socket = stat.S_ISSOCK(os.fstat(int(inherited)).st_mode)
         except OSError:
             is_socket = False
         if not is_socket:
             raise ValueError(f"{text}: no such socket is open")
-        return cls(int(number), int(inherited))
+        return cls(int(number), int(inherited), agreed)
 
 
 def this_program() -> Sequence[str]:
@@ -54,12 +58,12 @@ class Child:
         self._started = time.monotonic()
 
     @classmethod
-    async def start(cls, number: int, command: Sequence[str]) -> "Child":
+    async def start(cls, number: int, command: Sequence[str], agreed: str = "") -> "Child":
         """Start ``command worker``: a new interpreter, not a fork of this one. Raises ``OSError``."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                membership = Membership(number, theirs.fileno())
+                membership = Membership(number, theirs.fileno(), agreed)
                 process = await asyncio.create_subprocess_exec(
                     *command, "worker", "--supervised", str(membership), pass_fds=[theirs.fileno()]
                 )

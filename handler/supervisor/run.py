@@ -12,6 +12,7 @@ from handler.errors import SettingsError
 from handler.extras import install
 from handler.settings import Settings
 from handler.status.server import listening
+from handler.supervisor.agreement import agreement
 from handler.supervisor.child import Child, this_program
 from handler.supervisor.pages import pages
 from handler.supervisor.supervisor import Supervisor
@@ -35,11 +36,11 @@ def supervise(settings: Settings, count: int) -> int:
 
 
 async def _supervise(settings: Settings, count: int) -> int:
-    command = this_program()
+    command, agreed = this_program(), agreement(settings)
     totals = _totals(settings, lambda: supervisor.restarts)
     supervisor = Supervisor(
         count,
-        lambda number: Child.start(number, command),
+        lambda number: Child.start(number, command, agreed),
         drain_seconds=settings.drain_seconds,
         retired=totals.retire if totals else lambda _number: None,
     )

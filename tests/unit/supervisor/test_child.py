@@ -132,14 +132,14 @@ def test_a_membership_is_read_as_it_is_written() -> None:
     """The option of a worker's command line has number and socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        membership = Membership(3, theirs.fileno())
+        membership = Membership(3, theirs.fileno(), "ab12")
         assert membership == Membership.parse(str(membership))
 
 
-@pytest.mark.parametrize("text", ["", "3", "3:", "x:7", "3:1000000"])
+@pytest.mark.parametrize("text", ["", "3", "3:", "3:4", "x:7:ab", "3:1000000:ab"])
 def test_a_membership_without_its_socket_is_refused(text: str) -> None:
     """An option that was copied from a list of processes starts no worker that no supervisor asks."""
-    with pytest.raises(ValueError, match=r"invalid literal|no such socket is open"):
+    with pytest.raises(ValueError, match=r"invalid literal|no such socket is open|not enough values"):
         Membership.parse(text)
 
 

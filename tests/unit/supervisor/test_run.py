@@ -12,6 +12,8 @@ from handler.commands import one_worker, worker
 from handler.errors import SettingsError
 from handler.settings import load_settings
 from handler.supervisor import run
+from handler.supervisor.agreement import agreement
+from handler.supervisor.child import Membership
 from handler.supervisor.run import supervise
 
 
@@ -59,9 +61,41 @@ def test_a_worker_of_a_supervisor_has_none_itself(monkeypatch: pytest.MonkeyPatc
     """The hidden option goes before --processes, which a supervisor does not pass on."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        member = f"2:{theirs.fileno()}"
-        started, code, _ = called(monkeypatch, "--processes", "3", "--supervised", member)
-    assert ([(2, int(member[2:]))], 0) == (started, code)
+        member = Membership(2, theirs.fileno(), agreement(load_settings()))
+        started, code, _ = called(monkeypatch, "--processes", "3", "--supervised", str(member))
+    assert ([member], 0) == (started, code)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LEDGER_URL", "sqlite:///other.db"), ("SNAPSHOT_QUEUE", "other")],
+)
+def test_a_worker_that_would_not_share_queue_and_ledger_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A setting may have changed since the supervisor has started; two ledgers make two backups."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        member = Membership(2, theirs.fileno(), agreement(load_settings()))
+        monkeypatch.setenv(name, value)
+        started, code, said = called(monkeypatch, "--supervised", str(member))
+    assert ([], 2, True) == (started, code, "changed since the supervisor has started" in said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ("postgresql://a:new@db.example.com/backup?sslmode=verify-full", True),
+        ("postgresql://db.example.com/backup?sslmode=verify-full&user=a&password=new", True),
+        ("postgresql://a:old@db.example.com/other?sslmode=verify-full", False),
+        ("postgresql://a:old@db2.example.com/backup?sslmode=verify-full", False),
+    ],
+)
+def test_a_rotated_password_is_no_other_ledger(changed: str, same: bool) -> None:
+    """Host, database and options name a ledger; who signs in does not."""
+    first = "postgresql://a:old@db.example.com/backup?sslmode=verify-full"
+    agreements = [agreement(load_settings(LEDGER_URL=url)) for url in (first, changed)]
+    assert same == (agreements[0] == agreements[1])
 
 
 @pytest.mark.parametrize(
