@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,11 +15,11 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.emulator.testing import running_emulator
 from infra.local.broker import Broker
 from infra.local.server import free_ports
 from tests.chaos.site import Program, Site, many, wait_for
 from tests.chaos.verdicts import Tally
+from tests.forks import running_emulator
 from tests.patience import patient
 
 pytestmark = pytest.mark.broker
@@ -96,7 +97,7 @@ class Story:
 def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Site]:
     """Yield a site whose API answers slowly enough that a kill meets messages in hand."""
     folder = tmp_path_factory.mktemp("processes")
-    with running_emulator(process=True, settle=0.2, seed=seed) as emulator:
+    with running_emulator(settle=0.2, seed=seed) as emulator:
         emulator.set_faults([{"route": "create", "effect": "delay", "seconds": 0.2, "probability": 0.5}])
         with Site(broker.url, emulator, folder, f"processes-{os.getpid()}-{seed}") as site:
             yield site
