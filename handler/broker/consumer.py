@@ -7,40 +7,28 @@ and acknowledge the messages in hand afterwards, since each acknowledgement lets
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pika
-from pika.exceptions import AMQPError
 
 from events.message import Message
+from handler.broker.acknowledgements import Acknowledgements
 from handler.broker.connection import Channel
 from handler.broker.properties import received
 
-log = logging.getLogger(__name__)
-
 
 class Delivery(NamedTuple):
-    """A delivered message, and the channel on which it must be acknowledged."""
+    """A delivered message, and what acknowledges the messages of its channel."""
 
     message: Message
     tag: int
     redelivered: bool
-    channel: Channel
+    acknowledgements: Acknowledgements
 
     def ack(self) -> None:
-        """Acknowledge the message. On a closed channel this does nothing, since the broker delivers again."""
-        if self.channel.closed.done():
-            return
-        try:
-            self.channel.raw.basic_ack(self.tag)
-        except AMQPError as error:
-            log.debug(
-                "not acknowledged, RabbitMQ delivers it again: %s",
-                error,
-                extra={"action": "message.unacknowledged"},
-            )
+        """Acknowledge the message, soon. On a closed channel this does nothing: the broker delivers again."""
+        self.acknowledgements.add(self.tag)
 
 
 class Consumer:
@@ -57,6 +45,7 @@ class Consumer:
         self._queue = queue
         self._on_delivery = on_delivery
         self._on_cancel = on_cancel
+        self._acknowledgements = Acknowledgements(channel)
         self._shares: dict[str, int] = {}
         self._changing = asyncio.Lock()
         channel.raw.add_on_cancel_callback(self._cancelled)
@@ -89,10 +78,16 @@ class Consumer:
 
         Channel methods are handled in order, so the answer to a passive declare proves that.
         """
+        self.flush()
         await self._channel.call(self._channel.raw.queue_declare, queue=self._queue, passive=True)
+
+    def flush(self) -> None:
+        """Send the acknowledgements so far; whatever is called on the channel next comes after them."""
+        self._acknowledgements.flush()
 
     async def close(self) -> None:
         """Close the channel; the broker delivers again what is not acknowledged."""
+        self.flush()
         await self._channel.close()
 
     async def _start(self, share: int) -> None:
@@ -120,5 +115,7 @@ class Consumer:
         self._on_cancel()
 
     def _deliver(self, _raw: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+        tag = method.delivery_tag
+        self._acknowledgements.delivered(tag)
         message = received(properties, body, redelivered=method.redelivered)
-        self._on_delivery(Delivery(message, method.delivery_tag, method.redelivered, self._channel))
+        self._on_delivery(Delivery(message, tag, method.redelivered, self._acknowledgements))

@@ -61,7 +61,7 @@ class Parked:
             await asyncio.gather(*map(self._return, await self._take(count)))
         except BaseException:
             # The broker puts back what was not acknowledged.
-            await channel.close()
+            await self._consumer.close()
             raise
 
     async def _open(self) -> Channel:

@@ -82,6 +82,7 @@ class Batch:
             removing, self._removing = self._removing, []
             for each in removing:
                 each.ack()
+            self._consumer.flush()
             if removing and self._queue.quorum:
                 await self._channel.call(self._channel.raw.tx_commit)
             self._removed += len(removing)
@@ -92,7 +93,7 @@ class Batch:
             await asyncio.gather(self._stopping, return_exceptions=True)
         if self._channel.closed.done():
             return 0
-        await self._channel.close()
+        await self._consumer.close()
         return self.arrived - self._removed
 
     def _arrive(self, delivery: Delivery) -> None:

@@ -1,11 +1,11 @@
 """Tests of what a consumer session knows of the messages in hand."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
 
 from handler.backup.breaker import CircuitBreaker
 from handler.backup.received import Received
+from handler.broker.acknowledgements import Acknowledgements
 from handler.broker.consumer import Delivery
 from handler.broker.topology import Topology
 from handler.worker.session import ConsumerSession
@@ -32,10 +32,8 @@ def test_a_session_knows_the_longest_that_a_message_was_in_hand() -> None:
             keys=None,
             clock=clock,
         )
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        gone.set_result(None)  # the acknowledgement goes nowhere
-        channel = cast("Any", SimpleNamespace(closed=gone))
-        session._on_delivery(Delivery(message(1), 1, redelivered=False, channel=channel))
+        unsent = Acknowledgements(nothing)
+        session._on_delivery(Delivery(message(1), 1, redelivered=False, acknowledgements=unsent))
         clock.advance(3.0)
         assert [3.0, 3.0] == [session.take_longest(), session.take_longest()]
         clock.advance(4.0)
