@@ -99,12 +99,29 @@ def _heartbeat(_connection: object, proposed: float) -> int:
 class Channel:
     """A channel whose calls are awaited. ``raw`` is pika's channel, for calls that need no answer."""
 
-    def __init__(self, raw: Any, liveness: Liveness) -> None:
+    def __init__(self, raw: Any, liveness: Liveness, services: IoServices) -> None:
         self.raw = raw
         self.liveness = liveness
+        self._services = services
         self.closed: asyncio.Future[ChannelClosed] = asyncio.get_running_loop().create_future()
         self._calls: set[asyncio.Future[Any]] = set()
         raw.add_on_close_callback(self._on_closed)
+
+    @property
+    def number(self) -> int:
+        """The number in each of its frames."""
+        return int(self.raw.channel_number)
+
+    @property
+    def frame_max(self) -> int:
+        """The largest frame, in bytes, that was agreed with the broker."""
+        return int(self.raw.connection.params.frame_max)
+
+    def write(self, frames: bytes) -> None:
+        """Send whole frames. Raises ``ChannelClosed`` where the channel is being closed."""
+        if not self.raw.is_open:
+            raise ChannelClosed("the channel is being closed")
+        self._services.write(frames)
 
     async def call(self, method: Callable[..., Any], **arguments: Any) -> Any:
         """Call one of ``raw``'s methods and return the broker's answer. Raises ``ChannelClosed``."""
@@ -156,8 +173,10 @@ class BrokerConnection:
         closed: asyncio.Future[ConnectionLost],
         where: str,
         move: Callable[..., bool],
+        services: IoServices,
     ) -> None:
         self._move = move
+        self._services = services
         self.raw = raw
         self.where = where
         self.closed = closed
@@ -176,7 +195,9 @@ class BrokerConnection:
         opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
 
         try:
-            self.raw.channel(on_open_callback=lambda raw: _settle(opened, Channel(raw, self.liveness)))
+            self.raw.channel(
+                on_open_callback=lambda raw: _settle(opened, Channel(raw, self.liveness, self._services))
+            )
         except NoFreeChannels as error:
             raise ConnectionLost(
                 f"a connection may have {self.raw.params.channel_max} channels and needs {CHANNELS}: raise "
@@ -279,12 +300,13 @@ async def open_address(
         if not closed.done():
             closed.set_result(lost)
 
+    services = IoServices(loop)
     raw = AsyncioConnection(
         params,
         on_open_callback=lambda _raw: _settle(opened, None),
         on_open_error_callback=lose,
         on_close_callback=lose,
-        custom_ioloop=IoServices(loop),
+        custom_ioloop=services,
     )
     limit = _connect_limit(params)
     try:
@@ -296,7 +318,7 @@ async def open_address(
     except BaseException:
         await _give_up(raw, closed)
         raise
-    return BrokerConnection(raw, closed, where, move)
+    return BrokerConnection(raw, closed, where, move, services)
 
 
 async def _give_up(raw: AsyncioConnection, closed: "asyncio.Future[ConnectionLost]") -> None:

@@ -26,6 +26,7 @@ from handler.backup.hooks import OnPublish, Published, PublishedKind, Publishing
 from handler.broker.body_size import FITTED, ORIGINAL_BYTES, fit, too_large
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.fitting import fitting, header_room
+from handler.broker.frames import Properties, prepare
 from handler.broker.liveness import ANSWER_SECONDS
 from handler.broker.parked import Parked
 from handler.broker.properties import PERSISTENT, to_publish
@@ -43,6 +44,14 @@ _LONGEST_DELAY = 10.0
 _OUTCOME_DELAYS = (0.1, 0.4, 0.0)
 _MOST_RETIRED = 2
 """Channels that are left, and not closed yet, at most."""
+
+_PROPERTIES = {
+    each: prepare(
+        pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT, type=each, app_id=SOURCE)
+    )
+    for each in OUTCOME_TYPES
+}
+"""The properties of each type of outcome, without the message id."""
 
 _WAITING = pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=PERSISTENT)
 
@@ -83,15 +92,8 @@ class BrokerOutbox:
         """
         if refusal := self._routes.recently_refused(outcome.type):
             raise refusal
-        properties = pika.BasicProperties(
-            content_type=CONTENT_TYPE,
-            delivery_mode=PERSISTENT,
-            message_id=outcome.id,
-            type=outcome.type,
-            app_id=SOURCE,
-        )
         try:
-            exchange = self._topology.result_exchange
+            exchange, properties = self._topology.result_exchange, _PROPERTIES[outcome.type](outcome.id)
             await self._publish("outcome", exchange, outcome.type, outcome.body, properties)
         except Unroutable as error:
             if self._ignore_unroutable and not isinstance(error, OutcomeRefused):
@@ -171,7 +173,7 @@ class BrokerOutbox:
             await self._restore()
 
     async def _publish(
-        self, kind: PublishedKind, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
+        self, kind: PublishedKind, exchange: str, key: str, body: bytes, properties: Properties
     ) -> None:
         """Publish, and call the hook. Raises as ``_publish_until_confirmed`` does."""
         began = time.perf_counter()
@@ -188,7 +190,7 @@ class BrokerOutbox:
         self._notify(Published(kind, exchange, key, properties.message_id, len(body), seconds, time.time()))
 
     async def _publish_until_confirmed(
-        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
+        self, exchange: str, key: str, body: bytes, properties: Properties
     ) -> None:
         """Publish until confirmed. Raises ``Unroutable``, ``TooLarge`` or ``ConnectionLost``."""
         delay, began = _FIRST_DELAY, time.monotonic()
@@ -206,9 +208,7 @@ class BrokerOutbox:
             await self._pause(delay)
             delay = min(delay * 2, _LONGEST_DELAY)
 
-    async def _publish_or_refuse(
-        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
-    ) -> None:
+    async def _publish_or_refuse(self, exchange: str, key: str, body: bytes, properties: Properties) -> None:
         """Publish an outcome, and try it a few times. Raises ``Unroutable`` or ``ConnectionLost``.
 
         A consumer's full queue, or a missing right, is no reason to keep the message in hand: a few of them
@@ -241,9 +241,7 @@ class BrokerOutbox:
         if self._connection.closed.done():
             raise self._connection.closed.result()
 
-    async def _publish_once(
-        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
-    ) -> None:
+    async def _publish_once(self, exchange: str, key: str, body: bytes, properties: Properties) -> None:
         """Publish on the channel of all messages; after a refusal the next publish opens another one."""
         publisher = await self._open()
         try:

@@ -12,6 +12,7 @@ from pika.exceptions import AMQPError
 from pika.spec import Basic
 
 from handler.broker.connection import Channel, ChannelClosed
+from handler.broker.frames import Properties, PublishFrames
 from handler.broker.liveness import ANSWER_SECONDS
 from handler.errors import PublishRefused, Unroutable
 
@@ -30,6 +31,7 @@ class Publisher:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._frames = PublishFrames(channel.number, channel.frame_max)
         self._tag = 0
         self._pending: OrderedDict[int, _Pending] = OrderedDict()
         channel.raw.add_on_return_callback(self._on_return)
@@ -58,9 +60,7 @@ class Publisher:
             await asyncio.wait({each.confirmed for each in self._pending.values()})
         await self._channel.close()
 
-    async def publish(
-        self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
-    ) -> None:
+    async def publish(self, exchange: str, routing_key: str, body: bytes, properties: Properties) -> None:
         """Publish, mandatory, and return when the broker has confirmed.
 
         Raises:
@@ -72,7 +72,7 @@ class Publisher:
         if self._channel.closed.done():
             raise self._channel.closed.result()
         try:
-            self._channel.raw.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+            self._send(exchange, routing_key, body, properties)
         except AMQPError as error:
             raise ChannelClosed(str(error)) from error
         self._tag += 1
@@ -83,6 +83,9 @@ class Publisher:
             await confirmed
         finally:
             self._channel.liveness.answered(confirmed)
+
+    def _send(self, exchange: str, routing_key: str, body: bytes, properties: Properties) -> None:
+        self._channel.write(self._frames.make(exchange, routing_key, body, properties))
 
     def on_confirm(self, frame: Any) -> None:
         """Settle the messages that an ack or nack of the broker names."""

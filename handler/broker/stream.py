@@ -22,6 +22,13 @@ _PART = 16 * 1024
 class IoServices(asyncio_connection._AsyncioIOServicesAdapter):  # noqa: SLF001 - pika has no public one
     """pika's I/O services for an asyncio loop (``custom_ioloop``), with ``Stream`` as the transport."""
 
+    _stream: "Stream | None" = None
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames that were not made by pika, in order with those that were."""
+        if self._stream is not None:
+            self._stream.write(data)
+
     def create_streaming_connection(
         self,
         protocol_factory: Callable[[], nbio_interface.AbstractStreamProtocol],
@@ -39,6 +46,7 @@ class IoServices(asyncio_connection._AsyncioIOServicesAdapter):  # noqa: SLF001 
                 ssl=ssl_context,
                 server_hostname=server_hostname,
             )
+            self._stream = stream
             return stream, stream.get_protocol()
 
         return self._schedule_and_wrap_in_io_ref(connect(), on_done)

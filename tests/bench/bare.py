@@ -7,6 +7,7 @@ it uses the worker's stream to the broker and its event loop.
 
 import asyncio
 import sys
+from typing import Any
 
 import pika
 
@@ -18,16 +19,24 @@ from handler.settings import load_settings
 from handler.vbs.transport.http import http_client
 from handler.worker import event_loop
 
+
+class PlainPublisher(Publisher):
+    """A publisher whose frames pika makes and sends."""
+
+    def _send(self, exchange: str, routing_key: str, body: bytes, properties: Any) -> None:
+        self._channel.raw.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+
+
 REQUEST = {"backup": {"volume_id": "v", "snapshot_id": "s", "name": "n"}}
 
 
-async def run() -> None:
+async def run(make: type[Publisher]) -> None:
     settings = load_settings()
     names = bootstrap.topology(settings)
     url = f"{settings.vbs_endpoint}/v2/p/backups"
     tasks: set[asyncio.Task[None]] = set()
     async with http_client(settings) as client, await bootstrap.open_connection(settings) as connection:
-        publisher = await Publisher.open(await connection.channel())
+        publisher = await make.open(await connection.channel())
 
         async def handle(delivery: Delivery) -> None:
             answer = await client.post(url, json=REQUEST)
@@ -48,10 +57,10 @@ async def run() -> None:
 
 def main(*, lean: bool) -> None:
     if lean:
-        event_loop.run(run())
+        event_loop.run(run(Publisher))
     else:
         vars(links)["IoServices"] = lambda loop: loop  # pika's own way with an asyncio loop
-        asyncio.run(run())
+        asyncio.run(run(PlainPublisher))
 
 
 if __name__ == "__main__":

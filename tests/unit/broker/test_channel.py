@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +21,8 @@ def test_a_call_that_is_answered_and_cancelled_at_once_is_cancelled() -> None:
 
     async def run() -> None:
         liveness = Liveness(lambda: 0, no_loss, silent=0, move=bool)
-        channel = Channel(SimpleNamespace(add_on_close_callback=lambda _: None), liveness)
+        raw = SimpleNamespace(add_on_close_callback=lambda _: None)
+        channel = Channel(raw, liveness, cast("Any", None))
         answers: list[Callable[[Any], None]] = []
         call = asyncio.create_task(channel.call(lambda *, callback: answers.append(callback)))
         await asyncio.sleep(0)
