@@ -24,6 +24,10 @@ def _size(headers: dict[str, Any]) -> int:
     return int(pika.data.encode_table(pieces, headers))
 
 
+SENDS_DOUBLES = not pika.__version__.startswith("1.4.")
+"""pika 1.5 sends a double as one."""
+
+
 @pytest.mark.parametrize(
     "value",
     ["text", b"\xff", 1, -(2**63), True, None, [1, ["a"]], {"a": {"b": 1}}, datetime(2026, 1, 1, tzinfo=UTC)],
@@ -43,7 +47,8 @@ def test_a_value_that_pika_can_only_receive_becomes_text(value: object, text: st
     """Values that pika cannot send become text, also in tables and lists, so that pika can send the table."""
     headers = {"own": value, "deep": {"list": [value]}}
     sent = fitting(headers, ROOM)
-    assert {"own": text, "deep": {"list": [text]}} == sent
+    kept = value if SENDS_DOUBLES and isinstance(value, float) else text
+    assert {"own": kept, "deep": {"list": [kept]}} == sent
     assert 0 < _size(sent)
 
 
