@@ -24,7 +24,7 @@ from infra.emulator.testing import running_emulator
 from infra.local.server import running_server
 from tests import postgres
 from tests.bench.rows import cpu_seconds
-from tests.bench.throughput import _reached, _remove, counted, fast_api, preload
+from tests.bench.throughput import _reached, counted, fast_api, preload, remove
 from tests.postgres import Server
 
 
@@ -94,7 +94,7 @@ async def measure(
             for each in started:
                 each.kill()
                 each.wait()
-            await _remove(connection, settings, results)
+            await remove(connection, settings, results)
 
 
 async def _timed(

@@ -146,7 +146,7 @@ async def measure(
                     finally:
                         for each in family(process.pid):
                             os.kill(each, signal.SIGKILL)
-                        await _remove(connection, settings, f"{name}.results")
+                        await remove(connection, settings, f"{name}.results")
 
 
 @asynccontextmanager
@@ -217,7 +217,7 @@ async def _reached(connection: BrokerConnection, queue: str, count: int) -> int:
     return there
 
 
-async def _remove(connection: BrokerConnection, settings: Settings, results: str) -> None:
+async def remove(connection: BrokerConnection, settings: Settings, results: str) -> None:
     names = bootstrap.topology(settings)
     channel = await connection.channel()
     for queue in (results, *(queue.name for queue in names.queues())):
