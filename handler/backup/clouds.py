@@ -192,6 +192,11 @@ class Breakers:
         return {cloud.name: cloud.breaker for cloud in self._clouds}
 
     @property
+    def full(self) -> int:
+        """How many messages may be in flight while all clouds are fine."""
+        return sum(each.full for each in self._breakers)
+
+    @property
     def limit(self) -> int:
         """How many messages may be in flight: ``CONCURRENCY`` for each cloud, while one of them is fine."""
         if any(each.state == "closed" for each in self._breakers):

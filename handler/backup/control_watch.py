@@ -1,4 +1,7 @@
-"""``ControlWatch``: reads from the ledger what operators have set, and has it apply to this process."""
+"""``ControlWatch``: reads from the ledger what operators have set, and has it apply to this process.
+
+A worker's report is written with it, in the same transaction.
+"""
 
 import asyncio
 import contextlib
@@ -8,12 +11,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from handler.backup.control import Control, Pause
+from handler.backup.workers import WorkerReport
 from handler.errors import LedgerUnavailable
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 2.0
 """A pause is noticed within 5 seconds, also where the ledger is slow. A look is one statement."""
+
+REPORT_SECONDS = 4.0
+"""A worker reports itself after so long, at the next look; a changed state it reports at once."""
 
 UNCONTROLLABLE = "LEDGER_URL=none: snapshot-backup pause, resume and concurrency cannot reach this process"
 
@@ -28,8 +35,11 @@ class ControlledLedger(Protocol):
     def controllable(self) -> bool:
         """Whether other processes can write into the ledger."""
 
-    async def control(self, queue: str) -> Control:
-        """Read what operators have set. Raises ``LedgerUnavailable``."""
+    async def control(self, queue: str, report: WorkerReport | None = None) -> Control:
+        """Read what operators have set, and write a report. Raises ``LedgerUnavailable``."""
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Forget a worker. Raises ``LedgerUnavailable``."""
 
 
 class ControlWatch:
@@ -55,6 +65,9 @@ class ControlWatch:
         self._clock = clock
         self._read_at = float("-inf")
         self._control = _UNKNOWN if ledger.controllable else Control()
+        self._reported = float("-inf"), ""
+        self.report: Callable[[], WorkerReport] | None = None
+        """What a worker reports of itself; None for a function."""
 
     def current(self) -> Control:
         """Return what was read last."""
@@ -82,8 +95,27 @@ class ControlWatch:
         if not self._ledger.controllable or now - self._read_at < EVERY_SECONDS / 2:
             return
         with contextlib.suppress(LedgerUnavailable):
-            self._apply(await self._ledger.control(self._queue))
+            report = self._due_report(now)
+            self._apply(await self._ledger.control(self._queue, report))
             self._read_at = now
+            if report is not None:
+                self._reported = now, report.state
+
+    def _due_report(self, now: float) -> WorkerReport | None:
+        """Return the worker's report where it is to be written: its state has changed, or it is old."""
+        if self.report is None:
+            return None
+        report, (reported_at, state) = self.report(), self._reported
+        return report if report.state != state or now - reported_at >= REPORT_SECONDS else None
+
+    async def leave(self, seconds: float) -> None:
+        """Have the ledger forget this worker, which stops; wait up to ``seconds`` for that."""
+        report, self.report = self.report, None
+        if report is None or not self._ledger.controllable:
+            return
+        with contextlib.suppress(LedgerUnavailable, TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ledger.remove_worker(report().id)
 
     def _apply(self, found: Control) -> None:
         before, self._control = self._control, found

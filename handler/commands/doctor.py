@@ -14,6 +14,7 @@ from handler.commands.common import AsJson, print_json
 from handler.commands.console import console, working
 from handler.doctor.examine import examine
 from handler.doctor.findings import Finding, exit_code
+from handler.printable import printable
 from handler.redaction import redacted
 from handler.telemetry import logs
 
@@ -62,9 +63,9 @@ def _print(found: Sequence[Finding]) -> None:
     table.add_column("state", no_wrap=True)
     table.add_column("found, and how to fix it", overflow="fold", ratio=1)
     for each in found:
-        text = f"{each.text}\n→ {each.remedy}" if each.remedy else each.text
+        text = printable(f"{each.text}\n→ {each.remedy}" if each.remedy else each.text, keep="\n")
         state = Text(each.state, style=_COLOURS[each.state])
-        table.add_row(Text(each.area), Text(each.what), state, Text(text))
+        table.add_row(Text(each.area), Text(printable(each.what)), state, Text(text))
     out.print(table)
     counts = {state: sum(each.state == state for each in found) for state in _COLOURS}
     out.print(", ".join(f"{number} {state}" for state, number in counts.items()))

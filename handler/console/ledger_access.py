@@ -32,7 +32,7 @@ class LedgerAccess:
 def _problem(url: str) -> LedgerUnavailable | None:
     if url == "none":
         return LedgerUnavailable(
-            "is none, so nothing is known of snapshots and of messages that wait",
+            "is none, so nothing is known of snapshots, of messages that wait and of workers",
             "set it to the workers' ledger",
             place="LEDGER_URL",
         )

@@ -17,6 +17,7 @@ from handler.doctor.outcomes import examine_outcomes
 from handler.doctor.policies import examine_policies
 from handler.doctor.queues import examine_queues
 from handler.doctor.rights import examine_rights
+from handler.doctor.workers import workers_of
 from handler.errors import AccessRefused, ConnectionLost
 from handler.settings import Settings
 
@@ -65,7 +66,7 @@ async def _through(
     declaration = await make(connection, topology) if declare else None
     if declaration:
         yield _declared(declaration)
-    async for finding in examine_queues(connection, topology):
+    async for finding in examine_queues(connection, topology, await workers_of(settings)):
         yield finding
     vhost = str(connection.raw.params.virtual_host)
     async for finding in examine_policies(settings, topology, vhost):

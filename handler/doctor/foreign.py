@@ -47,8 +47,8 @@ async def _exchange(connection: BrokerConnection, name: str, *, bound: bool) -> 
             what,
             "bad",
             "does not exist, but SNAPSHOT_BINDINGS names it: no event arrives from it",
-            "check the name in SNAPSHOT_BINDINGS. After its owner has declared it, run topology declare or "
-            "start a worker: events published before that are lost",
+            "check the name in SNAPSHOT_BINDINGS. After its owner has declared it, each worker binds it "
+            "within seconds; without one, run topology declare: events published before that are lost",
         )
     # A user without the right to configure gets 403 here; any other user learns how it differs from a durable
     # topic exchange.

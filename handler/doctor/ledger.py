@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 from handler.backup.running import MAX_RUNNING, limit_of
+from handler.backup.workers import Workers
 from handler.doctor.control import examine_control, reasons
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
+from handler.doctor.workers import WAITING, count_workers, workers_finding
 from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary
@@ -40,7 +42,8 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     if url.startswith("none"):
         text = (
             "none: each create is preceded by a lookup; two workers at once may both make a backup, and a "
-            "waiting message that the broker loses is not taken up again, nor is it known which are overdue"
+            "waiting message that the broker loses is not taken up again, nor is it known which are overdue "
+            "and which workers run"
         )
         yield Finding(
             "ledger",
@@ -93,7 +96,9 @@ async def _check_ledger(settings: Settings, what: str) -> AsyncIterator[Finding]
         yield Finding("ledger", what, "bad", text, remedy)
     else:
         yield Finding("ledger", what, "ok", "can be read and written; the schema is current")
-        yield await _waiting(ledger, settings)
+        workers = await ledger.workers(settings.snapshot_queue)
+        yield workers_finding(workers)
+        yield await _waiting(ledger, settings, workers)
         async for finding in examine_control(ledger, settings.snapshot_queue):
             yield finding
         if settings.max_running is not None:
@@ -102,7 +107,7 @@ async def _check_ledger(settings: Settings, what: str) -> AsyncIterator[Finding]
         await ledger.aclose()
 
 
-async def _waiting(ledger: StoredLedger, settings: Settings) -> Finding:
+async def _waiting(ledger: StoredLedger, settings: Settings, workers: Workers) -> Finding:
     """Check that what waits comes back, and that each snapshot without an outcome has a message."""
     longest = settings.wait_ladder[-1] + _BACKLOG_SECONDS
     found = await ledger.waiting(overdue=_OVERDUE_SECONDS, longest=longest)
@@ -117,17 +122,24 @@ async def _waiting(ledger: StoredLedger, settings: Settings) -> Finding:
     if found.overdue:
         text = (
             f"{found.overdue} of {found.total} have been due for over {_OVERDUE_SECONDS / 60:.0f} minutes; "
-            "the broker lost them or holds them back, they stand in a long queue, or no worker runs; "
-            f"all wait for: {await reasons(ledger)}"
+            f"{_why_overdue(workers)}; all wait for: {await reasons(ledger)}"
         )
-        remedy = (
-            "start a worker, which publishes them again; check queues and policies of the broker; in a "
-            f"cluster, {CONFIRM_TIMEOUT}"
-        )
+        who = "a worker publishes" if workers.alive else "start a worker, which publishes"
+        remedy = f"{who} them again; check queues and policies of the broker; in a cluster, {CONFIRM_TIMEOUT}"
         return Finding("ledger", _MESSAGES, "warning", text, remedy)
     why = await reasons(ledger) if found.total else ""
     text = f"{found.total} are recorded, none is overdue" + (f": {why}" if why else "")
     return Finding("ledger", _MESSAGES, "ok", text)
+
+
+def _why_overdue(workers: Workers) -> str:
+    """Return the possible reasons. A worker that cannot consume publishes nothing again."""
+    alive = workers.alive
+    if not alive:
+        return "no worker reports to the ledger; or the broker lost them or holds them back"
+    if waiting := [each for each in alive if each.state.startswith(WAITING)]:
+        return f"{len(waiting)} of {count_workers(len(alive))} {waiting[0].state}"
+    return "the broker lost them or holds them back, or they stand in a long queue"
 
 
 def running_finding(found: RunningSummary, most: int) -> Finding:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from handler.backup.workers import Workers
 from handler.broker.connection import BrokerConnection
 from handler.broker.difference import Difference, difference
 from handler.broker.topology import Exchange, Queue, Topology
@@ -17,7 +18,9 @@ _BY_TYPE = ("x-dead-letter-strategy", "x-overflow")
 _FLAGS = ("durable", "auto_delete", "exclusive")
 
 
-async def examine_queues(connection: BrokerConnection, topology: Topology) -> AsyncIterator[Finding]:
+async def examine_queues(
+    connection: BrokerConnection, topology: Topology, workers: Workers | None
+) -> AsyncIterator[Finding]:
     """Compare existing exchanges and queues with our topology, and name missing ones."""
     missing: list[str] = []
     mismatches: dict[str, _Mismatch] = {}
@@ -32,7 +35,7 @@ async def examine_queues(connection: BrokerConnection, topology: Topology) -> As
         elif answer:
             _note(mismatches, queue.name, await _differences(connection, queue))
             seen[queue.name] = Traffic(answer.method.message_count, answer.method.consumer_count)
-    for finding in (*map(_differs, mismatches.values()), *traffic(topology, seen)):
+    for finding in (*map(_differs, mismatches.values()), *traffic(topology, seen, workers)):
         yield finding
     yield _declared(missing, mismatches)
 
@@ -97,7 +100,9 @@ def _exclusive(queue: Queue, text: str) -> Finding:
 def _declared(missing: Sequence[str], mismatches: Mapping[str, _Mismatch]) -> Finding:
     if missing:
         text = f"missing: {', '.join(dict.fromkeys(missing))}"
-        remedy = "run snapshot-backup topology declare, or start a worker, which declares everything at start"
+        remedy = (
+            "a worker declares everything at start and every 30 s; or run snapshot-backup topology declare"
+        )
         return Finding("broker", "topology", "warning", text, remedy)
     if mismatches:
         return Finding(

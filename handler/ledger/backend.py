@@ -6,6 +6,7 @@ from typing import Protocol
 
 from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
+from handler.backup.workers import WorkerReport, Workers
 from handler.errors import LedgerUnavailable
 from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
@@ -81,6 +82,15 @@ class Transaction(Protocol):
 
     def entries(self, queue: str) -> Sequence[Entry]:
         """Read what operators have set for a queue."""
+
+    def report(self, queue: str, report: WorkerReport) -> None:
+        """Write a worker's row."""
+
+    def workers(self, queue: str) -> Workers:
+        """Read the workers of a queue."""
+
+    def remove_worker(self, worker_id: str) -> None:
+        """Delete the row of a worker that stops."""
 
     def save_entry(self, queue: str, entry: Entry) -> None:
         """Write an entry of a queue."""

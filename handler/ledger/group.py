@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
+from handler.backup.workers import WorkerReport, Workers
 from handler.errors import LedgerUnavailable
 from handler.ledger.backend import Backend, Transaction
 from handler.ledger.control import Entry, Taken, WaitingChoice
@@ -180,9 +181,23 @@ class GroupStore:
         """Count each snapshot once, by where it stands now."""
         return await self._run(lambda transaction: transaction.journal.report(since, until, by, project_id))
 
-    async def entries(self, queue: str) -> Sequence[Entry]:
-        """Read what operators have set for a queue."""
-        return await self._run(lambda transaction: transaction.entries(queue))
+    async def entries(self, queue: str, report: WorkerReport | None = None) -> Sequence[Entry]:
+        """Read what operators have set for a queue, and write a worker's report."""
+
+        def work(transaction: Transaction) -> Sequence[Entry]:
+            if report is not None:
+                transaction.report(queue, report)
+            return transaction.entries(queue)
+
+        return await self._run(work)
+
+    async def workers(self, queue: str) -> Workers:
+        """Read the workers of a queue."""
+        return await self._run(lambda transaction: transaction.workers(queue))
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Delete the row of a worker that stops."""
+        await self._run(lambda transaction: transaction.remove_worker(worker_id))
 
     async def save_entry(self, queue: str, entry: Entry) -> None:
         """Write an entry of a queue; its time is that of the store."""

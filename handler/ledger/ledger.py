@@ -14,6 +14,7 @@ from handler.backup.control import Control
 from handler.backup.hooks import OnSecondBackup, SecondBackup, noop
 from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
 from handler.backup.running import Room
+from handler.backup.workers import WorkerReport, Workers
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
 from handler.ledger.control import (
@@ -276,9 +277,17 @@ class StoredLedger(Ledger):
         """Whether operators can set something for all workers: other processes can write into the ledger."""
         return self.records_waiting
 
-    async def control(self, queue: str) -> Control:
-        """Read what operators have set for all workers of a queue."""
-        return control_of(await self._store.entries(queue))
+    async def control(self, queue: str, report: WorkerReport | None = None) -> Control:
+        """Read what operators have set for all workers of a queue; a worker writes its report with it."""
+        return control_of(await self._store.entries(queue, report))
+
+    async def workers(self, queue: str) -> Workers:
+        """Read which workers of a queue have reported within the last day, for the operator."""
+        return await self._store.workers(queue)
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Forget a worker that stops orderly."""
+        await self._store.remove_worker(worker_id)
 
     async def pause(self, queue: str, project_id: str | None = None, reason: str = "") -> None:
         """Pause a queue, or one project of it; a pause that is there gets the new reason and time."""

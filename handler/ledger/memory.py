@@ -10,6 +10,7 @@ from typing import TypeVar
 from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
+from handler.backup.workers import WorkerRecord, WorkerReport, Workers
 from handler.errors import LedgerUnavailable
 from handler.ledger.control import REPLACED, SOON_SECONDS, Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
@@ -107,6 +108,7 @@ class MemoryStore:
         self._sweeper = ("", 0.0)
         self._entries: dict[tuple[str, str], Entry] = {}
         self._replaced: dict[tuple[str, int], float] = {}
+        self._workers: dict[tuple[str, str], WorkerRecord] = {}
         self._state_key = new_state_key()
         self._journals: dict[Key, str] = {}
         self._sums: Counter[tuple[int, str, str, str]] = Counter()
@@ -351,9 +353,22 @@ class MemoryStore:
         }
         return sums(Counter([*found, *((group, "waiting") for group, _ in messages)]))
 
-    async def entries(self, queue: str) -> Sequence[Entry]:
-        """Read what operators have set for a queue."""
+    async def workers(self, queue: str) -> Workers:
+        """Read the workers of a queue."""
         self._commit()
+        return Workers([each for (name, _), each in self._workers.items() if name == queue], self._clock())
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Delete the row of a worker that stops."""
+        self._commit()
+        self._workers = {key: each for key, each in self._workers.items() if each.id != worker_id}
+
+    async def entries(self, queue: str, report: WorkerReport | None = None) -> Sequence[Entry]:
+        """Read what operators have set for a queue, and write a worker's report."""
+        self._commit()
+        if report is not None:
+            now = self._clock()
+            self._workers[queue, report.id] = WorkerRecord(*report[:4], now - report.uptime, now, *report[5:])
         replaced = Entry(REPLACED, max(self._replaced.values(), default=None))
         return [replaced, *(each for (name, _), each in self._entries.items() if name == queue)]
 

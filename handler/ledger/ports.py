@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
+from handler.backup.workers import WorkerReport, Workers
 from handler.ledger import rules
 from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
@@ -89,8 +90,14 @@ class Store(Protocol):
     ) -> Sequence[Sum]:
         """Count each snapshot once, by where it stands now."""
 
-    async def entries(self, queue: str) -> Sequence[Entry]:
-        """Read what operators have set for a queue."""
+    async def entries(self, queue: str, report: WorkerReport | None = None) -> Sequence[Entry]:
+        """Read what operators have set for a queue; write a worker's report in the same transaction."""
+
+    async def workers(self, queue: str) -> Workers:
+        """Read the workers of a queue."""
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Delete the row of a worker that stops."""
 
     async def save_entry(self, queue: str, entry: Entry) -> None:
         """Write an entry of a queue; its time is that of the store."""

@@ -15,7 +15,7 @@ from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
-from handler.ledger import tombstones
+from handler.ledger import tombstones, worker_rows
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import Known, SnapshotRecord, joined
@@ -90,6 +90,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     JOURNAL,
     tombstones.POSTGRES,
     CONTROL,
+    worker_rows.POSTGRES,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -197,6 +198,7 @@ class PostgresTransaction(PostgresRecords, PostgresControl):
         super().forget_old(before)
         self._slots.forget_old()
         self.forget_replaced()
+        self.forget_workers()
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows, without placeholders."""

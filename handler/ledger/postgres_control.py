@@ -1,4 +1,4 @@
-"""What operators set, and the copies of messages that were replaced, in PostgreSQL."""
+"""What operators set, copies of messages that were replaced, and workers' reports, in PostgreSQL."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from handler.ledger.control_rows import ControlRows, Statements
+from handler.ledger.worker_rows import WorkerRows, WorkerStatements
 
 MIGRATION: Sequence[str] = (
     """
@@ -35,11 +36,12 @@ def _written(text: str) -> str:
     return re.sub(r":(\w+)", r"%(\1)s", text).replace("T_", "snapshot_backup_")
 
 
-class PostgresControl(ControlRows):
-    """The part of a transaction that is about control."""
+class PostgresControl(ControlRows, WorkerRows):
+    """The part of a transaction that is about control and workers."""
 
     _connection: psycopg.Connection[TupleRow]
     _statements = Statements().written(_written)
+    _worker_statements = WorkerStatements().written(_written)
 
     def _run(self, statement: str, values: Mapping[str, object]) -> psycopg.Cursor[TupleRow]:
         return self._connection.execute(statement, values)

@@ -11,7 +11,7 @@ from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger import tombstones
+from handler.ledger import tombstones, worker_rows
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import Known, SnapshotRecord, joined
@@ -87,6 +87,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     JOURNAL,
     tombstones.SQLITE,
     CONTROL,
+    worker_rows.SQLITE,
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -165,6 +166,7 @@ class SqliteTransaction(SqliteRecords, SqliteControl):
         super().forget_old(before)
         self._slots.forget_old()
         self.forget_replaced()
+        self.forget_workers()
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows."""

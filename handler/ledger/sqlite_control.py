@@ -1,9 +1,10 @@
-"""What operators set, and the copies of messages that were replaced, in a SQLite ledger."""
+"""What operators set, copies of messages that were replaced, and workers' reports, in a SQLite ledger."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
 
 from handler.ledger.control_rows import ControlRows, Statements
+from handler.ledger.worker_rows import WorkerRows, WorkerStatements
 
 MIGRATION: Sequence[str] = (
     """
@@ -28,11 +29,16 @@ MIGRATION: Sequence[str] = (
 )
 
 
-class SqliteControl(ControlRows):
-    """The part of a transaction that is about control; the connection holds the write lock."""
+def _written(text: str) -> str:
+    return text.replace("T_", "ledger_")
+
+
+class SqliteControl(ControlRows, WorkerRows):
+    """The part of a transaction that is about control and workers; the connection holds the write lock."""
 
     _connection: sqlite3.Connection
-    _statements = Statements().written(lambda text: text.replace("T_", "ledger_"))
+    _statements = Statements().written(_written)
+    _worker_statements = WorkerStatements().written(_written)
 
     def _run(self, statement: str, values: Mapping[str, object]) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)

@@ -6,6 +6,7 @@ from functools import partial
 from handler.bootstrap import Parts, addresses, topology
 from handler.broker.connection import BrokerConnection
 from handler.broker.upkeep import Upkeep
+from handler.worker.reporter import Reporter
 from handler.worker.routes import keep_routes
 from handler.worker.session import ConsumerSession
 from handler.worker.sweep import Sweep, SweepTimes
@@ -31,7 +32,7 @@ def make_worker(
         notify=parts.telemetry.waits_seen,
         times=sweep_times,
     )
-    return Worker(
+    worker = Worker(
         WorkerServices(
             connect=addresses(settings, moving=True).connect,
             make_session=lambda connection: _session(parts, connection, upkeep),
@@ -48,6 +49,8 @@ def make_worker(
             ),
         )
     )
+    parts.control.report = Reporter(worker, parts.breaker, parts.control.current).report
+    return worker
 
 
 async def _session(parts: Parts, connection: BrokerConnection, upkeep: Upkeep) -> ConsumerSession:

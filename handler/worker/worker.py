@@ -7,7 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from handler.backup.control_watch import ControlWatch
 from handler.backup.ports import Ledger
@@ -36,6 +36,8 @@ CHECK_SECONDS = 30.0
 _PRUNE_SECONDS = 3600.0
 _DAY = 86400.0
 _GIVE_UP_SECONDS = 2.0
+_LEAVE_SECONDS = 0.2
+"""How long a worker that has taken all of ``DRAIN_SECONDS`` waits until the ledger has forgotten it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,16 @@ class Worker:
         self._rng = rng or Random()  # noqa: S311 - spreads reconnects, keeps no secret
         self.session: ConsumerSession | None = None
         self._declared = False
+        self.stop: asyncio.Event | None = None
+        """Set once the worker is told to stop; None before it runs."""
         self.connections = 0
+        self.waits_for: Literal["broker", "ledger"] = "broker"
+        """What a worker without a session waits for."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker has been told to stop."""
+        return self.stop is not None and self.stop.is_set()
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until ``stop`` is set; return how many messages in hand were left for redelivery.
@@ -73,6 +84,7 @@ class Worker:
         Raises ``SettingsError`` where the first broker that answers refuses the login, the virtual host or a
         declaration for good, or has a topology that would lose messages.
         """
+        self.stop = stop
         if not self._services.topology.quorum:
             log.warning("QUEUE_TYPE=classic: %s", CLASSIC, extra={"action": "broker.classic"})
         chores = [
@@ -86,11 +98,13 @@ class Worker:
                     unfinished = await self._one_session(stop)
                     wait = _FIRST_WAIT
                 except BrokerError as error:
+                    self.waits_for = "broker"
                     log.warning("no broker: %s", error, extra={"action": "broker.lost"})
                     wait = _FIRST_WAIT if self.session is not None else min(wait * 2, _LONGEST_WAIT)
                     self.session = None
                     await self._back_off(stop, wait)
                 except LedgerUnavailable as error:
+                    self.waits_for = "ledger"
                     log.warning(
                         "not consuming: the key of waiting messages cannot be read: %s",
                         error,
@@ -103,6 +117,7 @@ class Worker:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await self._services.control.leave(_LEAVE_SECONDS if unfinished else _GIVE_UP_SECONDS)
         return unfinished
 
     async def _back_off(self, stop: asyncio.Event, seconds: float) -> None:

@@ -18,6 +18,7 @@ from handler.console.queues import QueueCount
 from handler.console.timeline import REASONS
 from handler.console.times import iso
 from handler.console.web.site import Site
+from handler.console.workers import document as workers_document
 from handler.dead_letters.filters import Filters
 from handler.errors import BrokerError, LedgerUnavailable
 from handler.ledger.inquiry import StateCount, Sum
@@ -107,13 +108,15 @@ class Overview:
             "outcomes": {},
             "outcomes_by_hour": {},
             "control": None,
+            "workers": [],
         }
         try:
             ledger = self._site.ledger.open()
             running = await ledger.running()
             now = time.time()
             found = await ledger.overview(now - _OUTCOMES_SECONDS)
-            control = await ledger.control(self._site.settings.snapshot_queue)
+            queue = self._site.settings.snapshot_queue
+            control, workers = await ledger.control(queue), await ledger.workers(queue)
         except LedgerUnavailable as error:
             return {**nothing, "problem": str(error)}
         outcomes: Counter[str] = Counter()
@@ -127,6 +130,7 @@ class Overview:
             "outcomes": dict(outcomes),
             "outcomes_by_hour": by_hour(found.outcomes, now),
             "control": control_document(control),
+            "workers": workers_document(workers),
         }
 
     def _dead_letters(self, ready: int | None) -> dict[str, Any]:

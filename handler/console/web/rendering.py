@@ -41,7 +41,13 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"moment": moment, "age": age, "number": number, "sparkline": sparkline}
+        self._templates.filters |= {
+            "moment": moment,
+            "age": age,
+            "number": number,
+            "seconds": _length,
+            "sparkline": sparkline,
+        }
 
     def page(
         self, request: Request, template: str, status: HTTPStatus = HTTPStatus.OK, **values: Any

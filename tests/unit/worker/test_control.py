@@ -7,7 +7,8 @@ import pytest
 
 from handler.backup.breaker import CircuitBreaker, ScopedFailure
 from handler.backup.control import Control, Pause
-from handler.backup.control_watch import EVERY_SECONDS, ControlWatch
+from handler.backup.control_watch import EVERY_SECONDS, REPORT_SECONDS, ControlWatch
+from handler.backup.workers import WorkerReport
 from handler.errors import LedgerUnavailable
 from tests.twins.clock import Clock
 
@@ -21,14 +22,24 @@ class Ledger:
         self.found = control
         self.controllable = controllable
         self.asked = 0
+        self.reports: list[str] = []
+        self.removed: list[str] = []
 
-    async def control(self, queue: str) -> Control:
+    async def control(self, queue: str, report: WorkerReport | None = None) -> Control:
         """Return what is set."""
         assert "q" == queue
         self.asked += 1
         if self.found is None:
             raise LedgerUnavailable("down")
+        if report is not None:
+            self.reports.append(report.state)
         return self.found
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Note which worker stops."""
+        if self.found is None:
+            raise LedgerUnavailable("down")
+        self.removed.append(worker_id)
 
 
 def watch(ledger: Ledger, clock: Clock, sizes: list[int] | None = None) -> ControlWatch:
@@ -124,3 +135,54 @@ def test_a_new_limit_holds_at_once_where_the_service_is_fine() -> None:
     breaker.resize(16)
     clock.advance(60)
     assert (1, 16) == (breaker.limit, breaker.full)
+
+
+def reporting(ledger: Ledger, clock: Clock, states: list[str]) -> ControlWatch:
+    """Return the watch of a worker that is in the last of these states."""
+    seen = watch(ledger, clock)
+    seen.report = lambda: WorkerReport("w", "host", 7, "1.0", clock(), states[-1], 0, 32)
+    return seen
+
+
+def test_a_report_is_written_with_every_second_look_and_when_the_state_changes() -> None:
+    """A worker's report costs no look of its own, and a pause that it has noticed is reported at once."""
+    ledger, clock, states = Ledger(Control()), Clock(), ["consuming"]
+    seen = reporting(ledger, clock, states)
+    for _ in range(4):
+        asyncio.run(seen.look())
+        clock.advance(REPORT_SECONDS / 2)
+    assert (4, ["consuming", "consuming"]) == (ledger.asked, ledger.reports)
+    states.append("paused")
+    asyncio.run(seen.look())
+    clock.advance(EVERY_SECONDS)
+    asyncio.run(seen.look())
+    assert (6, ["paused"]) == (ledger.asked, ledger.reports[2:])
+
+
+def test_a_report_that_the_ledger_did_not_take_is_written_at_the_next_look() -> None:
+    """After an outage of the ledger the first look reports."""
+    ledger, clock = Ledger(None), Clock()
+    seen = reporting(ledger, clock, ["consuming"])
+    asyncio.run(seen.look())
+    ledger.found = Control()
+    asyncio.run(seen.look())
+    assert ["consuming"] == ledger.reports
+
+
+def test_a_worker_that_stops_is_removed_and_reports_no_more() -> None:
+    """Its last look after that would else bring it back; a ledger that is down keeps nobody."""
+    ledger, clock = Ledger(Control()), Clock()
+    seen = reporting(ledger, clock, ["consuming"])
+    asyncio.run(seen.leave(1.0))
+    asyncio.run(seen.look())
+    assert (["w"], []) == (ledger.removed, ledger.reports)
+    asyncio.run(reporting(Ledger(None), clock, ["draining"]).leave(1.0))
+
+
+def test_a_function_has_nothing_to_remove() -> None:
+    """What never reported is not removed, and neither is a worker without a shared ledger."""
+    ledger = Ledger(Control())
+    asyncio.run(watch(ledger, Clock()).leave(1.0))
+    ledger.controllable = False
+    asyncio.run(reporting(ledger, Clock(), ["consuming"]).leave(1.0))
+    assert [] == ledger.removed
