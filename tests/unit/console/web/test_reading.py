@@ -71,6 +71,18 @@ def test_a_snapshot_that_is_backed_up_is_shown_with_its_backup(browser: Browser,
     assert (True, "completed", "b1") == (found["backed_up"], found["state"], found["backup"]["id"])
 
 
+def test_a_snapshot_whose_backup_is_in_progress_is_shown(browser: Browser, settings: Settings) -> None:
+    """An accepted backup has no status yet: the page names it, and says that it is not backed up."""
+
+    async def work(ledger: StoredLedger) -> None:
+        await ledger.created(await claimed(ledger, "snap-1"), AcceptedBackup(id="b1", name="nightly"))
+
+    record(settings, work)
+    text = " ".join(Elements(browser.get("/snapshots?id=snap-1").text).text.split())
+    assert "not backed up accepted" in text
+    assert "b1, nightly" in text
+
+
 def test_a_snapshot_in_doubt_is_shown_with_its_next_lookup(browser: Browser, settings: Settings) -> None:
     """The page says that a request may have worked, and that its message waits, and why."""
 
