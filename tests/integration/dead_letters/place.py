@@ -116,16 +116,20 @@ class Place:
 
     def dead_letter(self, dead_letters: Sequence[Raw]) -> None:
         """Publish dead letters to the queue in order, confirmed."""
-        asyncio.run(self._publish(dead_letters))
+        self.publish(self.topology.dead, dead_letters)
 
-    async def _publish(self, dead_letters: Sequence[Raw]) -> None:
+    def publish(self, queue: str, messages: Sequence[Raw]) -> None:
+        """Publish messages to a queue in order, confirmed."""
+        asyncio.run(self._publish(queue, messages))
+
+    async def _publish(self, queue: str, messages: Sequence[Raw]) -> None:
         async with await connect([self.url], Tls()) as connection:
             publisher = await Publisher.open(await connection.channel())
-            for start in range(0, len(dead_letters), 1000):
+            for start in range(0, len(messages), 1000):
                 await asyncio.gather(
                     *(
-                        publisher.publish("", self.topology.dead, body, _properties(headers))
-                        for body, headers in dead_letters[start : start + 1000]
+                        publisher.publish("", queue, body, _properties(headers))
+                        for body, headers in messages[start : start + 1000]
                     )
                 )
 
