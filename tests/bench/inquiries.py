@@ -2,15 +2,19 @@
 
 ``python -m tests.bench.inquiries`` fills a SQLite file and a private PostgreSQL server with 1,000,000 rows
 of 200 projects over 90 days, 5,000 waiting messages and two days of sums. It prints how long each inquiry
-takes.
+takes: first of the ledger, then as a console answers it over HTTP, with a private broker and its memory.
 """
 
 import argparse
 import asyncio
+import contextlib
 import itertools
+import os
 import random
 import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -18,13 +22,18 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import httpx
 import psycopg
 
 from handler.backup.ports import Key
+from handler.console.queues import FRESH_SECONDS
 from handler.ledger.inquiry import StateFilter, WaitingFilter
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
+from infra.local.broker import running_broker
+from infra.local.server import free_ports
 from tests import postgres
+from tests.bench.rows import peak_memory
 
 PROJECTS = 200
 WAITING = 5000
@@ -78,11 +87,12 @@ def sum_rows(now: float) -> Records:
 
 
 async def timed(name: str, call: Callable[[], Awaitable[object]], rounds: int) -> None:
+    """Print how long a call takes; one that returns a float has measured itself, in seconds."""
     times = []
     for _ in range(rounds):
         began = time.perf_counter()
-        await call()
-        times.append(1000 * (time.perf_counter() - began))
+        took = await call()
+        times.append(1000 * (took if isinstance(took, float) else time.perf_counter() - began))
     print(f"  {name:<44} {statistics.median(times):8.1f} ms, at most {max(times):8.1f} ms", flush=True)
 
 
@@ -113,6 +123,47 @@ async def measure(url: str, keys: Sequence[Key], rounds: int) -> None:
     for name, call in calls.items():
         await timed(name, call, rounds)
     await ledger.aclose()
+
+
+async def measure_http(url: str, broker: str, keys: Sequence[Key], rounds: int) -> None:
+    """Ask a console that is a process of its own. Each overview comes when its counts are no longer fresh."""
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    settings = {"LEDGER_URL": url, "AMQP_URL": broker, "CONSOLE_ADDRESS": address}
+    command = [sys.executable, "-m", "handler", "console"]
+    some = itertools.cycle(keys)
+
+    console = subprocess.Popen(command, env={**os.environ, **settings})
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=60) as client:
+
+            async def get(path: str) -> None:
+                answer = await client.get(path)
+                assert not answer.is_error, answer.text
+
+            async def overview(path: str) -> float:
+                await asyncio.sleep(FRESH_SECONDS)
+                began = time.perf_counter()
+                await get(path)
+                return time.perf_counter() - began
+
+            async def snapshot(path: str) -> None:
+                await get(f"{path}{next(some).snapshot_id}")
+
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    await get("/sign-in")
+                    break
+                await asyncio.sleep(0.1)
+            for path in ("/", "/api/overview"):
+                await timed(f"GET {path}", partial(overview, path), rounds)
+            for path in ("/snapshots?id=", "/api/snapshots/"):
+                await timed(f"GET {path}ID", partial(snapshot, path), rounds)
+            for path in ("/waiting", "/waiting?reason=track", "/report?by=project"):
+                await timed(f"GET {path}", partial(get, path), rounds)
+        print(f"  the console has held {peak_memory(console.pid):.0f} MB at most", flush=True)
+    finally:
+        console.terminate()
+        console.wait()
 
 
 def _find(ledger: StoredLedger, key: Key) -> Awaitable[object]:
@@ -164,12 +215,14 @@ def main() -> None:
     rows = list(ledger_rows(arguments.rows, now, chance))
     keys = [Key(*row[:2]) for row in chance.sample(rows, 100)]
     waiting, sums = waiting_rows(rows, now, chance), sum_rows(now)
-    for fill in (in_sqlite, in_postgres):
-        fill(rows, waiting, sums, partial(_run, keys, arguments.rounds))
+    with running_broker(os.environ.get("AMQP_URL")) as broker:
+        for fill in (in_sqlite, in_postgres):
+            fill(rows, waiting, sums, partial(_run, keys, arguments.rounds, broker.url))
 
 
-def _run(keys: Sequence[Key], rounds: int, url: str) -> None:
+def _run(keys: Sequence[Key], rounds: int, broker: str, url: str) -> None:
     asyncio.run(measure(url, keys, rounds))
+    asyncio.run(measure_http(url, broker, keys, rounds))
 
 
 if __name__ == "__main__":
