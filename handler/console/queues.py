@@ -38,7 +38,7 @@ class Queues:
                 topology = bootstrap.topology(self._settings)
                 names = [queue.name for queue in topology.queues()]
                 async with await bootstrap.open_connection(self._settings) as connection:
-                    self._counts = [await _count(connection, name) for name in names]
+                    self._counts = await asyncio.gather(*(_count(connection, name) for name in names))
                 self._counted_at = self._clock()
             return self._counts
 

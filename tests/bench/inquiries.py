@@ -33,7 +33,7 @@ from handler.ledger.stores import open_ledger
 from infra.local.broker import running_broker
 from infra.local.server import free_ports
 from tests import postgres
-from tests.bench.rows import peak_memory
+from tests.bench.rows import cpu_seconds, peak_memory
 
 PROJECTS = 200
 WAITING = 5000
@@ -154,12 +154,18 @@ async def measure_http(url: str, broker: str, keys: Sequence[Key], rounds: int) 
                     await get("/sign-in")
                     break
                 await asyncio.sleep(0.1)
-            for path in ("/", "/api/overview"):
-                await timed(f"GET {path}", partial(overview, path), rounds)
-            for path in ("/snapshots?id=", "/api/snapshots/"):
-                await timed(f"GET {path}ID", partial(snapshot, path), rounds)
-            for path in ("/waiting", "/waiting?reason=track", "/report?by=project"):
-                await timed(f"GET {path}", partial(get, path), rounds)
+            calls: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+            calls += [(path, partial(overview, path)) for path in ("/", "/api/overview")]
+            calls += [
+                (f"{path}ID", partial(snapshot, path)) for path in ("/snapshots?id=", "/api/snapshots/")
+            ]
+            lists = ("/waiting", "/waiting?reason=track", "/report?by=project")
+            calls += [(path, partial(get, path)) for path in lists]
+            for name, call in calls:
+                before = cpu_seconds(console.pid)
+                await timed(f"GET {name}", call, rounds)
+                used = 1000 * (cpu_seconds(console.pid) - before) / rounds
+                print(f"    of which CPU of the console {used:31.1f} ms", flush=True)
         print(f"  the console has held {peak_memory(console.pid):.0f} MB at most", flush=True)
     finally:
         console.terminate()

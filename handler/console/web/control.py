@@ -21,6 +21,14 @@ from handler.errors import BrokerError, LedgerUnavailable
 
 log = logging.getLogger(__name__)
 
+_ANSWER_SECONDS = 5.0
+"""After so long a page is shown while messages are still brought back."""
+
+_GOES_ON = (
+    "The messages are being brought back to the queue. That goes on when you leave this page; "
+    "the list of waiting messages shows how many are left."
+)
+
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Order = TypeVar("Order", bound=BaseModel)
 
@@ -78,7 +86,7 @@ class Controls:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._returning: set[asyncio.Task[None]] = set()
+        self._returning: set[asyncio.Task[Any]] = set()
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -134,8 +142,13 @@ class Controls:
         return JSONResponse(await self._concurrency(request, await _from_json(ConcurrencyOrder, request)))
 
     async def retry_form(self, request: Request) -> Response:
-        """Bring waiting messages back."""
-        done = await self._retry(request, await self._form(RetryOrder, request))
+        """Bring waiting messages back. If that takes long it goes on, and the page says so."""
+        task = asyncio.create_task(self._retry(request, await self._form(RetryOrder, request)))
+        ended, _ = await asyncio.wait({task}, timeout=_ANSWER_SECONDS)
+        if not ended:
+            self._keep(task)
+            return self._done(request, "Retry now", [_GOES_ON])
+        done = task.result()
         lines = [f"{done.returned:,} brought back to the queue."]
         if done.unreadable:
             lines.append(f"{done.unreadable:,} left: no key of ours has signed them. Set STATE_KEYS.")
@@ -177,10 +190,19 @@ class Controls:
         ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
         found = await control.resume(ledger, queue, project=order.project)
         _log(request, "resume", order)
-        task = asyncio.create_task(self._bring_back(order.project))
-        self._returning.add(task)
-        task.add_done_callback(self._returning.discard)
+        self._keep(asyncio.create_task(self._bring_back(order.project)))
         return control.document(found)
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        """Let a task go on after the answer."""
+        self._returning.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._returning.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            text = "not all that waits was brought back, the rest comes by itself: %s"
+            log.warning(text, error, extra={"action": "console.act"})
 
     async def _bring_back(self, project: str | None) -> None:
         """Bring back what waits for the end of a pause, once workers know of it; else it comes by itself."""

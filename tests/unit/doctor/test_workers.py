@@ -1,9 +1,12 @@
 """Tests of the doctor's findings on workers: how many run, what they wait for, and when another is needed."""
 
 import pytest
+import typer
 
 from handler.backup.workers import SILENT_SECONDS, WorkerRecord, Workers
 from handler.broker.topology import Topology
+from handler.commands import doctor
+from handler.doctor.findings import Finding
 from handler.doctor.traffic import Traffic, traffic
 from handler.doctor.workers import workers_finding
 
@@ -87,3 +90,21 @@ def test_the_latest_of_killed_workers_is_named() -> None:
 def test_no_worker_at_all_is_no_problem_by_itself() -> None:
     """Functions do not report, and messages that wait for a worker have a finding of their own."""
     assert "ok" == workers_finding(workers()).state
+
+
+def test_hostile_names_steer_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is in the ledger, the command prints no control character of it, in no column."""
+    hostile = "host\x1b[2J\x9b2J\u202e\r"
+
+    async def examined(*, declare: bool) -> list[Finding]:
+        assert not declare
+        return [Finding("ledger", hostile, "warning", hostile, hostile)]
+
+    monkeypatch.setattr(doctor, "examine", examined)
+    with pytest.raises(typer.Exit):
+        doctor.doctor()
+    shown = capsys.readouterr().out
+    assert "host" in shown
+    assert not set("\x1b\x9b\u202e\r") & set(shown)

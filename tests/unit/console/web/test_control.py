@@ -1,7 +1,13 @@
 """The pages and the API of what operators set for all workers."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
+from handler.console.waiting import Retried
+from handler.console.web import control
 from handler.settings import Settings
 from tests.console_browser import HOSTILE, Browser, injected
 from tests.unit.console.web.test_reading import record
@@ -68,3 +74,29 @@ def test_a_hostile_reason_stays_a_text(console: Browser, text: str) -> None:
     assert not injected(console.get("/control").text)
     assert not injected(console.get("/").text)
     assert not injected(console.get("/waiting/cancel", params={"snapshot": text, "project": text}).text)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(60.0, "7 brought back"), (0.0, "goes on when you leave")])
+def test_a_retry_that_takes_long_goes_on_behind_its_page(
+    console: Browser, monkeypatch: pytest.MonkeyPatch, seconds: float, shown: str
+) -> None:
+    """Thousands of messages keep nobody before an empty page."""
+    ended: list[Retried] = []
+
+    @asynccontextmanager
+    async def opened_waits(*_: object) -> AsyncIterator[None]:
+        yield
+
+    async def retry_now(*_: object) -> Retried:
+        await asyncio.sleep(0.05)  # longer than no time at all
+        ended.append(Retried(7))
+        return ended[0]
+
+    monkeypatch.setattr(control, "opened_waits", opened_waits)
+    monkeypatch.setattr(control, "retry_now", retry_now)
+    monkeypatch.setattr(control, "_ANSWER_SECONDS", seconds)
+    token = console.csrf_token("/control")
+    page = console.post("/waiting/retry-now", reason="retry", csrf_token=token)
+    assert shown in page.text
+    while not ended:
+        console.pause()
