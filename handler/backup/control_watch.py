@@ -66,6 +66,7 @@ class ControlWatch:
         self._read_at = float("-inf")
         self._control = _UNKNOWN if ledger.controllable else Control()
         self._reported = float("-inf"), ""
+        self._may_be_known = False
         self.report: Callable[[], WorkerReport] | None = None
         """What a worker reports of itself; None for a function."""
 
@@ -96,6 +97,7 @@ class ControlWatch:
             return
         with contextlib.suppress(LedgerUnavailable):
             report = self._due_report(now)
+            self._may_be_known |= report is not None
             self._apply(await self._ledger.control(self._queue, report))
             self._read_at = now
             if report is not None:
@@ -111,7 +113,7 @@ class ControlWatch:
     async def leave(self, seconds: float) -> None:
         """Have the ledger forget this worker, which stops; wait up to ``seconds`` for that."""
         report, self.report = self.report, None
-        if report is None or not self._ledger.controllable:
+        if report is None or not self._may_be_known:
             return
         with contextlib.suppress(LedgerUnavailable, TimeoutError):
             async with asyncio.timeout(seconds):

@@ -173,16 +173,25 @@ def test_a_worker_that_stops_is_removed_and_reports_no_more() -> None:
     """Its last look after that would else bring it back; a ledger that is down keeps nobody."""
     ledger, clock = Ledger(Control()), Clock()
     seen = reporting(ledger, clock, ["consuming"])
-    asyncio.run(seen.leave(1.0))
     asyncio.run(seen.look())
-    assert (["w"], []) == (ledger.removed, ledger.reports)
-    asyncio.run(reporting(Ledger(None), clock, ["draining"]).leave(1.0))
+    asyncio.run(seen.leave(1.0))
+    clock.advance(REPORT_SECONDS)
+    asyncio.run(seen.look())
+    assert (["w"], ["consuming"]) == (ledger.removed, ledger.reports)
+    unavailable = reporting(Ledger(None), clock, ["draining"])
+    asyncio.run(unavailable.look())
+    asyncio.run(unavailable.leave(1.0))
 
 
-def test_a_function_has_nothing_to_remove() -> None:
-    """What never reported is not removed, and neither is a worker without a shared ledger."""
+def test_what_never_reported_is_not_removed() -> None:
+    """A function does not report, nor does a worker without a shared ledger, or one stopped at once."""
     ledger = Ledger(Control())
-    asyncio.run(watch(ledger, Clock()).leave(1.0))
-    ledger.controllable = False
+    function = watch(ledger, Clock())
+    asyncio.run(function.look())
+    asyncio.run(function.leave(1.0))
     asyncio.run(reporting(ledger, Clock(), ["consuming"]).leave(1.0))
+    ledger.controllable = False
+    alone = reporting(ledger, Clock(), ["consuming"])
+    asyncio.run(alone.look())
+    asyncio.run(alone.leave(1.0))
     assert [] == ledger.removed
