@@ -1,13 +1,18 @@
 """The console in a real browser: what a person does at night, and what a stranger cannot do."""
 
+import asyncio
 import os
 import re
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from handler.backup.workers import WorkerReport
+from handler.ledger.stores import open_ledger
 from infra.emulator.testing import running_emulator
 from tests.console_browser import HOSTILE, SECONDS, TOKEN
 from tests.integration.console.browsers import headless, page_of
@@ -135,6 +140,7 @@ def test_every_page_fits_its_window(place: Place, browser: Browser) -> None:
     beside(lambda: fill(place, count=12))
     beside(lambda: place.dead_letter(others))
     beside(lambda: prepared(place))
+    beside(lambda: reported(place))
     too_wide = set()
     with running_console(place) as console:
         pages = _pages(console)
@@ -147,6 +153,25 @@ def test_every_page_fits_its_window(place: Place, browser: Browser) -> None:
                     if page.evaluate("document.documentElement.scrollWidth") > width:
                         too_wide.add((name, width))
     assert set() == too_wide
+
+
+def reported(place: Place) -> None:
+    """Have a worker with a long name report itself, and one that was killed an hour ago."""
+
+    async def report() -> None:
+        for name, age in (("backup-worker-7d9f8c6b5-x2x4q.backups.svc.cluster.local", 0.0), ("b", 3600.0)):
+            ledger = open_ledger(
+                place.settings_of_program["LEDGER_URL"], lease_seconds=20, clock=partial(_ago, age)
+            )
+            found = WorkerReport(name, name, 4711, "1.0", 60.0, "consuming", 3, 32)
+            await ledger.control(place.topology.queue, found)
+            await ledger.aclose()
+
+    asyncio.run(report())
+
+
+def _ago(seconds: float) -> float:
+    return time.time() - seconds
 
 
 def _pages(console: RunningConsole) -> dict[str, str]:

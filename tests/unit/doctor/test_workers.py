@@ -9,6 +9,7 @@ from handler.commands import doctor
 from handler.doctor.findings import Finding
 from handler.doctor.traffic import Traffic, traffic
 from handler.doctor.workers import workers_finding
+from handler.telemetry import logs
 
 NOW = 1_800_000_000.0
 
@@ -103,6 +104,7 @@ def test_hostile_names_steer_no_terminal(
         return [Finding("ledger", hostile, "warning", hostile, hostile)]
 
     monkeypatch.setattr(doctor, "examine", examined)
+    monkeypatch.setattr(logs, "set_up", lambda *_: None)  # it would hold for all tests of this process
     with pytest.raises(typer.Exit):
         doctor.doctor()
     shown = capsys.readouterr().out
