@@ -29,6 +29,7 @@ class Pooler:
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_ports(1)[0]
+        self._options = options
         (folder / "users.txt").write_text('"tester" ""\n"stranger" ""\n')
         self._write(server_port, options)
 
@@ -73,6 +74,11 @@ class Pooler:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def lead_to(self, server_port: int) -> None:
+        """Lead new connections to another server; those to clients stay."""
+        self._write(server_port, self._options)
+        self.command("RELOAD")
 
     def command(self, text: str) -> list[tuple[object, ...]]:
         """Run a command of its console, such as ``PAUSE``; return the rows that it shows."""

@@ -62,6 +62,17 @@ class Pair:
         self._set(f"synchronous_standby_names = '{REPLICA}'")
         self._wait_for("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'")
 
+    def cut(self) -> None:
+        """Let the replica get nothing more from the primary, not even what is on its way."""
+        with psycopg.connect(self.replica.url(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            connection.execute("SELECT pg_reload_conf()")
+        self._wait_for("SELECT (count(*) = 0)::integer FROM pg_stat_replication")
+
+    def wait_until_replayed(self) -> None:
+        """Wait until the replica has all that the primary has committed."""
+        self._wait_for("SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()")
+
     def restore(self) -> None:
         """Let both servers go on, asynchronously."""
         go_on(self.replica)

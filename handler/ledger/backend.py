@@ -47,8 +47,8 @@ class Transaction(Protocol):
     def delete(self, before: Cutoff, *, limit: int) -> int:
         """Delete old rows, each of which leaves a tombstone; return how many."""
 
-    def is_pruned(self, key: Key) -> bool:
-        """Return whether there is a tombstone of a key that the transaction began with."""
+    def has_forgotten(self, key: Key) -> bool:
+        """Return whether the ledger has known more of a key that the transaction began with, or may have."""
 
     def load_copy(self, waiting_id: str) -> Copy | None:
         """Read what is recorded of a waiting message, whose id the transaction began with."""

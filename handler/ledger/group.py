@@ -382,9 +382,9 @@ class GroupStore:
 
 
 def _load(transaction: Transaction, key: Key) -> Row | None:
-    """Read a row; one that was pruned says that a request may have left."""
+    """Read a row; one that was pruned, or may be lost, says that a request may have left."""
     row = transaction.load(key)
-    return PRUNED if row is None and transaction.is_pruned(key) else row
+    return PRUNED if row is None and transaction.has_forgotten(key) else row
 
 
 def _save(transaction: Transaction, key: Key, before: Row | None, changed: Changed[T]) -> T:

@@ -29,6 +29,8 @@ from handler.ledger.postgres_journal import MIGRATION as JOURNAL
 from handler.ledger.postgres_journal import PostgresJournal
 from handler.ledger.postgres_slots import MIGRATION as SLOTS
 from handler.ledger.postgres_slots import PostgresSlots, StoredSlots
+from handler.ledger.postgres_timeline import MIGRATION as TIMELINE
+from handler.ledger.postgres_timeline import noticed, readable
 from handler.ledger.postgres_waiting import NO_MESSAGE, PostgresRecords, columns, load_copies
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.reasons import RUN_NEWER, of_postgres
@@ -91,6 +93,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     tombstones.POSTGRES,
     CONTROL,
     worker_rows.POSTGRES,
+    TIMELINE,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -105,7 +108,7 @@ SELECT p, s, '', NULL, 0, extract(epoch FROM clock_timestamp()), 1, '{}'
 FROM unnest(%s::text[], %s::text[]) AS wanted (p, s) ORDER BY p, s
 ON CONFLICT DO NOTHING
 """
-_NOW = "SELECT extract(epoch FROM clock_timestamp())::double precision"
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::double precision, {timeline}"
 _LOCK = """
 SELECT project_id, snapshot_id, state, token, lease_until, updated_at, rest FROM snapshot_backup_ledger
 WHERE (project_id, snapshot_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
@@ -163,6 +166,7 @@ class PostgresTransaction(PostgresRecords, PostgresControl):
     ) -> None:
         super().__init__(connection, now, copies)
         self._pruned = pruned
+        self._may_lack_commits = connection.timeline.is_new(now)
         self._slots = PostgresSlots(connection, now, slots)
         self.journal = PostgresJournal(connection, now)
         self._rows = rows
@@ -213,9 +217,9 @@ class PostgresTransaction(PostgresRecords, PostgresControl):
         self._connection.execute(_ADD_TOMBSTONES, ([tombstone(Key(*key)) for key in found],))
         return len(found)
 
-    def is_pruned(self, key: Key) -> bool:
-        """Return whether there is a tombstone of a key that the transaction began with."""
-        return key in self._pruned
+    def has_forgotten(self, key: Key) -> bool:
+        """Return whether a key that the transaction began with has a tombstone, or commits may be lost."""
+        return key in self._pruned or self._may_lack_commits
 
     def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read the rows and the recorded messages of a snapshot."""
@@ -308,6 +312,7 @@ class PostgresBackend:
                 with self._connection.transaction():
                     self._server.find_place(self._connection)
                     _migrate(self._connection, self._migrations)
+                    self._connection.reads_timeline = readable(self._connection)
             except psycopg.DataError as error:  # LEDGER_URL's fault, such as an unknown role
                 raise self._server.unavailable(error) from None
         return self._connection
@@ -340,9 +345,11 @@ def _begin(
     pruned: set[Key] = set()
     wanted = set(keys)
     while True:
-        now, slots = _lock(connection, wanted - rows.keys(), rows, pruned, groups)
+        now, timeline, slots = _lock(connection, wanted - rows.keys(), rows, pruned, groups)
         # A prune can delete a row between insert and lock; then insert it again, to lock it.
         if wanted <= rows.keys():
+            if timeline not in ("", connection.timeline.name):
+                connection.timeline = noticed(connection, timeline, now)
             found = load_copies(connection, copies)
             return PostgresTransaction(connection, now, rows, found, slots, pruned)
 
@@ -353,10 +360,11 @@ def _lock(
     rows: dict[Key, Row | None],
     pruned: set[Key],
     groups: Sequence[str],
-) -> tuple[float, Slots]:
+) -> tuple[float, str, Slots]:
     """Lock the rows of ``keys``, new ones too, and the slots of ``groups``, in one round trip.
 
-    Adds the rows, and the keys that have a tombstone. Returns the database's time after it, and the slots.
+    Adds the rows, and the keys that have a tombstone. Returns the database's time after it, its timeline, and
+    the slots.
     """
     columns = [[key.project_id for key in keys], [key.snapshot_id for key in keys]]
     ids = {tombstone(key): key for key in keys}
@@ -370,10 +378,11 @@ def _lock(
         # After the lock: a prune may have held the row until then.
         found = connection.execute(_PRUNED, (list(ids),)) if keys else ()
         stored = StoredSlots(connection, groups) if groups else None
-        clock = connection.execute(_NOW)
+        clock = connection.execute(_NOW.format(timeline=connection.reads_timeline).encode())
     rows.update(map(_read, locked))
     pruned.update(ids[number] for (number,) in found)
-    return float(clock.fetchall()[0][0]), stored.fetch() if stored else Slots()
+    [(now, timeline)] = clock.fetchall()
+    return float(now), timeline, stored.fetch() if stored else Slots()
 
 
 def _read(found: TupleRow) -> tuple[Key, Row | None]:

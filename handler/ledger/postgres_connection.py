@@ -22,6 +22,7 @@ from psycopg.rows import TupleRow
 from typing_extensions import override
 
 from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger.postgres_timeline import UNKNOWN, Timeline
 from handler.ledger.reasons import of_postgres
 from handler.loopback import is_loopback
 
@@ -81,6 +82,10 @@ class Connection(psycopg.Connection[TupleRow]):
     """A connection that waits for each answer for ``ANSWER_SECONDS`` at most."""
 
     place = Place("", "none")
+    reads_timeline = UNKNOWN
+    """The expression that reads the timeline on this server."""
+    timeline = Timeline()
+    """The timeline that was found by the last transaction."""
     committing = False
     """Whether the next answers are those to a commit."""
     silent = False

@@ -180,7 +180,7 @@ class SqliteTransaction(SqliteRecords, SqliteControl):
         self._connection.executemany(_DELETE, [(rowid,) for rowid, *_ in found])
         return len(found)
 
-    def is_pruned(self, key: Key) -> bool:
+    def has_forgotten(self, key: Key) -> bool:
         """Look for a tombstone."""
         return self._connection.execute(_IS_PRUNED, (tombstone(key),)).fetchone() is not None
 

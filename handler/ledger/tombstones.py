@@ -13,7 +13,7 @@ from handler.backup.ports import Key
 from handler.ledger.row import Row
 
 PRUNED: Final = Row(sent=True)
-"""The row of a snapshot that has only a tombstone: a request for its backup may have left."""
+"""The row of a snapshot that has only a tombstone, or may have been lost: a request may have left."""
 
 SQLITE: Final[Sequence[str]] = ("CREATE TABLE ledger_tombstone (id INTEGER PRIMARY KEY)",)
 POSTGRES: Final[Sequence[str]] = ("CREATE TABLE snapshot_backup_tombstone (id bigint PRIMARY KEY)",)

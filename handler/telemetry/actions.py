@@ -70,6 +70,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "backup.second": "a snapshot has more than one backup: another program made one, or we made two",
     "ledger.unavailable": "the ledger cannot be used: why, and what to do; nothing is consumed meanwhile",
     "ledger.available": "the ledger can be used again",
+    "ledger.promoted": "PostgreSQL was promoted or restored: unknown snapshots are looked up for an hour",
     "ledger.second_backup": "the ledger got a second backup of a snapshot; it keeps the first",
     "http.listening": "/healthz, /readyz and /metrics are served at this address",
     "http.bug": "an error within the program while it answered a request to HTTP_ADDRESS",

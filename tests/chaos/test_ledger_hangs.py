@@ -201,3 +201,24 @@ def test_commits_that_a_replica_never_got_cost_no_second_backup(
     pair.replica.promote()
     took = site.wait_until_ended(seconds=120)
     site.judge("commits lost with the primary", took=f"{took:.1f} s")
+
+
+@pytest.mark.chaos
+def test_an_event_that_is_sent_again_after_its_commits_were_lost_makes_no_second_backup(
+    make_site: MakeSite, amqp_url: str, pair: Pair
+) -> None:
+    """Events have ended, and the promoted replica lacks their commits: sent again, each finds its backup."""
+    site = make_site(amqp_url, LEDGER_URL=pair.url)
+    started(site, 3)
+    site.ask(dict(many(0, 20)))
+    site.wait_until_ended(seconds=60)
+    pair.wait_until_replayed()
+    pair.cut()
+    lost = dict(many(20, 120))
+    site.ask(lost)
+    site.wait_until_ended(seconds=60)
+    pair.primary.stop()
+    pair.replica.promote()
+    site.ask(lost)
+    tally = site.judge("sent again after lost commits")
+    assert len(lost) == tally.counts["recovered"]
