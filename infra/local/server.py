@@ -105,8 +105,7 @@ class RabbitProcess:
         Raises:
             BrokerUnavailable: it ended, or was not ready in time; the message has the end of its log.
         """
-        if self._epmd is None and self._member.epmd_port is None:
-            self._epmd = self._spawn(self._epmd_command)
+        self.start_epmd()
         self._pid_file.unlink(missing_ok=True)
         self._server = server = self._spawn([self._programs.server])
         wait_until(
@@ -115,6 +114,11 @@ class RabbitProcess:
         if server.poll() is not None or not speaks_amqp(self.host, self.port):
             raise BrokerUnavailable(f"rabbitmq-server did not start:\n{self._log_tail()}")
         log.info("%s listens on %s:%d", self.version, self.host, self.port)
+
+    def start_epmd(self) -> None:
+        """Start the port mapper, unless it runs or is another node's."""
+        if self._epmd is None and self._member.epmd_port is None:
+            self._epmd = self._spawn(self._epmd_command)
 
     def wait_until_on_disk(self, *queues: str) -> None:
         """Return when these quorum queues of the virtual host `/` would survive a kill of the broker.

@@ -4,7 +4,6 @@ At its end everything runs again, and every node sees the two others.
 """
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +14,7 @@ from typing import NamedTuple
 from tests.chaos.rabbit import delete
 from tests.chaos.site import Site, wait_for
 from tests.cluster.network import cut
-from tests.cluster.nodes import HOSTS, Cluster
+from tests.cluster.nodes import HOSTS, Cluster, start_together
 
 USER, PASSWORD = "worker", "secret"
 """The login of the workers, which a fault changes; the test has another one."""
@@ -46,11 +45,7 @@ class Fault(NamedTuple):
 
 def start(cluster: Cluster, numbers: Sequence[int]) -> None:
     """Start nodes together, as they need each other, and wait until each is one of three."""
-    starting = [threading.Thread(target=cluster.nodes[number].start) for number in numbers]
-    for thread in starting:
-        thread.start()
-    for thread in starting:
-        thread.join()
+    start_together([cluster.nodes[number] for number in numbers])
     wait_for(lambda: whole(cluster), seconds=180, what=lambda: "not all nodes are back")
 
 

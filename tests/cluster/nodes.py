@@ -7,6 +7,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def _running(node: RabbitProcess) -> Sequence[str]:
     return running
 
 
+def start_together(nodes: Sequence[RabbitProcess]) -> None:
+    """Start nodes at once: from RabbitMQ 4 a new one waits for its peers. Raises ``BrokerUnavailable``."""
+    with ThreadPoolExecutor(len(nodes)) as threads:
+        for started in [threads.submit(node.start) for node in nodes]:
+            started.result()
+
+
 @contextlib.contextmanager
 def running_cluster(handling: str = "pause_minority", advanced: str = RECOMMENDED) -> Iterator[Cluster]:
     """Run three nodes for the duration of the block. Raises ``BrokerUnavailable``.
@@ -95,7 +103,8 @@ def running_cluster(handling: str = "pause_minority", advanced: str = RECOMMENDE
             node = RabbitProcess(folder, programs, guardian, member)
             stack.callback(node.close)
             nodes.append(node)
-            node.start()
+        nodes[0].start_epmd()
+        start_together(nodes)
         cluster = Cluster(nodes)
         assert wait_until(cluster.whole, seconds=_JOINED_SECONDS)
         yield cluster
