@@ -28,6 +28,7 @@ exec unshare --mount -- sh -eu -c '
     mkdir -p "$root\$shared"
     mount --rbind "\$shared" "$root\$shared"
   done
+  mount --bind /etc/hosts "$root/etc/hosts"  # without the name of this machine each program waits for DNS
   [ -d "$root\$folder" ] || folder=/
   exec chroot "$root" /usr/bin/env -C "\$folder" $path "\$@"
 ' sh "\$PWD" "\$@"
