@@ -26,10 +26,9 @@ from events.properties import checked_properties
 ORIGINAL_HEADERS: Final = "dl-original-headers"
 ORIGINAL_PROPERTIES: Final = "dl-original-properties"
 
-_ACTING_HEADER = re.compile(
-    r"(CC|BCC|x-delay|x-deduplication-header|x-cache-ttl|x-received-from|x-death|x-(first|last)-death-.*)",
-    re.IGNORECASE | re.DOTALL,
-)
+_ROUTING = "CC|BCC|x-delay|x-deduplication-header|x-cache-ttl|x-received-from"
+_ROUTING_HEADER = re.compile(f"({_ROUTING})", re.IGNORECASE | re.DOTALL)
+_ACTING_HEADER = re.compile(f"({_ROUTING}|x-death|x-(first|last)-death-.*)", re.IGNORECASE | re.DOTALL)
 _ACTING_PROPERTIES = frozenset({"expiration", "priority", "user_id", "reply_to", "delivery_mode"})
 
 
@@ -45,6 +44,19 @@ def inert(message: Message) -> Message:
         headers[ORIGINAL_HEADERS] = kept_headers
     if kept_properties:
         headers[ORIGINAL_PROPERTIES] = kept_properties
+    return message._replace(headers=headers, properties=properties)
+
+
+def put_back(message: Message) -> Message:
+    """Return a dead letter as it can be published to the dead letters again; ``restored`` undoes it too.
+
+    Why it died stays where it is: the ``dl-`` headers, and ``x-death``, since no queue dead-letters it again.
+    """
+    headers, kept_headers = _split(message.headers, _ROUTING_HEADER.fullmatch)
+    properties, kept_properties = _split(message.properties, _ACTING_PROPERTIES.__contains__)
+    for name, kept in ((ORIGINAL_HEADERS, kept_headers), (ORIGINAL_PROPERTIES, kept_properties)):
+        if kept:
+            headers[name] = {**_table(headers, name), **kept}
     return message._replace(headers=headers, properties=properties)
 
 

@@ -17,7 +17,7 @@ def console() -> None:
     """Serve the operator's page and its HTTP API, until SIGTERM.
 
     The page shows where snapshots stand, what waits, and the dead letters, and
-    replays or drops these. It listens on CONSOLE_ADDRESS; where that is not on
+    replays, drops and puts back these. It listens on CONSOLE_ADDRESS; where that is not on
     the loopback interface, operators sign in with CONSOLE_TOKEN.
     """
     with failing_plainly():

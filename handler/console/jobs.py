@@ -1,4 +1,4 @@
-"""Acts on the dead letters that take a while: replays and drops, one at a time, with their progress.
+"""Acts on the dead letters that take a while: replays, drops and undos, one at a time, with their progress.
 
 Each is logged when it begins and ends. A job that is broken off leaves each dead letter where it was, or
 where it was to go: see ``handler.dead_letters.replaying``.
@@ -6,23 +6,25 @@ where it was to go: see ``handler.dead_letters.replaying``.
 
 import asyncio
 import logging
-import secrets
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from events.state_keys import StateKeys
 from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
+from handler.console.job import DONE, Job
 from handler.console.ledger_access import LedgerAccess
 from handler.console.looks import Looks
 from handler.console.orders import DropOrder, ReplayOrder
+from handler.dead_letters.archive import ArchiveReader
 from handler.dead_letters.dropping import drop
+from handler.dead_letters.putting_back import Returned, put_back_all
 from handler.dead_letters.queue_session import QueueSession
 from handler.dead_letters.rate_limiter import RateLimiter
 from handler.dead_letters.replay_outcomes import ReplayOutcomes, record_outcomes
@@ -34,56 +36,23 @@ from handler.settings import Settings
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 20
-_ENDS = {"stopped": "stopped", "failures": "stopped: too many failed again", "done": "done"}
-
-State = Literal["running", "ended", "failed"]
+_ID = re.compile("[0-9a-f]{12}")
+_ENDS = {"stopped": "stopped", "failures": "stopped: too many failed again", "done": DONE}
 
 
 class JobRunning(SnapshotBackupError):
     """Another job runs; ``job`` says which."""
 
-    def __init__(self, job: "Job") -> None:
-        super().__init__("another replay or drop is running; wait for its end, or stop it")
+    def __init__(self, job: Job) -> None:
+        super().__init__("another replay, drop or undo is running; wait for its end, or stop it")
         self.job = job
 
 
-@dataclass
-class Job:
-    """One replay or drop. Times are seconds since the epoch."""
+class NoExport(SnapshotBackupError):
+    """No file has what the drop removed."""
 
-    kind: Literal["replay", "drop"]
-    who: str
-    what: str
-    began: float
-    id: str = field(default_factory=lambda: secrets.token_hex(6))
-    state: State = "running"
-    ended: float | None = None
-    end: str = "running"
-    done: int = 0
-    wanted: int | None = None
-    file: Path | None = None
-    replay: Replay | None = None
-    outcomes: ReplayOutcomes | None = None
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "who": self.who,
-            "what": self.what,
-            "began": _text(self.began),
-            "ended": _text(self.ended),
-            "state": self.state,
-            "end": self.end,
-            "done": self.replay.sent if self.replay else self.done,
-            "wanted": self.wanted,
-            "accepted": self.outcomes.accepted if self.outcomes else 0,
-            "completed": self.outcomes.completed if self.outcomes else 0,
-            "failed_again": self.outcomes.failed if self.outcomes else 0,
-            "file": self.file.name if self.file and self.done else None,
-        }
+    def __init__(self) -> None:
+        super().__init__("this job has exported nothing, or its file is gone")
 
 
 class Jobs:
@@ -128,6 +97,26 @@ class Jobs:
         job = Job("drop", who, order.text(), self._clock(), wanted=wanted)
         job.file = self.folder / f"dead-letters-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{job.id}.jsonl"
         return self._start(job, self._drop(job, order))
+
+    def undo(self, who: str, id_: str) -> Job:
+        """Put back what a drop has removed, also one of an earlier process.
+
+        Raises ``JobRunning``, and ``NoExport`` where the drop has left no file.
+        """
+        drop = self._jobs.get(id_)
+        file = drop.exported if drop else self._export(id_)
+        if file is None or (drop and drop.kind != "drop"):
+            raise NoExport
+        job = Job("undo", who, f"drop {id_}", self._clock(), file=file, undo_of=id_)
+        self._start(job, self._undo(job, file))
+        if drop:
+            drop.undone_by = job
+        return job
+
+    def _export(self, id_: str) -> Path | None:
+        """Find the export of a drop of an earlier process."""
+        found = self.folder.glob(f"dead-letters-*-{id_}.jsonl") if _ID.fullmatch(id_) else ()
+        return next((each for each in found if each.stat().st_size), None)
 
     async def aclose(self) -> None:
         """Stop the running job, and wait until what is in flight is confirmed."""
@@ -195,6 +184,22 @@ class Jobs:
                 await drop(found, order.filters(), order.limit, job.file, progress, job.stop)
         return _ENDS["stopped" if job.stop.is_set() else "done"]
 
+    async def _undo(self, job: Job, file: Path) -> str:
+        def progress(returned: Returned) -> None:
+            job.done, job.there = returned
+
+        # In a thread: the whole file is read and checked first.
+        with await asyncio.to_thread(ArchiveReader, file) as exported:
+            job.wanted = exported.total
+            async with await bootstrap.open_connection(self._settings) as connection:
+                topology = bootstrap.topology(self._settings)
+                await declare(connection, topology)
+                outbox = BrokerOutbox(connection, topology, ignore_unroutable=False)
+                async with QueueSession(connection, topology, lambda: _wait(job)).open() as found:
+                    job.end = "running"
+                    await put_back_all(found, exported, outbox, progress, job.stop)
+        return _ENDS["stopped" if job.stop.is_set() else "done"]
+
     async def _state_keys(self) -> StateKeys | None:
         """Return the keys that the workers verify. Raises ``SettingsError`` where they cannot be read."""
         if self._settings.unauthenticated:
@@ -225,7 +230,3 @@ def _log(job: Job, end: str) -> None:
         facts["done"],
         extra={"action": "console.act", "job": job.id, "end": end},
     )
-
-
-def _text(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

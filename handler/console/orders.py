@@ -108,4 +108,4 @@ class ReplayOrder(_Act):
 
 
 class DropOrder(_Act):
-    """Remove dead letters for good, after they were exported to a file where the console runs."""
+    """Remove dead letters, after they were exported to a file where the console runs."""

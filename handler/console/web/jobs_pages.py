@@ -1,4 +1,4 @@
-"""The pages and API routes of replays and drops that run or have run."""
+"""The pages and API routes of replays, drops and undos that run or have run."""
 
 from http import HTTPStatus
 
@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from handler.console.jobs import Job
+from handler.console.job import Job
+from handler.console.jobs import NoExport
 from handler.console.web.forms import form, json_body
 from handler.console.web.site import Site
 
@@ -15,7 +16,7 @@ _REFRESH_SECONDS = 2
 
 
 class JobsPages:
-    """Shows jobs, and stops them."""
+    """Shows jobs, stops them, and undoes drops."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -26,16 +27,25 @@ class JobsPages:
             Route("/jobs/{id}", self.page, methods=["GET"]),
             Route("/jobs/{id}/stop", self.stop_form, methods=["POST"]),
             Route("/jobs/{id}/export", self.export, methods=["GET"]),
+            Route("/jobs/{id}/undo", self.undo_form, methods=["POST"]),
             Route("/api/jobs", self.list, methods=["GET"]),
             Route("/api/jobs/{id}", self.one, methods=["GET"]),
             Route("/api/jobs/{id}/stop", self.stop, methods=["POST"]),
+            Route("/api/jobs/{id}/undo", self.undo, methods=["POST"]),
         ]
 
     async def page(self, request: Request) -> Response:
         """Show the progress of a job; the page refreshes itself while it runs."""
         job = self._find(request)
         refresh = _REFRESH_SECONDS if job.state == "running" else None
-        return self._site.pages.page(request, "job.html", HTTPStatus.OK, job=job.document(), refresh=refresh)
+        return self._site.pages.page(
+            request,
+            "job.html",
+            HTTPStatus.OK,
+            job=job.document(),
+            can_be_undone=job.can_be_undone,
+            refresh=refresh,
+        )
 
     async def stop_form(self, request: Request) -> Response:
         """Stop a job."""
@@ -47,9 +57,14 @@ class JobsPages:
     async def export(self, request: Request) -> Response:
         """Download what a drop has exported."""
         job = self._find(request)
-        if job.file is None or not job.file.exists():
-            raise HTTPException(HTTPStatus.NOT_FOUND, "This job has exported nothing, or its file is gone.")
-        return FileResponse(job.file, media_type="application/jsonl", filename=job.file.name)
+        if (file := job.exported) is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, str(NoExport()))
+        return FileResponse(file, media_type="application/jsonl", filename=file.name)
+
+    async def undo_form(self, request: Request) -> Response:
+        """Put back what a drop has removed, and lead to its progress."""
+        await form(request, self._site.sessions)
+        return RedirectResponse(f"/jobs/{self._undo(request).id}", HTTPStatus.SEE_OTHER)
 
     async def list(self, _request: Request) -> Response:
         """Return the jobs since the start of this process."""
@@ -65,6 +80,17 @@ class JobsPages:
         job = self._find(request)
         job.stop.set()
         return JSONResponse(job.document())
+
+    async def undo(self, request: Request) -> Response:
+        """Put back what a drop has removed."""
+        await json_body(request)
+        return JSONResponse(self._undo(request).document(), HTTPStatus.ACCEPTED)
+
+    def _undo(self, request: Request) -> Job:
+        try:
+            return self._site.jobs.undo(request.state.caller.name, request.path_params["id"])
+        except NoExport as error:
+            raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
 
     def _find(self, request: Request) -> Job:
         if (job := self._site.jobs.get(request.path_params["id"])) is None:

@@ -81,10 +81,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         body=DropOrder,
         answers=(202, 400, 409, 413, 415, 422, 503),
     ),
-    ("get", "/api/jobs"): Operation("The latest replays and drops"),
-    ("get", "/api/jobs/{id}"): Operation("The progress of a replay or drop", answers=(404,)),
+    ("get", "/api/jobs"): Operation("The latest replays, drops and undos"),
+    ("get", "/api/jobs/{id}"): Operation("The progress of a replay, drop or undo", answers=(404,)),
     ("post", "/api/jobs/{id}/stop"): Operation(
         "Stop a job, after what is in flight is confirmed", answers=(400, 404, 413, 415)
+    ),
+    ("post", "/api/jobs/{id}/undo"): Operation(
+        "Put back what a drop has removed, from its export: a job; nothing is put back twice",
+        answers=(202, 400, 404, 409, 413, 415),
     ),
     ("get", PATH): Operation("This document"),
 }
@@ -97,7 +101,7 @@ _MEANINGS = {
     401: "CONSOLE_TOKEN is set, and the request has neither it nor a session",
     403: "A page of another site sent this",
     404: "There is none",
-    409: "Another replay or drop is running",
+    409: "Another replay, drop or undo is running",
     413: "The body is too large",
     415: "The body is not application/json",
     421: "The Host header is not of this machine, and CONSOLE_TOKEN is not set",

@@ -43,7 +43,7 @@ def shoot(page: Page, name: str) -> None:
 
 
 def test_a_night_is_mended_in_the_browser(place: Place, browser: Browser) -> None:
-    """An operator finds a snapshot, replays a group of dead letters after its dry run, and drops another."""
+    """An operator replays a group after its dry run, finds a snapshot, drops another, and undoes that."""
     beside(lambda: fill(place))
     with running_emulator(settle=0.0) as emulator:
         place.settings.update(VBS_ENDPOINT=emulator.url, VBS_AUTH="none", RESULT_UNROUTABLE="ignore")
@@ -70,7 +70,15 @@ def test_a_night_is_mended_in_the_browser(place: Place, browser: Browser) -> Non
             with page.expect_download() as download:
                 page.get_by_role("link", name=re.compile(r"dead-letters-.*\.jsonl")).click()
             assert 1 == len(Path(download.value.path()).read_text().splitlines())
-    assert 2 == place.count(place.topology.dead)
+            assert 2 == beside(lambda: place.count(place.topology.dead))
+            page.get_by_role("button", name="Undo: put them back").click()
+            expect(page.get_by_role("heading", name="Undo of a drop")).to_be_visible()
+            expect(page.get_by_text("1 of 1 put back")).to_be_visible()
+            expect(page.get_by_role("status")).to_contain_text("done")
+            page.get_by_role("link", name="the drop").click()
+            expect(page.get_by_text("Undone by")).to_be_visible()
+            expect(page.get_by_role("button", name="Undo: put them back")).to_have_count(0)
+    assert 3 == place.count(place.topology.dead)
 
 
 def _backed_up(page: Page) -> bool:

@@ -5,15 +5,18 @@ import random
 import signal
 import time
 import uuid
+from typing import Any
 
 import httpx
 import pytest
 
+from handler.console.jobs import Jobs
 from handler.console.orders import NO_CODE
-from handler.console.web.site import Site
+from handler.console.web.app import create_app
+from handler.console.web.site import Site, make_site
 from infra.emulator.testing import running_emulator
 from infra.local.ready import wait_until
-from tests.console_browser import HOSTILE, SECONDS, Browser, Elements, injected
+from tests.console_browser import HOSTILE, SECONDS, Browser, Elements, browsing, injected
 from tests.integration.console.running import resident_megabytes, running_console
 from tests.integration.dead_letters.place import PROJECT, Place, Raw, dead_headers, event
 
@@ -103,8 +106,7 @@ def test_what_came_after_the_dry_run_is_not_acted_on(place: Place, console: Brow
     token = console.csrf_token("/dead-letters/preview?act=drop&categories=quota")
     place.dead_letter([(event(9), dead_headers(9, *KINDS[0]))])
     answer = console.post("/dead-letters/drop", csrf_token=token, categories="quota", all="true", limit="3")
-    while console.json("/api/jobs")["jobs"][0]["state"] == "running":
-        console.pause()
+    _ended(console)
 
     assert (303, "/jobs/") == (answer.status_code, answer.headers["location"][:6])
     assert [9, 1, 3, 5] == sorted((int(headers["own"]) for _, headers in taken(place)), key=lambda n: n != 9)
@@ -123,6 +125,59 @@ def test_a_drop_exports_first_and_the_export_can_be_downloaded(place: Place, con
     assert "attachment" in export.headers["content-disposition"]
     assert 3 == place.count(place.topology.dead)
     assert 3 == place.json("replay", "--from", str(file), "--dry-run")["would_replay"]
+
+
+def _ended(console: Browser) -> Any:
+    """Wait for the end of the latest job."""
+    while (job := console.json("/api/jobs")["jobs"][0])["state"] == "running":
+        console.pause()
+    return job
+
+
+def _later(site: Site) -> Jobs:
+    """The jobs of a console that was started later in the same folder."""
+    jobs = Jobs(site.settings, site.ledger, site.looks)
+    jobs.folder = site.jobs.folder
+    return jobs
+
+
+def test_an_undo_puts_back_what_was_dropped_as_it_was(place: Place, console: Browser, site: Site) -> None:
+    """Bodies, headers and ids are as before; a second undo adds nothing.
+
+    A console that was started later undoes it by the id of the drop.
+    """
+    before = fill(place)
+    routed = {
+        "CC": [place.topology.queue],
+        "x-death": [{"reason": "delivery_limit", "queue": "q", "count": 1}],
+    }
+    place.dead_letter([(b"\xff of another program", routed)])
+    listed = console.json(LOOK)["dead_letters"]
+    drop = console.job(f"{LOOK}/drop", {"all": True})
+    with_token = console.csrf_token(f"/jobs/{drop['id']}")
+    console.post(f"/jobs/{drop['id']}/undo", csrf_token=with_token)
+    undo = _ended(console)
+    with browsing(create_app(make_site(site.settings)._replace(jobs=_later(site)))) as later:
+        again = later.job(f"/api/jobs/{drop['id']}/undo", {})
+    found = console.json(LOOK)["dead_letters"]
+    queue = taken(place)
+
+    assert ("undo", "done", 7, 0) == (undo["kind"], undo["end"], undo["done"], undo["already_there"])
+    assert ("done", 0, 7) == (again["end"], again["done"], again["already_there"])
+    assert listed == found
+    assert before == queue[:6]
+    assert (b"\xff of another program", "delivery_limit") == (queue[6][0], found[6]["category"])
+    assert 1 == place.count(place.topology.queue)  # the copy of the first publish, and none of the undo
+
+
+def test_what_has_exported_nothing_cannot_be_undone(place: Place, console: Browser) -> None:
+    """A drop of nothing, a replay and an unknown job have no export: 404, and nothing is started."""
+    fill(place)
+    jobs = [console.job(f"{LOOK}/{act}", {"categories": ["none"]})["id"] for act in ("drop", "replay")]
+    answers = [console.ask("POST", f"/api/jobs/{id_}/undo", json={}) for id_ in (*jobs, "0" * 12, "*")]
+
+    assert [404] * 4 == [answer.status_code for answer in answers]
+    assert 2 == len(console.json("/api/jobs")["jobs"])
 
 
 def test_a_drop_whose_export_cannot_be_written_removes_nothing(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from events.message import Message
 from events.properties import NUMBERS, TEXTS
-from events.republish import ORIGINAL_HEADERS, ORIGINAL_PROPERTIES, inert, restored
+from events.republish import ORIGINAL_HEADERS, ORIGINAL_PROPERTIES, inert, put_back, restored
 
 ACTING_HEADERS = [
     "CC",
@@ -88,3 +88,17 @@ def test_tables_that_another_program_wrote_do_not_raise(value: Any) -> None:
     """``restored`` accepts any value in the tables, since an operator may have written the dead letter."""
     found = restored(Message(b"", None, {ORIGINAL_HEADERS: value, ORIGINAL_PROPERTIES: value}))
     assert found.properties.keys() <= {*TEXTS, *NUMBERS}
+
+
+@given(MESSAGES)
+def test_what_is_put_back_keeps_why_it_died_and_routes_no_copy(message: Message) -> None:
+    """``put_back`` changes no dead letter of ours; of another one, all that a broker acts on becomes data."""
+    ours = inert(message)
+    died = ours._replace(
+        headers={**ours.headers, "dl-category": "quota", "x-death": [{"reason": "rejected"}]}
+    )
+    foreign = put_back(message)
+
+    assert died == put_back(died)
+    assert not {name.lower() for name in foreign.headers} & {name.lower() for name in ACTING_HEADERS[:6]}
+    assert not set(foreign.properties) & set(ACTING_PROPERTIES)
