@@ -40,6 +40,11 @@ class Job:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def count(self) -> int:
+        """How many dead letters it has sent back, removed or put back."""
+        return self.replay.sent if self.replay else self.done
+
+    @property
     def exported(self) -> Path | None:
         """The file of the dead letters that were dropped; also of a drop that was broken off."""
         return self.file if self.file and self.file.exists() and self.file.stat().st_size else None
@@ -62,7 +67,7 @@ class Job:
             "ended": iso(self.ended),
             "state": self.state,
             "end": self.end,
-            "done": self.replay.sent if self.replay else self.done,
+            "done": self.count,
             "wanted": self.wanted,
             "accepted": self.outcomes.accepted if self.outcomes else 0,
             "completed": self.outcomes.completed if self.outcomes else 0,

@@ -1,11 +1,10 @@
 """Acts on the dead letters that take a while: replays, drops and undos, one at a time, with their progress.
 
-Each is logged when it begins and ends. A job that is broken off leaves each dead letter where it was, or
+Each is in the audit journal. A job that is broken off leaves each dead letter where it was, or
 where it was to go: see ``handler.dead_letters.replaying``.
 """
 
 import asyncio
-import logging
 import re
 import time
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from events.state_keys import StateKeys
 from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
+from handler.console.audit import Audit
 from handler.console.job import DONE, Job
 from handler.console.ledger_access import LedgerAccess
 from handler.console.looks import Looks
@@ -32,8 +32,6 @@ from handler.dead_letters.replaying import Replay
 from handler.errors import SettingsError, SnapshotBackupError
 from handler.redaction import redacted
 from handler.settings import Settings
-
-log = logging.getLogger(__name__)
 
 _REMEMBERED = 20
 _ID = re.compile("[0-9a-f]{12}")
@@ -63,11 +61,13 @@ class Jobs:
         settings: Settings,
         ledger: LedgerAccess,
         looks: Looks,
+        audit: Audit,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._looks = looks
+        self._audit = audit
         self.folder = Path()
         """Where drops export to."""
         self._clock = clock
@@ -104,8 +104,8 @@ class Jobs:
         Raises ``JobRunning``, and ``NoExport`` where the drop has left no file.
         """
         drop = self._jobs.get(id_)
-        file = drop.exported if drop else self._export(id_)
-        if file is None or (drop and drop.kind != "drop"):
+        file = self._export(id_)
+        if file is None:
             raise NoExport
         job = Job("undo", who, f"drop {id_}", self._clock(), file=file, undo_of=id_)
         self._start(job, self._undo(job, file))
@@ -113,8 +113,15 @@ class Jobs:
             drop.undone_by = job
         return job
 
+    def can_undo(self, id_: str) -> bool:
+        """Return whether a job is a drop with an export that no undo has put back."""
+        drop = self._jobs.get(id_)
+        return drop.can_be_undone if drop else self._export(id_) is not None
+
     def _export(self, id_: str) -> Path | None:
-        """Find the export of a drop of an earlier process."""
+        """Find the export of a drop; that of an earlier process by its name."""
+        if drop := self._jobs.get(id_):
+            return drop.exported if drop.kind == "drop" else None
         found = self.folder.glob(f"dead-letters-*-{id_}.jsonl") if _ID.fullmatch(id_) else ()
         return next((each for each in found if each.stat().st_size), None)
 
@@ -131,13 +138,16 @@ class Jobs:
         self._jobs[job.id] = job
         while len(self._jobs) > _REMEMBERED:
             self._jobs.popitem(last=False)
-        _log(job, "began")
         self._task = asyncio.create_task(self._run(job, work))
         return job
 
     async def _run(self, job: Job, work: Coroutine[Any, Any, str]) -> None:
         try:
-            job.end = await work
+            async with self._audit.act(job.who, job.kind, job.what, id_=job.id) as act:
+                try:
+                    act.outcome = job.end = await work
+                finally:
+                    act.number = job.count
             job.state = "ended"
         except SnapshotBackupError as error:
             job.end, job.state = redacted(str(error)), "failed"
@@ -147,7 +157,6 @@ class Jobs:
         finally:
             job.ended = self._clock()
             self._looks.forget()
-            _log(job, job.end)
 
     async def _replay(self, job: Job, order: ReplayOrder) -> str:
         keys = await self._state_keys()
@@ -217,16 +226,3 @@ class Jobs:
 
 def _wait(job: Job) -> None:
     job.end = "waiting until another command has read the dead letters"
-
-
-def _log(job: Job, end: str) -> None:
-    facts = job.document()
-    log.info(
-        "%s: %s of dead letters (%s): %s; %s done",
-        job.who,
-        job.kind,
-        job.what,
-        end,
-        facts["done"],
-        extra={"action": "console.act", "job": job.id, "end": end},
-    )

@@ -8,6 +8,7 @@ from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.backup.workers import WorkerReport, Workers
 from handler.errors import LedgerUnavailable
+from handler.ledger.audit import Act
 from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
 from handler.ledger.journal_store import StoredJournal
@@ -97,6 +98,12 @@ class Transaction(Protocol):
 
     def delete_entry(self, queue: str, what: str) -> bool:
         """Delete an entry of a queue; return whether there was one."""
+
+    def save_act(self, queue: str, act: Act) -> None:
+        """Write a new act of an operator, or the end of one."""
+
+    def acts(self, queue: str, limit: int) -> Sequence[Act]:
+        """Read the acts on a queue, the latest first."""
 
     def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
         """Read messages that wait, with their bodies."""

@@ -20,6 +20,7 @@ from handler.backup.hooks import LedgerCommit, OnLedgerCommit, noop
 from handler.backup.ports import Key, Waiting
 from handler.backup.workers import WorkerReport, Workers
 from handler.errors import LedgerUnavailable
+from handler.ledger.audit import Act
 from handler.ledger.backend import Backend, Transaction
 from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
@@ -208,6 +209,14 @@ class GroupStore:
     async def delete_entry(self, queue: str, what: str) -> bool:
         """Delete an entry of a queue; return whether there was one."""
         return await self._run(lambda transaction: transaction.delete_entry(queue, what))
+
+    async def save_act(self, queue: str, act: Act) -> None:
+        """Write a new act of an operator, or the end of one."""
+        await self._run(lambda transaction: transaction.save_act(queue, act))
+
+    async def acts(self, queue: str, limit: int) -> Sequence[Act]:
+        """Read the acts on a queue."""
+        return await self._run(lambda transaction: transaction.acts(queue, limit))
 
     async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
         """Read messages that wait."""

@@ -17,6 +17,7 @@ from handler.backup.running import Room
 from handler.backup.workers import WorkerReport, Workers
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
+from handler.ledger.audit import Act
 from handler.ledger.control import (
     CONCURRENCY,
     Entry,
@@ -303,6 +304,14 @@ class StoredLedger(Ledger):
             await self._store.delete_entry(queue, CONCURRENCY)
         else:
             await self._store.save_entry(queue, Entry(CONCURRENCY, 0.0, number))
+
+    async def save_act(self, queue: str, act: Act) -> None:
+        """Write a new act of an operator into the audit journal, or the end of one."""
+        await self._store.save_act(queue, act)
+
+    async def acts(self, queue: str, limit: int) -> Sequence[Act]:
+        """Read the audit journal of a queue, the latest act first."""
+        return await self._store.acts(queue, limit)
 
     async def choose_waiting(self, choice: WaitingChoice) -> Sequence[Taken]:
         """Read messages that wait, with their bodies."""

@@ -12,6 +12,7 @@ from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.backup.workers import WorkerRecord, WorkerReport, Workers
 from handler.errors import LedgerUnavailable
+from handler.ledger.audit import MOST_ACTS, Act
 from handler.ledger.control import REPLACED, SOON_SECONDS, Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
     By,
@@ -107,6 +108,7 @@ class MemoryStore:
         self._since = clock()
         self._sweeper = ("", 0.0)
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._acts: dict[tuple[str, str], Act] = {}
         self._replaced: dict[tuple[str, int], float] = {}
         self._workers: dict[tuple[str, str], WorkerRecord] = {}
         self._state_key = new_state_key()
@@ -201,6 +203,7 @@ class MemoryStore:
         self._commit()
         before = cutoff(older_than, as_of=self._clock() if as_of is None else as_of)
         self._waiting = {key: each for key, each in self._waiting.items() if each.due_at > before.unsettled}
+        self._acts = {key: act for key, act in self._acts.items() if act.at > before.unsettled}
         old = self._old(before)
         for key in old:
             self._delete(key)
@@ -381,6 +384,22 @@ class MemoryStore:
         """Delete an entry of a queue."""
         self._commit()
         return self._entries.pop((queue, what), None) is not None
+
+    async def save_act(self, queue: str, act: Act) -> None:
+        """Write a new act of an operator, or the end of one."""
+        self._commit()
+        now, found = self._clock(), self._acts.get((queue, act.id))
+        ended = None if act.outcome is None else now
+        self._acts[queue, act.id] = act._replace(at=found.at if found else now, ended=ended)
+        kept = [key for key in self._acts if key[0] == queue]
+        if len(kept) > MOST_ACTS:
+            del self._acts[kept[0]]
+
+    async def acts(self, queue: str, limit: int) -> Sequence[Act]:
+        """Read the acts on a queue."""
+        self._commit()
+        found = [act for (name, _), act in self._acts.items() if name == queue]
+        return sorted(found, key=lambda act: -act.at)[:limit]
 
     async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
         """Read messages that wait."""

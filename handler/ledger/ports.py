@@ -7,6 +7,7 @@ from handler.backup.ports import Key, Waiting
 from handler.backup.running import Slots
 from handler.backup.workers import WorkerReport, Workers
 from handler.ledger import rules
+from handler.ledger.audit import Act
 from handler.ledger.control import Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
     By,
@@ -104,6 +105,12 @@ class Store(Protocol):
 
     async def delete_entry(self, queue: str, what: str) -> bool:
         """Delete an entry of a queue; return whether there was one."""
+
+    async def save_act(self, queue: str, act: Act) -> None:
+        """Write a new act of an operator, or the end of one; the times are those of the store."""
+
+    async def acts(self, queue: str, limit: int) -> Sequence[Act]:
+        """Read the acts on a queue, the latest first."""
 
     async def choose(self, choice: WaitingChoice) -> Sequence[Taken]:
         """Read messages that wait, with their bodies."""

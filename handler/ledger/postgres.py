@@ -22,6 +22,8 @@ from handler.ledger.inquiry import Known, SnapshotRecord, joined
 from handler.ledger.journal import MOST_CHARACTERS
 from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, POSTGRES
 from handler.ledger.ledger import StoredLedger, new_state_key
+from handler.ledger.postgres_audit import MIGRATION as AUDIT
+from handler.ledger.postgres_audit import PostgresAudit
 from handler.ledger.postgres_connection import Connection, Server, apply_settings, begin, commit
 from handler.ledger.postgres_control import MIGRATION as CONTROL
 from handler.ledger.postgres_control import PostgresControl
@@ -94,6 +96,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     CONTROL,
     worker_rows.POSTGRES,
     TIMELINE,
+    AUDIT,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 
@@ -152,7 +155,7 @@ _SAVE_KEY = "INSERT INTO snapshot_backup_key VALUES (1, %s) ON CONFLICT DO NOTHI
 _LOAD_KEY = "SELECT state_key FROM snapshot_backup_key WHERE id = 1"
 
 
-class PostgresTransaction(PostgresRecords, PostgresControl):
+class PostgresTransaction(PostgresRecords, PostgresControl, PostgresAudit):
     """A ``handler.ledger.backend.Transaction`` that writes its rows together at its end."""
 
     def __init__(
@@ -203,6 +206,7 @@ class PostgresTransaction(PostgresRecords, PostgresControl):
         self._slots.forget_old()
         self.forget_replaced()
         self.forget_workers()
+        self.forget_acts(before)
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows, without placeholders."""

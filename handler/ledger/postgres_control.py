@@ -32,7 +32,8 @@ MIGRATION: Sequence[str] = (
 )
 
 
-def _written(text: str) -> str:
+def written(text: str) -> str:
+    """Write a statement as psycopg wants it."""
     return re.sub(r":(\w+)", r"%(\1)s", text).replace("T_", "snapshot_backup_")
 
 
@@ -40,8 +41,8 @@ class PostgresControl(ControlRows, WorkerRows):
     """The part of a transaction that is about control and workers."""
 
     _connection: psycopg.Connection[TupleRow]
-    _statements = Statements().written(_written)
-    _worker_statements = WorkerStatements().written(_written)
+    _statements = Statements().written(written)
+    _worker_statements = WorkerStatements().written(written)
 
     def _run(self, statement: str, values: Mapping[str, object]) -> psycopg.Cursor[TupleRow]:
         return self._connection.execute(statement, values)

@@ -22,6 +22,8 @@ from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.reasons import MAY_WRITE, RUN_NEWER, of_sqlite
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
+from handler.ledger.sqlite_audit import MIGRATION as AUDIT
+from handler.ledger.sqlite_audit import SqliteAudit
 from handler.ledger.sqlite_control import MIGRATION as CONTROL
 from handler.ledger.sqlite_control import SqliteControl
 from handler.ledger.sqlite_journal import MIGRATION as JOURNAL
@@ -88,6 +90,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     tombstones.SQLITE,
     CONTROL,
     worker_rows.SQLITE,
+    AUDIT,
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
@@ -127,7 +130,7 @@ class _NewerSchema(sqlite3.DatabaseError):
     """The file is a newer release's."""
 
 
-class SqliteTransaction(SqliteRecords, SqliteControl):
+class SqliteTransaction(SqliteRecords, SqliteControl, SqliteAudit):
     """A ``handler.ledger.backend.Transaction`` on a connection that holds the write lock."""
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
@@ -167,6 +170,7 @@ class SqliteTransaction(SqliteRecords, SqliteControl):
         self._slots.forget_old()
         self.forget_replaced()
         self.forget_workers()
+        self.forget_acts(before)
 
     def count(self, before: Cutoff) -> Prunable:
         """Count old rows."""

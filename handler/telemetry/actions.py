@@ -77,7 +77,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "console.listening": "the operator's page is served at this address",
     "console.signed_in": "an operator signed in to the page",
     "console.refused": "a sign-in to the page had a wrong token",
-    "console.act": "a replay or drop from the page or its API: who, what, on how many, and its end",
+    "console.act": "an operator acts by the page or its API, at begin and end: who, what, how many, outcome",
     "console.bug": "an error within the program while it answered a request to the page",
     "metrics.missing": "HTTP_ADDRESS is set, but the extra for /metrics is not installed",
     "tracing.started": "spans are exported as the OTEL_* variables say",

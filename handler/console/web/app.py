@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from handler.console.jobs import JobRunning
+from handler.console.web.audit import AuditPages
 from handler.console.web.control import Controls
 from handler.console.web.dead_letters import DeadLetters, conflict
 from handler.console.web.entrance import Entrance
@@ -59,6 +60,7 @@ def routes(site: Site) -> list[Route]:
         *Reports(site).routes(),
         *DeadLetters(site).routes(),
         *JobsPages(site).routes(),
+        *AuditPages(site).routes(),
         *OpenApi().routes(),
     ]
 

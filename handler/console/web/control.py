@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from events.message import WaitReason
 from handler.console import control
+from handler.console.audit import Done
 from handler.console.waiting import Cancelled, Retried, Which, cancel, opened_waits, retry_now
 from handler.console.web.forms import form, json_body, problem_of, values_of
 from handler.console.web.site import Site
@@ -181,15 +183,15 @@ class Controls:
         return control.document(found)
 
     async def _pause(self, request: Request, order: PauseOrder) -> Any:
-        ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
-        found = await control.pause(ledger, queue, project=order.project, reason=order.reason)
-        _log(request, "pause", order)
+        async with self._act(request, "pause", order):
+            ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
+            found = await control.pause(ledger, queue, project=order.project, reason=order.reason)
         return control.document(found)
 
     async def _resume(self, request: Request, order: ResumeOrder) -> Any:
-        ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
-        found = await control.resume(ledger, queue, project=order.project)
-        _log(request, "resume", order)
+        async with self._act(request, "resume", order):
+            ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
+            found = await control.resume(ledger, queue, project=order.project)
         self._keep(asyncio.create_task(self._bring_back(order.project)))
         return control.document(found)
 
@@ -214,21 +216,35 @@ class Controls:
             log.warning("what waits comes back within 10 minutes: %s", error, extra={"action": "console.act"})
 
     async def _concurrency(self, request: Request, order: ConcurrencyOrder) -> Any:
-        ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
-        found = await control.set_concurrency(ledger, queue, order.number)
-        _log(request, "concurrency", order)
+        async with self._act(request, "concurrency", order):
+            ledger, queue = self._site.ledger.open(), self._site.settings.snapshot_queue
+            found = await control.set_concurrency(ledger, queue, order.number)
         return control.document(found)
 
     async def _retry(self, request: Request, order: RetryOrder) -> Retried:
-        _log(request, "retry now", order)
         which = Which([order.snapshot] if order.snapshot else None, order.project, order.reason)
-        async with opened_waits(self._site.settings, self._site.ledger.open()) as waits:
-            return await retry_now(waits, which)
+        async with (
+            self._act(request, "retry now", order) as act,
+            opened_waits(self._site.settings, self._site.ledger.open()) as waits,
+        ):
+            done = await retry_now(waits, which)
+            act.number = done.returned
+            return done
 
     async def _cancel(self, request: Request, order: CancelOrder) -> Sequence[Cancelled]:
-        _log(request, "cancel", order)
-        async with opened_waits(self._site.settings, self._site.ledger.open()) as waits:
-            return await cancel(waits, order.snapshot, project=order.project)
+        async with (
+            self._act(request, "cancel", order) as act,
+            opened_waits(self._site.settings, self._site.ledger.open()) as waits,
+        ):
+            done = await cancel(waits, order.snapshot, project=order.project)
+            act.number = sum(each.is_cancelled for each in done)
+            act.outcome = "; ".join(sorted({each.text for each in done}))
+            return done
+
+    def _act(self, request: Request, what: str, order: BaseModel) -> AbstractAsyncContextManager[Done]:
+        values = order.model_dump(exclude_none=True, exclude_defaults=True)
+        about = "; ".join(f"{name} {value}" for name, value in values.items() if name != "all")
+        return self._site.audit.act(request.state.caller.name, what, about or "all")
 
     async def _form(self, model: type[Order], request: Request) -> Order:
         fields = await form(request, self._site.sessions)
@@ -247,13 +263,3 @@ def _valid(model: type[Order], values: Any) -> Order:
         return model.model_validate(values)
     except ValidationError as error:
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, problem_of(error)) from None
-
-
-def _log(request: Request, act: str, order: BaseModel) -> None:
-    log.info(
-        "%s: %s %s",
-        request.state.caller.name,
-        act,
-        order.model_dump_json(exclude_none=True),
-        extra={"action": "console.act"},
-    )

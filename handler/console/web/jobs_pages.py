@@ -50,8 +50,7 @@ class JobsPages:
     async def stop_form(self, request: Request) -> Response:
         """Stop a job."""
         await form(request, self._site.sessions)
-        job = self._find(request)
-        job.stop.set()
+        job = await self._stop(request)
         return RedirectResponse(f"/jobs/{job.id}", HTTPStatus.SEE_OTHER)
 
     async def export(self, request: Request) -> Response:
@@ -77,14 +76,18 @@ class JobsPages:
     async def stop(self, request: Request) -> Response:
         """Stop a job, after what is in flight is confirmed."""
         await json_body(request)
-        job = self._find(request)
-        job.stop.set()
-        return JSONResponse(job.document())
+        return JSONResponse((await self._stop(request)).document())
 
     async def undo(self, request: Request) -> Response:
         """Put back what a drop has removed."""
         await json_body(request)
         return JSONResponse(self._undo(request).document(), HTTPStatus.ACCEPTED)
+
+    async def _stop(self, request: Request) -> Job:
+        job = self._find(request)
+        async with self._site.audit.act(request.state.caller.name, "stop", f"{job.kind} {job.id}"):
+            job.stop.set()
+        return job
 
     def _undo(self, request: Request) -> Job:
         try:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from handler.console.orders import DropOrder, ReplayOrder, Selection
+from handler.console.web.audit import AuditQuery
 from handler.console.web.control import (
     CancelOrder,
     ConcurrencyOrder,
@@ -89,6 +90,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("post", "/api/jobs/{id}/undo"): Operation(
         "Put back what a drop has removed, from its export: a job; nothing is put back twice",
         answers=(202, 400, 404, 409, 413, 415),
+    ),
+    ("get", "/api/audit"): Operation(
+        "What operators did by the page and this API, the latest first", query=AuditQuery, answers=(422,)
     ),
     ("get", PATH): Operation("This document"),
 }

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from handler.console.audit import Audit
 from handler.console.jobs import Jobs
 from handler.console.ledger_access import LedgerAccess
 from handler.console.looks import Looks
@@ -23,6 +24,7 @@ class Site(NamedTuple):
     queues: Queues
     looks: Looks
     jobs: Jobs
+    audit: Audit
 
     async def aclose(self) -> None:
         """Close what was opened."""
@@ -33,6 +35,7 @@ class Site(NamedTuple):
 def make_site(settings: Settings) -> Site:
     """Make the site of these settings; nothing is opened yet."""
     ledger, looks = LedgerAccess(settings), Looks(settings)
+    audit = Audit(ledger, settings.snapshot_queue)
     sessions, sign_in = Sessions(), SignIn(settings.console_token)
     return Site(
         settings=settings,
@@ -42,5 +45,6 @@ def make_site(settings: Settings) -> Site:
         ledger=ledger,
         queues=Queues(settings),
         looks=looks,
-        jobs=Jobs(settings, ledger, looks),
+        jobs=Jobs(settings, ledger, looks, audit),
+        audit=audit,
     )

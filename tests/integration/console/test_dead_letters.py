@@ -136,7 +136,7 @@ def _ended(console: Browser) -> Any:
 
 def _later(site: Site) -> Jobs:
     """The jobs of a console that was started later in the same folder."""
-    jobs = Jobs(site.settings, site.ledger, site.looks)
+    jobs = Jobs(site.settings, site.ledger, site.looks, site.audit)
     jobs.folder = site.jobs.folder
     return jobs
 
