@@ -1,8 +1,10 @@
 """The audit journal over every store."""
 
+from typing import Any
+
 import pytest
 
-from handler.ledger import audit_rows, memory, postgres, sqlite
+from handler.ledger import audit_rows, memory, postgres, postgres_audit, sqlite, sqlite_audit
 from handler.ledger.audit import Act
 from handler.ledger.control import control_of
 from handler.ledger.group import GroupStore
@@ -57,10 +59,13 @@ async def test_a_prune_keeps_the_acts_of_a_month(ledger: StoredLedger) -> None:
 
 async def test_a_ledger_without_an_audit_journal_gets_one(database: Database) -> None:
     """A ledger of the release before keeps what operators have set, and takes acts from then on."""
-    mine = {sqlite.SqliteBackend: sqlite.AUDIT, postgres.PostgresBackend: postgres.AUDIT}
+    mine: dict[type[Any], Any] = {
+        sqlite.SqliteBackend: sqlite_audit,
+        postgres.PostgresBackend: postgres_audit,
+    }
     present = database.present
     backend = database.backend(present)
-    before = present[: list(present).index(mine[type(backend)])]  # type: ignore[index]
+    before = present[: list(present).index(mine[type(backend)].MIGRATION)]
     backend.close()
     earlier = StoredLedger(GroupStore(database.backend(before), "ledger-earlier"), lease_seconds=60.0)
     await earlier.pause("q", reason="upgrade")
