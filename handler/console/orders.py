@@ -10,7 +10,7 @@ from handler.dead_letters.filters import Filters, moment
 NO_CODE = "-"
 """Stands for «no code» among the codes."""
 
-LISTS = ("ids", "categories", "codes", "projects", "snapshots")
+LISTS = ("ids", "categories", "codes", "projects", "snapshots", "volumes", "events")
 """The fields that may have several values."""
 
 _MOST = 1_000
@@ -40,6 +40,8 @@ class Selection(BaseModel):
     codes: Texts = Field((), description="Error codes; - stands for none.")
     projects: Texts = ()
     snapshots: Texts = ()
+    volumes: Texts = ()
+    events: Texts = Field((), description="Ids of events.")
     since: Time = Field(
         None, description="Dead-lettered at or after: 2026-11-23T22:00 (UTC), or 90m, 12h, 3d ago."
     )
@@ -56,6 +58,8 @@ class Selection(BaseModel):
             codes=frozenset(None if code == NO_CODE else code for code in self.codes),
             projects=frozenset(self.projects),
             snapshots=frozenset(self.snapshots),
+            volumes=frozenset(self.volumes),
+            events=frozenset(self.events),
             since=since,
             until=until,
         )

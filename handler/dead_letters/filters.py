@@ -23,6 +23,8 @@ class Filters:
     codes: frozenset[str | None] = frozenset()
     projects: frozenset[str] = frozenset()
     snapshots: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
+    events: frozenset[str] = frozenset()
     since: datetime | None = None
     until: datetime | None = None
 
@@ -35,6 +37,8 @@ class Filters:
             and self._in_time(dead_letter)
             and (not self.projects or dead_letter.project_id in self.projects)
             and (not self.snapshots or dead_letter.snapshot_id in self.snapshots)
+            and (not self.volumes or dead_letter.volume_id in self.volumes)
+            and (not self.events or dead_letter.event_id in self.events)
             and (not self.ids or dead_letter.id in self.ids)
         )
 

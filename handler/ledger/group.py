@@ -39,6 +39,7 @@ from handler.ledger.pruning import Prunable, cutoff
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row
 from handler.ledger.rules import Changed
+from handler.ledger.search import Slice, Sliced
 from handler.ledger.tombstones import PRUNED
 from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
@@ -159,6 +160,10 @@ class GroupStore:
     async def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read what is kept about a snapshot."""
         return await self._run(lambda transaction: transaction.snapshots(snapshot_id, project_id))
+
+    async def search(self, which: Slice) -> Sliced:
+        """Search a slice of the rows, or of the waiting messages, for an id."""
+        return await self._run(lambda transaction: transaction.journal.search(which))
 
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""

@@ -126,6 +126,15 @@ SELECT journal, project_id, snapshot_id, state, token, lease_until, updated_at, 
 FIND: Final = f"{_PROJECTS} {_ROWS} {_IN_EACH_PROJECT}".replace("{table}", "{ledger}")
 FIND_IN_PROJECT: Final = f"{_ROWS} {_IN_PROJECT}"
 
+SEARCH: Final = """
+SELECT project_id, snapshot_id, updated_at, {find}(rest, :exact) > 0 OR {find}(rest, :replay) > 0 AS found
+FROM {ledger} WHERE {standing} = :standing AND updated_at <= :before ORDER BY updated_at DESC LIMIT :limit
+"""
+SEARCH_WAITING: Final = """
+SELECT project_id, snapshot_id, id, {in_body} > 0 AS found FROM {waiting} WHERE id > :after
+ORDER BY id LIMIT :limit
+"""
+
 FORGET_SUMS: Final = "DELETE FROM {sums} WHERE hour < :before"
 
 _WINDOW = """

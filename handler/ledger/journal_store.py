@@ -21,6 +21,7 @@ from handler.ledger.inquiry import (
 )
 from handler.ledger.journal import HOUR, Journal
 from handler.ledger.row import STATES, UNSETTLED
+from handler.ledger.search import WAITING, Slice, Sliced
 
 _EVER = 1e12
 """A time after all others, in seconds since the epoch."""
@@ -48,6 +49,8 @@ class StoredJournal(Journal):
     """The journal in a transaction. A subclass for each database writes the sums."""
 
     dialect: sql.Dialect
+    in_body: str
+    """The expression for where some bytes are in a body."""
 
     def __init__(self, connection: Connection, now: float) -> None:
         super().__init__(now)
@@ -61,6 +64,15 @@ class StoredJournal(Journal):
         """Read the rows of a snapshot, each with its journal before it."""
         wanted = {"snapshot": snapshot_id, "project": project_id, "limit": MOST_SNAPSHOTS}
         return self._run(sql.FIND if project_id is None else sql.FIND_IN_PROJECT, wanted).fetchall()
+
+    def search(self, which: Slice) -> Sliced:
+        """Search a slice of the rows, or of the waiting messages, for an id."""
+        statement = sql.SEARCH_WAITING if which.place == WAITING else sql.SEARCH
+        parts = {"find": self.dialect.find, "in_body": self.in_body}
+        rows = self._run(statement, which.values, **parts).fetchall()
+        keys = dict.fromkeys(Key(p, s) for p, s, _, found in rows if found and p and s)
+        last = rows[-1][2] if len(rows) == which.limit else None
+        return Sliced(list(keys), len(rows), which.next(last))
 
     def forget_sums(self, before: float) -> None:
         """Delete the sums of hours that are too old."""

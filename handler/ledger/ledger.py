@@ -41,6 +41,7 @@ from handler.ledger.ports import Change, Store
 from handler.ledger.pruning import Prunable
 from handler.ledger.room import RunningSummary, with_slot, with_tracked_slot
 from handler.ledger.row import Row
+from handler.ledger.search import PLACES, Found, Slice
 from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
 _log = logging.getLogger(__name__)
@@ -244,6 +245,25 @@ class StoredLedger(Ledger):
     async def snapshots(self, snapshot_id: str, project_id: str | None = None) -> Sequence[SnapshotRecord]:
         """Read what is kept about a snapshot, for the operator: in one project, or in each that has it."""
         return await self._store.snapshots(snapshot_id, project_id)
+
+    async def search(self, which: Slice, *, seconds: float) -> Found:
+        """Find the snapshots of a backup, an event or a volume; ``handler.ledger.search`` says how far.
+
+        Ends at the first slice that has some, or after ``seconds``, and says where to go on.
+        """
+        over, searched = self._leases.monotonic() + seconds, 0
+        while True:
+            done = await self._store.search(which)
+            searched += done.searched
+            if done.after is not None:
+                rest = which._replace(after=done.after)
+            elif (place := PLACES.index(which.place) + 1) < len(PLACES):
+                rest = which._replace(place=PLACES[place], after="")
+            else:
+                return Found(done.keys, searched, None)
+            if done.keys or self._leases.monotonic() > over:
+                return Found(done.keys, searched, rest)
+            which = rest
 
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages, those that are due first, for the operator."""

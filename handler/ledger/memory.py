@@ -13,6 +13,7 @@ from handler.backup.running import Slots
 from handler.backup.workers import WorkerRecord, WorkerReport, Workers
 from handler.errors import LedgerUnavailable
 from handler.ledger.audit import MOST_ACTS, Act
+from handler.ledger.columns import to_columns
 from handler.ledger.control import REPLACED, SOON_SECONDS, Entry, Taken, WaitingChoice
 from handler.ledger.inquiry import (
     By,
@@ -38,6 +39,7 @@ from handler.ledger.ports import Change, LimitedChange
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary, held_groups
 from handler.ledger.row import STATES, UNSETTLED, Row, Slot
+from handler.ledger.search import WAITING, Slice, Sliced
 from handler.ledger.tombstones import PRUNED
 from handler.ledger.waiting import Copy, Overdue, Take, WaitingSummary, by_delay, next_sweep, stranded
 
@@ -287,6 +289,22 @@ class MemoryStore:
         rows = [Known(key, row, self._journals[key]) for key, row in self._rows.items() if wanted(*key)]
         records = [each for each in self._waiting.values() if wanted(*each.key)]
         return joined(rows, [(each.shown(), each.journal) for each in records])
+
+    async def search(self, which: Slice) -> Sliced:
+        """Search a slice of the rows, or of the waiting messages, for an id."""
+        self._commit()
+        if which.place == WAITING:
+            bodies = {each.key: each.waiting.body for each in self._waiting.values()}
+            found = [key for key, body in bodies.items() if which.values["bytes"] in body]
+            return Sliced(found, len(bodies), None)
+        state, _, category = which.place.partition("/")
+        rows = {
+            key: to_columns(row)[-1]
+            for key, row in self._rows.items()
+            if row.standing == state and (row.category or "") == category
+        }
+        texts = [which.values[name] for name in ("exact", "replay")]
+        return Sliced([key for key, row in rows.items() if any(t in row for t in texts)], len(rows), None)
 
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages."""

@@ -22,6 +22,7 @@ from handler.ledger.inquiry import (
 from handler.ledger.pruning import Prunable
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row
+from handler.ledger.search import Slice, Sliced
 from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
 T = TypeVar("T")
@@ -73,6 +74,9 @@ class Store(Protocol):
 
     async def snapshots(self, snapshot_id: str, project_id: str | None) -> Sequence[SnapshotRecord]:
         """Read what is kept about a snapshot: in one project, or in each that has it."""
+
+    async def search(self, which: Slice) -> Sliced:
+        """Search a slice of the rows, or of the waiting messages, for an id."""
 
     async def list_waiting(self, which: WaitingFilter) -> WaitingList:
         """List recorded messages, those that are due first."""

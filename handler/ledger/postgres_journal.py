@@ -42,6 +42,7 @@ class PostgresJournal(StoredJournal):
     """The journal in a transaction."""
 
     dialect = sql.POSTGRES
+    in_body = "position(:bytes in body)"
 
     def __init__(self, connection: Connection, now: float) -> None:
         super().__init__(connection, now)

@@ -33,6 +33,7 @@ class SqliteJournal(StoredJournal):
     """The journal on a connection that holds the write lock."""
 
     dialect = sql.SQLITE
+    in_body = "instr(body, :bytes)"
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
         super().__init__(connection, now)

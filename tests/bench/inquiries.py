@@ -29,6 +29,7 @@ from handler.backup.ports import Key
 from handler.console.queues import FRESH_SECONDS
 from handler.ledger.inquiry import StateFilter, WaitingFilter
 from handler.ledger.ledger import StoredLedger
+from handler.ledger.search import Slice
 from handler.ledger.stores import open_ledger
 from infra.local.broker import running_broker
 from infra.local.server import free_ports
@@ -100,10 +101,17 @@ async def measure(url: str, keys: Sequence[Key], rounds: int) -> None:
     ledger, yesterday = open_ledger(url, lease_seconds=60), time.time() - DAY
     some = itertools.cycle(keys)
     newest = StateFilter(["completed"], 100, oldest_first=False)
+    newest_id = (await ledger.list_states(newest)).records[0].key.snapshot_id
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "overview of 24 hours": lambda: ledger.overview(yesterday),
         "a snapshot, in any project": lambda: ledger.snapshots(next(some).snapshot_id),
         "a snapshot of a project": lambda: _find(ledger, next(some)),
+        "a search of a new backup, for a second": lambda: ledger.search(Slice(newest_id), seconds=1.0),
+        "a search of any backup, to its end": lambda: ledger.search(
+            Slice(next(some).snapshot_id), seconds=60.0
+        ),
+        "a search of nothing, for a second": lambda: ledger.search(Slice("nothing"), seconds=1.0),
+        "a search of nothing, to its end": lambda: ledger.search(Slice("nothing"), seconds=60.0),
         "the newest 100 completed": lambda: ledger.list_states(newest),
         "the newest 100 completed of a project": lambda: ledger.list_states(
             newest._replace(project_id=keys[0].project_id)

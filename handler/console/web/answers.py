@@ -6,6 +6,11 @@ from typing import Any, NamedTuple
 from handler.console.ledger_access import LedgerAccess
 from handler.console.standing import document, standing, unknown, waiting_document
 from handler.ledger.inquiry import WaitingFilter
+from handler.ledger.search import Found, Slice
+
+SEARCH_SECONDS = 1.0
+"""How long one search reads; then it says where to go on."""
+_SHOWN = 20
 
 
 class Waits(NamedTuple):
@@ -23,6 +28,19 @@ async def snapshot_documents(
     records = await ledger.open().snapshots(snapshot_id, project_id)
     found = [standing(each, tracked=tracked) for each in records]
     return [document(each) for each in found or [unknown(snapshot_id, project_id)]]
+
+
+async def search(ledger: LedgerAccess, which: Slice) -> Found:
+    """Find the snapshots of a backup, an event or a volume. Raises ``LedgerUnavailable``."""
+    return await ledger.open().search(which, seconds=SEARCH_SECONDS)
+
+
+async def found_documents(
+    ledger: LedgerAccess, found: Found, *, tracked: bool
+) -> Sequence[Mapping[str, Any]]:
+    """Return where the snapshots stand that a search has found, the first of them."""
+    keys = found.keys[:_SHOWN]
+    return [each for key in keys for each in await snapshot_documents(ledger, *key[::-1], tracked=tracked)]
 
 
 async def waits(ledger: LedgerAccess, which: WaitingFilter) -> Waits:

@@ -19,7 +19,7 @@ from handler.console.web.control import (
     RetryOrder,
 )
 from handler.console.web.guard import API
-from handler.console.web.reading import SnapshotQuery, WaitingQuery
+from handler.console.web.reading import SearchQuery, SnapshotQuery, WaitingQuery
 from handler.console.web.reports import ReportQuery
 
 PATH = f"{API}openapi.json"
@@ -40,6 +40,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("get", "/api/overview"): Operation("How things stand: queues, what waits and why, dead letters, jobs"),
     ("get", "/api/snapshots/{snapshot_id}"): Operation(
         "Where a snapshot stands, in each project that has it", query=SnapshotQuery, answers=(422, 503)
+    ),
+    ("get", "/api/search"): Operation(
+        "The snapshots of a backup, an event or a volume; reads for a second, next says where to go on",
+        query=SearchQuery,
+        answers=(422, 503),
     ),
     ("get", "/api/waiting"): Operation(
         "The messages that wait, those that are due first", query=WaitingQuery, answers=(422, 503)

@@ -1,10 +1,10 @@
 """The pages and API routes that only read: a snapshot, and what waits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,13 +12,16 @@ from starlette.routing import Route
 
 from events.message import WaitReason
 from handler.console.timeline import REASONS
-from handler.console.web.answers import Waits, snapshot_documents, waits
+from handler.console.web.answers import Waits, found_documents, search, snapshot_documents, waits
 from handler.console.web.forms import fields_of, problem_of, values_of
 from handler.console.web.site import Site
 from handler.errors import LedgerUnavailable
 from handler.ledger.inquiry import WaitingFilter
+from handler.ledger.search import Found, Slice, slice_at
 
 _SHOWN = 200
+_SHORTEST = 4
+"""Characters of an id that is searched for."""
 
 Query = TypeVar("Query", bound=BaseModel)
 
@@ -29,6 +32,29 @@ class SnapshotQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     project: str | None = Field(None, max_length=256, description="Only in this project.")
+
+
+class SearchQuery(BaseModel):
+    """What to search for, and where to go on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(
+        min_length=_SHORTEST, max_length=256, description="The id of a backup, an event or a volume."
+    )
+    at: str | None = Field(None, max_length=300, description="The field next of an earlier answer.")
+
+    @model_validator(mode="after")
+    def _a_place(self) -> "SearchQuery":
+        self.slice()
+        return self
+
+    def slice(self) -> Slice:
+        """Return where the search begins."""
+        try:
+            return slice_at(self.text, self.at)
+        except ValueError as error:
+            raise ValueError(f"at: {error}") from None
 
 
 class WaitingQuery(BaseModel):
@@ -53,16 +79,22 @@ class Reading:
             Route("/snapshots", self.snapshot_page, methods=["GET"]),
             Route("/waiting", self.waiting_page, methods=["GET"]),
             Route("/api/snapshots/{snapshot_id}", self.snapshot, methods=["GET"]),
+            Route("/api/search", self.search, methods=["GET"]),
             Route("/api/waiting", self.waiting, methods=["GET"]),
         ]
 
     async def snapshot_page(self, request: Request) -> Response:
-        """Show where a snapshot stands."""
-        id_, project = (request.query_params.get(name, "").strip()[:256] for name in ("id", "project"))
-        found, problem = (), ""
+        """Show where a snapshot stands, or the snapshots of a backup, an event or a volume."""
+        id_, project, at = (
+            request.query_params.get(name, "").strip()[:256] for name in ("id", "project", "at")
+        )
+        found: Sequence[Mapping[str, Any]] = ()
+        searched, problem = None, ""
         if id_:
             try:
-                found = tuple(await self._documents(id_, project or None))
+                found, searched = await self._look_for(id_, project or None, at or None)
+            except ValidationError as error:
+                problem = problem_of(error)
             except LedgerUnavailable as error:
                 problem = str(error)
         return self._site.pages.page(
@@ -71,6 +103,8 @@ class Reading:
             id=id_,
             project=project,
             found=found,
+            searched=searched,
+            next=searched.rest.to_text() if searched and searched.rest else None,
             problem=problem,
             reasons=REASONS,
         )
@@ -80,6 +114,17 @@ class Reading:
         query = query_of(request, SnapshotQuery)
         found = await self._documents(request.path_params["snapshot_id"], query.project)
         return JSONResponse({"snapshots": list(found)})
+
+    async def search(self, request: Request) -> Response:
+        """Return the snapshots of a backup, an event or a volume."""
+        found = await search(self._site.ledger, query_of(request, SearchQuery).slice())
+        return JSONResponse(
+            {
+                "snapshots": [key._asdict() for key in found.keys],
+                "searched": found.searched,
+                "next": found.rest.to_text() if found.rest else None,
+            }
+        )
 
     async def waiting_page(self, request: Request) -> Response:
         """List the messages that wait."""
@@ -103,6 +148,17 @@ class Reading:
         query = query_of(request, WaitingQuery)
         found = await waits(self._site.ledger, WaitingFilter(query.limit, query.project, query.reason))
         return JSONResponse({"messages": list(found.messages), "total": found.total})
+
+    async def _look_for(
+        self, id_: str, project: str | None, at: str | None
+    ) -> tuple[Sequence[Mapping[str, Any]], Found | None]:
+        """Return the snapshot of an id; where there is none, what a search finds."""
+        documents: Sequence[Mapping[str, Any]] = await self._documents(id_, project)
+        if documents[0]["backed_up"] is not None or len(id_) < _SHORTEST:
+            return documents, None
+        searched = await search(self._site.ledger, SearchQuery(text=id_, at=at).slice())
+        found = await found_documents(self._site.ledger, searched, tracked=self._site.settings.track_backups)
+        return found or documents, searched
 
     async def _documents(self, snapshot_id: str, project: str | None) -> Any:
         return await snapshot_documents(

@@ -60,7 +60,7 @@ def test_a_night_is_mended_in_the_browser(place: Place, browser: Browser) -> Non
 
             place.until(lambda: emulator.count_backups() == 3)
             page.get_by_role("link", name="Snapshot", exact=True).click()
-            page.get_by_label("Snapshot id").fill(snapshot_id(0))
+            page.get_by_label("Id of a snapshot").fill(snapshot_id(0))
             place.until(lambda: _backed_up(page))
 
             page.get_by_role("link", name="Dead letters").click()
@@ -139,7 +139,7 @@ def test_hostile_texts_run_nothing_and_reading_needs_no_javascript(
         page.locator("table a.id").first.click()
         expect(page.get_by_role("heading", name="Dead letter")).to_be_visible()
         page.goto("/snapshots?id=" + "%3Cscript%3Ealert(1)%3C/script%3E")
-        expect(page.get_by_label("Snapshot id")).to_have_value(hostile[0])
+        expect(page.get_by_label("Id of a snapshot")).to_have_value(hostile[0])
 
 
 def test_every_page_fits_its_window(place: Place, browser: Browser) -> None:

@@ -192,3 +192,23 @@ def test_a_hostile_name_stays_a_text(browser: Browser, settings: Settings, name:
         assert not injected(page.text)
     shown = Elements(pages[0].text).text
     assert 3 <= shown.count(hostile.translate(dict.fromkeys(map(ord, "\u202e\u2066\x1b"), "\ufffd")))
+
+
+def test_a_snapshot_is_found_by_the_id_of_its_backup(browser: Browser, settings: Settings) -> None:
+    """The page shows the snapshot of a backup, says where else to look, and so does the API."""
+
+    async def backed_up(ledger: StoredLedger) -> None:
+        await ledger.created(await claimed(ledger, "s-1"), AcceptedBackup(id="backup-1"))
+
+    record(settings, backed_up)
+    page, nothing = browser.get("/snapshots?id=backup-1").text, browser.get("/snapshots?id=backup-2").text
+    found = browser.json("/api/search?text=backup-1")
+
+    assert "1 snapshot found by this id" in page
+    assert "s-1" in page
+    assert "No snapshot has this id" in nothing
+    assert "/dead-letters?volumes=backup-2" in nothing
+    assert [{"project_id": "p", "snapshot_id": "s-1"}] == found["snapshots"]
+    assert browser.get("/api/search", params={"text": "backup-1", "at": found["next"]}).is_success
+    assert 422 == browser.get("/api/search?text=backup-1&at=x").status_code
+    assert 422 == browser.get("/api/search?text=abc").status_code
