@@ -41,7 +41,7 @@ from handler.ledger.ports import Change, Store
 from handler.ledger.pruning import Prunable
 from handler.ledger.room import RunningSummary, with_slot, with_tracked_slot
 from handler.ledger.row import Row
-from handler.ledger.search import PLACES, Found, Slice
+from handler.ledger.search import GLANCE, PLACES, Found, Slice
 from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
 _log = logging.getLogger(__name__)
@@ -252,16 +252,18 @@ class StoredLedger(Ledger):
         Ends at the first slice that has some, or after ``seconds``, and says where to go on.
         """
         over, searched = self._leases.monotonic() + seconds, 0
+        glances = [Slice(which.text, place, limit=GLANCE) for place in PLACES] if not which.glanced else []
+        which = which._replace(glanced=True)
+        for each in glances:
+            done = await self._store.search(each)
+            searched += done.searched
+            if done.keys:
+                return Found(done.keys, searched, which)
         while True:
             done = await self._store.search(which)
             searched += done.searched
-            if done.after is not None:
-                rest = which._replace(after=done.after)
-            elif (place := PLACES.index(which.place) + 1) < len(PLACES):
-                rest = which._replace(place=PLACES[place], after="")
-            else:
-                return Found(done.keys, searched, None)
-            if done.keys or self._leases.monotonic() > over:
+            rest = which.rest(done.after)
+            if rest is None or done.keys or self._leases.monotonic() > over:
                 return Found(done.keys, searched, rest)
             which = rest
 

@@ -1,9 +1,9 @@
 """A search for an id that is no key of the ledger: of a backup, an event or a volume. Pure.
 
 No index has these ids, since it would cost each event some pages more. A search reads what waits, then the
-rows by where they stand, those without an end first and the latest first. It reads slices, each in a
-transaction of its own, so that workers write in between, and it ends at the first slice that has the id, or
-after a time. Then it says where to go on.
+rows by where they stand, those without an end first and the latest first: some of each, then all. It reads
+slices, each in a transaction of its own, so that workers write in between. It ends at the first slice that
+has the id, or after a time, and says where to go on.
 
 What is found: the ids of backups and of events that have failed are in a row, those of volumes and of all
 events are in the bodies of waiting messages. Of an event that has ended well the ledger keeps no id.
@@ -20,6 +20,9 @@ from handler.ledger.row import STATES
 
 SLICE: Final = 5_000
 """Most rows of a slice."""
+
+GLANCE: Final = 1_000
+"""Most rows of each place that are read first: what is searched for is new, as a rule."""
 
 WAITING: Final = "waiting"
 PLACES: Final = (
@@ -39,6 +42,8 @@ class Slice(NamedTuple):
     place: str = WAITING
     after: str = ""
     limit: int = SLICE
+    glanced: bool = False
+    """Whether the newest rows of each place were read before."""
 
     @property
     def quoted(self) -> str:
@@ -70,6 +75,13 @@ class Slice(NamedTuple):
         # A slice of rows that have all changed at one time: go on before it.
         return repr(last if last < self.before else math.nextafter(last, 0.0))
 
+    def rest(self, after: str | None) -> "Slice | None":
+        """Return the slice that follows; ``after`` is where it begins in the same place, if there is more."""
+        if after is not None:
+            return self._replace(after=after)
+        place = PLACES.index(self.place) + 1
+        return self._replace(place=PLACES[place], after="") if place < len(PLACES) else None
+
     def to_text(self) -> str:
         """Return the slice without its text, to go on with later."""
         return f"{self.place}{_SEPARATOR}{self.after}"
@@ -80,7 +92,7 @@ def slice_at(text: str, at: str | None) -> Slice:
     if at is None:
         return Slice(text)
     place, separator, after = at.partition(_SEPARATOR)
-    found = Slice(text, place, after)
+    found = Slice(text, place, after, glanced=True)
     try:
         known = place in PLACES and separator and (place == WAITING or math.isfinite(found.before))
     except ValueError:

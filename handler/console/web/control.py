@@ -17,7 +17,7 @@ from events.message import WaitReason
 from handler.console import control
 from handler.console.audit import Done
 from handler.console.waiting import Cancelled, Retried, Which, cancel, opened_waits, retry_now
-from handler.console.web.forms import form, json_body, problem_of, values_of
+from handler.console.web.forms import form, order_of, problem_of, values_of
 from handler.console.web.site import Site
 from handler.errors import BrokerError, LedgerUnavailable
 
@@ -123,7 +123,7 @@ class Controls:
 
     async def pause(self, request: Request) -> Response:
         """Pause the queue, or one project."""
-        return JSONResponse(await self._pause(request, await _from_json(PauseOrder, request)))
+        return JSONResponse(await self._pause(request, await order_of(request, PauseOrder)))
 
     async def resume_form(self, request: Request) -> Response:
         """End a pause."""
@@ -132,7 +132,7 @@ class Controls:
 
     async def resume(self, request: Request) -> Response:
         """End a pause."""
-        return JSONResponse(await self._resume(request, await _from_json(ResumeOrder, request)))
+        return JSONResponse(await self._resume(request, await order_of(request, ResumeOrder)))
 
     async def concurrency_form(self, request: Request) -> Response:
         """Set how many messages each worker has in hand."""
@@ -141,7 +141,7 @@ class Controls:
 
     async def concurrency(self, request: Request) -> Response:
         """Set how many messages each worker has in hand."""
-        return JSONResponse(await self._concurrency(request, await _from_json(ConcurrencyOrder, request)))
+        return JSONResponse(await self._concurrency(request, await order_of(request, ConcurrencyOrder)))
 
     async def retry_form(self, request: Request) -> Response:
         """Bring waiting messages back. If that takes long it goes on, and the page says so."""
@@ -158,7 +158,7 @@ class Controls:
 
     async def retry(self, request: Request) -> Response:
         """Bring waiting messages back."""
-        return JSONResponse((await self._retry(request, await _from_json(RetryOrder, request)))._asdict())
+        return JSONResponse((await self._retry(request, await order_of(request, RetryOrder)))._asdict())
 
     async def cancel_page(self, request: Request) -> Response:
         """Ask before anything is cancelled."""
@@ -174,7 +174,7 @@ class Controls:
 
     async def cancel(self, request: Request) -> Response:
         """Cancel what waits of a snapshot."""
-        done = await self._cancel(request, await _from_json(CancelOrder, request))
+        done = await self._cancel(request, await order_of(request, CancelOrder))
         messages = [{**each._asdict(), "cancelled": each.is_cancelled} for each in done]
         return JSONResponse({"messages": messages})
 
@@ -252,10 +252,6 @@ class Controls:
 
     def _done(self, request: Request, title: str, lines: Sequence[str]) -> Response:
         return self._site.pages.page(request, "done.html", HTTPStatus.OK, title=title, lines=lines)
-
-
-async def _from_json(model: type[Order], request: Request) -> Order:
-    return _valid(model, await json_body(request))
 
 
 def _valid(model: type[Order], values: Any) -> Order:

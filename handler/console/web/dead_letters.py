@@ -14,7 +14,7 @@ from events.headers import headers_to_json
 from handler.console.jobs import JobRunning
 from handler.console.looks import Look, facts, group_document
 from handler.console.orders import LISTS, NO_CODE, DropOrder, ReplayOrder, Selection
-from handler.console.web.forms import Fields, fields_of, form, json_body, problem_of, values_of
+from handler.console.web.forms import Fields, fields_of, form, order_of, problem_of, values_of
 from handler.console.web.reading import query_of
 from handler.console.web.site import Site
 from handler.dead_letters.dead_letter import CATEGORIES, DeadLetter
@@ -122,14 +122,14 @@ class DeadLetters:
 
     async def replay(self, request: Request) -> Response:
         """Start a replay, or count what it would send back."""
-        order = await _from_json(ReplayOrder, request)
+        order = await order_of(request, ReplayOrder)
         if order.dry_run:
             return await self._counted(order)
         return self._started(self._site.jobs.replay(_who(request), order, wanted=order.limit).id)
 
     async def drop(self, request: Request) -> Response:
         """Start a drop, or count what it would remove."""
-        order = await _from_json(DropOrder, request)
+        order = await order_of(request, DropOrder)
         if order.dry_run:
             return await self._counted(order)
         return self._started(self._site.jobs.drop(_who(request), order, wanted=order.limit).id)
@@ -179,13 +179,6 @@ def _to_act(order: Act) -> Act:
     if order.dry_run:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "dry_run: use /dead-letters/preview")
     return order
-
-
-async def _from_json(model: type[Order], request: Request) -> Order:
-    try:
-        return model.model_validate(await json_body(request))
-    except ValidationError as error:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, problem_of(error)) from None
 
 
 def _who(request: Request) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,8 @@ from handler.console.web.sessions import Sessions
 MOST_BYTES = 256 * 1024
 _MOST_FIELDS = 5_000
 CSRF = "csrf_token"
+
+Order = TypeVar("Order", bound=BaseModel)
 
 Fields = Mapping[str, Sequence[str]]
 """The values of a form or a query by their names."""
@@ -58,6 +60,15 @@ async def json_body(request: Request) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is no JSON object")
     return found
+
+
+async def order_of(request: Request, model: type[Order]) -> Order:
+    """Read a JSON object as an order; no text stands for a number. Raises ``HTTPException``."""
+    values = await json_body(request)
+    try:
+        return model.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, problem_of(error)) from None
 
 
 def problem_of(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
@@ -9,10 +10,16 @@ from starlette.routing import Route
 
 from handler.console.job import Job
 from handler.console.jobs import NoExport
-from handler.console.web.forms import form, json_body
+from handler.console.web.forms import form, order_of
 from handler.console.web.site import Site
 
 _REFRESH_SECONDS = 2
+
+
+class JobOrder(BaseModel):
+    """Nothing but the job's id, which is in the path."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class JobsPages:
@@ -75,12 +82,12 @@ class JobsPages:
 
     async def stop(self, request: Request) -> Response:
         """Stop a job, after what is in flight is confirmed."""
-        await json_body(request)
+        await order_of(request, JobOrder)
         return JSONResponse((await self._stop(request)).document())
 
     async def undo(self, request: Request) -> Response:
         """Put back what a drop has removed."""
-        await json_body(request)
+        await order_of(request, JobOrder)
         return JSONResponse(self._undo(request).document(), HTTPStatus.ACCEPTED)
 
     async def _stop(self, request: Request) -> Job:

@@ -19,6 +19,7 @@ from handler.console.web.control import (
     RetryOrder,
 )
 from handler.console.web.guard import API
+from handler.console.web.jobs_pages import JobOrder
 from handler.console.web.reading import SearchQuery, SnapshotQuery, WaitingQuery
 from handler.console.web.reports import ReportQuery
 
@@ -90,11 +91,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("get", "/api/jobs"): Operation("The latest replays, drops and undos"),
     ("get", "/api/jobs/{id}"): Operation("The progress of a replay, drop or undo", answers=(404,)),
     ("post", "/api/jobs/{id}/stop"): Operation(
-        "Stop a job, after what is in flight is confirmed", answers=(400, 404, 413, 415)
+        "Stop a job, after what is in flight is confirmed", body=JobOrder, answers=(400, 404, 413, 415, 422)
     ),
     ("post", "/api/jobs/{id}/undo"): Operation(
         "Put back what a drop has removed, from its export: a job; nothing is put back twice",
-        answers=(202, 400, 404, 409, 413, 415),
+        body=JobOrder,
+        answers=(202, 400, 404, 409, 413, 415, 422),
     ),
     ("get", "/api/audit"): Operation(
         "What operators did by the page and this API, the latest first", query=AuditQuery, answers=(422,)
@@ -184,11 +186,13 @@ def _operation(path: str, operation: Operation, schemas: dict[str, Any]) -> dict
 
 
 def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
-    properties: dict[str, Any] = model.model_json_schema()["properties"]
+    found = model.model_json_schema()
+    properties: dict[str, Any] = found["properties"]
     return [
         {
             "name": name,
             "in": "query",
+            "required": name in found.get("required", ()),
             "description": schema.get("description", ""),
             "schema": {key: value for key, value in schema.items() if key != "description"},
         }

@@ -65,16 +65,24 @@ async def test_every_row_is_read_once_whatever_the_size_of_a_slice(
         await ledger.created(await granted(ledger, number), AcceptedBackup(id=f"backup-{number}"))
 
     for number in range(10):
-        done = await ledger.search(Slice(f"backup-{number}", limit=3), seconds=60.0)
+        done = await ledger.search(Slice(f"backup-{number}", limit=3, glanced=True), seconds=60.0)
         assert [f"s{number}"] == [key.snapshot_id for key in done.keys]
 
 
 async def test_a_search_ends_after_its_time_and_goes_on(ledger: StoredLedger) -> None:
     """Without time one slice is read, and the answer says where the next one begins."""
     await ledger.created(await granted(ledger, 1), AcceptedBackup(id="backup-1"))
-    first = await ledger.search(Slice("backup-1"), seconds=-1.0)
+    first = await ledger.search(Slice("backup-1", glanced=True), seconds=-1.0)
 
     assert ([], "claimed") == (list(first.keys), first.rest and first.rest.place)
+
+
+async def test_what_is_new_is_found_first(ledger: StoredLedger) -> None:
+    """The newest rows of every place are read before the older ones of any."""
+    await ledger.created(await granted(ledger, 1), AcceptedBackup(id="backup-1"))
+    done = await ledger.search(Slice("backup-1"), seconds=-1.0)
+
+    assert (["s1"], "waiting@") == ([key.snapshot_id for key in done.keys], done.rest and done.rest.to_text())
 
 
 @pytest.mark.parametrize("at", ["", "waiting", "nowhere@1", "completed@x", "completed@nan", "waiting@\x00"])
