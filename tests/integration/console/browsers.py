@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -45,6 +46,19 @@ def page_of(
         page.on("request", lambda request: problems.extend(_elsewhere(request.url, url)))
         yield page
         assert [] == problems
+
+
+def barriers(page: Page) -> list[str]:
+    """Return what axe-core finds to be wrong for people who use a keyboard or a screen reader, or see little.
+
+    The rules are those of WCAG 2.2, levels A and AA, and axe-core's best practices.
+    """
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
 
 
 def _violations(text: str) -> list[str]:

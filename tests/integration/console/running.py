@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from typing import NamedTuple, TypeVar
 
 import httpx
 
+from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure
+from handler.backup.ports import Doubt, Finished, Granted, Key, Waiting
 from handler.ledger.stores import open_ledger
 from infra.local.ready import wait_until
 from infra.local.server import free_ports
-from tests.integration.dead_letters.place import Place
+from tests.integration.dead_letters.place import PROJECT, Place, event, snapshot_id
 
 T = TypeVar("T")
 SECONDS = 60.0
@@ -54,6 +57,32 @@ def prepared(place: Place) -> None:
     async def make() -> None:
         ledger = open_ledger(place.settings_of_program["LEDGER_URL"], lease_seconds=20)
         await ledger.check()
+        await ledger.aclose()
+
+    asyncio.run(make())
+
+
+def filled(place: Place) -> None:
+    """Make the ledger, with a snapshot in each state that its page shows otherwise."""
+
+    async def make() -> None:
+        ledger = open_ledger(place.settings_of_program["LEDGER_URL"], lease_seconds=20)
+        claims = [
+            await ledger.claim(Key(PROJECT, snapshot_id(number)), f"event-{number}") for number in range(5)
+        ]
+        accepted, completed, failed, doubtful, _held = [each for each in claims if isinstance(each, Granted)]
+        failure = Failure(category=Category.QUOTA, code="VolumeBackup.0061", message="no room")
+        end = CompletedBackup(id="backup-1", name="nightly", status="available", size=4)
+        await ledger.created(accepted, AcceptedBackup(id="backup-0", name="nightly"))
+        await ledger.created(completed, AcceptedBackup(id="backup-1"))
+        await ledger.finished(
+            completed.key, Finished(end, seconds=90.0), backup_id="backup-1", cause="event-1"
+        )
+        await ledger.refused(failed, "event-2", failure, attempts=8)
+        await ledger.doubt(doubtful, Doubt(since=time.time(), lookups=2, lookup_after=time.time() + 60))
+        for number, reason in enumerate(("track", "retry", "lookup", "room")):
+            about = (PROJECT, snapshot_id(number))
+            await ledger.record_waiting(Waiting(f"m-{number}", event(number), 60.0, reason, 1, *about))
         await ledger.aclose()
 
     asyncio.run(make())

@@ -14,9 +14,11 @@ from playwright.sync_api import Browser, Page, expect
 from handler.backup.workers import WorkerReport
 from handler.ledger.stores import open_ledger
 from infra.emulator.testing import running_emulator
+from infra.local.ready import wait_until
 from tests.console_browser import HOSTILE, SECONDS, TOKEN
-from tests.integration.console.browsers import headless, page_of
-from tests.integration.console.running import RunningConsole, beside, prepared, running_console
+from tests.integration.console.browsers import barriers, headless, page_of
+from tests.integration.console.running import RunningConsole, beside, filled, prepared, running_console
+from tests.integration.console.test_control import publish
 from tests.integration.console.test_dead_letters import KINDS, fill
 from tests.integration.dead_letters.place import PROJECT, Place, dead_headers, event, snapshot_id
 
@@ -97,7 +99,10 @@ def test_a_stranger_stays_outside(place: Place, browser: Browser) -> None:
         page.get_by_label("Token").fill("a wrong token")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_have_text("This is not the token.")
-        shoot(page, "sign-in")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            shoot(page, f"sign-in-{scheme}")
+            assert [] == barriers(page)
         page.get_by_label("Token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Waiting messages")).to_be_visible()
@@ -142,14 +147,45 @@ def test_hostile_texts_run_nothing_and_reading_needs_no_javascript(
         expect(page.get_by_label("Id of a snapshot")).to_have_value(hostile[0])
 
 
-def test_every_page_fits_its_window(place: Place, browser: Browser) -> None:
-    """No page is wider than the window, on a phone and on a desk; wide tables scroll by themselves."""
+def test_a_live_worker_is_paused_and_resumed_by_the_page(place: Place, browser: Browser) -> None:
+    """A running worker begins no backup in a pause; after the resume each event has its backup."""
+    sent = 0
+
+    def one_more_is_held() -> bool:
+        nonlocal sent
+        publish(place, sent)
+        sent += 1
+        page.goto("/waiting?reason=paused")
+        return page.get_by_role("region", name="Waiting messages").is_visible()
+
+    with running_emulator(settle=0.0) as emulator:
+        place.settings.update(VBS_ENDPOINT=emulator.url, VBS_AUTH="none", RESULT_UNROUTABLE="ignore")
+        beside(lambda: prepared(place))
+        with place.worker(), running_console(place) as console, page_of(browser, console.url) as page:
+            page.set_default_timeout(PATIENCE)
+            place.until(lambda: console.client.get("/api/overview").json()["queues"]["consumers"] > 0)
+            page.goto("/control")
+            page.get_by_label("Reason").fill("storage is upgraded")
+            page.get_by_role("button", name="Pause").click()
+            expect(page.get_by_text("storage is upgraded")).to_be_visible()
+            place.until(one_more_is_held)
+            assert emulator.count_backups() < sent
+            page.goto("/control")
+            page.get_by_role("button", name="Resume").click()
+            expect(page.get_by_text("storage is upgraded")).to_have_count(0)
+            place.until(lambda: emulator.count_backups() == sent)
+            page.get_by_role("link", name="Audit").click()
+            expect(page.get_by_role("row", name="resume")).to_be_visible()
+
+
+def test_every_page_fits_its_window_and_has_no_barrier(place: Place, browser: Browser) -> None:
+    """No page is wider than the window, on a phone and on a desk, and axe-core finds nothing on any."""
     others = [(event(90), dead_headers(90, "backup_error", "-")), (event(91), dead_headers(91, "expired"))]
     beside(lambda: fill(place, count=12))
     beside(lambda: place.dead_letter(others))
-    beside(lambda: prepared(place))
+    beside(lambda: filled(place))
     beside(lambda: reported(place))
-    too_wide = set()
+    too_wide, found = set(), {}
     with running_console(place) as console:
         pages = _pages(console)
         for width, dark in ((320, True), (320, False), (1280, True), (1280, False)):
@@ -160,7 +196,14 @@ def test_every_page_fits_its_window(place: Place, browser: Browser) -> None:
                     shoot(page, f"{name}-{'dark' if dark else 'light'}-{width}")
                     if page.evaluate("document.documentElement.scrollWidth") > width:
                         too_wide.add((name, width))
+                    if width > 1000:
+                        found[name, dark] = barriers(page)
     assert set() == too_wide
+    assert {} == {key: each for key, each in found.items() if each}
+
+
+def _running(console: RunningConsole, job: str) -> bool:
+    return bool(console.client.get(f"/api/jobs/{job}").json()["state"] == "running")
 
 
 def reported(place: Place) -> None:
@@ -186,10 +229,16 @@ def _pages(console: RunningConsole) -> dict[str, str]:
     for order in ({"reason": "storage is upgraded"}, {"project": PROJECT, "reason": "quota"}):
         console.client.post("/api/control/pause", json=order)
     [first, *_] = console.client.get("/api/dead-letters").json()["dead_letters"]
-    job = console.client.post("/api/dead-letters/drop", json={"categories": ["malformed"]}).json()
+    job = console.client.post("/api/dead-letters/drop", json={"categories": ["expired"]}).json()
+    assert wait_until(lambda: not _running(console, job["id"]), seconds=SECONDS)
+    undo = console.client.post(f"/api/jobs/{job['id']}/undo", json={}).json()
     return {
         "overview": "/",
-        "snapshot": f"/snapshots?id={snapshot_id(0)}",
+        "search": "/snapshots?id=backup-1",
+        "unknown": "/snapshots?id=nothing",
+        "accepted": f"/snapshots?id={snapshot_id(0)}",
+        "failed": f"/snapshots?id={snapshot_id(2)}",
+        "in doubt": f"/snapshots?id={snapshot_id(3)}",
         "waiting": "/waiting",
         "control": "/control",
         "cancel": f"/waiting/cancel?snapshot={snapshot_id(0)}",
@@ -199,5 +248,7 @@ def _pages(console: RunningConsole) -> dict[str, str]:
         "replay": f"/dead-letters/preview?act=replay&categories={KINDS[0][0]}",
         "drop": "/dead-letters/preview?act=drop",
         "job": f"/jobs/{job['id']}",
+        "undo": f"/jobs/{undo['id']}",
+        "audit": "/audit",
         "nothing": "/nothing",
     }

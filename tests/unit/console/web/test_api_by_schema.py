@@ -50,7 +50,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @API.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_as_documented(case: schemathesis.Case, console: Browser) -> None:
+def test_every_answer_is_as_documented(case: schemathesis.Case[Any], console: Browser) -> None:
     """No request makes the console fail, and status, content type and form of each answer are declared."""
     sent = case.as_transport_kwargs(base_url="http://console.example.com")
     headers = {**sent.pop("headers"), "Authorization": f"Bearer {TOKEN}"}
