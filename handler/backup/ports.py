@@ -174,12 +174,15 @@ class Waiting(NamedTuple):
 class Ledger(Protocol):
     """The ledger. Every method raises ``LedgerUnavailable``; when it returns, the change is on disk."""
 
-    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
+    async def claim(
+        self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None, known: bool = False
+    ) -> Claim:
         """Claim the right to make the backup of a snapshot, in one transaction.
 
         With ``room``, a claim that is granted has a slot in each of its groups, until the backup or the event
         has ended. Where there is none the answer is ``Full`` in place of ``Granted``, and nothing is claimed.
         A claim in doubt always gets a slot, and so does a backup that is tracked and has none.
+        ``known`` says that the ledger has probably a row of the snapshot; it changes no answer.
 
         - no row, or released: ``Granted``
         - claimed by another worker whose lease holds: ``Busy``; whose lease has ended: ``Granted`` in doubt,

@@ -169,7 +169,11 @@ class Process:
         if seconds and (services.breaker.outage_left() or not self._is_too_old(job)):
             return results.delayed(job, "pause", seconds)
         claim = await services.ledger.claim(
-            job.key, job.cause, replay=job.state.replay is not None, room=services.room(job)
+            job.key,
+            job.cause,
+            replay=job.state.replay is not None,
+            room=services.room(job),
+            known=job.state.waits > 0,
         )
         if isinstance(claim, Full):
             return results.delayed(job.without_room(services.clock()), "room", claim.seconds)

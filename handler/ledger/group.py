@@ -36,6 +36,7 @@ from handler.ledger.inquiry import (
 from handler.ledger.jobs import Answer, Job, Stop, deliver, post, queued
 from handler.ledger.ports import Change, LimitedChange
 from handler.ledger.pruning import Prunable, cutoff
+from handler.ledger.quick import Quick
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row
 from handler.ledger.rules import Changed
@@ -79,14 +80,16 @@ class GroupStore:
         self._stuck: LedgerUnavailable | None = None
         self._closed = False
 
-    async def change(self, key: Key, change: Change[T]) -> T:
+    async def change(self, key: Key, change: Change[T], quick: Quick[T] | None = None) -> T:
         """Change a row, in a transaction shared with other callers."""
 
         def work(transaction: Transaction) -> T:
+            if quick is not None and transaction.quick(quick.change):
+                return quick.answer
             before = _load(transaction, key)
             return _save(transaction, key, before, change(before, transaction.now))
 
-        return await self._run(work, key)
+        return await self._run(work, key, quick=quick)
 
     async def change_limited(self, key: Key, change: LimitedChange[T], groups: Sequence[str]) -> T:
         """Change a row, while the slots of these groups are locked too."""
@@ -279,6 +282,7 @@ class GroupStore:
         key: Key | None = None,
         copy: str | None = None,
         groups: Sequence[str] = (),
+        quick: Quick[T] | None = None,
     ) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -291,7 +295,7 @@ class GroupStore:
             if loop not in self._gathered:
                 self._gathered[loop] = []
                 loop.call_soon(self._enqueue, loop)
-            self._gathered[loop].append(Job(work, key, copy, groups, loop, future))
+            self._gathered[loop].append(Job(work, key, copy, groups, loop, future, quick))
         return await future
 
     def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -371,6 +375,23 @@ class GroupStore:
         return jobs, None
 
     def _commit(self, jobs: Sequence[Job]) -> list[Answer]:
+        quick = [job.quick for job in jobs if job.quick is not None]
+        if not quick or len(quick) < len(jobs):
+            return self._commit_by_rules(jobs)
+        try:
+            made = self._backend.commit_quick([each.change for each in quick])
+        except LedgerUnavailable as error:
+            return self._failed(jobs, error)
+        except Exception:  # noqa: BLE001 - the rules find out which change it was
+            made = None
+        if made is None:
+            return self._commit_by_rules(jobs)
+        if count := sum(made):
+            self._notify(LedgerCommit(count))
+        others = iter(self._commit_by_rules([job for job, done in zip(jobs, made, strict=True) if not done]))
+        return [(each.answer, None) if done else next(others) for each, done in zip(quick, made, strict=True)]
+
+    def _commit_by_rules(self, jobs: Sequence[Job]) -> list[Answer]:
         if not jobs:
             return []
         keys = [job.key for job in jobs if job.key is not None]
@@ -380,8 +401,7 @@ class GroupStore:
             with self._backend.transaction(keys, copies, groups) as transaction:
                 values = [job.work(transaction) for job in jobs]
         except LedgerUnavailable as error:
-            self._notify(LedgerCommit(len(jobs), failed=True, problem=error.summary))
-            return [(None, replace(error)) for _ in jobs]
+            return self._failed(jobs, error)
         except Exception as error:  # noqa: BLE001 - its caller gets it; this thread goes on
             if len(jobs) > 1:
                 return self._commit_singly(jobs)
@@ -390,9 +410,13 @@ class GroupStore:
         self._notify(LedgerCommit(len(jobs)))
         return [(value, None) for value in values]
 
+    def _failed(self, jobs: Sequence[Job], error: LedgerUnavailable) -> list[Answer]:
+        self._notify(LedgerCommit(len(jobs), failed=True, problem=error.summary))
+        return [(None, replace(error)) for _ in jobs]
+
     def _commit_singly(self, jobs: Sequence[Job]) -> list[Answer]:
         """Run each job in a transaction of its own: one of them fails, and nothing was committed."""
-        return [answer for job in jobs for answer in self._commit([job])]
+        return [answer for job in jobs for answer in self._commit_by_rules([job])]
 
 
 def _load(transaction: Transaction, key: Key) -> Row | None:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from handler.ledger.quick import Quick
+
 
 class Job(NamedTuple):
     """A change and its caller's future; its transaction locks or reads key, copy and groups of slots."""
@@ -17,6 +19,8 @@ class Job(NamedTuple):
     groups: Sequence[str]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    quick: Quick[Any] | None = None
+    """A quick change that may be made in place of ``work``."""
 
 
 class Stop(NamedTuple):

@@ -134,6 +134,11 @@ def _line(entry: Entry) -> str:
     return text.rstrip("\t") + "\n"
 
 
+def backup_end(backup_id: str) -> str:
+    """Return what comes after ``began`` in the line of a backup, for the quick path."""
+    return f"\t\t\t{_plain(backup_id) or ''}\n"
+
+
 def _time(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.3f}"
 
@@ -194,6 +199,10 @@ class Journal:
             if each.what in OUTCOMES:
                 self._outcomes[each.project_id, each.what, each.reason or ""] += 1
         return lines(found)
+
+    def count(self, key: Key, what: str) -> None:
+        """Count an outcome whose entry the quick path has written."""
+        self._outcomes[key.project_id, what, ""] += 1
 
     def sums(self) -> list[tuple[int, str, str, str, int]]:
         """Return the outcomes: hour since the epoch, project, what, category and how many, in this order."""

@@ -39,6 +39,7 @@ from handler.ledger.inquiry import (
 from handler.ledger.leases import Leases
 from handler.ledger.ports import Change, Store
 from handler.ledger.pruning import Prunable
+from handler.ledger.quick import Quick, first_backup, first_claim, first_end
 from handler.ledger.room import RunningSummary, with_slot, with_tracked_slot
 from handler.ledger.row import Row
 from handler.ledger.search import GLANCE, PLACES, Found, Slice
@@ -69,22 +70,27 @@ class StoredLedger(Ledger):
         """Called with each second backup of a snapshot that the ledger was given."""
 
     @override
-    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
+    async def claim(
+        self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None, known: bool = False
+    ) -> Claim:
         token = f"{self._owner}-{next(self._claims):x}"
         asked, lease = self._leases.monotonic(), self._leases.seconds
 
         def change(row: Row | None, now: float) -> rules.Changed[Claim]:
             return rules.claim(row, key, cause, replay=replay, now=now, token=token, lease=lease)
 
-        answer = await self._claim(key, change, room)
+        quick = None if known else first_claim(key, token, lease, replay=replay)
+        answer = await self._claim(key, change, quick, room)
         if isinstance(answer, Granted):
             self._leases.granted(key, token, asked)
             return answer._replace(ask_first=True) if self._ask_first else answer
         return answer
 
-    async def _claim(self, key: Key, change: Change[Claim], room: Room | None) -> Claim:
+    async def _claim(
+        self, key: Key, change: Change[Claim], quick: Quick[Granted] | None, room: Room | None
+    ) -> Claim:
         if room is None or not room.limits:
-            return await self._store.change(key, change)
+            return await self._store.change(key, change, quick)
         if room.tracked:
             return await self._store.change(
                 key, lambda row, now: with_tracked_slot(row, change(row, now), room, now)
@@ -119,7 +125,9 @@ class StoredLedger(Ledger):
     async def created(self, claim: Granted, backup: AcceptedBackup) -> None:
         self._leases.drop(claim.key)
         first = await self._store.change(
-            claim.key, lambda row, now: rules.created(row, claim.token, backup, now=now)
+            claim.key,
+            lambda row, now: rules.created(row, claim.token, backup, now=now),
+            first_backup(claim, backup),
         )
         self._warn_of_second(claim.key, first, backup.id)
 
@@ -145,7 +153,9 @@ class StoredLedger(Ledger):
     @override
     async def finished(self, key: Key, end: Finished, *, backup_id: str, cause: str) -> None:
         first = await self._store.change(
-            key, lambda row, now: rules.finished(row, end, backup_id=backup_id, cause=cause, now=now)
+            key,
+            lambda row, now: rules.finished(row, end, backup_id=backup_id, cause=cause, now=now),
+            first_end(key, end, backup_id),
         )
         self._warn_of_second(key, first, backup_id)
 

@@ -37,6 +37,7 @@ from handler.ledger.journal import HOUR, MOST_CHARACTERS, Journal, published, wa
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.ports import Change, LimitedChange
 from handler.ledger.pruning import Cutoff, Prunable, cutoff
+from handler.ledger.quick import Quick
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary, held_groups
 from handler.ledger.row import STATES, UNSETTLED, Row, Slot
 from handler.ledger.search import WAITING, Slice, Sliced
@@ -119,7 +120,7 @@ class MemoryStore:
         self._pruned: dict[Key, None] = {}
         self._closed = False
 
-    async def change(self, key: Key, change: Change[T]) -> T:
+    async def change(self, key: Key, change: Change[T], quick: Quick[T] | None = None) -> T:
         """Change a row."""
         self._commit()
         now = self._clock()

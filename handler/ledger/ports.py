@@ -20,6 +20,7 @@ from handler.ledger.inquiry import (
     WaitingList,
 )
 from handler.ledger.pruning import Prunable
+from handler.ledger.quick import Quick
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row
 from handler.ledger.search import Slice, Sliced
@@ -39,8 +40,11 @@ LimitedChange = Callable[[Row | None, float, Slots], rules.Changed[T]]
 class Store(Protocol):
     """Where rows are kept. Every method raises ``LedgerUnavailable``; when it returns, the row is on disk."""
 
-    async def change(self, key: Key, change: Change[T]) -> T:
-        """Load a row, change it and save it, while the row is locked."""
+    async def change(self, key: Key, change: Change[T], quick: Quick[T] | None = None) -> T:
+        """Load a row, change it and save it, while the row is locked.
+
+        A store may make the quick change instead, where that is the same.
+        """
 
     async def change_limited(self, key: Key, change: LimitedChange[T], groups: Sequence[str]) -> T:
         """Change a row as ``change`` does, while the slots of these groups are locked too."""

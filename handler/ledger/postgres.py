@@ -15,7 +15,7 @@ from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable
-from handler.ledger import tombstones, worker_rows
+from handler.ledger import postgres_quick, tombstones, worker_rows
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import Known, SnapshotRecord, joined
@@ -35,6 +35,7 @@ from handler.ledger.postgres_timeline import MIGRATION as TIMELINE
 from handler.ledger.postgres_timeline import noticed, readable
 from handler.ledger.postgres_waiting import NO_MESSAGE, PostgresRecords, columns, load_copies
 from handler.ledger.pruning import Cutoff, Prunable
+from handler.ledger.quick import QuickChange
 from handler.ledger.reasons import RUN_NEWER, of_postgres
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
@@ -188,6 +189,10 @@ class PostgresTransaction(PostgresRecords, PostgresControl, PostgresAudit):
         self._rows[key] = row
         self._changed[key] = row, before + journal
 
+    def quick(self, change: QuickChange) -> bool:
+        """Leave it to the rules: the transaction has read and locked the row."""
+        return False
+
     def slots(self, groups: Sequence[str]) -> Slots:
         """Return the slots of groups, which the transaction has locked at its begin."""
         return self._slots.slots
@@ -270,13 +275,23 @@ class PostgresBackend:
         self, keys: Sequence[Key], copies: Sequence[str] = (), groups: Sequence[str] = ()
     ) -> Iterator[PostgresTransaction]:
         """Run the block in a transaction that has locked ``keys``."""
-        try:
-            connection = self._connect()
+        with self._connected() as connection:
             transaction = _begin(connection, keys, copies, groups)
             yield transaction
             with connection.pipeline():
                 transaction.flush()
                 commit(connection)
+
+    def commit_quick(self, changes: Sequence[QuickChange]) -> Sequence[bool]:
+        """Make quick changes in one round trip."""
+        with self._connected() as connection:
+            return postgres_quick.run(connection, changes)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Run the block with the connection, which is closed if that fails."""
+        try:
+            yield self._connect()
         except psycopg.DataError:
             self.close()  # the row's fault, not the database's
             raise

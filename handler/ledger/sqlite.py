@@ -11,7 +11,7 @@ from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger import tombstones, worker_rows
+from handler.ledger import sqlite_quick, tombstones, worker_rows
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import Known, SnapshotRecord, joined
@@ -19,6 +19,7 @@ from handler.ledger.journal import MOST_CHARACTERS
 from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, SQLITE
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.pruning import Cutoff, Prunable
+from handler.ledger.quick import QuickChange
 from handler.ledger.reasons import MAY_WRITE, RUN_NEWER, of_sqlite
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
@@ -147,6 +148,10 @@ class SqliteTransaction(SqliteRecords, SqliteControl, SqliteAudit):
         """Write a row, and add to its journal."""
         self._connection.execute(_SAVE, (key.project_id, key.snapshot_id, *to_columns(row), journal))
 
+    def quick(self, change: QuickChange) -> bool:
+        """Make a quick change."""
+        return sqlite_quick.run(self._connection, self.journal, self.now, change)
+
     def slots(self, groups: Sequence[str]) -> Slots:
         """Return the slots of groups: the transaction has the file's write lock."""
         return self._slots.load(groups)
@@ -247,6 +252,10 @@ class SqliteBackend:
         except BaseException:
             self.close()
             raise
+
+    def commit_quick(self, changes: Sequence[QuickChange]) -> Sequence[bool] | None:
+        """Return None: quick changes are made one by one in a transaction, beside others."""
+        return None
 
     @property
     def longest(self) -> float:

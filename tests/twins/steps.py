@@ -95,9 +95,11 @@ class SteppedLedger(Ledger):
     ledger: Ledger
     steps: Steps
 
-    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
+    async def claim(
+        self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None, known: bool = False
+    ) -> Claim:
         async with self.steps.around("claim"):
-            return await self.ledger.claim(key, cause, replay=replay, room=room)
+            return await self.ledger.claim(key, cause, replay=replay, room=room, known=known)
 
     async def holds(self, claim: Granted) -> bool:
         # no write, so no step

@@ -325,11 +325,13 @@ class LockedLedger(SteppedLedger):
         super().__init__(ledger, steps)
         self.failures = 3
 
-    async def claim(self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None) -> Claim:
+    async def claim(
+        self, key: Key, cause: str, *, replay: bool = False, room: Room | None = None, known: bool = False
+    ) -> Claim:
         if self.failures:
             self.failures -= 1
             raise LedgerUnavailable("locked")
-        return await super().claim(key, cause, replay=replay, room=room)
+        return await super().claim(key, cause, replay=replay, room=room, known=known)
 
 
 class LockedWorld(World):

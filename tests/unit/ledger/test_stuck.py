@@ -52,6 +52,9 @@ class HangingBackend:
             self.hangs.set()
         self.answers.wait(30.0)
 
+    def commit_quick(self, changes: Sequence[object]) -> None:
+        """Return None, as a backend that has nothing to gain."""
+
     def interrupt(self) -> None:
         """Let the transaction go on, if that is possible."""
         self.interrupts += 1
