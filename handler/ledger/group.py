@@ -35,7 +35,7 @@ from handler.ledger.inquiry import (
 )
 from handler.ledger.jobs import Answer, Job, Stop, deliver, post, queued
 from handler.ledger.ports import Change, LimitedChange
-from handler.ledger.pruning import Prunable, cutoff
+from handler.ledger.pruning import Cutoff, Prunable, Steps, cutoff, rest
 from handler.ledger.quick import Quick
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row
@@ -48,9 +48,6 @@ T = TypeVar("T")
 
 MAX_GROUP = 256
 """Most changes in one transaction, so that other processes can write in between."""
-
-PRUNE_ROWS = 1000
-"""Most rows deleted in one transaction, for the same reason."""
 
 WATCHES = 8
 """How often the running group is looked at within the time after which it is stuck."""
@@ -115,13 +112,15 @@ class GroupStore:
         )
 
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
-        """Delete old rows, ``PRUNE_ROWS`` at a time, so that claims can be made in between."""
+        """Delete old rows in small steps, with a rest after each, so that claims need not wait."""
         now = await self._run(lambda transaction: transaction.now) if as_of is None else as_of
         before = cutoff(older_than, as_of=now)
         await self._run(lambda transaction: transaction.forget_old(before.unsettled))
-        total = 0
-        while deleted := await self._run(lambda transaction: transaction.delete(before, limit=PRUNE_ROWS)):
+        total, steps, began = 0, Steps(), time.monotonic()
+        while deleted := await self._run(lambda transaction: _delete(transaction, before, steps)):
             total += deleted
+            await asyncio.sleep(rest(time.monotonic() - began))
+            began = time.monotonic()
         await self._run(lambda transaction: transaction.journal.forget_sums(before.settled))
         return total
 
@@ -434,6 +433,14 @@ def _save(transaction: Transaction, key: Key, before: Row | None, changed: Chang
         if slot != row.slot:
             transaction.move_slot(key, slot, row.slot)
     return answer
+
+
+def _delete(transaction: Transaction, before: Cutoff, steps: Steps) -> int:
+    """Delete a step's rows; return how many."""
+    began = time.monotonic()
+    deleted = transaction.delete(before, limit=steps.rows)
+    steps.took(time.monotonic() - began)
+    return deleted
 
 
 def _refuse(jobs: Sequence[Job], error: LedgerUnavailable) -> None:

@@ -20,7 +20,7 @@ from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import Known, SnapshotRecord, joined
 from handler.ledger.journal import MOST_CHARACTERS
-from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, POSTGRES
+from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, POSTGRES, SETTLED, quoted
 from handler.ledger.ledger import StoredLedger, new_state_key
 from handler.ledger.postgres_audit import MIGRATION as AUDIT
 from handler.ledger.postgres_audit import PostgresAudit
@@ -38,7 +38,7 @@ from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.quick import QuickChange
 from handler.ledger.reasons import RUN_NEWER, of_postgres
 from handler.ledger.room import RunningSummary
-from handler.ledger.row import Row, Slot
+from handler.ledger.row import UNSETTLED, Row, Slot
 from handler.ledger.tombstones import tombstone
 from handler.ledger.waiting import Copy
 
@@ -136,13 +136,18 @@ _COUNT = f"""
 SELECT count(*), count(*) FILTER (WHERE settled = 0), min(updated_at), max(updated_at)
 FROM snapshot_backup_ledger AS ledger WHERE {_OLD} AND state <> '{_PLACEHOLDER}'
 """  # noqa: S608 - made of constants
-_DELETE_ROWS = f"""
+# One range of the index for each statement: with OR, or with a condition on the state, each step would read
+# all old rows.
+_DELETE = f"""
 DELETE FROM snapshot_backup_ledger WHERE (project_id, snapshot_id) IN (
     SELECT project_id, snapshot_id FROM snapshot_backup_ledger AS ledger
-    WHERE {_OLD} AND state <> '{_PLACEHOLDER}' LIMIT %s FOR UPDATE SKIP LOCKED)
+    WHERE {{old}} AND updated_at <= %s AND {NO_MESSAGE} LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING project_id, snapshot_id
 """  # noqa: S608 - the same
-_DELETE_PLACEHOLDERS = _DELETE_ROWS.replace("state <>", "state =")
+_DELETE_PLACEHOLDERS, _DELETE_SETTLED, _DELETE_UNSETTLED = (
+    POSTGRES.text(_DELETE, old=f"{{standing}} IN {quoted(values)}")
+    for values in ((_PLACEHOLDER,), SETTLED[1:], UNSETTLED)
+)
 _ADD_TOMBSTONES = """
 INSERT INTO snapshot_backup_tombstone SELECT * FROM unnest(%s::bigint[]) ON CONFLICT DO NOTHING
 """
@@ -220,9 +225,11 @@ class PostgresTransaction(PostgresRecords, PostgresControl, PostgresAudit):
 
     def delete(self, before: Cutoff, *, limit: int) -> int:
         """Delete old rows, each of which leaves a tombstone, and old placeholders; count the rows only."""
-        arguments = (*before, limit)
-        self._connection.execute(_DELETE_PLACEHOLDERS, arguments)
-        found = self._connection.execute(_DELETE_ROWS, arguments).fetchall()
+        self._connection.execute(_DELETE_PLACEHOLDERS, (before.settled, limit))
+        found = self._connection.execute(_DELETE_SETTLED, (before.settled, limit)).fetchall()
+        if len(found) < limit:
+            others = (before.unsettled, limit - len(found))
+            found += self._connection.execute(_DELETE_UNSETTLED, others).fetchall()
         self._connection.execute(_ADD_TOMBSTONES, ([tombstone(Key(*key)) for key in found],))
         return len(found)
 

@@ -1,4 +1,4 @@
-"""The retention rule: which rows a prune deletes. Counting and deleting share it."""
+"""The rules of a prune: which rows it deletes, which counting shares, and in steps of which size."""
 
 from typing import NamedTuple
 
@@ -36,3 +36,30 @@ class Prunable(NamedTuple):
     oldest: float | None
     youngest: float | None
     as_of: float
+
+
+MOST_ROWS = 500
+"""Most rows that a prune deletes in one step."""
+
+MOST_SECONDS = 0.02
+"""How long a step may take. Claims wait for it where it shares their connection, or the file's lock."""
+
+_FIRST_ROWS = 50
+_LONGEST_REST = 1.0
+
+
+class Steps:
+    """The size of a prune's next step, so that a disk or a server of any speed keeps to ``MOST_SECONDS``."""
+
+    def __init__(self) -> None:
+        self.rows = _FIRST_ROWS
+
+    def took(self, seconds: float) -> None:
+        """Note how long a step of ``rows`` rows has taken."""
+        fitting = int(self.rows * MOST_SECONDS / max(seconds, 1e-6))
+        self.rows = max(1, min(fitting, 2 * self.rows, MOST_ROWS))
+
+
+def rest(seconds: float) -> float:
+    """Return how long to leave the ledger to others after a step that has taken so long."""
+    return min(seconds, _LONGEST_REST)

@@ -107,6 +107,7 @@ class Walker:
 
     async def _change(self, step: Step) -> object:
         ledger, key, cause, flag = self._ledger, self._key, step.event, step.flag
+        waiting_id = f"{cause} of {key.snapshot_id}"
         match step.call:
             case "claimed":
                 return await ledger.claim(key, cause, replay=flag, known=step.claim > 0)
@@ -119,9 +120,11 @@ class Walker:
             case "renewed":
                 await ledger.renew()
             case "delayed":
-                return await ledger.record_waiting(Waiting(cause, b"body", 30.0, "track", 1, *key))
+                return await ledger.record_waiting(
+                    Waiting(f"{cause} of {key.snapshot_id}", b"body", 30.0, "track", 1, *key)
+                )
             case "published":
-                await ledger.forget_waiting(cause)
+                await ledger.forget_waiting(waiting_id)
             case "pruned":
                 return await ledger.prune(0)
             case _:
