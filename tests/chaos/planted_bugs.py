@@ -89,6 +89,24 @@ BUGS: Mapping[str, Bug] = {
         "    if row.token is not None and now < 0:\n",
         "tests/unit/ledger/test_rules.py::test_claim_answers",
     ),
+    "claim a pruned snapshot as one that was never known": Bug(
+        "handler/ledger/sqlite_quick.py",
+        "WHERE NOT EXISTS (SELECT 1 FROM ledger_tombstone WHERE id = ?)",
+        "WHERE ? IS NOT NULL",
+        "tests/conformance/ledger/test_ledgers.py::test_what_is_pruned_stays_pruned_twice",
+    ),
+    "lose what else is on record where a backup is created": Bug(
+        "handler/ledger/sqlite_quick.py",
+        " AND state = 'open' AND rest = '{{}}'",
+        " AND state = 'open'",
+        "tests/unit/ledger/test_quick.py::test_both_paths_give_the_same_rows_and_answers",
+    ),
+    "delete all old rows in one step": Bug(
+        "handler/ledger/pruning.py",
+        "min(fitting, 2 * self.rows, MOST_ROWS)",
+        "min(fitting, 1_000 * self.rows)",
+        "tests/unit/ledger/test_pruning.py::test_a_fast_disk_gets_steps_of_the_most_rows",
+    ),
     "forget a backup that was made": Bug(
         "handler/backup/process.py",
         "        await services.ledger.created(claim, backup)\n",

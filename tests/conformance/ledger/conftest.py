@@ -10,6 +10,7 @@ from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
 from handler.ledger.stores import open_ledger
 from tests import pgbouncer, postgres
+from tests.twins.two_paths import without_quick_path
 
 LONG = 60.0
 """A lease, in seconds, that does not end during a test."""
@@ -66,7 +67,11 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return pooler.url(url)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "pgbouncer"])
+BY_RULES = pytest.param("sqlite-by-rules", marks=pytest.mark.chaos)
+"""A SQLite ledger that never takes the quick path: nightly, since a property test holds both to the same."""
+
+
+@pytest.fixture(params=["memory", "sqlite", BY_RULES, "postgres", "pgbouncer"])
 async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     """Opens an empty ledger of each kind."""
     async with AsyncExitStack() as stack:
@@ -88,6 +93,7 @@ def ledger(opener: Opener) -> StoredLedger:
 def _open(request: pytest.FixtureRequest, folder: Path, lease_seconds: float) -> StoredLedger:
     if request.param == "memory":
         return MemoryLedger(lease_seconds=lease_seconds)
-    if request.param == "sqlite":
-        return open_ledger(f"sqlite:///{folder / 'ledger.db'}", lease_seconds=lease_seconds)
+    if request.param in ("sqlite", "sqlite-by-rules"):
+        ledger = open_ledger(f"sqlite:///{folder / 'ledger.db'}", lease_seconds=lease_seconds)
+        return ledger if request.param == "sqlite" else without_quick_path(ledger)
     return open_ledger(database_url(request), lease_seconds=lease_seconds)
