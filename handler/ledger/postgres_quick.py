@@ -10,6 +10,7 @@ from typing import Any
 
 from handler.ledger.journal import MOST_CHARACTERS, backup_end
 from handler.ledger.postgres_connection import Connection, begin, commit
+from handler.ledger.postgres_timeline import CAUTION_SECONDS
 from handler.ledger.postgres_waiting import columns
 from handler.ledger.quick import (
     MADE_AT,
@@ -29,7 +30,8 @@ INSERT INTO snapshot_backup_ledger
 SELECT project, snapshot, 'open', token, now + lease, now, 0, '{}', ''
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::double precision[])
         AS wanted (project, snapshot, token, lease),
-    (SELECT extract(epoch FROM clock_timestamp())::double precision AS now) AS clock
+    (SELECT extract(epoch FROM clock_timestamp())::double precision AS now, READ_TIMELINE AS found) AS clock
+WHERE found = %s AND now >= %s
 ORDER BY project, snapshot ON CONFLICT DO NOTHING RETURNING token
 """
 # After the insert: it may have waited until a prune that deleted the row had ended.
@@ -103,7 +105,10 @@ def run(connection: Connection, changes: Sequence[QuickChange]) -> Sequence[bool
 
 def _claim(connection: Connection, claims: Sequence[FirstClaim]) -> tuple[Iterable[Any], Iterable[Any]]:
     wanted = [(*each.key, each.token, each.lease) for each in claims]
-    inserted = connection.execute(_CLAIM, columns(wanted))
+    # After a promotion the rules decide: the ledger may have lost commits, and does not know what is unknown.
+    timeline = connection.timeline
+    claim = _CLAIM.replace("READ_TIMELINE", connection.reads_timeline).encode()
+    inserted = connection.execute(claim, [*columns(wanted), timeline.name, timeline.since + CAUTION_SECONDS])
     known = [(tombstone(each.key), *each.key, each.token) for each in claims]
     return inserted, connection.execute(_UNDO, columns(known))
 
