@@ -1,6 +1,7 @@
 """Fixtures and options of all tests: one broker, a clean environment, and reproducible random choices."""
 
 import contextlib
+import gc
 import importlib.metadata
 import os
 import platform
@@ -102,6 +103,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the broker if a test needs one, before the first timeout starts: it may have to be installed."""
     if session.config.option.collectonly:
         return
+    # Thousands of collected tests live as long as the run: the collector is not to look at them each time.
+    gc.collect()
+    gc.freeze()
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     if "own_broker" in wanted:
         with contextlib.suppress(BrokerUnavailable):  # the fixture reports it
