@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ async def make(path: Path, rows: int, old: int) -> None:
     ledger = SqliteLedger(path)
     await ledger.check()
     await ledger.aclose()
-    with sqlite3.connect(path, isolation_level=None) as connection:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # Without a WAL, and with a large cache: else it takes ten times as long.
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")

@@ -390,13 +390,13 @@ def test_a_gateway_that_throttles_all_is_not_asked_by_each_project(kind: Kind) -
         world = world_of(kind)
         error = ApiError(Category.THROTTLED, "throttled", status=429, from_api=False, retry_after=6.0)
         world.api.rule = lambda *_: error
-        for number in range(200):
+        for number in range(100):
             world.broker.publish(message(number, project_id=f"{number % 50:032x}"))
         await world.run_for(HOUR)
         assert most_a_minute(world, "create", "find") <= 12
         world.api.rule = lambda *_: None
         await world.run_for(HOUR)
-        assert {"backup.accepted": 200} == types(world)
+        assert {"backup.accepted": 100} == types(world)
 
     run(body)
 
@@ -407,12 +407,12 @@ def test_many_throttled_projects_are_not_asked_one_by_one(kind: Kind) -> None:
     async def body() -> None:
         world = world_of(kind)
         world.api.rule = lambda *_: own(429)
-        for number in range(200):
+        for number in range(100):
             world.broker.publish(message(number, project_id=f"{number % 50:032x}"))
         await world.run_for(HOUR)
         assert most_a_minute(world, "create", "find") <= 40
         world.api.rule = lambda *_: None
         await world.run_for(HOUR)
-        assert {"backup.accepted": 200} == types(world)
+        assert {"backup.accepted": 100} == types(world)
 
     run(body)

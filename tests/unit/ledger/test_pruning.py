@@ -4,6 +4,7 @@ Danger: a step that takes as long as there are old rows, in which no claim can b
 """
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ async def test_no_step_deletes_more_than_the_bound(tmp_path: Path, monkeypatch: 
     path = tmp_path / "ledger.db"
     ledger = SqliteLedger(path)
     await ledger.finished(Key("p", "s"), DONE, backup_id="b1", cause="event")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1199) "
             "INSERT INTO ledger SELECT project_id, n, state, token, lease_until, updated_at, settled, rest, "
@@ -71,7 +72,7 @@ async def test_no_step_deletes_more_than_the_bound(tmp_path: Path, monkeypatch: 
     await ledger.aclose()
     assert 1200 == sum(counts)
     assert max(counts) <= MOST_ROWS
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         assert [(1200,)] == connection.execute("SELECT count(*) FROM ledger_tombstone").fetchall()
 
 
