@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -70,6 +71,9 @@ def pytest_configure(config: pytest.Config) -> None:
     seed = int(os.environ.get("TEST_SEED") or secrets.randbits(32)) if chosen is None else chosen
     config.stash[SEED] = seed
     os.environ["TEST_SEED"] = str(seed)  # for the processes of pytest-xdist, which configure themselves
+    # What a shell runs in the background ignores Ctrl-C, and so would the programs under test.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(seed)
 
