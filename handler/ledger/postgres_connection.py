@@ -88,6 +88,8 @@ class Connection(psycopg.Connection[TupleRow]):
     """The timeline that was found by the last transaction."""
     committing = False
     """Whether the next answers are those to a commit."""
+    at_once = False
+    """Whether a whole transaction was sent at once: then nobody knows which answer is missing."""
     silent = False
     """Whether the server has not answered in time."""
 
@@ -96,11 +98,12 @@ class Connection(psycopg.Connection[TupleRow]):
         try:
             return super().wait(_limited(gen, ANSWER_SECONDS), interval, timeout)
         except TimeoutError:
-            what = " to COMMIT" if self.committing else ""
+            what = " to COMMIT" if self.committing and not self.at_once else ""
+            more = " to a transaction that was sent at once" if self.at_once else ""
             self.silent = True
             self._end_commit()
             self.pgconn.finish()  # or the end of a pipeline would wait again
-            raise psycopg.OperationalError(f"no answer{what} within {ANSWER_SECONDS:g} s") from None
+            raise psycopg.OperationalError(f"no answer{what} within {ANSWER_SECONDS:g} s{more}") from None
 
     def _end_commit(self) -> None:
         """Let the server end a commit that waits for a synchronous standby, which no timeout of its own ends.
@@ -228,7 +231,7 @@ def begin(connection: Connection) -> None:
     """Begin a transaction in a pipeline, with its settings; both go with the first statements."""
     # psycopg's own BEGIN and COMMIT would each take one more round trip. The last of these comes after the
     # transaction: PgBouncer 1.18 then sometimes kept the server connection for us until the next one.
-    connection.committing = False
+    connection.committing = connection.at_once = False
     connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     apply_settings(connection)
 

@@ -92,6 +92,7 @@ def run(connection: Connection, changes: Sequence[QuickChange]) -> Sequence[bool
     ends = [(n, each) for n, each in enumerate(changes) if isinstance(each, FirstEnd)]
     with connection.pipeline():
         begin(connection)
+        connection.at_once = True
         claimed, undone = _claim(connection, claims) if claims else ((), ())
         updated = _update(connection, backups, ends) if backups or ends else ()
         commit(connection)

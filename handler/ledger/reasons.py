@@ -59,6 +59,13 @@ POSTGRES: Sequence[_Reason] = (
         "stuck disk or a frozen machine",
     ),
     _Reason(
+        r"no answer within .* at once",
+        "PostgreSQL does not answer, does not confirm a commit, or no connection to it was free",
+        "look for a stuck disk, a frozen machine or an overload; start the synchronous standby, or take it "
+        "out of synchronous_standby_names; RESUME the connection pooler if it is paused, or raise its "
+        "default_pool_size",
+    ),
+    _Reason(
         r"timeout expired",
         "PostgreSQL takes no connection in time",
         "LEDGER_URL: check host and port, routes and firewalls; look for a frozen machine or a stuck disk",

@@ -54,8 +54,11 @@ async def test_server_restarted(own_server: postgres.Server) -> None:
     await ledger.aclose()
 
 
-async def test_a_change_takes_two_round_trips(ledger: StoredLedger, tmp_path: Path) -> None:
-    """One begins the transaction and locks the row, one writes it and commits; none follows the commit."""
+@pytest.mark.parametrize(("known", "trips"), [(False, 1), (True, 2)], ids=["usual", "by the rules"])
+async def test_a_change_takes_few_round_trips(
+    ledger: StoredLedger, tmp_path: Path, *, known: bool, trips: int
+) -> None:
+    """A usual change takes one. By the rules one begins and locks the row, and one writes and commits."""
 
     def log_into(transaction: Any) -> BinaryIO:
         log = (tmp_path / "messages").open("wb")
@@ -64,11 +67,11 @@ async def test_a_change_takes_two_round_trips(ledger: StoredLedger, tmp_path: Pa
 
     store: Any = ledger._store
     log = await store._run(log_into)
-    await ledger.claim(KEY, "cause")
+    await ledger.claim(KEY, "cause", known=known)
     await store._run(lambda transaction: transaction._connection.pgconn.untrace())
     log.close()
-    # The commit of the first block, the two of the claim, and the beginning of the last block.
-    assert 4 == (tmp_path / "messages").read_text().count("\tSync")
+    # Those of the claim, the commit of the first block, and the beginning of the last block.
+    assert trips + 2 == (tmp_path / "messages").read_text().count("\tSync")
 
 
 async def test_connection_ended_by_the_server(ledger: StoredLedger, url: str) -> None:

@@ -36,6 +36,11 @@ OF_POSTGRES = [
     ("could not fsync file", "58030", "cannot read or write"),
     ("no answer within 9 s", None, "does not answer"),
     ("no answer to COMMIT within 9 s", None, "does not confirm a commit"),
+    (
+        "no answer within 9 s to a transaction that was sent at once",
+        None,
+        "does not answer, does not confirm a commit, or no connection",
+    ),
     ("connection timeout expired", None, "takes no connection in time"),
     ("session is read-only", None, "the database is read-only"),
     ("cannot execute INSERT in a read-only transaction", "25006", "the database is read-only"),
