@@ -167,7 +167,7 @@ def test_a_stranger_with_only_the_page_clears_a_bad_night(night: Night) -> None:
         expect(rows.or_(page.get_by_text("No dead letter.")).first).to_be_visible()
         watch.step("the list is shown again")
     page.get_by_role("link", name="Snapshot", exact=True).click()
-    page.get_by_label("Snapshot id").fill(snapshot_id(DEAD))
+    page.get_by_label("Id of a snapshot").fill(snapshot_id(DEAD))
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_text("backed up", exact=True)).to_be_visible()
     seconds = time.monotonic() - watch.began
