@@ -125,12 +125,12 @@ class Forks:
         """Note what has ended, after waiting for it so long at most; return what was started."""
         started = []
         while select.select([self._socket], [], [], seconds)[0]:
-            told = json.loads(self._socket.recv(MAX_REQUEST))
-            if "code" in told:
-                self.ended[told["pid"]] = told["code"]
+            notice = json.loads(self._socket.recv(MAX_REQUEST))
+            if "code" in notice:
+                self.ended[notice["pid"]] = notice["code"]
             else:
-                self.ended.pop(told["pid"], None)  # of an earlier process with this id
-                started.append(told["pid"])
+                self.ended.pop(notice["pid"], None)  # of an earlier process with this id
+                started.append(notice["pid"])
             seconds = 0.0
         return started
 
@@ -192,7 +192,7 @@ def _serve(place: socket.socket, parent: int) -> Request | None:
         ready = select.select([place, woken], [], [], 1.0)[0]
         if woken in ready:
             woken.recv(1000)
-            _tell_ended(place)
+            _report_ended(place)
         if place not in ready:
             continue
         content, files, _, _ = socket.recv_fds(place, MAX_REQUEST, 2)
@@ -208,7 +208,7 @@ def _serve(place: socket.socket, parent: int) -> Request | None:
     return None
 
 
-def _tell_ended(place: socket.socket) -> None:
+def _report_ended(place: socket.socket) -> None:
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             place.send(json.dumps({"pid": ended[0], "code": os.waitstatus_to_exitcode(ended[1])}).encode())

@@ -89,7 +89,7 @@ class Connection(psycopg.Connection[TupleRow]):
     committing = False
     """Whether the next answers are those to a commit."""
     at_once = False
-    """Whether a whole transaction was sent at once: then nobody knows which answer is missing."""
+    """Whether a whole transaction was sent at once: then it is not known which answer is missing."""
     silent = False
     """Whether the server has not answered in time."""
 

@@ -68,14 +68,14 @@ class Worker:
         self.session: ConsumerSession | None = None
         self._declared = False
         self.stop: asyncio.Event | None = None
-        """Set once the worker is told to stop; None before it runs."""
+        """Set once the worker is to stop; None before it runs."""
         self.connections = 0
         self.waits_for: Literal["broker", "ledger"] = "broker"
         """What a worker without a session waits for."""
 
     @property
     def draining(self) -> bool:
-        """Whether the worker has been told to stop."""
+        """Whether the worker is to stop."""
         return self.stop is not None and self.stop.is_set()
 
     async def run(self, stop: asyncio.Event) -> int:
