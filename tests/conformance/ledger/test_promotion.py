@@ -83,6 +83,9 @@ async def test_what_a_promoted_replica_lacks_is_looked_up(
     with caplog.at_level(logging.WARNING):
         assert (await granted(one, LOST)).ask_first
         assert (await granted(two, NEW)).ask_first
+        # On a connection that knows the new timeline, too.
+        assert (await granted(one, Key("project", "newer"))).ask_first
+        assert (await granted(two, Key("project", "newest"))).ask_first
     assert 1 == [getattr(each, "action", "") for each in caplog.records].count("ledger.promoted")
     assert isinstance(await one.claim(KNOWN, "cause"), Created)
     with psycopg.connect(pair.replica.url()) as connection:
