@@ -193,11 +193,21 @@ def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "required": name in found.get("required", ()),
+            "allowEmptyValue": True,
             "description": schema.get("description", ""),
-            "schema": {key: value for key, value in schema.items() if key != "description"},
+            "schema": _given(schema),
         }
         for name, schema in properties.items()
     ]
+
+
+def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter that is given: for null, a query leaves it out or empty."""
+    found = {key: value for key, value in schema.items() if key not in {"description", "anyOf"}}
+    if found.get("default", ...) is None:
+        del found["default"]
+    [choice] = [each for each in schema.get("anyOf", [{}]) if each != {"type": "null"}]
+    return {**found, **choice}
 
 
 def _response(status: int) -> dict[str, Any]:
