@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from pika.adapters import asyncio_connection
@@ -40,6 +40,7 @@ class IoServices(asyncio_connection._AsyncioIOServicesAdapter):  # noqa: SLF001 
         """See ``nbio_interface.AbstractIOServices``."""
 
         async def connect() -> tuple[Stream, nbio_interface.AbstractStreamProtocol]:
+            unowned.clear()
             _, stream = await self.get_native_ioloop().create_connection(
                 lambda: Stream(protocol_factory()),
                 sock=sock,
@@ -49,7 +50,52 @@ class IoServices(asyncio_connection._AsyncioIOServicesAdapter):  # noqa: SLF001 
             self._stream = stream
             return stream, stream.get_protocol()
 
-        return self._schedule_and_wrap_in_io_ref(connect(), on_done)
+        def release() -> None:
+            for each in unowned:
+                each.close()
+            if self._stream is not None:
+                self._stream.abort()
+
+        unowned = [sock]
+        return Operation(connect(), on_done, release)
+
+    def _schedule_and_wrap_in_io_ref(
+        self, coro: Awaitable[Any], on_done: Callable[[Any], None]
+    ) -> "Operation":
+        return Operation(coro, on_done)
+
+
+class Operation(nbio_interface.AbstractIOReference):
+    """Something of asyncio's that pika waits for, such as a name to resolve.
+
+    pika's own calls ``on_done`` after ``cancel`` where the operation has just ended: an attempt to connect
+    that is given up would go on, without an owner. ``release`` frees what a cancelled operation holds.
+    """
+
+    def __init__(
+        self,
+        work: Awaitable[Any],
+        on_done: Callable[[Any], None],
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._work = asyncio.ensure_future(work)
+        self._on_done = on_done
+        self._release = release
+        self._cancelled = False
+        self._work.add_done_callback(self._ended)
+
+    def cancel(self) -> bool:
+        """Have ``on_done`` not called; return whether there was anything to cancel."""
+        going_on, self._cancelled = not self._cancelled, True
+        self._work.cancel()
+        return going_on
+
+    def _ended(self, work: "asyncio.Future[Any]") -> None:
+        error = None if work.cancelled() else work.exception()
+        if self._cancelled or work.cancelled():
+            self._release()
+        else:
+            self._on_done(error or work.result())
 
 
 class Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):

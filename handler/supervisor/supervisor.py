@@ -9,6 +9,7 @@ from typing import Any
 
 from handler.supervisor.child import Child
 from handler.supervisor.restarts import End, Restart, how, restart
+from handler.tasks import unless
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Supervisor:
     async def _keep(self, place: Place) -> None:
         """Keep a place filled. The others wait for the first, so that a wrong setting is said once."""
         if place.number > 1:
-            await self._unless_stopped(self._begun.wait())
+            await unless(self._stop, self._begun.wait())
         row = 0
         while not self._stop.is_set():
             end = await self._fill(place)
@@ -123,7 +124,7 @@ class Supervisor:
                 return
             self._say(place, end, next_start)
             row = next_start.row
-            await self._unless_stopped(asyncio.sleep(next_start.seconds))
+            await unless(self._stop, asyncio.sleep(next_start.seconds))
 
     async def _fill(self, place: Place) -> End:
         """Start a worker, and wait for its end."""
@@ -167,11 +168,3 @@ class Supervisor:
             next_start.seconds,
             extra={"action": "supervisor.restart", "worker": place.number},
         )
-
-    async def _unless_stopped(self, work: Awaitable[object]) -> None:
-        """Wait for something, or for the stop."""
-        task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for each in (task, stopping):
-            each.cancel()
-        await asyncio.wait({task, stopping})

@@ -48,6 +48,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "message.too_large": "a message had to wait and is larger than the broker takes: its event has failed",
     "dead_letter.fitted": "a dead letter was larger than the broker takes: as gzip, or cut",
     "message.bug": "an error within the program; the message is retried, or dead-lettered",
+    "task.bug": "an error within the program while a connection, or the worker, was ended",
     "room.full": "messages wait until fewer backups are in progress: a line a minute",
     "room.free": "no message waits any more for fewer backups to be in progress",
     "state.dropped": "waiting messages that no key of ours has signed are handled as new events",

@@ -27,6 +27,7 @@ from handler.broker.consumer import Consumer, Delivery
 from handler.broker.liveness import ANSWER_SECONDS
 from handler.broker.topology import Topology
 from handler.errors import ConnectionLost
+from handler.tasks import settled
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class ConsumerSession:
             work.cancel()
             for task in upkeep:
                 task.cancel()
-            await asyncio.wait({work, stopping, *upkeep})
+            await settled([work, stopping, *upkeep])
         if self._connection.closed.done():
             raise self._connection.closed.result()
         if not work.cancelled():

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from handler.backup.control_watch import ControlWatch
 from handler.backup.ports import Ledger
@@ -16,12 +16,12 @@ from handler.broker.declaration import bind_foreign
 from handler.broker.topology import Binding, DeclarationRefused, Topology, declare
 from handler.broker.upkeep import Upkeep
 from handler.errors import AccessRefused, BrokerError, LedgerUnavailable, SettingsError
+from handler.tasks import settled, unless
 from handler.worker.session import ConsumerSession
 from handler.worker.sweep import Consuming
 from handler.worker.watch import ConsumerWatch
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CLASSIC = (
     "waiting messages can be lost when the broker is killed, since classic queues dead-letter at most once; "
@@ -124,7 +124,7 @@ class Worker:
         await _sleep_or(stop, seconds * self._rng.uniform(0.5, 1.0))
 
     async def _one_session(self, stop: asyncio.Event) -> int:
-        connection = await _unless(stop, self._open())
+        connection = await unless(stop, self._open(), seconds=_GIVE_UP_SECONDS)
         if connection is None:
             return 0
         chores: list[asyncio.Task[None]] = []
@@ -133,8 +133,7 @@ class Worker:
                 return await self._consume(connection, chores, stop)
         finally:
             # Not before the connection is closed: a broker that is silent would hold them up.
-            if chores:
-                await asyncio.wait(chores, timeout=_GIVE_UP_SECONDS)
+            await settled(chores, seconds=_GIVE_UP_SECONDS)
 
     async def _consume(
         self, connection: BrokerConnection, chores: list[asyncio.Task[None]], stop: asyncio.Event
@@ -149,7 +148,7 @@ class Worker:
         )
         chores.append(asyncio.create_task(self._keep_bindings(connection)))
         try:
-            session = await _unless(stop, self._services.make_session(connection))
+            session = await unless(stop, self._services.make_session(connection), seconds=_GIVE_UP_SECONDS)
             if session is None:
                 return 0
             self.session = session
@@ -255,18 +254,6 @@ def _warn_of_unbound(binding: Binding, problem: str) -> None:
         REBIND_SECONDS,
         extra={"action": "binding.missing"},
     )
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """Do the work; None where ``stop`` was set before its end."""
-    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        task.cancel()
-        stopping.cancel()
-        await asyncio.wait({task, stopping}, timeout=_GIVE_UP_SECONDS)
 
 
 async def _sleep_or(stop: asyncio.Event, seconds: float) -> None:

@@ -56,8 +56,15 @@ class AmqpTwin:
         """Its address."""
         return f"amqp://guest:guest@{self.host}:{self.port}/"
 
+    async def deserted(self) -> None:
+        """Wait until no connection is open."""
+        while self._writers:
+            self._left.clear()
+            await self._left.wait()
+
     async def __aenter__(self) -> Self:
         self._writers: set[asyncio.StreamWriter] = set()
+        self._left = asyncio.Event()
         self._server = await asyncio.start_server(self._connected, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -77,6 +84,7 @@ class AmqpTwin:
         beating.cancel()
         writer.close()
         self._writers.discard(writer)
+        self._left.set()
 
     async def _beat(self, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -26,6 +26,7 @@ TIERS: Sequence[frozenset[str]] = (
             "handler.printable",
             "handler.redaction",
             "handler.streams",
+            "handler.tasks",
             "handler.tls_files",
             "handler.values",
         }

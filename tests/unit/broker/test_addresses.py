@@ -12,7 +12,7 @@ from pika import spec
 
 from handler.broker import addresses
 from handler.broker.addresses import Addresses, connect
-from handler.broker.connection import Tls
+from handler.broker.connection import BrokerConnection, Tls
 from handler.errors import AccessRefused, ConnectionLost
 from infra.local.server import free_ports
 from tests.twins.amqp import AmqpTwin, Refusal
@@ -115,6 +115,41 @@ def test_a_name_is_all_its_addresses(monkeypatch: pytest.MonkeyPatch, rng: Rando
             assert (2, 2) == (one.connections, two.connections)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_an_attempt_given_up_at_any_moment_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, up: bool
+) -> None:
+    """Whenever connecting is cancelled, no connection stays open, and no error is logged by asyncio."""
+
+    async def resolve(_loop: object, host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+
+    async def give_up(url: str, iterations: int) -> bool:
+        connecting = asyncio.create_task(connect([url], Tls()))
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        [result] = await asyncio.gather(connecting, return_exceptions=True)
+        if not isinstance(result, BrokerConnection):
+            return False
+        await result.close()
+        return True
+
+    async def run() -> None:
+        async with AmqpTwin() as twin:
+            url = twin.url if up else f"amqp://127.0.0.1:{free_ports(1)[0]}/"
+            made = [await give_up(url, iterations) for iterations in range(80)]
+            assert {False, up} == set(made), "the last attempts come to their end, the first do not"
+            async with asyncio.timeout(10):
+                await twin.deserted()
+
+    asyncio.run(run())
+
+    assert [] == [each.getMessage() for each in caplog.records if each.name == "asyncio"]
 
 
 def test_all_failures_of_a_round_are_named() -> None:
