@@ -31,8 +31,8 @@ MAX_REQUEST = 200_000
 START_SECONDS = 60.0
 
 IMPORTED = (
-    "handler.commands.worker", "handler.bootstrap", "handler.ledger.sqlite", "handler.status.server",
-    "infra.emulator.cli", "uvloop",
+    "handler.commands.worker", "handler.commands.doctor", "handler.bootstrap", "handler.ledger.sqlite",
+    "handler.ledger.postgres", "handler.status.server", "infra.emulator.cli", "uvloop",
 )  # fmt: skip
 
 
@@ -110,9 +110,9 @@ class Forks:
         self._process.wait()
         self._socket.close()
 
-    def start(self, request: Request, output: int, errors: int) -> Forked:
-        """Start a program that writes to these file descriptors, and reads nothing."""
-        socket.send_fds(self._socket, [json.dumps(request).encode()], [output, errors])
+    def start(self, request: Request, streams: Sequence[int]) -> Forked:
+        """Start a program with the file descriptors of its input, its output and its errors."""
+        socket.send_fds(self._socket, [json.dumps(request).encode()], streams)
         started: list[int] = []
         over = time.monotonic() + patient(START_SECONDS)
         while not started:
@@ -151,13 +151,17 @@ def start(
     folder: Path,
     output: int,
     errors: int | None = None,
+    stdin: int | None = None,
 ) -> Forked:
     """Start ``python -m module`` in a folder, with all its environment.
 
-    It writes to the file descriptor ``output``, and its errors there too if ``errors`` is None.
+    It writes to the file descriptor ``output``, and its errors there too if ``errors`` is None. Without
+    ``stdin`` it reads nothing.
     """
     request = Request(module, arguments, dict(environment), str(folder))
-    return forks().start(request, output, output if errors is None else errors)
+    with open(os.devnull) as nothing:  # noqa: PTH123
+        read = nothing.fileno() if stdin is None else stdin
+        return forks().start(request, [read, output, output if errors is None else errors])
 
 
 @contextlib.contextmanager
@@ -195,7 +199,7 @@ def _serve(place: socket.socket, parent: int) -> Request | None:
             _report_ended(place)
         if place not in ready:
             continue
-        content, files, _, _ = socket.recv_fds(place, MAX_REQUEST, 2)
+        content, files, _, _ = socket.recv_fds(place, MAX_REQUEST, 3)
         pid = os.fork()
         if not pid:
             signal.set_wakeup_fd(-1)
@@ -215,17 +219,27 @@ def _report_ended(place: socket.socket) -> None:
 
 
 def _become(request: Request, files: Sequence[int]) -> Request:
-    """Take over what a new process is given: output, environment, folder, handlers of signals."""
-    for standard, each in enumerate(files, 1):
+    """Take over what a new process is given: streams, environment, folder, handlers of signals."""
+    for standard, each in enumerate(files):
         os.dup2(each, standard)
     for each in files:
         os.close(each)
+    _open_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.folder)
     return request
+
+
+def _open_streams() -> None:
+    """Open the standard streams anew, as Python does at its start: a stream knows its kind of file."""
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc] # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc] # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(  # type: ignore[misc] # noqa: SIM115
+        2, "w", buffering=1, errors="backslashreplace", closefd=False
+    )
 
 
 def _import() -> None:

@@ -18,7 +18,7 @@ from events.message import Message
 from events.state_keys import StateKeys
 from handler.broker.topology import Topology
 from infra.emulator.testing import Emulator
-from tests import forks
+from tests import forks, piped
 from tests.chaos.rabbit import Rabbit, Sink, delete
 from tests.chaos.verdicts import ACCEPTED, TERMINAL, Tally, judge
 from tests.declaring import declared
@@ -145,15 +145,7 @@ class Site:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command with a worker's settings until it ends."""
-        return subprocess.run(
-            self._command(*arguments),
-            env=self._environ(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=EXIT_SECONDS,
-        )
+        return piped.run(*arguments, environment=self._environ(), folder=self.folder, timeout=EXIT_SECONDS)
 
     def begin(self, *arguments: str) -> Program:
         """Begin a command with a worker's settings; it ends with the site at the latest."""

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,27 +14,21 @@ from pika.adapters.blocking_connection import BlockingChannel
 from events import examples, schemas
 from infra.local.broker import Broker
 from infra.local.ready import wait_until
+from tests.piped import Piped, popen
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 30.0
 
 
-def start(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
+def start(*arguments: str, **settings: str) -> Piped:
     """Start the console command."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "handler", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return popen(*arguments, environment={**os.environ, **settings})
 
 
 def done(*arguments: str, **settings: str) -> tuple[int, str, str]:
     """Run the command to its end, and return exit code, standard output and standard error."""
     with start(*arguments, **settings) as process:
         out, error = process.communicate(timeout=SECONDS)
-    return process.returncode, out, error
+    return process.wait(), out, error
 
 
 @pytest.fixture

@@ -3,16 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from infra.emulator.testing import running_emulator
 from infra.local.server import free_ports
+from tests.piped import Piped, popen
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
 PASSWORD = "s3cr3t"
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
@@ -34,29 +32,22 @@ UNUSABLE = [
 ]
 
 
-def command(tmp_path: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+def command(tmp_path: Path, *arguments: str, **settings: str) -> Piped:
     """Start the console command with these settings; the broker is down."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     ours = {
-        "PYTHONPATH": str(ROOT),
         "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}/",
         "LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
         "VBS_PROJECT_ID": PROJECT,
     }
-    return subprocess.Popen(
-        [sys.executable, "-m", "handler", *arguments],
-        env={**kept, **ours, **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return popen(*arguments, environment={**kept, **ours, **settings})
 
 
 def done(tmp_path: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
     """Run the command to its end, and return exit code, standard output and standard error."""
     with command(tmp_path, *arguments, **settings) as process:
         out, error = process.communicate(timeout=SECONDS)
-    return process.returncode, out, error
+    return process.wait(), out, error
 
 
 @pytest.mark.parametrize("no_proxy", ODD)

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.local.server import RabbitProcess, free_ports
+from tests.piped import popen, run
 
 pytestmark = pytest.mark.broker
 WRONG = "wr0ng-passw0rd"
@@ -26,17 +26,9 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     }
 
 
-def start(folder: Path, command: str = "worker", **settings: str) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, command: str = "worker", **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run a command until it ends by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "handler", *command.split()],
-        env=environment(folder, **settings),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run(*command.split(), environment=environment(folder, **settings), folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +65,7 @@ def test_a_refused_login_ends_a_command_in_one_line_that_names_the_setting(
 def test_a_broker_that_is_down_is_no_wrong_setting(place: str, tmp_path: Path) -> None:
     """A worker goes on where one address refuses it and another cannot be reached: that one may return."""
     urls = f"amqp://guest:{WRONG}@{place},amqp://127.0.0.1:{free_ports(1)[0]}"
-    command = [sys.executable, "-m", "handler", "worker"]
-    variables = environment(tmp_path, AMQP_URL=urls)
-    with subprocess.Popen(command, env=variables, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
+    with popen("worker", environment=environment(tmp_path, AMQP_URL=urls), folder=tmp_path) as worker:
         assert worker.stderr is not None
         try:
             line = next(line for line in worker.stderr if "no broker: " in line)

@@ -1,28 +1,27 @@
 """Ledgers that several processes share, and processes that are killed."""
 
-import subprocess
-import sys
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from handler.backup.ports import Key
 from handler.ledger.row import RowState
 from handler.ledger.stores import open_ledger
+from tests.piped import Piped, popen
 
 pytestmark = pytest.mark.anyio
 
 KEYS = 200
-ROOT = Path(__file__).parents[3]
 
 
 class Racer:
     """A process that uses the ledger; see ``racer``."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: Piped) -> None:
         self.process = process
 
     def go(self) -> None:
@@ -41,13 +40,16 @@ class Racer:
         return self.process.communicate(timeout=60)[0].split()
 
 
+def program(*arguments: str) -> Piped:
+    """Start a process."""
+    module = "tests.conformance.ledger.racer"
+    return popen(*arguments, module=module, environment=os.environ, stdin=PIPE, stderr=2)
+
+
 @contextmanager
 def racer(url: str, work: str, count: int) -> Iterator[Racer]:
     """Start a process, and wait until it has opened the ledger."""
-    command = [sys.executable, "-m", "tests.conformance.ledger.racer", url, work, str(count)]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with program(url, work, str(count)) as process:
         try:
             started = Racer(process)
             assert started.says() == "ready"
@@ -81,14 +83,8 @@ async def test_killed_process_leaves_its_promises(shared_url: str) -> None:
 
 def test_processes_may_start_together(shared_url: str) -> None:
     """Workers that start without a ledger create one schema together, and none fails."""
-    command = [sys.executable, "-m", "tests.conformance.ledger.racer", shared_url, "claim", "1"]
     with ExitStack() as stack:
-        starts = [
-            stack.enter_context(
-                subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            )
-            for _ in range(4)
-        ]
+        starts = [stack.enter_context(program(shared_url, "claim", "1")) for _ in range(4)]
         said = [start.communicate("go\n", timeout=60)[0].split() for start in starts]
     assert Counter({"ready": 4, "0": 1}) == Counter(word for words in said for word in words)
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import pika
@@ -25,6 +25,7 @@ from handler.cli import app
 from tests import forks
 from tests.forks import Forked
 from tests.patience import patient
+from tests.piped import Piped, popen
 
 PROJECT = "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5"
 VOLUME = "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40"
@@ -190,7 +191,14 @@ class Place:
             assert time.monotonic() < over, f"the condition did not hold within {seconds:g} s"
             time.sleep(0.05)
 
-    @staticmethod
-    def command(*arguments: str) -> list[str]:
-        """Return the command line."""
-        return [sys.executable, "-m", "handler", "dead-letters", *arguments]
+    def popen(self, *arguments: str, stdin: int = DEVNULL, stdout: int = PIPE, stderr: int = PIPE) -> Piped:
+        """Start ``snapshot-backup dead-letters …`` with these streams."""
+        return popen(
+            "dead-letters",
+            *arguments,
+            environment=self.environment,
+            folder=self.folder,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )

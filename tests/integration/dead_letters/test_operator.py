@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import signal
-import subprocess
 
 import pytest
 
@@ -22,14 +21,9 @@ def dead_letter(place: Place, count: int) -> None:
 def on_terminal(place: Place, *arguments: str, answer: str, columns: int = 160) -> tuple[int, str]:
     """Run a command at a terminal, answer its question, and return its exit code and what was shown."""
     ours, its = pty.openpty()
-    with subprocess.Popen(
-        place.command(*arguments),
-        env={**place.environment, "TERM": "xterm", "COLUMNS": str(columns)},
-        cwd=place.folder,
-        stdin=its,
-        stdout=its,
-        stderr=its,
-    ) as process:
+    place.settings["TERM"] = "xterm"
+    place.settings["COLUMNS"] = str(columns)
+    with place.popen(*arguments, stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
         shown = b""
         while part := _read(ours):
@@ -37,16 +31,14 @@ def on_terminal(place: Place, *arguments: str, answer: str, columns: int = 160) 
                 os.write(ours, f"{answer}\n".encode())
             shown += part
         os.close(ours)
-    return process.returncode, shown.decode()
+    return process.wait(), shown.decode()
 
 
 def test_ctrl_c_at_the_question_ends_the_command(place: Place) -> None:
     """Ctrl-C at the question ends the command at once, and moves nothing."""
     dead_letter(place, 2)
     ours, its = pty.openpty()
-    with subprocess.Popen(
-        place.command("replay"), env=place.environment, cwd=place.folder, stdin=its, stdout=its, stderr=its
-    ) as process:
+    with place.popen("replay", stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
         shown = b""
         while part := _read(ours):
@@ -76,15 +68,7 @@ def test_with_json_the_plan_and_the_question_leave_standard_output_alone(
     """With --json and without --yes, standard output is one JSON document; the plan is on standard error."""
     dead_letter(place, 2)
     ours, its = pty.openpty()
-    with subprocess.Popen(
-        place.command(*command, "--json"),
-        env=place.environment,
-        cwd=place.folder,
-        stdin=its,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with place.popen(*command, "--json", stdin=its) as process:
         os.close(its)
         os.write(ours, b"y\n")
         out, error = process.communicate(timeout=60)
@@ -146,13 +130,7 @@ def test_the_progress_bar_shows_read_left_replayed_and_failed_messages(place: Pl
 def test_a_replay_stopped_by_ctrl_c_continues_in_the_next_run(place: Place) -> None:
     """Ctrl-C finishes the messages in flight, and the next run replays the rest."""
     dead_letter(place, 300)
-    with subprocess.Popen(
-        place.command("replay", "--yes", "--rate", "100"),
-        env=place.environment,
-        cwd=place.folder,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with place.popen("replay", "--yes", "--rate", "100") as process:
         place.until(lambda: place.count(place.topology.queue) > 0)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
