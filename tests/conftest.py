@@ -10,7 +10,7 @@ import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -21,6 +21,7 @@ from infra.local.broker import Broker, running_broker
 from infra.local.programs import ensure_programs
 from infra.local.ready import BrokerUnavailable
 from infra.local.server import RabbitProcess
+from tests.scheduling import Scheduling, place_of
 from tests.spare_broker import SpareBroker
 
 ROOT = Path(__file__).parent.parent
@@ -30,15 +31,6 @@ SHOWN_VERSIONS = ("pika", "httpx", "pydantic")
 OUTSIDE_PREFIXES = (
     "AMQP_", "CONCURRENCY", "CONSOLE_", "DRAIN_", "HTTP_ADDRESS", "HUAWEICLOUD_", "LEASE_", "LEDGER_", "LOG_",
     "MAX_", "OS_", "OTEL_", "QUEUE_", "RESULT_", "SECRETS_", "SKIP_", "SNAPSHOT_", "TRACK_", "VBS_", "WAIT_",
-)  # fmt: skip
-
-# Files that take long. They come first, so that no process works on one when the others have ended.
-LONG_FILES = frozenset(
-    f"test_{name}.py"
-    for name in (
-        "answers", "api_trouble", "clouds", "connection", "first_hour", "ledgers", "lost_waits", "outcomes",
-        "policies", "up", "waiting", "wheel",
-    )
 )  # fmt: skip
 
 SEED = pytest.StashKey[int]()
@@ -80,7 +72,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first; every process of pytest-xdist has to find the same order."""
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    """Run the tests of a file in one process, where pytest-xdist is asked for that."""
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
