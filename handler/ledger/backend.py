@@ -1,4 +1,4 @@
-"""What group commit needs of a database: transactions that change rows and records, and a way to end one."""
+"""What a store needs: transactions that change rows and records, and of a database a way to end one."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,13 +10,47 @@ from handler.backup.workers import WorkerReport, Workers
 from handler.errors import LedgerUnavailable
 from handler.ledger.audit import Act
 from handler.ledger.control import Entry, Taken, WaitingChoice
-from handler.ledger.inquiry import SnapshotRecord, WaitingFilter, WaitingList
-from handler.ledger.journal_store import StoredJournal
+from handler.ledger.inquiry import (
+    By,
+    Overview,
+    SnapshotRecord,
+    StateFilter,
+    StateList,
+    Sum,
+    WaitingFilter,
+    WaitingList,
+)
 from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.quick import QuickChange
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
+from handler.ledger.search import Slice, Sliced
 from handler.ledger.waiting import Copy, Overdue, WaitingSummary
+
+
+class TransactionJournal(Protocol):
+    """The journal in a transaction, which writes its sums at its end; it also answers inquiries."""
+
+    def changed(self, key: Key, before: Row | None, after: Row) -> str:
+        """Return the entries of a change of a row, and count the outcomes among them."""
+
+    def forget_sums(self, before: float) -> None:
+        """Delete the sums of hours that are too old."""
+
+    def search(self, which: Slice) -> Sliced:
+        """Search a slice of the rows, or of the waiting messages, for an id."""
+
+    def list_states(self, which: StateFilter) -> StateList:
+        """List rows by their standing."""
+
+    def overview(self, since: float) -> Overview:
+        """Count what has no end yet, what waits, and the outcomes of each hour."""
+
+    def outcomes(self, since: float, until: float | None, by: By) -> Sequence[Sum]:
+        """Count outcomes by whole hours."""
+
+    def report(self, since: float, until: float | None, by: By, project_id: str | None) -> Sequence[Sum]:
+        """Count each snapshot once, by where it stands now."""
 
 
 class Transaction(Protocol):
@@ -25,8 +59,8 @@ class Transaction(Protocol):
     now: float
 
     @property
-    def journal(self) -> StoredJournal:
-        """The journal, whose sums the transaction writes at its end; it also answers inquiries."""
+    def journal(self) -> TransactionJournal:
+        """The journal."""
 
     def load(self, key: Key) -> Row | None:
         """Read a row. It stays locked until the end of the transaction."""

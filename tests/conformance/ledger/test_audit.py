@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from handler.ledger import audit_rows, memory, postgres, postgres_audit, sqlite, sqlite_audit
+from handler.ledger import audit_rows, memory_audit, postgres, postgres_audit, sqlite, sqlite_audit
 from handler.ledger.audit import Act
 from handler.ledger.control import control_of
 from handler.ledger.group import GroupStore
@@ -36,7 +36,7 @@ async def test_the_latest_acts_of_each_queue_are_kept(
     ledger: StoredLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the most that are kept, the oldest of the same queue are forgotten."""
-    for module in (audit_rows, memory):
+    for module in (audit_rows, memory_audit):
         monkeypatch.setattr(module, "MOST_ACTS", 3)
     await ledger.save_act("other", DROP._replace(id="0"))
     for number in range(5):

@@ -44,7 +44,7 @@ def test_a_second_backup_at_the_api_is_counted() -> None:
         [first] = world.api.backups
         world.api.backups.append(Made("another", PROJECT, first.request, first.at))
         world.ledger = world._open_ledger()
-        world.store._rows.clear()
+        world.store._tables.rows.clear()
         world.broker.publish(replayed(message(1), world, "again"))
         await world.until_quiet()
 
