@@ -11,27 +11,23 @@ from handler.backup.hooks import OnLedgerCommit, noop
 from handler.backup.ports import Key
 from handler.backup.running import Slots
 from handler.errors import LedgerUnavailable, SettingsError
-from handler.ledger import sqlite_quick, tombstones, worker_rows
+from handler.ledger import sqlite_quick
 from handler.ledger.columns import from_columns, to_columns
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import Known, SnapshotRecord, joined
 from handler.ledger.journal import MOST_CHARACTERS
-from handler.ledger.journal_sql import IN_SETTLED, IN_UNSETTLED, SQLITE
 from handler.ledger.ledger import StoredLedger, new_state_key
-from handler.ledger.pruning import Cutoff, Prunable
 from handler.ledger.quick import QuickChange
 from handler.ledger.reasons import MAY_WRITE, RUN_NEWER, of_sqlite
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row, Slot
-from handler.ledger.sqlite_audit import MIGRATION as AUDIT
 from handler.ledger.sqlite_audit import SqliteAudit
-from handler.ledger.sqlite_control import MIGRATION as CONTROL
 from handler.ledger.sqlite_control import SqliteControl
-from handler.ledger.sqlite_journal import MIGRATION as JOURNAL
 from handler.ledger.sqlite_journal import SqliteJournal
-from handler.ledger.sqlite_slots import MIGRATION as SLOTS
+from handler.ledger.sqlite_pruning import SqliteOldRows
+from handler.ledger.sqlite_schema import MIGRATIONS, NewerSchema, migrate
 from handler.ledger.sqlite_slots import SqliteSlots
-from handler.ledger.sqlite_waiting import NO_MESSAGE, SqliteRecords
+from handler.ledger.sqlite_waiting import SqliteRecords
 from handler.ledger.tombstones import tombstone
 
 BUSY_SECONDS = 2.0
@@ -39,61 +35,6 @@ BUSY_SECONDS = 2.0
 
 STUCK_SECONDS = 5.0
 """After so long a transaction is stuck: the disk does not answer. A lock takes ``BUSY_SECONDS`` at most."""
-
-MIGRATIONS: Sequence[Sequence[str]] = (
-    (
-        """
-        CREATE TABLE ledger (
-            project_id TEXT NOT NULL,
-            snapshot_id TEXT NOT NULL,
-            state TEXT NOT NULL,
-            token TEXT,
-            lease_until REAL NOT NULL,
-            updated_at REAL NOT NULL,
-            settled INTEGER NOT NULL,
-            rest TEXT NOT NULL,
-            PRIMARY KEY (project_id, snapshot_id)
-        )
-        """,
-        "CREATE INDEX ledger_by_age ON ledger (settled, updated_at)",
-        "CREATE TABLE ledger_check (id INTEGER PRIMARY KEY, checked_at REAL NOT NULL)",
-    ),
-    ("CREATE TABLE ledger_key (id INTEGER PRIMARY KEY, state_key TEXT NOT NULL)",),
-    (
-        """
-        CREATE TABLE ledger_waiting (
-            id TEXT PRIMARY KEY,
-            project_id TEXT,
-            snapshot_id TEXT,
-            reason TEXT NOT NULL,
-            waits INTEGER NOT NULL,
-            recorded_at REAL NOT NULL,
-            due_at REAL NOT NULL,
-            sweep_at REAL NOT NULL,
-            swept INTEGER NOT NULL,
-            body BLOB NOT NULL
-        )
-        """,
-        "CREATE INDEX ledger_waiting_by_sweep ON ledger_waiting (sweep_at)",
-        "CREATE INDEX ledger_waiting_by_snapshot ON ledger_waiting (project_id, snapshot_id)",
-        """
-        CREATE TABLE ledger_sweep (
-            id INTEGER PRIMARY KEY,
-            since REAL NOT NULL,
-            owner TEXT,
-            held_until REAL NOT NULL
-        )
-        """,
-        "INSERT INTO ledger_sweep VALUES (1, CAST(strftime('%s', 'now') AS REAL), NULL, 0)",
-    ),
-    SLOTS,
-    JOURNAL,
-    tombstones.SQLITE,
-    CONTROL,
-    worker_rows.SQLITE,
-    AUDIT,
-)
-"""The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 
 _LOAD = (
     "SELECT state, token, lease_until, updated_at, rest FROM ledger WHERE project_id = ? AND snapshot_id = ?"
@@ -106,32 +47,13 @@ ON CONFLICT (project_id, snapshot_id) DO UPDATE SET state = excluded.state, toke
     lease_until = excluded.lease_until, updated_at = excluded.updated_at, settled = excluded.settled,
     rest = excluded.rest, journal = {_ADDED}
 """  # noqa: S608 - made of constants
-_SETTLED, _UNSETTLED = SQLITE.text(IN_SETTLED), SQLITE.text(IN_UNSETTLED)
-# A UNION of ranges of the index; with OR, SQLite would not use the index.
-_OLD = f"""
-    SELECT rowid, settled, updated_at, project_id, snapshot_id FROM ledger
-    WHERE {_SETTLED} AND updated_at <= ? AND {NO_MESSAGE}
-    UNION ALL
-    SELECT rowid, settled, updated_at, project_id, snapshot_id FROM ledger
-    WHERE {_UNSETTLED} AND updated_at <= ? AND {NO_MESSAGE}
-"""  # noqa: S608 - made of constants
-_COUNT = f"""
-SELECT count(*), total(settled = 0), min(updated_at), max(updated_at) FROM ({_OLD})
-"""  # noqa: S608 - made of constants
-_FIND_OLD = f"SELECT rowid, project_id, snapshot_id FROM ({_OLD}) LIMIT ?"  # noqa: S608 - the same
-_DELETE = "DELETE FROM ledger WHERE rowid = ?"
-_ADD_TOMBSTONE = "INSERT OR IGNORE INTO ledger_tombstone VALUES (?)"
 _IS_PRUNED = "SELECT 1 FROM ledger_tombstone WHERE id = ?"
 _TOUCH = "INSERT OR REPLACE INTO ledger_check VALUES (1, ?)"
 _LOAD_KEY = "SELECT state_key FROM ledger_key WHERE id = 1"
 _SAVE_KEY = "INSERT INTO ledger_key VALUES (1, ?)"
 
 
-class _NewerSchema(sqlite3.DatabaseError):
-    """The file is a newer release's."""
-
-
-class SqliteTransaction(SqliteRecords, SqliteControl, SqliteAudit):
+class SqliteTransaction(SqliteRecords, SqliteOldRows, SqliteControl, SqliteAudit):
     """A ``handler.ledger.backend.Transaction`` on a connection that holds the write lock."""
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
@@ -176,18 +98,6 @@ class SqliteTransaction(SqliteRecords, SqliteControl, SqliteAudit):
         self.forget_replaced()
         self.forget_workers()
         self.forget_acts(before)
-
-    def count(self, before: Cutoff) -> Prunable:
-        """Count old rows."""
-        total, without_end, oldest, youngest = self._connection.execute(_COUNT, before).fetchone()
-        return Prunable(total, int(without_end), oldest, youngest, self.now)
-
-    def delete(self, before: Cutoff, *, limit: int) -> int:
-        """Delete old rows, each of which leaves a tombstone."""
-        found = self._connection.execute(_FIND_OLD, (*before, limit)).fetchall()
-        self._connection.executemany(_ADD_TOMBSTONE, [(tombstone(Key(*key)),) for _, *key in found])
-        self._connection.executemany(_DELETE, [(rowid,) for rowid, *_ in found])
-        return len(found)
 
     def has_forgotten(self, key: Key) -> bool:
         """Look for a tombstone."""
@@ -281,7 +191,7 @@ class SqliteBackend:
             self._have_file()
             self._connection = _connect(self._path)
             self._inode = _inode(self._path)
-            _migrate(self._connection, self._migrations)
+            migrate(self._connection, self._migrations)
         elif self._inode != _inode(self._path):
             # The open file has no name any more: what is written to it is lost when the process ends.
             raise LedgerUnavailable(
@@ -307,7 +217,7 @@ class SqliteBackend:
         return f"LEDGER_URL: {self._path}"
 
     def _unavailable(self, error: Exception) -> LedgerUnavailable:
-        if isinstance(error, _NewerSchema):
+        if isinstance(error, NewerSchema):
             return LedgerUnavailable(str(error), RUN_NEWER, place=self._place)
         return of_sqlite(str(error), str(self._path))
 
@@ -323,24 +233,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
-    """Bring the schema up to date. The write lock lets one of the processes that start together do it."""
-    if _version(connection) == len(migrations):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    version = _version(connection)
-    if version > len(migrations):
-        raise _NewerSchema(f"the schema has version {version}, and this program knows {len(migrations)}")
-    for statement in (line for step in migrations[version:] for line in step):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {len(migrations)}")
-    connection.execute("COMMIT")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _inode(path: Path) -> tuple[int, int]:

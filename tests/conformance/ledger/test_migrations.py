@@ -16,7 +16,7 @@ import pytest
 from events.outcome import AcceptedBackup
 from handler.backup.ports import Created, Doubt, Finished, Granted, Key, Waiting
 from handler.errors import LedgerUnavailable
-from handler.ledger import postgres, sqlite
+from handler.ledger import postgres, postgres_schema, sqlite, sqlite_schema
 from handler.ledger.backend import Backend
 from handler.ledger.group import GroupStore
 from handler.ledger.inquiry import StateFilter
@@ -56,7 +56,7 @@ class File:
     """A SQLite file."""
 
     table = "ledger"
-    present = sqlite.MIGRATIONS
+    present = sqlite_schema.MIGRATIONS
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,7 +85,7 @@ class Server:
     """A database of a PostgreSQL server."""
 
     table = "snapshot_backup_ledger"
-    present = postgres.MIGRATIONS
+    present = postgres_schema.MIGRATIONS
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -16,7 +16,7 @@ from handler.backup.hooks import LedgerCommit
 from handler.backup.ports import Busy, Created, Finished, Granted, Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.ledger import StoredLedger
-from handler.ledger.postgres import MIGRATIONS
+from handler.ledger.postgres_schema import MIGRATIONS
 from handler.ledger.stores import open_ledger
 from tests import postgres
 

@@ -19,7 +19,8 @@ from handler.backup.ports import Busy, Created, Granted, Key
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.group import GroupStore
 from handler.ledger.memory import MemoryLedger
-from handler.ledger.sqlite import MIGRATIONS, SqliteBackend, SqliteLedger, sqlite_path
+from handler.ledger.sqlite import SqliteBackend, SqliteLedger, sqlite_path
+from handler.ledger.sqlite_schema import MIGRATIONS
 from handler.ledger.stores import open_ledger
 
 pytestmark = pytest.mark.anyio

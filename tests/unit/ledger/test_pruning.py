@@ -11,7 +11,7 @@ import pytest
 
 from events.outcome import CompletedBackup
 from handler.backup.ports import Finished, Key
-from handler.ledger import sqlite
+from handler.ledger import sqlite, sqlite_pruning
 from handler.ledger.pruning import MOST_ROWS, MOST_SECONDS, Steps, rest
 from handler.ledger.sqlite import SqliteLedger
 
@@ -80,7 +80,9 @@ def test_old_rows_are_found_by_an_index(tmp_path: Path) -> None:
     """A step searches ranges of indexes, and reads neither the whole ledger nor all waiting messages."""
     backend = sqlite.SqliteBackend(tmp_path / "ledger.db", lambda: 0.0)
     with backend.transaction([]) as transaction:
-        plan = transaction._connection.execute(f"EXPLAIN QUERY PLAN {sqlite._FIND_OLD}", (0, 0, 1)).fetchall()
+        plan = transaction._connection.execute(
+            f"EXPLAIN QUERY PLAN {sqlite_pruning._FIND_OLD}", (0, 0, 1)
+        ).fetchall()
     backend.close()
     steps = [detail for *_, detail in plan if detail.startswith(("SEARCH", "SCAN"))]
     assert 2 == sum("SEARCH ledger USING INDEX ledger_by_standing" in each for each in steps)
