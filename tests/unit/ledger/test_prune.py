@@ -19,6 +19,8 @@ from events.outcome import CompletedBackup
 from handler.backup.ports import Finished, Key
 from handler.cli import app
 from handler.ledger.stores import open_ledger
+from tests.patience import patient
+from tests.twins.clock import Clock
 
 ROOT = Path(__file__).parents[3]
 DAY = 86_400.0
@@ -29,19 +31,22 @@ LEAST = "2.042"
 
 
 @pytest.fixture
-def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_disk: None) -> str:
     """The URL of a ledger with a completed snapshot of each age, set in the environment."""
     found = f"sqlite:///{tmp_path}/ledger.db"
     monkeypatch.setenv("LEDGER_URL", found)
-    for days in AGES:
-        asyncio.run(complete(found, days))
+    asyncio.run(fill(found))
     return found
 
 
-async def complete(url: str, days: float) -> None:
-    """Record a snapshot whose backup completed so many days ago."""
-    ledger = open_ledger(url, lease_seconds=20, clock=lambda: time.time() - days * DAY)
-    await ledger.finished(Key("p", str(days)), DONE, backup_id="b1", cause="first")
+async def fill(url: str) -> None:
+    """Record snapshots whose backups completed so many days ago as ``AGES`` says."""
+    now = time.time()
+    clock = Clock(now)
+    ledger = open_ledger(url, lease_seconds=20, clock=clock)
+    for days in AGES:
+        clock.now = now - days * DAY
+        await ledger.finished(Key("p", str(days)), DONE, backup_id="b1", cause="first")
     await ledger.aclose()
 
 
@@ -134,7 +139,7 @@ def answered(answer: str) -> tuple[int, str, str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=patient(30.0),
         )
     finally:
         os.close(terminal)

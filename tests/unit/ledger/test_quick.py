@@ -40,19 +40,6 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Sequence[str]:
     return seen
 
 
-@pytest.fixture
-def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite ledgers that do not wait for the disk."""
-    opened = sqlite._connect
-
-    def connect(path: Path) -> sqlite3.Connection:
-        connection = opened(path)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite, "_connect", connect)
-
-
 def test_both_paths_give_the_same_rows_and_answers(tmp_path: Path, no_disk: None) -> None:
     """Each answer of a walk, and in the end rows, journals, sums and report, are those of the rules alone."""
     now = 1_764_200_000.0
