@@ -98,8 +98,11 @@ class Transaction(Protocol):
     def forget(self, waiting_id: str) -> None:
         """Delete the record of a waiting message; its journal becomes part of its snapshot's."""
 
+    def forget_records(self, before: float, *, limit: int) -> int:
+        """Delete records of messages that were due before; return how many."""
+
     def forget_old(self, before: float) -> None:
-        """Delete the records of messages that were due before."""
+        """Delete what else is too old: of slots, replaced copies, workers, and acts that began before."""
 
     def hold_sweep(self, owner: str, lease: float) -> bool:
         """Hold the sweep for ``lease`` seconds; False where another process holds it."""

@@ -77,8 +77,7 @@ class MemoryTransaction(MemoryRecords, MemoryControl, MemoryAudit):
             self._tables.delete(next(iter(self._tables.idle)))
 
     def forget_old(self, before: float) -> None:
-        """Delete what is too old of messages that wait, and of operators' acts."""
-        super().forget_old(before)
+        """Delete what is too old of operators' acts."""
         self.forget_acts(before)
 
     def count(self, before: Cutoff) -> Prunable:

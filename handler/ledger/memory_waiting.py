@@ -33,10 +33,12 @@ class MemoryRecords:
         if found is not None and found.key in self._tables.rows:
             self._tables.add_to_journal(found.key, found.journal + published(self.now))
 
-    def forget_old(self, before: float) -> None:
-        """Delete the records of messages that were due before."""
+    def forget_records(self, before: float, *, limit: int) -> int:
+        """Delete all records of messages that were due before, whatever the limit."""
         kept = {key: each for key, each in self._tables.waiting.items() if each.due_at > before}
+        deleted = len(self._tables.waiting) - len(kept)
         self._tables.waiting = kept
+        return deleted
 
     def hold_sweep(self, owner: str, lease: float) -> bool:
         """Hold the sweep, unless another process does."""

@@ -79,8 +79,7 @@ class PostgresTransaction(PostgresRecords, PostgresOldRows, PostgresControl, Pos
         return self._slots.running()
 
     def forget_old(self, before: float) -> None:
-        """Delete what is too old of messages that wait, and of slots."""
-        super().forget_old(before)
+        """Delete what is too old of slots, replaced copies, workers and acts: few rows of each."""
         self._slots.forget_old()
         self.forget_replaced()
         self.forget_workers()

@@ -10,6 +10,7 @@ from handler.ledger.postgres_control import MIGRATION as CONTROL
 from handler.ledger.postgres_journal import MIGRATION as JOURNAL
 from handler.ledger.postgres_slots import MIGRATION as SLOTS
 from handler.ledger.postgres_timeline import MIGRATION as TIMELINE
+from handler.ledger.postgres_waiting import SWEPT
 from handler.ledger.reasons import RUN_NEWER
 
 MIGRATIONS: Sequence[Sequence[str]] = (
@@ -68,6 +69,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     worker_rows.POSTGRES,
     TIMELINE,
     AUDIT,
+    SWEPT,
 )
 """The statements that lead from each schema version to the next. Only add at the end."""
 

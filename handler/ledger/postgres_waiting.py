@@ -22,6 +22,11 @@ from handler.ledger.waiting import (
 
 Connection = psycopg.Connection[TupleRow]
 
+SWEPT: Sequence[str] = (
+    "CREATE INDEX snapshot_backup_waiting_swept ON snapshot_backup_waiting (due_at) WHERE swept > 0",
+)
+"""The migration of the index by which a prune finds old records that were swept."""
+
 NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM snapshot_backup_waiting AS waiting
     WHERE waiting.project_id = ledger.project_id AND waiting.snapshot_id = ledger.snapshot_id)
 """
@@ -50,7 +55,15 @@ FROM (SELECT known.project_id, known.snapshot_id, waiting.journal
 WHERE ledger.project_id = waited.project_id AND ledger.snapshot_id = waited.snapshot_id
 """  # noqa: S608 - made of constants
 _FORGET = "DELETE FROM snapshot_backup_waiting WHERE id = ANY(%s)"
-_FORGET_OLD = "DELETE FROM snapshot_backup_waiting WHERE due_at <= %s"
+# A sweep puts ``sweep_at`` off, and not ``due_at``. So records that were never swept are found by the one,
+# and the others by an index on the other that has only swept records: recording a message costs no more.
+_FORGET_OLD, _FORGET_OLD_SWEPT = (
+    f"""
+DELETE FROM snapshot_backup_waiting WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM snapshot_backup_waiting WHERE {old} <= %s LIMIT %s FOR UPDATE SKIP LOCKED))
+"""  # noqa: S608 - made of constants
+    for old in ("sweep_at", "swept > 0 AND due_at")
+)
 _HOLD_SWEEP = """
 UPDATE snapshot_backup_sweep SET owner = %s, held_until = %s WHERE id = 1 AND (owner = %s OR held_until <= %s)
 """
@@ -122,9 +135,12 @@ class PostgresRecords:
         self._copies.pop(waiting_id, None)
         self._forgotten.add(waiting_id)
 
-    def forget_old(self, before: float) -> None:
-        """Delete the records of messages that were due before."""
-        self._connection.execute(_FORGET_OLD, (before,))
+    def forget_records(self, before: float, *, limit: int) -> int:
+        """Delete records of messages that were due before, but for those that others have locked."""
+        deleted = self._connection.execute(_FORGET_OLD, (before, limit)).rowcount
+        if deleted < limit:
+            deleted += self._connection.execute(_FORGET_OLD_SWEPT, (before, limit - deleted)).rowcount
+        return deleted
 
     def hold_sweep(self, owner: str, lease: float) -> bool:
         """Hold the sweep, unless another process does."""

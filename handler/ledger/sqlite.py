@@ -92,8 +92,7 @@ class SqliteTransaction(SqliteRecords, SqliteOldRows, SqliteControl, SqliteAudit
         self.journal.flush()
 
     def forget_old(self, before: float) -> None:
-        """Delete what is too old of messages that wait, and of slots."""
-        super().forget_old(before)
+        """Delete what is too old of slots, replaced copies, workers and acts: few rows of each."""
         self._slots.forget_old()
         self.forget_replaced()
         self.forget_workers()

@@ -8,6 +8,7 @@ from handler.ledger.sqlite_audit import MIGRATION as AUDIT
 from handler.ledger.sqlite_control import MIGRATION as CONTROL
 from handler.ledger.sqlite_journal import MIGRATION as JOURNAL
 from handler.ledger.sqlite_slots import MIGRATION as SLOTS
+from handler.ledger.sqlite_waiting import SWEPT
 
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
@@ -61,6 +62,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     CONTROL,
     worker_rows.SQLITE,
     AUDIT,
+    SWEPT,
 )
 """The statements that lead from each schema version (``user_version``) to the next. Only add at the end."""
 

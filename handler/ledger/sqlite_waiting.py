@@ -19,6 +19,9 @@ from handler.ledger.waiting import (
     stranded,
 )
 
+SWEPT: Sequence[str] = ("CREATE INDEX ledger_waiting_swept ON ledger_waiting (due_at) WHERE swept > 0",)
+"""The migration of the index by which a prune finds old records that were swept."""
+
 NO_MESSAGE = """NOT EXISTS (SELECT 1 FROM ledger_waiting
     WHERE ledger_waiting.project_id = ledger.project_id AND ledger_waiting.snapshot_id = ledger.snapshot_id)
 """
@@ -40,7 +43,13 @@ UPDATE ledger SET journal = substr(journal
 WHERE (project_id, snapshot_id) = (SELECT project_id, snapshot_id FROM ledger_waiting WHERE id = :id)
 """  # noqa: S608 - made of constants
 _FORGET = "DELETE FROM ledger_waiting WHERE id = ?"
-_FORGET_OLD = "DELETE FROM ledger_waiting WHERE due_at <= ?"
+# A sweep puts ``sweep_at`` off, and not ``due_at``. So records that were never swept are found by the one,
+# and the others by an index on the other that has only swept records: recording a message costs no more.
+_FORGET_OLD = """
+DELETE FROM ledger_waiting WHERE rowid IN (
+    SELECT rowid FROM ledger_waiting WHERE sweep_at <= :before
+    UNION ALL SELECT rowid FROM ledger_waiting WHERE swept > 0 AND due_at <= :before LIMIT :limit)
+"""
 _HOLD_SWEEP = """
 UPDATE ledger_sweep SET owner = ?, held_until = ? WHERE id = 1 AND (owner = ? OR held_until <= ?)
 """
@@ -100,9 +109,9 @@ class SqliteRecords:
         self._connection.execute(_MOVE_JOURNAL, {"id": waiting_id, "published": published(self.now)})
         self._connection.execute(_FORGET, (waiting_id,))
 
-    def forget_old(self, before: float) -> None:
-        """Delete the records of messages that were due before."""
-        self._connection.execute(_FORGET_OLD, (before,))
+    def forget_records(self, before: float, *, limit: int) -> int:
+        """Delete records of messages that were due before."""
+        return self._connection.execute(_FORGET_OLD, {"before": before, "limit": limit}).rowcount
 
     def hold_sweep(self, owner: str, lease: float) -> bool:
         """Hold the sweep, unless another process does."""

@@ -26,7 +26,7 @@ from handler.ledger.inquiry import (
     WaitingList,
 )
 from handler.ledger.ports import Change, LimitedChange
-from handler.ledger.pruning import Cutoff, Prunable, Steps, cutoff, rest
+from handler.ledger.pruning import Prunable, Steps, cutoff, rest
 from handler.ledger.quick import Quick
 from handler.ledger.room import RunningSummary
 from handler.ledger.row import Row
@@ -98,13 +98,23 @@ class TransactionalStore(ABC):
         """Delete old rows in small steps, with a rest after each, so that claims need not wait."""
         now = await self._run(lambda transaction: transaction.now) if as_of is None else as_of
         before = cutoff(older_than, as_of=now)
+        await self._delete_in_steps(
+            lambda transaction, limit: transaction.forget_records(before.unsettled, limit=limit)
+        )
         await self._run(lambda transaction: transaction.forget_old(before.unsettled))
+        total = await self._delete_in_steps(
+            lambda transaction, limit: transaction.delete(before, limit=limit)
+        )
+        await self._run(lambda transaction: transaction.journal.forget_sums(before.settled))
+        return total
+
+    async def _delete_in_steps(self, delete: Callable[[Transaction, int], int]) -> int:
+        """Delete until nothing is left; return how many. ``delete`` does one step, up to a limit."""
         total, steps, began = 0, Steps(), time.monotonic()
-        while deleted := await self._run(lambda transaction: _delete(transaction, before, steps)):
+        while deleted := await self._run(lambda transaction: _step(transaction, delete, steps)):
             total += deleted
             await asyncio.sleep(rest(time.monotonic() - began))
             began = time.monotonic()
-        await self._run(lambda transaction: transaction.journal.forget_sums(before.settled))
         return total
 
     async def record(self, waiting: Waiting, *, drop_copy: bool) -> bool:
@@ -254,9 +264,9 @@ def _save(transaction: Transaction, key: Key, before: Row | None, changed: Chang
     return answer
 
 
-def _delete(transaction: Transaction, before: Cutoff, steps: Steps) -> int:
-    """Delete a step's rows; return how many."""
+def _step(transaction: Transaction, delete: Callable[[Transaction, int], int], steps: Steps) -> int:
+    """Do one step of a prune, and note how long it took; return how many rows it has deleted."""
     began = time.monotonic()
-    deleted = transaction.delete(before, limit=steps.rows)
+    deleted = delete(transaction, steps.rows)
     steps.took(time.monotonic() - began)
     return deleted

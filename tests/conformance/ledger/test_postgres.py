@@ -15,6 +15,7 @@ from events.outcome import AcceptedBackup, Category, Failure
 from handler.backup.hooks import LedgerCommit
 from handler.backup.ports import Busy, Created, Finished, Granted, Key
 from handler.errors import LedgerUnavailable, SettingsError
+from handler.ledger import postgres_waiting
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.postgres_schema import MIGRATIONS
 from handler.ledger.stores import open_ledger
@@ -243,3 +244,27 @@ async def test_locked_rows_make_the_ledger_unavailable_for_a_while(ledger: Store
         with pytest.raises(LedgerUnavailable, match="lock"):
             await ledger.claim(KEY, "cause")
     assert isinstance(await ledger.claim(KEY, "cause"), Busy)
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (postgres_waiting._FORGET_OLD, "snapshot_backup_waiting_by_sweep"),
+        (postgres_waiting._FORGET_OLD_SWEPT, "snapshot_backup_waiting_swept"),
+    ],
+)
+async def test_old_records_are_found_by_an_index(
+    url: str, ledger: StoredLedger, statement: str, index: str
+) -> None:
+    """A step of a prune reads a range of an index, and not all messages that wait."""
+    await ledger.check()
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO snapshot_backup_waiting SELECT n::text, 'p', n::text, 'track', 1, 0, n, n, n % 2, ''"
+            " FROM generate_series(1000, 20000) AS n"
+        )
+        connection.execute("ANALYZE snapshot_backup_waiting")
+        found = connection.execute(f"EXPLAIN {statement}".encode(), (0.0, 500)).fetchall()
+    plan = "\n".join(line for (line,) in found)
+    assert f"using {index}" in plan
+    assert "Seq Scan" not in plan

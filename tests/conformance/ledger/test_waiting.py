@@ -9,8 +9,10 @@ import pytest
 
 from events.outcome import AcceptedBackup, CompletedBackup
 from handler.backup.ports import Created, Doubt, Finished, Granted, Key, Waiting
+from handler.ledger.inquiry import WaitingFilter
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
+from handler.ledger.pruning import UNSETTLED_SECONDS
 from handler.ledger.stores import open_ledger
 from handler.ledger.waiting import FIRST_INTERVAL, LONGEST_INTERVAL, Overdue, next_sweep
 from tests.conformance.ledger.conftest import LONG
@@ -213,6 +215,17 @@ async def test_a_prune_deletes_records_that_nobody_takes_up() -> None:
     clock.advance(2 * 86_400.0)
     await ledger.prune(86_400.0)
     assert 0 == (await ledger.waiting(overdue=1.0, longest=1.0)).total
+
+
+async def test_a_prune_deletes_old_records_whether_they_were_swept_or_not(ledger: StoredLedger) -> None:
+    """A sweep puts off when it publishes a message again, not when the message was due."""
+    await ledger.record_waiting(waiting("swept"))
+    assert ["swept"] == await names(ledger)
+    await ledger.record_waiting(waiting("never swept"))
+    await ledger.record_waiting(waiting("due later", seconds=FIRST_INTERVAL))
+    await ledger.prune(0.0, as_of=time.time() + UNSETTLED_SECONDS + FIRST_INTERVAL / 2)
+    found = (await ledger.list_waiting(WaitingFilter(9))).records
+    assert ["snapshot-due later"] == [each.snapshot_id for each in found]
 
 
 async def test_a_snapshot_without_end_and_without_message_is_stranded() -> None:

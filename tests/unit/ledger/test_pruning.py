@@ -4,14 +4,16 @@ Danger: a step that takes as long as there are old rows, in which no claim can b
 """
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from events.outcome import CompletedBackup
 from handler.backup.ports import Finished, Key
-from handler.ledger import sqlite, sqlite_pruning
+from handler.ledger import sqlite, sqlite_pruning, sqlite_waiting
 from handler.ledger.pruning import MOST_ROWS, MOST_SECONDS, Steps, rest
 from handler.ledger.sqlite import SqliteLedger
 
@@ -76,14 +78,27 @@ async def test_no_step_deletes_more_than_the_bound(tmp_path: Path, monkeypatch: 
         assert [(1200,)] == connection.execute("SELECT count(*) FROM ledger_tombstone").fetchall()
 
 
-def test_old_rows_are_found_by_an_index(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("statement", "values", "indexes"),
+    [
+        (sqlite_pruning._FIND_OLD, (0, 0, 1), ["ledger_by_standing"] * 2),
+        (
+            sqlite_waiting._FORGET_OLD,
+            {"before": 0, "limit": 1},
+            ["ledger_waiting_by_sweep", "ledger_waiting_swept"],
+        ),
+    ],
+)
+def test_what_is_old_is_found_by_an_index(
+    tmp_path: Path, statement: str, values: Any, indexes: Sequence[str]
+) -> None:
     """A step searches ranges of indexes, and reads neither the whole ledger nor all waiting messages."""
     backend = sqlite.SqliteBackend(tmp_path / "ledger.db", lambda: 0.0)
     with backend.transaction([]) as transaction:
-        plan = transaction._connection.execute(
-            f"EXPLAIN QUERY PLAN {sqlite_pruning._FIND_OLD}", (0, 0, 1)
-        ).fetchall()
+        plan = transaction._connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
     backend.close()
-    steps = [detail for *_, detail in plan if detail.startswith(("SEARCH", "SCAN"))]
-    assert 2 == sum("SEARCH ledger USING INDEX ledger_by_standing" in each for each in steps)
+    steps = [detail for *_, detail in plan]
+    ranges = [each for each in steps if "_at<?" in each]
     assert [] == [each for each in steps if each.startswith("SCAN ledger")]
+    assert len(indexes) == len(ranges)
+    assert all(index in each for index, each in zip(indexes, ranges, strict=True)), steps
