@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pika.spec import Basic
 
 from handler.broker.connection import BrokerConnection, Channel, ChannelClosed
+from handler.broker.counts import count
 from handler.broker.topology import Exchange, Queue, Topology, declare
 
 log = logging.getLogger(__name__)
@@ -21,12 +22,16 @@ _NOT_FOUND = 404
 
 
 class Seen(NamedTuple):
-    """An exchange or a queue at a check; of a queue, its ready messages and its consumers too."""
+    """An exchange or a queue at a check; of a queue, its ready messages and its consumers too.
+
+    ``counted`` is false where the broker may not know these numbers.
+    """
 
     part: Exchange | Queue
     exists: bool
     messages: int = 0
     consumers: int = 0
+    counted: bool = True
 
 
 class _Held(NamedTuple):
@@ -80,8 +85,10 @@ class Upkeep:
             self.missing = ()
             self.remade += any(isinstance(part, Queue) and part.name == self._topology.queue for part in gone)
             self._restored_at = now = self._clock()
-            self._held = {
-                each.part.name: _Held(each.messages, now) for each in seen if isinstance(each.part, Queue)
+            self._held |= {
+                each.part.name: _Held(each.messages, now)
+                for each in seen
+                if isinstance(each.part, Queue) and each.counted
             }
             log.debug(
                 "every exchange, queue and binding of ours exists",
@@ -160,8 +167,8 @@ async def _look(channel: Channel, part: Exchange | Queue) -> Seen:
     if isinstance(part, Exchange):
         await channel.call(channel.raw.exchange_declare, exchange=part.name, passive=True)
         return Seen(part, exists=True)
-    frame = await channel.call(channel.raw.queue_declare, queue=part.name, passive=True)
-    return Seen(part, exists=True, messages=frame.method.message_count, consumers=frame.method.consumer_count)
+    counts = await count(channel, part.name)
+    return Seen(part, exists=True, messages=counts.messages, consumers=counts.consumers, counted=counts.known)
 
 
 async def renew_dead(connection: BrokerConnection, topology: Topology) -> None:

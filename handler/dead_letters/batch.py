@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from handler.broker.connection import BrokerConnection, Channel
 from handler.broker.consumer import Consumer, Delivery
+from handler.broker.counts import count_messages
 from handler.broker.topology import Queue
 
 _QUIET_SECONDS = 0.2
@@ -113,10 +114,4 @@ class Batch:
         if self._channel.closed.done():
             raise self._channel.closed.result()
         # An empty queue that delivered nothing for a while has delivered everything.
-        return self.arrived == before and await count(self._channel, self._queue.name) == 0
-
-
-async def count(channel: Channel, queue: str) -> int:
-    """Return how many messages are ready in a queue. Raises ``ChannelClosed``."""
-    answer = await channel.call(channel.raw.queue_declare, queue=queue, passive=True)
-    return int(answer.method.message_count)
+        return self.arrived == before and await count_messages(self._channel, self._queue.name) == 0

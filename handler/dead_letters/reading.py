@@ -40,8 +40,9 @@ from dataclasses import dataclass
 from events.message import Message
 from handler.broker.connection import BrokerConnection, Channel, ChannelClosed
 from handler.broker.consumer import Delivery
+from handler.broker.counts import count_messages
 from handler.broker.topology import Queue
-from handler.dead_letters.batch import Batch, count
+from handler.dead_letters.batch import Batch
 from handler.errors import BrokerError
 
 FIRST_BATCH = 100
@@ -122,7 +123,7 @@ class Reading:
             return
         asking = await self._connection.channel()
         for batch in self._batches:
-            there = await count(asking, self._queue.name)
+            there = await count_messages(asking, self._queue.name)
             back = await batch.put_back()
             await self._wait_until_ready(asking, there + back)
         await asking.close()
@@ -138,7 +139,7 @@ class Reading:
     async def _wait_until_ready(self, channel: Channel, number: int) -> None:
         """Wait until so many messages are ready; at most 5 s, since another program may consume some."""
         for _ in range(_ASK_TIMES):
-            if await count(channel, self._queue.name) >= number:
+            if await count_messages(channel, self._queue.name) >= number:
                 return
             await asyncio.sleep(_ASK_SECONDS)
 
@@ -197,7 +198,7 @@ async def check_queue(connection: BrokerConnection, queue: Queue) -> int:
     """Return how many messages are ready. Raises ``QueueUnusable`` if the queue is missing or unsafe."""
     channel = await connection.channel()
     try:
-        found = await count(channel, queue.name)
+        found = await count_messages(channel, queue.name)
         # Declaring an existing queue changes nothing; the broker answers whether its arguments differ.
         await channel.call(
             channel.raw.queue_declare, queue=queue.name, durable=True, arguments=queue.arguments

@@ -25,6 +25,7 @@ from typing import NamedTuple, Protocol
 from handler.backup.clouds import AnyBreaker
 from handler.backup.hooks import OnOverdueWaits, OverdueWaits, noop
 from handler.broker.connection import BrokerConnection, ChannelClosed
+from handler.broker.counts import count_messages
 from handler.broker.outbox import BrokerOutbox, publish_again
 from handler.broker.topology import Topology
 from handler.broker.upkeep import renew_dead
@@ -207,8 +208,7 @@ class Sweep:
         """Return how many messages are ready in the queue."""
         channel = await connection.channel()
         try:
-            frame = await channel.call(channel.raw.queue_declare, queue=self._topology.queue, passive=True)
-            return int(frame.method.message_count)
+            return await count_messages(channel, self._topology.queue)
         finally:
             await channel.close()
 

@@ -18,6 +18,7 @@ from handler.amqp_url import AmqpUrl
 from handler.broker import addresses as links
 from handler.broker.addresses import connect
 from handler.broker.connection import BrokerConnection, ChannelClosed, Tls, parameters
+from handler.broker.counts import Counts, count, count_messages
 from handler.broker.publisher import Publisher
 from handler.broker.topology import READS_LIMIT, Topology, declare
 from handler.broker.upkeep import Upkeep, inspect, renew_dead
@@ -27,6 +28,7 @@ from handler.worker.sweep import SweepTimes
 from handler.worker.wiring import make_worker
 from handler.worker.worker import Worker
 from infra.emulator.testing import Emulator, running_emulator
+from infra.local.server import RabbitProcess
 from tests.patience import patient
 from tests.twins.events import message
 
@@ -175,6 +177,35 @@ def test_of_calls_at_the_same_time_one_restores(amqp_url: str, unique: str) -> N
                 assert all(each.exists for each in await inspect(connection, names))
             finally:
                 await remove(connection, names)
+
+    asyncio.run(body())
+
+
+@pytest.mark.chaos
+def test_the_counts_of_a_queue_whose_leader_is_busy_are_not_known(
+    own_broker: RabbitProcess, unique: str
+) -> None:
+    """RabbitMQ answers zeros while the leader does not answer it, whatever the queue holds."""
+    suspend = (
+        f'P = whereis(binary_to_atom(<<"%2F_{unique}">>)), erlang:suspend_process(P), '
+        "timer:sleep(2000), erlang:resume_process(P)."
+    )
+
+    async def body() -> None:
+        names = Topology(unique, f"{unique}.in", f"{unique}.out", (1,))
+        async with await connect([own_broker.url], Tls()) as connection:
+            await declare(connection, names)
+            channel = await connection.channel()
+            channel.raw.basic_publish("", unique, b"", pika.BasicProperties(delivery_mode=2))
+            await until(lambda: _holds(connection, unique, 1))
+            busy = asyncio.create_task(asyncio.to_thread(own_broker.ctl, "eval", suspend))
+            seen = set()
+            while not busy.done():
+                seen.add(await count(channel, unique))
+                await asyncio.sleep(0.05)
+            assert {Counts(1, 0, known=True), Counts(0, 0, known=False)} == seen
+            assert 1 == await count_messages(channel, unique)
+            await remove(connection, names)
 
     asyncio.run(body())
 

@@ -55,11 +55,48 @@ def test_a_queue_that_was_made_again_is_consumed_anew(session: _Session, watch: 
 
 
 def test_a_forgotten_consumer_is_noticed_by_the_count(session: _Session, watch: ConsumerWatch) -> None:
-    """The broker knows fewer consumers than the session has, also while it is busy."""
-    session.in_hand = 5
+    """At two checks the broker knows fewer consumers than the session has, and it knew them before."""
+    for consumers, anew in ((2, 0), (2, 0), (0, 0), (0, 1)):
+        watch.check(seen(consumers=consumers), 0)
+        assert anew == session.anew
+
+
+def test_a_single_count_of_none_is_no_sign(session: _Session, watch: ConsumerWatch) -> None:
+    """While the leader of a quorum queue changes, the broker may count no consumers."""
+    for consumers in (2, 2, 0, 2, 0, 2):
+        watch.check(seen(consumers=consumers), 0)
+    assert 0 == session.anew
+
+
+def test_what_the_broker_may_not_know_is_no_sign(session: _Session, watch: ConsumerWatch) -> None:
+    """A broker under load counts neither messages nor consumers of a queue whose leader is late."""
     watch.check(seen(), 0)
-    watch.check(seen(consumers=1), 0)
-    assert 1 == session.anew
+    watch.check(seen(), 0)
+    for _ in range(5):
+        watch.check([each._replace(counted=False) for each in seen(consumers=0)], 0)
+    assert 0 == session.anew
+
+
+def test_a_session_that_is_delivered_messages_is_not_missed(session: _Session, watch: ConsumerWatch) -> None:
+    """Whatever the broker counts: it knows a consumer that it delivers messages to."""
+    watch.check(seen(), 0)
+    watch.check(seen(), 0)
+    for _ in range(5):
+        session.deliveries += 1
+        watch.check(seen(consumers=0), 0)
+    session.in_hand = 5
+    watch.check(seen(consumers=0), 0)
+    watch.check(seen(consumers=0), 0)
+    assert 0 == session.anew
+
+
+def test_a_broker_that_never_counts_consumers_is_not_believed(
+    session: _Session, watch: ConsumerWatch
+) -> None:
+    """A broker that counts unacknowledged messages in their place knows no consumer of an idle session."""
+    for _ in range(5):
+        watch.check(seen(consumers=0), 0)
+    assert 0 == session.anew
 
 
 def test_a_consumer_that_has_just_begun_is_not_missed(session: _Session, watch: ConsumerWatch) -> None:
