@@ -12,43 +12,26 @@ from typing_extensions import override
 from events.outcome import AcceptedBackup, Failure
 from handler.backup.control import Control
 from handler.backup.hooks import OnSecondBackup, SecondBackup, noop
-from handler.backup.ports import Busy, Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
+from handler.backup.ports import Claim, Created, Doubt, Finished, Granted, Key, Ledger, Waiting
 from handler.backup.running import Room
-from handler.backup.workers import WorkerReport, Workers
+from handler.backup.workers import WorkerReport
 from handler.errors import LedgerUnavailable
 from handler.ledger import rules
-from handler.ledger.audit import Act
 from handler.ledger.control import (
-    CONCURRENCY,
-    Entry,
-    Taken,
-    WaitingChoice,
     control_of,
-    pause_of,
-)
-from handler.ledger.inquiry import (
-    By,
-    Overview,
-    SnapshotRecord,
-    StateFilter,
-    StateList,
-    Sum,
-    WaitingFilter,
-    WaitingList,
 )
 from handler.ledger.leases import Leases
+from handler.ledger.operators import OperatorsLedger
 from handler.ledger.ports import Change, Store
-from handler.ledger.pruning import Prunable
 from handler.ledger.quick import Quick, first_backup, first_claim, first_end
 from handler.ledger.room import RunningSummary, with_slot, with_tracked_slot
 from handler.ledger.row import Row
-from handler.ledger.search import GLANCE, PLACES, Found, Slice
 from handler.ledger.waiting import Overdue, Take, WaitingSummary
 
 _log = logging.getLogger(__name__)
 
 
-class StoredLedger(Ledger):
+class StoredLedger(OperatorsLedger, Ledger):
     """A ledger over a store; ``handler.backup.ports.Ledger`` says what its methods promise."""
 
     def __init__(
@@ -59,7 +42,7 @@ class StoredLedger(Ledger):
         ask_first: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        super().__init__(store, monotonic)
         self._leases = Leases(lease_seconds, monotonic=monotonic)
         self._ask_first = ask_first
         # Random once: a random token for each claim would cost 2 % of an event's CPU time.
@@ -217,17 +200,13 @@ class StoredLedger(Ledger):
             self._leases.drop_claim(key, token)
         return None
 
-    async def prunable(self, older_than: float) -> Prunable:
-        """Count the rows that ``prune`` would delete, for the operator. Changes nothing."""
-        return await self._store.prunable(older_than)
-
     @override
     async def prune(self, older_than: float, *, as_of: float | None = None) -> int:
         """Delete rows that ended more than ``older_than`` seconds before ``as_of``; return how many.
 
         Each leaves a tombstone: a later claim of its snapshot says to look up first. A row without an end is
-        kept for at least 30 days. ``as_of`` is the time of a ``Prunable``, so that
-        only counted rows are deleted, or None for now.
+        kept for at least 30 days. ``as_of`` is the time of a ``Prunable``, so that only counted rows are
+        deleted, or None for now.
         """
         return await self._store.prune(older_than, as_of=as_of)
 
@@ -248,63 +227,6 @@ class StoredLedger(Ledger):
             self._state_key = await self._store.state_key()
         return self._state_key
 
-    async def look_up(self, key: Key) -> Row | None:
-        """Read a snapshot's row, for the operator. Changes nothing."""
-        return await self._store.look_up(key)
-
-    async def snapshots(self, snapshot_id: str, project_id: str | None = None) -> Sequence[SnapshotRecord]:
-        """Read what is kept about a snapshot, for the operator: in one project, or in each that has it."""
-        return await self._store.snapshots(snapshot_id, project_id)
-
-    async def search(self, which: Slice, *, seconds: float) -> Found:
-        """Find the snapshots of a backup, an event or a volume; ``handler.ledger.search`` says how far.
-
-        Ends at the first slice that has some, or after ``seconds``, and says where to go on.
-        """
-        over, searched = self._leases.monotonic() + seconds, 0
-        glances = [Slice(which.text, place, limit=GLANCE) for place in PLACES] if not which.glanced else []
-        which = which._replace(glanced=True)
-        for each in glances:
-            done = await self._store.search(each)
-            searched += done.searched
-            if done.keys:
-                return Found(done.keys, searched, which)
-        while True:
-            done = await self._store.search(which)
-            searched += done.searched
-            rest = which.rest(done.after)
-            if rest is None or done.keys or self._leases.monotonic() > over:
-                return Found(done.keys, searched, rest)
-            which = rest
-
-    async def list_waiting(self, which: WaitingFilter) -> WaitingList:
-        """List recorded messages, those that are due first, for the operator."""
-        return await self._store.list_waiting(which)
-
-    async def list_states(self, which: StateFilter) -> StateList:
-        """List rows by their standing, in the order of their last change, for the operator."""
-        return await self._store.list_states(which)
-
-    async def overview(self, since: float) -> Overview:
-        """Count what has no end yet, what waits, and the outcomes of each hour since then."""
-        return await self._store.overview(since)
-
-    async def outcomes(self, since: float, until: float | None = None, *, by: By) -> Sequence[Sum]:
-        """Count outcomes: ``accepted``, ``completed``, ``failed`` and ``skipped``, by whole hours.
-
-        Each is counted when it is recorded, so a failure and the backup of its replay count both.
-        """
-        return await self._store.outcomes(since, until, by)
-
-    async def report(
-        self, since: float, until: float | None = None, *, by: By, project_id: str | None = None
-    ) -> Sequence[Sum]:
-        """Count each snapshot once, by where it stands now and the time of its last change.
-
-        One of which only a message is recorded counts as ``waiting``, at the time when it began to wait.
-        """
-        return await self._store.report(since, until, by, project_id)
-
     @property
     def controllable(self) -> bool:
         """Whether operators can set something for all workers: other processes can write into the ledger."""
@@ -314,64 +236,9 @@ class StoredLedger(Ledger):
         """Read what operators have set for all workers of a queue; a worker writes its report with it."""
         return control_of(await self._store.entries(queue, report))
 
-    async def workers(self, queue: str) -> Workers:
-        """Read which workers of a queue have reported within the last day, for the operator."""
-        return await self._store.workers(queue)
-
     async def remove_worker(self, worker_id: str) -> None:
         """Forget a worker that stops orderly."""
         await self._store.remove_worker(worker_id)
-
-    async def pause(self, queue: str, project_id: str | None = None, reason: str = "") -> None:
-        """Pause a queue, or one project of it; a pause that is there gets the new reason and time."""
-        await self._store.save_entry(queue, Entry(pause_of(project_id), 0.0, reason=reason))
-
-    async def resume(self, queue: str, project_id: str | None = None) -> bool:
-        """End the pause of a queue, or of one project; return whether there was one."""
-        return await self._store.delete_entry(queue, pause_of(project_id))
-
-    async def set_concurrency(self, queue: str, number: int | None) -> None:
-        """Set the number of messages in hand for all workers of a queue; None: each worker's own setting."""
-        if number is None:
-            await self._store.delete_entry(queue, CONCURRENCY)
-        else:
-            await self._store.save_entry(queue, Entry(CONCURRENCY, 0.0, number))
-
-    async def save_act(self, queue: str, act: Act) -> None:
-        """Write a new act of an operator into the audit journal, or the end of one."""
-        await self._store.save_act(queue, act)
-
-    async def acts(self, queue: str, limit: int) -> Sequence[Act]:
-        """Read the audit journal of a queue, the latest act first."""
-        return await self._store.acts(queue, limit)
-
-    async def choose_waiting(self, choice: WaitingChoice) -> Sequence[Taken]:
-        """Read messages that wait, with their bodies."""
-        return await self._store.choose(choice)
-
-    async def bring_back(self, taken: Taken, body: bytes) -> bool:
-        """Record a message as due now, with ``body``, whose state has waited once more.
-
-        The copy that is in a wait queue is replaced by it. False: the message does not wait as it did.
-        """
-        return await self._store.bring_back(taken, body)
-
-    async def cancel(
-        self, key: Key, cause: str, reason: str, *, attempts: int, replay: bool = False
-    ) -> Finished | Created | Busy:
-        """End an event as cancelled, unless a worker has it in hand or its backup is in progress.
-
-        Returns its end, which is another one where it had ended before. A doubt stays in the ledger, so that
-        a replay looks the backup up before anything is sent.
-        """
-        return await self._store.change(
-            key,
-            lambda row, now: rules.cancel(row, cause, reason, attempts=attempts, replay=replay, now=now),
-        )
-
-    async def end_waiting(self, taken: Taken) -> None:
-        """Delete the record of a message that has ended while a copy of it is in a wait queue."""
-        await self._store.end(taken)
 
     @override
     async def is_replaced(self, waiting_id: str, waits: int) -> bool:
