@@ -70,11 +70,16 @@ class Cloud:
         finally:
             self._learning = None
         if self.project_id is not None:
-            text, found = "cloud %s: its project is %s", self.project_id
-            log.info(text, self.name, found, extra={"action": "cloud.known"})
+            log.info(
+                "cloud %s: its project is %s", self.name, self.project_id, extra={"action": "cloud.known"}
+            )
             return
-        text = "cloud %s: its project is not known, so events of projects that no other cloud has wait: %s"
-        log.warning(text, self.name, problem, extra={"action": "cloud.unknown"})
+        log.warning(
+            "cloud %s: its project is not known, so events of projects that no other cloud has wait: %s",
+            self.name,
+            problem,
+            extra={"action": "cloud.unknown"},
+        )
         self._failed = True
         self._learn_at = self._clock() + self._pause
         self._pause = min(_LONGEST_PAUSE, self._pause * 2)
@@ -121,7 +126,7 @@ class Clouds:
     def __init__(self, clouds: Sequence[Cloud], *, delays: Sequence[int]) -> None:
         self.clouds = clouds
         self._delays = delays[:_LONGEST_STEP]
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
 
     def learn(self) -> None:
         """Begin to learn the projects that are not known yet."""
@@ -131,11 +136,14 @@ class Clouds:
     def of(self, project_id: str) -> Cloud | None:
         """Return the cloud of a project; None while a cloud whose project is not known may have it."""
         having = [cloud for cloud in self.clouds if cloud.project_id == project_id]
-        if len(having) > 1 and project_id not in self._told:
-            self._told.add(project_id)
-            names = ", ".join(cloud.name for cloud in having)
-            text = "the clouds %s have the same project %s: its events go to the first of them"
-            log.warning(text, names, project_id, extra={"action": "cloud.same_project"})
+        if len(having) > 1 and project_id not in self._warned_of:
+            self._warned_of.add(project_id)
+            log.warning(
+                "the clouds %s have the same project %s: its events go to the first of them",
+                ", ".join(cloud.name for cloud in having),
+                project_id,
+                extra={"action": "cloud.same_project"},
+            )
         if having:
             return having[0]
         return None if self.unknown else self.clouds[0]
@@ -205,13 +213,13 @@ class Breakers:
 
     @property
     def state(self) -> BreakerState:
-        """The state of the cloud that is best off."""
+        """Closed while one cloud's circuit breaker is, else half open while one probes, else open."""
         states = {each.state for each in self._breakers}
         return "closed" if "closed" in states else "half_open" if "half_open" in states else "open"
 
     @property
     def why(self) -> str | None:
-        """Why no cloud is fine; None where one is."""
+        """Why no cloud's circuit breaker is closed; None where one is."""
         return None if self.state == "closed" else self._breakers[0].why
 
     @property

@@ -131,5 +131,5 @@ Follow = Callable[[EventIds, str | None], AbstractContextManager[str | None]]
 that is passed on."""
 
 
-def noop(_told: object) -> None:
+def noop(_event: object) -> None:
     """Do nothing."""

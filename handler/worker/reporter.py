@@ -17,7 +17,7 @@ _MOST_HOST = 255
 
 
 class Reporter:
-    """Tells who this worker is and what it does. ``clock`` gives monotonic seconds."""
+    """Makes the reports of a worker: which one it is, and what it does. ``clock`` gives monotonic seconds."""
 
     def __init__(
         self,

@@ -44,7 +44,11 @@ class InHand(NamedTuple):
 
 
 class ConsumerSession:
-    """Consumes over one connection until it is lost or ``stop`` is set."""
+    """Consumes over one connection until it is lost or ``stop`` is set.
+
+    ``handle`` handles a message, ``park`` delays one unhandled, and ``restore`` has declared again what was
+    deleted; ``keep_routes`` runs beside it. ``notify`` is called with each redelivery.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class ConsumerSession:
         clock: Callable[[], float],
         keys: StateKeys | None,
         notify: OnRedelivered = noop,
-        upkeep: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        keep_routes: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._connection = connection
         self._topology = topology
@@ -69,7 +73,7 @@ class ConsumerSession:
         self._clock = clock
         self._receiver = Receiver(keys, clock)
         self._notify = notify
-        self._upkeep = upkeep
+        self._keep_routes = keep_routes
         self._isolated = True
         self._possible_poison: deque[InHand] = deque()
         self._in_hand: dict[asyncio.Task[None], float] = {}
@@ -120,7 +124,7 @@ class ConsumerSession:
         """Consume. Returns when ``stop`` is set; raises ``ConnectionLost`` when the connection is gone."""
         stopping = asyncio.ensure_future(stop.wait())
         work = asyncio.ensure_future(self._work())
-        upkeep = [asyncio.create_task(self._upkeep())] if self._upkeep else []
+        chores = [asyncio.create_task(self._keep_routes())] if self._keep_routes else []
         ends: set[asyncio.Future[Any]] = {work, stopping, self._connection.closed}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -130,9 +134,9 @@ class ConsumerSession:
             self._connection.liveness.answered(self)
             stopping.cancel()
             work.cancel()
-            for task in upkeep:
+            for task in chores:
                 task.cancel()
-            await settled([work, stopping, *upkeep])
+            await settled([work, stopping, *chores])
         if self._connection.closed.done():
             raise self._connection.closed.result()
         if not work.cancelled():

@@ -90,10 +90,10 @@ class ConsumerWatch:
             self._evidence = _Evidence()
             return None
         self._evidence.idle = self._evidence.idle + 1 if idle else 0
-        reason = self._told_by_counts(found[0], idle=idle) if found[0].counted else None
+        reason = self._from_counts(found[0], idle=idle) if found[0].counted else None
         return reason or (_IDLE if self._evidence.idle >= _IDLE_CHECKS else None)
 
-    def _told_by_counts(self, queue: Seen, *, idle: bool) -> str | None:
+    def _from_counts(self, queue: Seen, *, idle: bool) -> str | None:
         """Return what the counts of the queue say against its consumers. They say nothing of a busy session.
 
         A consumer has to have been counted before: a build of RabbitMQ 4 counts the unacknowledged messages

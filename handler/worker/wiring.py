@@ -72,5 +72,5 @@ async def _session(parts: Parts, connection: BrokerConnection, upkeep: Upkeep) -
         clock=time.time,
         keys=keys,
         notify=parts.telemetry.redelivered,
-        upkeep=None if ignored else lambda: keep_routes(outbox, parts.routes),
+        keep_routes=None if ignored else lambda: keep_routes(outbox, parts.routes),
     )

@@ -60,7 +60,10 @@ class WorkerServices:
 
 
 class Worker:
-    """Runs shifts until stopped; never gives up on a broker that is down, at start or later."""
+    """Runs one consumer session after the other until it is stopped.
+
+    A broker that is down is tried again for as long as that takes, at start and later.
+    """
 
     def __init__(self, services: WorkerServices, *, rng: Random | None = None) -> None:
         self._services = services
