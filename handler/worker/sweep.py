@@ -87,8 +87,8 @@ class Sweep:
     """Sweeps over one connection after the other. ``clock`` gives monotonic seconds.
 
     ``tracked`` says that each backup is followed to its end by recorded messages, so that one without an end
-    needs one; ``recorded`` that waiting messages are recorded at all. ``notify`` is called with
-    what is overdue.
+    needs one; ``recorded`` that waiting messages are recorded at all. ``notify`` is called with what is
+    overdue.
     """
 
     def __init__(

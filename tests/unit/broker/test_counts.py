@@ -3,14 +3,17 @@
 Danger: an idle or a busy node seems to have forgotten its consumers, and its queues seem to be empty.
 """
 
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from handler.broker.connection import Channel
+from handler.broker.connection import BrokerConnection, Channel
 from handler.broker.counts import LEADER_SECONDS, count, count_messages
+from handler.broker.topology import Queue, Topology
+from handler.broker.upkeep import Seen, Upkeep
 from tests.twins.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -58,3 +61,30 @@ async def test_messages_are_counted_again_until_they_are_known(clock: Clock) -> 
     """A queue of dead letters is not taken for an empty one while its leader is busy."""
     answers = [(LEADER_SECONDS, 0, 0), (LEADER_SECONDS, 0, 0), (0.001, 7, 0)]
     assert 7 == await count_messages(cast("Channel", _Channel(clock, *answers)), "q.dead")
+
+
+async def test_the_loss_of_a_queue_is_reported_with_the_last_number_that_was_known(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Zeros that the broker does not know do not replace what an earlier check has counted."""
+    topology = Topology("q", "q.in", "q.out", (1,))
+    queue = Queue("q", {})
+    checks = [
+        [Seen(queue, exists=True, messages=7)],
+        [Seen(queue, exists=True, counted=False)],
+        [Seen(queue, exists=False)],
+    ]
+
+    async def inspect(*_: object) -> list[Seen]:
+        return checks.pop(0)
+
+    async def declare(*_: object, **__: object) -> None:
+        """Declare nothing."""
+
+    monkeypatch.setattr("handler.broker.upkeep.inspect", inspect)
+    monkeypatch.setattr("handler.broker.upkeep.declare", declare)
+    times = itertools.count()
+    upkeep = Upkeep(topology, clock=lambda: float(next(times)))
+    for _ in range(3):
+        await upkeep.restore(cast("BrokerConnection", None))
+    assert "7 messages were ready in it" in caplog.text
