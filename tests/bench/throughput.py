@@ -59,7 +59,7 @@ TRACED = ("traces", "watched")
 HERE = Path(__file__).parents[2]
 
 
-def event() -> bytes:
+def event(project: int = 0) -> bytes:
     """Return a snapshot event of the size of real ones."""
     return json.dumps(
         {
@@ -68,7 +68,7 @@ def event() -> bytes:
             "source": "bench",
             "type": SNAPSHOT_COMPLETED,
             "data": {
-                "project_id": "8d2c4b6a1f3e4d5c9b7a60f1e2d3c4b5",
+                "project_id": f"8d2c4b6a1f3e4d5c9b7a60f1{project:08x}",
                 "volume_id": "0e9a7c34-52d1-4c0f-9a6b-7f3d2e1c8b40",
                 "snapshot_id": str(uuid.uuid4()),
                 "snapshot_name": "nightly-db01",
@@ -90,20 +90,27 @@ def fast_api(latency: float) -> Iterator[str]:
 
 
 async def preload(connection: BrokerConnection, settings: Settings, results: str, count: int) -> None:
+    """Declare the topology and a queue for all outcomes, and publish so many events."""
     names = bootstrap.topology(settings)
     await declare(connection, names)
     channel = await connection.channel()
     await channel.call(channel.raw.queue_declare, queue=results, durable=True)
     await channel.call(channel.raw.queue_bind, queue=results, exchange=names.result_exchange, routing_key="#")
+    await channel.close()
+    await send(connection, settings, range(count))
+
+
+async def send(connection: BrokerConnection, settings: Settings, numbers: range, projects: int = 1) -> None:
+    """Publish an event for each number, of so many projects in turn."""
+    names = bootstrap.topology(settings)
     outbox = BrokerOutbox(connection, names, ignore_unroutable=False)
     properties = pika.BasicProperties(delivery_mode=2)
-    for start in range(0, count, 500):
+    for start in range(numbers.start, numbers.stop, 500):
         sends = [
-            outbox.send(names.snapshot_exchange, SNAPSHOT_COMPLETED, event(), properties)
-            for _ in range(start, min(start + 500, count))
+            outbox.send(names.snapshot_exchange, SNAPSHOT_COMPLETED, event(number % projects), properties)
+            for number in range(start, min(start + 500, numbers.stop))
         ]
         await asyncio.gather(*sends)
-    await channel.close()
 
 
 async def counted(connection: BrokerConnection, queue: str) -> int:
