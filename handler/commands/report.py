@@ -9,7 +9,7 @@ import typer
 from handler.commands.common import failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import checked, one_of
+from handler.commands.values import checked, one_of, project
 from handler.console.report import ReportRow, head, table, to_csv, total
 from handler.dead_letters.filters import moment
 from handler.ledger.inquiry import By
@@ -47,7 +47,9 @@ def report(
             metavar="GROUP", callback=checked(one_of(_BY, "group")), help="project, category or hour."
         ),
     ] = "project",
-    project: Annotated[str | None, typer.Option(metavar="ID", help="Only of this project.")] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="ID", callback=checked(project), help="Only of this project.")
+    ] = None,
     output: Annotated[
         str,
         typer.Option(

@@ -8,6 +8,8 @@ import typer
 from handler.commands.common import AsJson, failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
+from handler.commands.values import checked, project
+from handler.console.asked import snapshot
 from handler.console.standing import Standing, document, standing, unknown
 from handler.console.timeline import REASONS
 from handler.ledger.ledger import StoredLedger
@@ -24,9 +26,12 @@ _MESSAGES = {
 
 
 def status(
-    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...")],
+    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...", callback=checked(snapshot))],
     project: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only in this project (default: in every one).")
+        str | None,
+        typer.Option(
+            metavar="ID", callback=checked(project), help="Only in this project (default: in every one)."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

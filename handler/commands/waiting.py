@@ -11,7 +11,8 @@ from handler.commands.common import AsJson, Yes, confirm, fail, failing_plainly,
 from handler.commands.console import console
 from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import checked, project, resource_id
+from handler.commands.values import checked, project
+from handler.console.asked import snapshot
 from handler.console.standing import waiting_document
 from handler.console.waiting import Cancelled, Waits, Which, cancel, opened_waits, retry_now
 from handler.ledger.inquiry import WaitingFilter, WaitingList
@@ -39,7 +40,7 @@ Project = Annotated[
 
 @app.command("list", cls=Command, epilog=examples("waiting list", "waiting list --reason lookup --json"))
 def list_command(
-    project: Annotated[str | None, typer.Option(metavar="ID", help="Only of this project.")] = None,
+    project: Project = None,
     reason: Annotated[
         str | None, typer.Option(metavar="REASON", help=f"Only for this reason: {', '.join(_REASONS)}.")
     ] = None,
@@ -100,7 +101,9 @@ def _print(found: WaitingList) -> None:
     epilog=examples("waiting retry-now --reason paused", "waiting retry-now --all"),
 )
 def retry_now_command(
-    snapshot_ids: Annotated[list[str] | None, typer.Argument(metavar="[SNAPSHOT_ID...]")] = None,
+    snapshot_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[SNAPSHOT_ID...]", callback=checked(snapshot))
+    ] = None,
     project: Project = None,
     reason: Annotated[
         str | None, typer.Option(metavar="REASON", help="What waits for this reason; see waiting list.")
@@ -119,7 +122,7 @@ def retry_now_command(
         raise fail("name snapshots, or --reason, or --all: one of the three", code=2)
     if reason is not None and reason not in _REASONS:
         raise fail(f"--reason {reason}: unknown; use one of {', '.join(_REASONS)}", code=2)
-    which = Which([*map(_canonical, snapshot_ids)] if snapshot_ids else None, project, reason)
+    which = Which(snapshot_ids or None, project, reason)
     with failing_plainly():
         done = with_waits(load_settings(), lambda waits: retry_now(waits, which))
     if as_json:
@@ -138,7 +141,7 @@ def retry_now_command(
     epilog=examples("waiting cancel \\\n    b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"),
 )
 def cancel_command(
-    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...")],
+    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...", callback=checked(snapshot))],
     project: Project = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -152,7 +155,7 @@ def cancel_command(
 
     Exit code: 0 all are cancelled, 1 some are not.
     """
-    wanted = list(dict.fromkeys(map(_canonical, snapshot_ids)))
+    wanted = list(dict.fromkeys(snapshot_ids))
 
     async def work(waits: Waits) -> Sequence[Cancelled]:
         await confirm(f"cancel what waits of {len(wanted)} snapshots?", yes=yes)
@@ -177,11 +180,3 @@ def with_waits(settings: Settings, work: Callable[[Waits], Awaitable[T]]) -> T:
             return await work(waits)
 
     return with_ledger(settings, opened, without=_WITHOUT)
-
-
-def _canonical(snapshot_id: str) -> str:
-    """Return a snapshot's id as events are recorded: a UUID in lower case with dashes."""
-    try:
-        return resource_id(snapshot_id)
-    except ValueError:
-        return snapshot_id

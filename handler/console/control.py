@@ -6,6 +6,7 @@ from typing import Any
 
 from handler.backup.control import Control, Pause
 from handler.ledger.ledger import StoredLedger
+from handler.printable import printable
 
 NOTICED_SECONDS = 5
 """Within so many seconds every worker acts on it."""
@@ -15,8 +16,11 @@ MOST_REASON = 200
 
 
 async def pause(ledger: StoredLedger, queue: str, *, project: str | None = None, reason: str = "") -> Control:
-    """Pause a queue, or one project of it. Raises ``LedgerUnavailable``."""
-    await ledger.pause(queue, project, " ".join(reason.split())[:MOST_REASON])
+    """Pause a queue, or one project of it. Raises ``LedgerUnavailable``.
+
+    Of the reason, what no ledger stores or a terminal obeys is replaced.
+    """
+    await ledger.pause(queue, project, printable(" ".join(reason.split()))[:MOST_REASON])
     return await ledger.control(queue)
 
 

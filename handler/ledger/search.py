@@ -63,7 +63,7 @@ class Slice(NamedTuple):
             "replay": f'"{self.quoted}#',
             "bytes": self.quoted.encode(),
             "standing": self.place,
-            "before": self.before,
+            "before": _EVER if self.place == WAITING else self.before,
             "after": self.after,
             "limit": self.limit,
         }

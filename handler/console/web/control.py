@@ -5,9 +5,9 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from events.message import WaitReason
 from handler.console import control
+from handler.console.asked import ProjectAsked, SnapshotAsked
 from handler.console.audit import Done
 from handler.console.waiting import Cancelled, Retried, Which, cancel, opened_waits, retry_now
 from handler.console.web.forms import form, order_of, problem_of, values_of
@@ -31,7 +32,6 @@ _GOES_ON = (
     "the list of waiting messages shows how many are left."
 )
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Order = TypeVar("Order", bound=BaseModel)
 
 
@@ -40,7 +40,7 @@ class ResumeOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    project: Id | None = Field(None, description="Only this project; without it, all events.")
+    project: ProjectAsked | None = Field(None, description="Only this project; without it, all events.")
 
 
 class PauseOrder(ResumeOrder):
@@ -62,8 +62,8 @@ class RetryOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    snapshot: Id | None = Field(None, description="Only of this snapshot.")
-    project: Id | None = Field(None, description="Only of this project.")
+    snapshot: SnapshotAsked | None = Field(None, description="Only of this snapshot.")
+    project: ProjectAsked | None = Field(None, description="Only of this project.")
     reason: WaitReason | None = Field(None, description="Only what waits for this reason.")
     all: bool = Field(default=False, description="Needed where nothing is left out.")
 
@@ -79,8 +79,8 @@ class CancelOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    snapshot: Id
-    project: Id | None = Field(None, description="Only in this project.")
+    snapshot: SnapshotAsked
+    project: ProjectAsked | None = Field(None, description="Only in this project.")
 
 
 class Controls:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from handler.console.web.guard import Caller
 from handler.console.web.sessions import Sessions
+from handler.printable import printable
 
 MOST_BYTES = 256 * 1024
 _MOST_FIELDS = 5_000
@@ -68,7 +69,18 @@ async def order_of(request: Request, model: type[Order]) -> Order:
     try:
         return model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, problem_of(error)) from None
+        problem = _not_unicode(values) or problem_of(error)
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, problem) from None
+
+
+def _not_unicode(values: Mapping[str, Any]) -> str | None:
+    """Return which field has a lone surrogate, as JSON may spell it; the model knows its place only."""
+    for name, value in values.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return f"{printable(name)}: has a lone surrogate, which is no character"
+    return None
 
 
 def problem_of(error: ValidationError) -> str:

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from events.message import WaitReason
+from handler.console.asked import PlainId, ProjectAsked, snapshot
 from handler.console.timeline import REASONS
 from handler.console.web.answers import Waits, found_documents, search, snapshot_documents, waits
 from handler.console.web.forms import fields_of, problem_of, values_of
@@ -26,12 +27,25 @@ _SHORTEST = 4
 Query = TypeVar("Query", bound=BaseModel)
 
 
+def _long_enough(text: str) -> str:
+    if len(text) < _SHORTEST:
+        raise ValueError(f"must be at least {_SHORTEST} characters")
+    return text
+
+
 class SnapshotQuery(BaseModel):
     """Which snapshot to show."""
 
     model_config = ConfigDict(extra="forbid")
 
-    project: str | None = Field(None, max_length=256, description="Only in this project.")
+    project: ProjectAsked | None = Field(None, description="Only in this project.")
+
+
+class _PageQuery(SnapshotQuery):
+    """What the page searches for."""
+
+    id: PlainId
+    at: str | None = None
 
 
 class SearchQuery(BaseModel):
@@ -39,8 +53,8 @@ class SearchQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(
-        min_length=_SHORTEST, max_length=256, description="The id of a backup, an event or a volume."
+    text: Annotated[PlainId, AfterValidator(_long_enough)] = Field(
+        description="The id of a backup, an event or a volume.", json_schema_extra={"minLength": _SHORTEST}
     )
     at: str | None = Field(None, max_length=300, description="The field next of an earlier answer.")
 
@@ -62,7 +76,7 @@ class WaitingQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    project: str | None = Field(None, max_length=256, description="Only of this project.")
+    project: ProjectAsked | None = Field(None, description="Only of this project.")
     reason: WaitReason | None = Field(None, description="Only for this reason.")
     limit: int = Field(_SHOWN, ge=1, le=10_000, description="At most so many, those that are due first.")
 
@@ -85,23 +99,22 @@ class Reading:
 
     async def snapshot_page(self, request: Request) -> Response:
         """Show where a snapshot stands, or the snapshots of a backup, an event or a volume."""
-        id_, project, at = (
-            request.query_params.get(name, "").strip()[:256] for name in ("id", "project", "at")
-        )
+        values = _stripped(request, "id", "project", "at")
         found: Sequence[Mapping[str, Any]] = ()
-        searched, problem = None, ""
-        if id_:
+        searched, problem, status = None, "", HTTPStatus.OK
+        if values["id"]:
             try:
-                found, searched = await self._look_for(id_, project or None, at or None)
+                found, searched = await self._look_for(_PageQuery.model_validate(values))
             except ValidationError as error:
-                problem = problem_of(error)
+                problem, status = problem_of(error), HTTPStatus.UNPROCESSABLE_ENTITY
             except LedgerUnavailable as error:
                 problem = str(error)
         return self._site.pages.page(
             request,
             "snapshots.html",
-            id=id_,
-            project=project,
+            status,
+            id=values["id"],
+            project=values["project"],
             found=found,
             searched=searched,
             next=searched.rest.to_text() if searched and searched.rest else None,
@@ -112,7 +125,11 @@ class Reading:
     async def snapshot(self, request: Request) -> Response:
         """Return where a snapshot stands."""
         query = query_of(request, SnapshotQuery)
-        found = await self._documents(request.path_params["snapshot_id"], query.project)
+        try:
+            wanted = snapshot(request.path_params["snapshot_id"])
+        except ValueError as error:
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"snapshot_id: {error}") from None
+        found = await self._documents(wanted, query.project)
         return JSONResponse({"snapshots": list(found)})
 
     async def search(self, request: Request) -> Response:
@@ -128,19 +145,17 @@ class Reading:
 
     async def waiting_page(self, request: Request) -> Response:
         """List the messages that wait."""
-        values: dict[str, Any] = {
-            name: request.query_params.get(name, "").strip() or None for name in ("project", "reason")
-        }
-        found, problem = Waits((), 0, 0), ""
+        values = _stripped(request, "project", "reason")
+        found, problem, status = Waits((), 0, 0), "", HTTPStatus.OK
         try:
             query = WaitingQuery.model_validate(values)
             found = await waits(self._site.ledger, WaitingFilter(query.limit, query.project, query.reason))
         except ValidationError as error:
-            problem = problem_of(error)
+            problem, status = problem_of(error), HTTPStatus.UNPROCESSABLE_ENTITY
         except LedgerUnavailable as error:
             problem = str(error)
         return self._site.pages.page(
-            request, "waiting.html", found=found, problem=problem, reasons=REASONS, **values
+            request, "waiting.html", status, found=found, problem=problem, reasons=REASONS, **values
         )
 
     async def waiting(self, request: Request) -> Response:
@@ -149,14 +164,12 @@ class Reading:
         found = await waits(self._site.ledger, WaitingFilter(query.limit, query.project, query.reason))
         return JSONResponse({"messages": list(found.messages), "total": found.total})
 
-    async def _look_for(
-        self, id_: str, project: str | None, at: str | None
-    ) -> tuple[Sequence[Mapping[str, Any]], Found | None]:
+    async def _look_for(self, query: _PageQuery) -> tuple[Sequence[Mapping[str, Any]], Found | None]:
         """Return the snapshot of an id; where there is none, what a search finds."""
-        documents: Sequence[Mapping[str, Any]] = await self._documents(id_, project)
-        if documents[0]["backed_up"] is not None or len(id_) < _SHORTEST:
+        documents: Sequence[Mapping[str, Any]] = await self._documents(snapshot(query.id), query.project)
+        if documents[0]["backed_up"] is not None or len(query.id) < _SHORTEST:
             return documents, None
-        searched = await search(self._site.ledger, SearchQuery(text=id_, at=at).slice())
+        searched = await search(self._site.ledger, SearchQuery(text=query.id, at=query.at).slice())
         found = await found_documents(self._site.ledger, searched, tracked=self._site.settings.track_backups)
         return found or documents, searched
 
@@ -164,6 +177,11 @@ class Reading:
         return await snapshot_documents(
             self._site.ledger, snapshot_id, project, tracked=self._site.settings.track_backups
         )
+
+
+def _stripped(request: Request, *names: str) -> dict[str, Any]:
+    """Return values of a page's query, without whitespace around them; None for what is empty."""
+    return {name: request.query_params.get(name, "").strip() or None for name in names}
 
 
 def query_of(request: Request, model: type[Query], lists: tuple[str, ...] = ()) -> Query:

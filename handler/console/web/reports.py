@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from handler.console.asked import ProjectAsked
 from handler.console.orders import Time
 from handler.console.report import ReportRow, head, table, to_csv, total
 from handler.console.web.forms import fields_of, problem_of, values_of
@@ -29,7 +30,7 @@ class ReportQuery(BaseModel):
     since: Time = Field("24h", description="Changed at or after: 2026-11-23T22:00 (UTC), or 24h, 7d ago.")
     until: Time = Field(None, description="Last changed before; same forms.")
     by: By = Field("project", description="The groups.")
-    project: str | None = Field(None, max_length=256, description="Only of this project.")
+    project: ProjectAsked | None = Field(None, description="Only of this project.")
 
 
 class Reports:
@@ -48,18 +49,19 @@ class Reports:
 
     async def page(self, request: Request) -> Response:
         """Show the report as a table."""
-        query, rows, problem = ReportQuery(), list[ReportRow](), ""
+        query, rows, problem, status = ReportQuery(), list[ReportRow](), "", HTTPStatus.OK
         try:
             fields = fields_of(request.query_params.multi_items())
             query = ReportQuery.model_validate(values_of(fields, ReportQuery, ()))
             rows = list(await self._rows(query))
         except ValidationError as error:
-            problem = problem_of(error)
+            problem, status = problem_of(error), HTTPStatus.UNPROCESSABLE_ENTITY
         except LedgerUnavailable as error:
             problem = str(error)
         return self._site.pages.page(
             request,
             "report.html",
+            status,
             query=query,
             head=head(query.by),
             rows=rows,

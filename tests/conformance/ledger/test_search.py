@@ -69,6 +69,16 @@ async def test_every_row_is_read_once_whatever_the_size_of_a_slice(
         assert [f"s{number}"] == [key.snapshot_id for key in done.keys]
 
 
+async def test_a_search_goes_on_within_what_waits(ledger: StoredLedger) -> None:
+    """More messages wait than a slice has: the next slice begins after the id of its last message."""
+    for number in range(5):
+        body = json.dumps({"data": {"volume_id": VOLUME if number == 4 else "another"}}).encode()
+        await ledger.record_waiting(Waiting(f"m-{number}", body, 60.0, "retry", 1, "p", f"s{number}"))
+
+    done = await ledger.search(Slice(VOLUME, limit=2, glanced=True), seconds=60.0)
+    assert ["s4"] == [key.snapshot_id for key in done.keys]
+
+
 async def test_a_search_ends_after_its_time_and_goes_on(ledger: StoredLedger) -> None:
     """Without time one slice is read, and the answer says where the next one begins."""
     await ledger.created(await granted(ledger, 1), AcceptedBackup(id="backup-1"))

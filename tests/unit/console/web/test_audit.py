@@ -80,7 +80,7 @@ def test_a_stranger_reads_no_journal(stranger: Browser) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_act_stays_a_text(console: Browser, text: str) -> None:
     """What an act is about adds nothing to the page."""
-    console.ask("POST", "/api/control/pause", json={"project": text, "reason": text})
+    console.ask("POST", "/api/control/pause", json={"reason": text})
     console.ask("POST", "/api/dead-letters/drop", json={"snapshots": [text]})
     assert 2 == len(console.json("/api/audit")["acts"])
     assert not injected(console.get("/audit").text)

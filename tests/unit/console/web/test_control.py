@@ -68,9 +68,9 @@ def test_a_wrong_order_is_refused_by_the_name_of_its_field(
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_reason_stays_a_text(console: Browser, text: str) -> None:
     """A reason or a project that looks like markup adds nothing to a page."""
-    readable = text.replace("\x00", "")
-    console.json("/api/control/pause", {"reason": readable})
-    console.json("/api/control/pause", {"project": readable, "reason": readable})
+    project = text.translate(dict.fromkeys(map(ord, "\x00\x1b")))
+    console.json("/api/control/pause", {"reason": text})
+    console.json("/api/control/pause", {"project": project, "reason": text})
     assert not injected(console.get("/control").text)
     assert not injected(console.get("/").text)
     assert not injected(console.get("/waiting/cancel", params={"snapshot": text, "project": text}).text)
