@@ -14,9 +14,9 @@ REASONS: Final[Mapping[str, str]] = {
     "check": "the event is checked at the API",
     "room": "as many backups are in progress as MAX_RUNNING allows",
     "pause": "the API, the sign-in or the ledger is down, or another message has the snapshot",
+    "paused": "an operator has paused the queue or the project",
 }
 """Why a message waits."""
-
 
 _SENTENCES: Final[Mapping[str, str]] = {
     "claim lapsed": "the claim of {claimed} had ended without a result: its request may have worked",

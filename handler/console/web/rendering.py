@@ -1,7 +1,9 @@
 """Renders the pages' templates. Every value is escaped, and control characters in it are replaced."""
 
+import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +20,7 @@ from handler.console.web.sparkline import sparkline
 from handler.printable import printable
 
 _FOLDER = Path(__file__).parent
+_ISO = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?(?:[+-]\d\d:\d\d|Z)(?!\w)")
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 STATIC: Mapping[str, str] = {
     "console.css": "text/css; charset=utf-8",
@@ -43,6 +46,8 @@ class Pages:
         )
         self._templates.filters |= {
             "moment": moment,
+            "moments": moments,
+            "date": date,
             "age": age,
             "number": number,
             "seconds": _length,
@@ -78,25 +83,46 @@ def moment(value: str | float | None) -> Markup | str:
     at = _time(value)
     if at is None:
         return "-"
-    text = f"{at:%Y-%m-%d %H:%M:%S} UTC"
-    return Markup('<time datetime="{}">{}</time> <span class="age">({})</span>').format(
-        at.isoformat(timespec="seconds"), text, age(value)
-    )
+    return Markup('{} <span class="age">({})</span>').format(date(value), _age(at))
 
 
-def age(value: str | float | None) -> str:
-    """Return how long ago a time is, or in how long, in one unit."""
+def moments(text: str) -> Markup:
+    """Return a sentence in which each time in ISO 8601 is an element as of ``moment``."""
+    found, end = Markup(), 0
+    for each in _ISO.finditer(text):
+        with suppress(ValueError, OverflowError):  # texts from outside have times that are none
+            at = moment(each[0])
+            found += Markup("{}{}").format(_safe(text[end : each.start()]), at)
+            end = each.end()
+    return found + Markup("{}").format(_safe(text[end:]))
+
+
+def date(value: str | float | None) -> Markup | str:
+    """Return a time of UTC as an element that says when."""
     at = _time(value)
-    if at is None:
-        return "-"
-    seconds = (datetime.now(UTC) - at).total_seconds()
-    text = _length(abs(seconds))
-    return f"{text} ago" if seconds >= 0 else f"in {text}"
+    return "-" if at is None else _element(at, f"{at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def age(value: str | float | None) -> Markup | str:
+    """Return how long ago a time is, or in how long, in one unit, as an element that knows when."""
+    at = _time(value)
+    return "-" if at is None else _element(at, _age(at))
 
 
 def number(value: float) -> str:
     """Return a number with separators."""
     return f"{value:,}"
+
+
+def _element(at: datetime, text: str) -> Markup:
+    exact = at.isoformat(timespec="seconds")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, text)
+
+
+def _age(at: datetime) -> str:
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    text = _length(abs(seconds))
+    return f"{text} ago" if seconds >= 0 else f"in {text}"
 
 
 def _length(seconds: float) -> str:
@@ -109,7 +135,9 @@ def _length(seconds: float) -> str:
 def _time(value: str | float | None) -> datetime | None:
     if value is None:
         return None
-    return datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).astimezone(UTC)
+    return datetime.fromtimestamp(value, UTC)
 
 
 def _safe(value: object) -> object:
