@@ -1,18 +1,20 @@
 """``snapshot-backup pause``, ``resume`` and ``concurrency``: for all workers of the queue."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
 import typer
 
 from handler.backup.control import Control
+from handler.commands.audited import audited
 from handler.commands.common import AsJson, failing_plainly, print_json, warn
 from handler.commands.console import console, working
 from handler.commands.opened_ledger import with_ledger
 from handler.commands.values import checked, project
 from handler.commands.waiting import with_waits
 from handler.console import control as controls
+from handler.console.orders import described
 from handler.console.waiting import Retried, Waits, Which, retry_now
 from handler.errors import BrokerError, LedgerUnavailable
 from handler.ledger.inquiry import WaitingFilter
@@ -43,7 +45,12 @@ def pause(
     under way end, and backups in progress are tracked on. The pause is kept in
     the ledger that LEDGER_URL names, until resume.
     """
-    _change(as_json, lambda ledger, queue: controls.pause(ledger, queue, project=project, reason=reason))
+    _change(
+        as_json,
+        "pause",
+        {"project": project, "reason": reason},
+        lambda ledger, queue: controls.pause(ledger, queue, project=project, reason=reason),
+    )
 
 
 def resume(project: Project = None, as_json: AsJson = False) -> None:
@@ -51,7 +58,12 @@ def resume(project: Project = None, as_json: AsJson = False) -> None:
 
     A project that was paused by itself stays paused when the queue is resumed.
     """
-    _change(as_json, lambda ledger, queue: controls.resume(ledger, queue, project=project))
+    _change(
+        as_json,
+        "resume",
+        {"project": project},
+        lambda ledger, queue: controls.resume(ledger, queue, project=project),
+    )
     with failing_plainly():
         _bring_back(load_settings(), project)
 
@@ -87,22 +99,34 @@ def concurrency(
     if number != "default" and not (number.isascii() and number.isdecimal() and 1 <= int(number) <= _MOST):
         raise typer.BadParameter(f"{number!r} is neither a number from 1 to {_MOST} nor default.")
     wanted = None if number == "default" else int(number)
-    _change(as_json, lambda ledger, queue: controls.set_concurrency(ledger, queue, wanted))
+    _change(
+        as_json,
+        "concurrency",
+        {"number": number},
+        lambda ledger, queue: controls.set_concurrency(ledger, queue, wanted),
+    )
 
 
-def _change(as_json: bool, change: Callable[[StoredLedger, str], Awaitable[Control]]) -> None:
-    """Make a change in the ledger, and print what holds now."""
+def _change(
+    as_json: bool,
+    what: str,
+    asked: Mapping[str, object],
+    change: Callable[[StoredLedger, str], Awaitable[Control]],
+) -> None:
+    """Make a change in the ledger, which its audit journal has too, and print what holds now."""
     with failing_plainly():
         settings = load_settings()
-        found = with_ledger(
-            settings,
-            lambda ledger: change(ledger, settings.snapshot_queue),
-            without=_WITHOUT,
-        )
+        queue = settings.snapshot_queue
+
+        async def work(ledger: StoredLedger) -> Control:
+            async with audited(ledger, queue, what, described(asked)):
+                return await change(ledger, queue)
+
+        found = with_ledger(settings, work, without=_WITHOUT)
     if as_json:
         print_json(controls.document(found))
         return
-    for line in lines(found, settings.snapshot_queue):
+    for line in lines(found, queue):
         console().print(printable(line), soft_wrap=True, markup=False)
 
 

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from handler.commands.audited import audited
 from handler.commands.command import Command, Group
 from handler.commands.common import AsJson, DryRun, Yes, confirm, fail, failing_plainly, print_json
 from handler.commands.console import console, progress_console
 from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
 from handler.commands.values import checked, finite
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.pruning import Prunable
 from handler.settings import RETAINED, Settings, in_digits, load_settings
 
@@ -76,12 +78,20 @@ def prune(
             asyncio.run(confirm(f"Delete the entries of {_snapshots(found.total)} for good?", yes=yes))
         # A new connection: the server may have closed an idle one while the operator was deciding.
         pruned = with_ledger(
-            settings, lambda ledger: ledger.prune(seconds, as_of=found.as_of), without=_WITHOUT
+            settings, lambda ledger: _prune(ledger, settings, seconds, found.as_of), without=_WITHOUT
         )
     if as_json:
         print_json({"pruned": pruned})
     else:
         console().print(f"deleted the entries of {_snapshots(pruned)}")
+
+
+async def _prune(ledger: StoredLedger, settings: Settings, seconds: float, as_of: float) -> int:
+    """Delete the entries, and record the act."""
+    about = f"older than {seconds / _DAY:g} days"
+    async with audited(ledger, settings.snapshot_queue, "prune", about) as act:
+        act.number = await ledger.prune(seconds, as_of=as_of)
+        return act.number
 
 
 def _days(settings: Settings, older_than: float | None, *, force: bool) -> float:

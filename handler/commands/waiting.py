@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar, get_args
 import typer
 
 from events.message import WaitReason
+from handler.commands.audited import audited
 from handler.commands.command import Command, Group
 from handler.commands.common import AsJson, Yes, confirm, fail, failing_plainly, print_json
 from handler.commands.console import console
@@ -13,8 +14,9 @@ from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
 from handler.commands.values import checked, project
 from handler.console.asked import snapshot
+from handler.console.orders import described
 from handler.console.standing import waiting_document
-from handler.console.waiting import Cancelled, Waits, Which, cancel, opened_waits, retry_now
+from handler.console.waiting import Cancelled, Retried, Waits, Which, cancel, opened_waits, retry_now, texts
 from handler.ledger.inquiry import WaitingFilter, WaitingList
 from handler.ledger.ledger import StoredLedger
 from handler.printable import printable
@@ -123,8 +125,16 @@ def retry_now_command(
     if reason is not None and reason not in _REASONS:
         raise fail(f"--reason {reason}: unknown; use one of {', '.join(_REASONS)}", code=2)
     which = Which(snapshot_ids or None, project, reason)
+    asked = {"snapshots": snapshot_ids, "project": project, "reason": reason}
+
+    async def work(waits: Waits) -> Retried:
+        async with audited(waits.ledger, waits.queue, "retry now", described(asked)) as act:
+            done = await retry_now(waits, which)
+            act.number = done.returned
+            return done
+
     with failing_plainly():
-        done = with_waits(load_settings(), lambda waits: retry_now(waits, which))
+        done = with_waits(load_settings(), work)
     if as_json:
         print_json(done._asdict())
         return
@@ -159,7 +169,11 @@ def cancel_command(
 
     async def work(waits: Waits) -> Sequence[Cancelled]:
         await confirm(f"cancel what waits of {len(wanted)} snapshots?", yes=yes)
-        return [each for name in wanted for each in await cancel(waits, name, project=project)]
+        asked = {"snapshots": wanted, "project": project}
+        async with audited(waits.ledger, waits.queue, "cancel", described(asked)) as act:
+            done = [each for name in wanted for each in await cancel(waits, name, project=project)]
+            act.number, act.outcome = sum(each.is_cancelled for each in done), texts(done)
+            return done
 
     with failing_plainly():
         done = with_waits(load_settings(), work)

@@ -1,20 +1,21 @@
-"""The audit journal of the console: who did what, to how many, when, and with what outcome.
+"""The audit journal of operators: who did what, to how many, when, and with what outcome.
 
-It is kept in the ledger, so that all consoles of a queue share it. Where the ledger cannot be written, an act
-is kept in this process, and the page says so: an operator who acts at night is not held up by it.
+It is kept in the ledger, so that all consoles and commands of a queue share it. Where the ledger cannot be
+written, an act is kept in this process, which says so: an operator who acts at night is not held up by it.
 """
 
+import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from handler.console.ledger_access import LedgerAccess
 from handler.console.times import iso
 from handler.errors import LedgerUnavailable, SnapshotBackupError
 from handler.ledger.audit import Act
+from handler.ledger.ledger import StoredLedger
 from handler.ledger.memory import MemoryLedger
 from handler.printable import printable
 from handler.redaction import redacted
@@ -22,7 +23,7 @@ from handler.redaction import redacted
 log = logging.getLogger(__name__)
 
 _LONGEST_TEXT = 500
-_BUG = "an error within the console; its log says more"
+BUG = "an error within the program; its log says more"
 
 
 @dataclass
@@ -41,13 +42,14 @@ class Acts(NamedTuple):
 
 
 class Audit:
-    """Writes and reads the audit journal of one queue."""
+    """Writes and reads the audit journal of one queue. ``ledger`` opens it, or raises LedgerUnavailable."""
 
-    def __init__(self, ledger: LedgerAccess, queue: str) -> None:
+    def __init__(self, ledger: Callable[[], StoredLedger], queue: str) -> None:
         self._ledger = ledger
         self._queue = queue
         self._memory = MemoryLedger()
-        self._problem: str | None = None
+        self.problem: str | None = None
+        """Why the latest act that could not be written was not."""
 
     @asynccontextmanager
     async def act(self, who: str, what: str, about: str, *, id_: str | None = None) -> AsyncIterator[Done]:
@@ -60,8 +62,11 @@ class Audit:
         except SnapshotBackupError as error:
             done.outcome = redacted(str(error))
             raise
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            done.outcome = "broken off"
+            raise
         except BaseException:
-            done.outcome = _BUG
+            done.outcome = BUG
             raise
         finally:
             await self._save(act._replace(number=done.number, outcome=_short(done.outcome)))
@@ -69,9 +74,9 @@ class Audit:
     async def acts(self, limit: int) -> Acts:
         """Return the latest acts."""
         found = {act.id: act for act in await self._memory.acts(self._queue, limit)}
-        problem = self._problem
+        problem = self.problem
         try:
-            for act in await self._ledger.open().acts(self._queue, limit):
+            for act in await self._ledger().acts(self._queue, limit):
                 if act.id not in found or found[act.id].outcome is None:
                     found[act.id] = act
         except LedgerUnavailable as error:
@@ -81,9 +86,9 @@ class Audit:
     async def _save(self, act: Act) -> None:
         _log(act)
         try:
-            await self._ledger.open().save_act(self._queue, act)
+            await self._ledger().save_act(self._queue, act)
         except LedgerUnavailable as error:
-            self._problem = str(error)
+            self.problem = str(error)
             await self._memory.save_act(self._queue, act)
 
 

@@ -17,7 +17,7 @@ from events.state_keys import StateKeys
 from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
-from handler.console.audit import Audit
+from handler.console.audit import BUG, Audit
 from handler.console.job import DONE, Job
 from handler.console.ledger_access import LedgerAccess
 from handler.console.looks import Looks
@@ -152,7 +152,7 @@ class Jobs:
         except SnapshotBackupError as error:
             job.end, job.state = redacted(str(error)), "failed"
         except BaseException:
-            job.end, job.state = "an error within the console; its log says more", "failed"
+            job.end, job.state = BUG, "failed"
             raise
         finally:
             job.ended = self._clock()

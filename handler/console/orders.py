@@ -1,5 +1,6 @@
 """What an operator asks for: a selection of dead letters, and what to do with them. Pure."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -18,6 +19,18 @@ _MOST = 1_000
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=_MOST)]
 DeadLetterId = Annotated[str, StringConstraints(pattern="^[0-9a-f]{12}$")]
+
+
+def described(asked: Mapping[str, object]) -> str:
+    """Return what is asked for in few words: the values that are given, of a list the first three."""
+    return "; ".join(f"{name} {_few(value)}" for name, value in asked.items() if value) or "all"
+
+
+def _few(value: object) -> str:
+    if not isinstance(value, list | tuple):
+        return str(value)
+    more = f" and {len(value) - 3} more" if len(value) > 3 else ""
+    return f"{', '.join(map(str, value[:3]))}{more}"
 
 
 def _time(value: object) -> object:
@@ -71,13 +84,7 @@ class Selection(BaseModel):
 
     def text(self) -> str:
         """Return the selection in few words, for a page and the log."""
-        parts = [
-            f"{name} {', '.join(values[:3])}{f' and {len(values) - 3} more' if len(values) > 3 else ''}"
-            for name in LISTS
-            if (values := getattr(self, name))
-        ]
-        parts += [f"{name} {value}" for name in ("since", "until") if (value := getattr(self, name))]
-        return "; ".join(parts) or "all"
+        return described({name: getattr(self, name) for name in (*LISTS, "since", "until")})
 
     def fields(self) -> list[tuple[str, str]]:
         """Return the selection as the fields of a form; times are absolute, so that it stays the same."""

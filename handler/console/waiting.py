@@ -152,6 +152,11 @@ class Cancelled(NamedTuple):
         return self.what in ("cancelled", "ends later")
 
 
+def texts(done: Sequence[Cancelled]) -> str:
+    """Return what became of several messages, each text once."""
+    return "; ".join(sorted({each.text for each in done}))
+
+
 async def cancel(waits: Waits, snapshot_id: str, *, project: str | None = None) -> Sequence[Cancelled]:
     """End the waiting messages of a snapshot as cancelled; what cannot be cancelled is named.
 

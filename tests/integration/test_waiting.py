@@ -79,11 +79,18 @@ def replaced(site: Site) -> int:
         return int(connection.execute("SELECT count(*) FROM ledger_replaced").fetchone()[0])
 
 
+def acts(site: Site) -> list[tuple[str, int]]:
+    """Return what the audit journal has: the acts, and to how many each was done."""
+    with contextlib.closing(sqlite3.connect(site.folder / "ledger.db")) as connection:
+        return connection.execute("SELECT what, number FROM ledger_act").fetchall()
+
+
 def test_what_waits_is_brought_back_at_once_and_backed_up_once(site: Site, emulator: Emulator) -> None:
     """Neither a worker that is killed in the middle nor the copies that come back later change that."""
     ask(site, 120)
     end_pause(site)
     [found] = waiting(site, "retry-now", "--reason", "paused")
+    assert ("retry now", found["returned"]) in acts(site)
     assert found["returned"] > 0
     wait_for(lambda: emulator.count_backups() > 10, seconds=60, what=site.counts)
     site.kill(site.workers[0])
@@ -98,6 +105,7 @@ def test_cancelled_events_end_once_each(site: Site, emulator: Emulator) -> None:
     snapshots = ask(site, 6)
     found = waiting(site, "cancel", "--yes", *snapshots[:3])
     assert ["cancelled"] * 3 == [each["what"] for each in found]
+    assert ("cancel", 3) in acts(site)
     wait_for(lambda: site.rabbit.count(site.queues[-1]) == 3, seconds=30, what=site.counts)
     set_by(site, "resume")
     site.wait_until_ended(seconds=120)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from handler.commands.audited import audited_if_known
 from handler.commands.common import AsJson, DryRun, Yes, confirm, print_json
 from handler.commands.console import console
 from handler.commands.dead_letters import options, view
@@ -104,8 +105,11 @@ def drop_command(
                 if dry_run or not groups.total:
                     return 0
                 await confirm(f"Drop {view.counted(groups.total)} for good?", yes=yes)
-            async with queue_session.open() as found:
-                return await drop(found, filters, limit, path)
+            about = options.about(filters, limit)
+            async with audited_if_known(settings, "drop", about) as act, queue_session.open() as found:
+                act.number = await drop(found, filters, limit, path)
+                act.outcome = f"done, exported to {path}" if path else "done, without an export"
+                return act.number
 
     dropped = options.run(work)
     if dry_run:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from handler import bootstrap
 from handler.commands.common import failing_plainly
 from handler.commands.values import checked, not_empty, one_of, project, resource_id
+from handler.console.orders import LISTS, described
 from handler.dead_letters.dead_letter import CATEGORIES
 from handler.dead_letters.filters import Filters, moment
 from handler.dead_letters.queue_session import QueueSession
@@ -115,6 +117,13 @@ def filters(
         since=begin,
         until=end,
     )
+
+
+def about(filters: Filters, limit: int | None, source: Path | None = None) -> str:
+    """Return in few words what an act is about, for the audit journal."""
+    asked: dict[str, object] = {name: sorted(getattr(filters, name)) for name in LISTS}
+    asked |= {name: at.isoformat() for name in ("since", "until") if (at := getattr(filters, name))}
+    return described({**asked, "limit": limit, "from": source})
 
 
 def run(work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:

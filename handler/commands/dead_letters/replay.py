@@ -15,6 +15,7 @@ from events.state_keys import StateKeys
 from handler import bootstrap
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import declare
+from handler.commands.audited import audited_if_known
 from handler.commands.common import AsJson, DryRun, Yes, confirm, fail, print_json, warn
 from handler.commands.console import SafeConsole, at_terminal, console, progress_console
 from handler.commands.dead_letters import options, view
@@ -45,6 +46,12 @@ _ENDS: dict[End, str] = {
     "stopped": "stopped by a signal; run the command again to continue",
     "failures": "stopped: too many replayed messages failed again; fix the cause, or raise --stop-at",
 }
+_OUTCOMES: dict[End, str] = {
+    "done": "done",
+    "stopped": "stopped",
+    "failures": "stopped: too many failed again",
+}
+"""For the audit journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,11 @@ def replay_command(
                 if not groups.total:
                     return Summary("done")
                 await confirm(f"Replay {view.counted(groups.total)}?", yes=yes)
-            return await _replay(queue_session, request, reader, keys, tracked=settings.track_backups)
+            about = options.about(filters, limit, file)
+            async with audited_if_known(settings, "replay", about) as act:
+                done = await _replay(queue_session, request, reader, keys, tracked=settings.track_backups)
+                act.number, act.outcome = done.replayed, _OUTCOMES[done.end]
+                return done
 
     async def work_on_file(settings: Settings) -> Summary | None:
         with ArchiveReader(request.file) if request.file else nullcontext() as reader:

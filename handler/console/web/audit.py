@@ -1,4 +1,4 @@
-"""The page Audit and its API route: what operators did by the page and its API."""
+"""The page Audit and its API route: what operators did by the page, its API and the commands."""
 
 from http import HTTPStatus
 

@@ -17,7 +17,8 @@ from events.message import WaitReason
 from handler.console import control
 from handler.console.asked import ProjectAsked, SnapshotAsked
 from handler.console.audit import Done
-from handler.console.waiting import Cancelled, Retried, Which, cancel, opened_waits, retry_now
+from handler.console.orders import described
+from handler.console.waiting import Cancelled, Retried, Which, cancel, opened_waits, retry_now, texts
 from handler.console.web.forms import form, order_of, problem_of, values_of
 from handler.console.web.site import Site
 from handler.errors import BrokerError, LedgerUnavailable
@@ -237,14 +238,12 @@ class Controls:
             opened_waits(self._site.settings, self._site.ledger.open()) as waits,
         ):
             done = await cancel(waits, order.snapshot, project=order.project)
-            act.number = sum(each.is_cancelled for each in done)
-            act.outcome = "; ".join(sorted({each.text for each in done}))
+            act.number, act.outcome = sum(each.is_cancelled for each in done), texts(done)
             return done
 
     def _act(self, request: Request, what: str, order: BaseModel) -> AbstractAsyncContextManager[Done]:
-        values = order.model_dump(exclude_none=True, exclude_defaults=True)
-        about = "; ".join(f"{name} {value}" for name, value in values.items() if name != "all")
-        return self._site.audit.act(request.state.caller.name, what, about or "all")
+        about = described(order.model_dump(exclude={"all"}))
+        return self._site.audit.act(request.state.caller.name, what, about)
 
     async def _form(self, model: type[Order], request: Request) -> Order:
         fields = await form(request, self._site.sessions)

@@ -99,7 +99,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         answers=(202, 400, 404, 409, 413, 415, 422),
     ),
     ("get", "/api/audit"): Operation(
-        "What operators did by the page and this API, the latest first", query=AuditQuery, answers=(422,)
+        "What operators did by the page, this API and the commands, the latest first",
+        query=AuditQuery,
+        answers=(422,),
     ),
     ("get", PATH): Operation("This document"),
 }

@@ -35,7 +35,7 @@ class Site(NamedTuple):
 def make_site(settings: Settings) -> Site:
     """Make the site of these settings; nothing is opened yet."""
     ledger, looks = LedgerAccess(settings), Looks(settings)
-    audit = Audit(ledger, settings.snapshot_queue)
+    audit = Audit(ledger.open, settings.snapshot_queue)
     sessions, sign_in = Sessions(), SignIn(settings.console_token)
     return Site(
         settings=settings,

@@ -1,7 +1,9 @@
 """Replay, export and drop of dead letters."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 import time
 from pathlib import Path
 
@@ -254,6 +256,24 @@ def test_a_replay_is_signed_with_the_key_of_the_ledger(place: Place) -> None:
     _, state, believed = parse_message(Message(body), now=0.0, keys=keys)
     assert believed
     assert state.replay
+
+
+def test_replays_and_drops_are_in_the_audit_journal(place: Place) -> None:
+    """Where the ledger is on this machine, it has who did what, about what and to how many."""
+    asyncio.run(_key(place))
+    dead_letter_mixed(place, 9)
+    place.json("replay", "--yes", "--limit", "2", "--since", "30d")
+    place.json("drop", "--yes", "--no-export", "--category", "quota")
+    with contextlib.closing(sqlite3.connect(place.folder / "ledger.db")) as connection:
+        found = connection.execute(
+            "SELECT what, about, number, outcome FROM ledger_act ORDER BY at"
+        ).fetchall()
+
+    (what, about, *replayed), dropped = found
+    assert ("replay", [2, "done"]) == (what, replayed)
+    assert about.startswith("since ")
+    assert about.endswith("; limit 2")
+    assert ("drop", "categories quota", 2, "done, without an export") == dropped
 
 
 async def _key(place: Place) -> str:
