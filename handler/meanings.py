@@ -160,6 +160,10 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
             "what operators and programs sign in to [the page](#the-operators-page) with, of at least 16 "
             "characters. Needed where `CONSOLE_ADDRESS` is not on the loopback interface; unset: no sign-in"
         ),
+        "CONSOLE_READ_TOKEN": (
+            "another token, for those who may read and not act. Needs `CONSOLE_TOKEN`, and must differ from "
+            "it"
+        ),
     },
     "Operations": {
         "HTTP_ADDRESS": "`host:port` that serves `/healthz`, `/readyz` and `/metrics`",

@@ -180,6 +180,10 @@ class Settings(BaseSettings):
         SecretStr | None, checked(fields.console_token, "2b7e151628aed2a6abf7158809cf4f3c")
     ] = None
     """What operators sign in with; needed where the address is not on the loopback interface."""
+    console_read_token: Annotated[
+        SecretStr | None, checked(fields.console_token, "603deb1015ca71be2b73aef0857d7781")
+    ] = None
+    """What those sign in with who may only read; only beside ``console_token``."""
 
     # operations
     http_address: Annotated[str | None, checked(listen_address, "127.0.0.1:8080")] = None

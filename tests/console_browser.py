@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 SECONDS = 60.0
 TOKEN = "a-token-of-the-operators"
+READ_TOKEN = "a-token-of-those-who-read"
 
 
 HOSTILE = (

@@ -18,7 +18,8 @@ def console() -> None:
 
     The page shows where snapshots stand, what waits, and the dead letters, and
     replays, drops and puts back these. It listens on CONSOLE_ADDRESS; where that is not on
-    the loopback interface, operators sign in with CONSOLE_TOKEN.
+    the loopback interface, operators sign in with CONSOLE_TOKEN, and those who
+    may only read with CONSOLE_READ_TOKEN.
     """
     with failing_plainly():
         settings, sources = load()

@@ -220,6 +220,7 @@ SECRETS: Sequence[Wrong] = [
     *each("STATE_KEYS", "at least 16 characters (openssl rand -hex 32", SECRET, f"a-key-of-many-letters,{SECRET}"),
     *each("CONSOLE_TOKEN", "at least 16 characters (openssl rand -hex 32", SECRET),
     *each("CONSOLE_TOKEN", "one line of ASCII without spaces", f"{SECRET} of several words", f"tökén-{SECRET}-long"),
+    *each("CONSOLE_READ_TOKEN", "at least 16 characters (openssl rand -hex 32", SECRET),
     *each("STATE_KEYS", "names nothing between its commas", ",,"),
 ]  # fmt: skip
 

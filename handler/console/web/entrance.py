@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from handler.console.web.forms import form
-from handler.console.web.guard import SIGN_IN, client_of, too_many
+from handler.console.web.guard import SIGN_IN, SIGN_OUT, client_of, too_many
 from handler.console.web.rendering import STATIC, static_files
 from handler.console.web.site import Site
 
@@ -28,7 +28,7 @@ class Entrance:
         return [
             Route(SIGN_IN, self.show, methods=["GET"]),
             Route(SIGN_IN, self.sign_in, methods=["POST"]),
-            Route("/sign-out", self.sign_out, methods=["POST"]),
+            Route(SIGN_OUT, self.sign_out, methods=["POST"]),
             Route("/static/{name}", self.static, methods=["GET"]),
         ]
 
@@ -45,11 +45,14 @@ class Entrance:
         if seconds := self._site.sign_in.wait_seconds(address):
             return too_many(request, seconds)
         target = _own_path(fields.get("next", ("/",))[0])
-        if not self._site.sign_in.is_right(fields.get("token", ("",))[0], address):
+        role = self._site.sign_in.role_of(fields.get("token", ("",))[0], address)
+        if role is None:
             log.warning("a wrong token came from %s", address, extra={"action": "console.refused"})
             return self._page(request, target, "This is not the token.", HTTPStatus.FORBIDDEN)
-        request.state.new_session = self._site.sessions.begin(signed_in=True)
-        log.info("an operator signed in from %s", address, extra={"action": "console.signed_in"})
+        request.state.new_session = self._site.sessions.begin(role)
+        log.info(
+            "an operator signed in from %s, and may %s", address, role, extra={"action": "console.signed_in"}
+        )
         return RedirectResponse(target, HTTPStatus.SEE_OTHER)
 
     async def sign_out(self, request: Request) -> Response:

@@ -6,7 +6,8 @@ It refuses, in this order:
   resolves to the loopback address (DNS rebinding), would otherwise read everything;
 - a change that a page of another origin sends: by ``Origin``, and by ``Sec-Fetch-Site``;
 - a caller that has not signed in, where ``CONSOLE_TOKEN`` is set: by the session's cookie, or for programs by
-  ``Authorization: Bearer``.
+  ``Authorization: Bearer``;
+- a change by a caller who has signed in with ``CONSOLE_READ_TOKEN``.
 
 Forms carry the session's CSRF token besides, which ``forms`` checks. Changes by the API have the content type
 ``application/json`` instead, which no form can send.
@@ -27,6 +28,7 @@ from handler.loopback import is_loopback
 
 API = "/api/"
 SIGN_IN = "/sign-in"
+SIGN_OUT = "/sign-out"
 _OPEN = (SIGN_IN, "/static/")
 """Paths that need no sign-in."""
 _READING = frozenset({"GET", "HEAD"})
@@ -46,10 +48,11 @@ _HEADERS = {
 
 
 class Caller(NamedTuple):
-    """Who asks: the session, a short name for the audit lines, and whether it is a program with a token."""
+    """Who asks: the session, a short name for the audit lines, whether they may act, or are a program."""
 
     session: Session
     name: str
+    may_act: bool
     by_token: bool = False
 
 
@@ -86,10 +89,11 @@ class Guard:
             return refused(request, HTTPStatus.MISDIRECTED_REQUEST, _OTHER_HOST)
         if request.method not in _READING and not _same_origin(request):
             return refused(request, HTTPStatus.FORBIDDEN, _OTHER_SITE)
-        request.state.caller = Caller(session, _name(request, session))
-        if not self._sign_in.needed or session.signed_in or request.url.path.startswith(_OPEN):
-            return None
-        return self._by_token(request, session)
+        may_act = not self._sign_in.needed or session.role == "act"
+        request.state.caller = Caller(session, _name(request, session), may_act)
+        if self._sign_in.needed and not session.role and not request.url.path.startswith(_OPEN):
+            return self._by_token(request, session)
+        return _only_reading(request)
 
     def _by_token(self, request: Request, session: Session) -> Response | None:
         """Let a program with a token pass, or ask for a sign-in."""
@@ -102,10 +106,12 @@ class Guard:
         address = client_of(request)
         if seconds := self._sign_in.wait_seconds(address):
             return too_many(request, seconds)
-        if not self._sign_in.is_right(token.strip(), address):
+        role = self._sign_in.role_of(token.strip(), address)
+        if role is None:
             return _with_challenge(refused(request, HTTPStatus.UNAUTHORIZED, "the token is wrong"))
-        request.state.caller = Caller(session, f"a program at {address}", by_token=True)
-        return None
+        name = f"a program at {address}"
+        request.state.caller = Caller(session, name, may_act=role == "act", by_token=True)
+        return _only_reading(request)
 
     def _add_headers(self, headers: MutableHeaders, request: Request) -> None:
         for name, value in _HEADERS.items():
@@ -124,7 +130,16 @@ _OTHER_HOST = (
     "the Host header is not of this machine; open the page at 127.0.0.1 or localhost, or set CONSOLE_TOKEN"
 )
 _OTHER_SITE = "a page of another site sent this; nothing was done"
+_READS = "CONSOLE_READ_TOKEN may only read, and nothing was done; sign in with CONSOLE_TOKEN to act"
 _NO_TOKEN = "sign in: send the header Authorization: Bearer with CONSOLE_TOKEN"  # noqa: S105 - a sentence
+
+
+def _only_reading(request: Request) -> Response | None:
+    """Refuse a change by a caller who may only read; signing in and out is none."""
+    caller: Caller = request.state.caller
+    if caller.may_act or request.method in _READING or request.url.path in (SIGN_IN, SIGN_OUT):
+        return None
+    return refused(request, HTTPStatus.FORBIDDEN, _READS)
 
 
 def refused(request: Request, status: HTTPStatus, text: str) -> Response:

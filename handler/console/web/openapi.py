@@ -112,7 +112,7 @@ _MEANINGS = {
     202: "The job has begun",
     400: "The body is no JSON object",
     401: "CONSOLE_TOKEN is set, and the request has neither it nor a session",
-    403: "A page of another site sent this",
+    403: "A page of another site sent this, or the token may only read",
     404: "There is none",
     409: "Another replay, drop or undo is running",
     413: "The body is too large",

@@ -27,7 +27,7 @@ class _Server(uvicorn.Server):
 
 
 def check_address(settings: Settings) -> tuple[str, int]:
-    """Return host and port. Raises ``SettingsError`` where others could come in without a token."""
+    """Return host and port. Raises ``SettingsError`` where others could come in, or act, without a token."""
     host, _, port = settings.console_address.rpartition(":")
     host = host.strip("[]")
     if settings.console_token is None and not (host and is_loopback(host)):
@@ -35,7 +35,22 @@ def check_address(settings: Settings) -> tuple[str, int]:
             f"CONSOLE_TOKEN: not set, and CONSOLE_ADDRESS={settings.console_address} can be reached from "
             "other machines; set a token (openssl rand -hex 32 makes one), or CONSOLE_ADDRESS=127.0.0.1:8090"
         )
+    _check_read_token(settings)
     return host, int(port)
+
+
+def _check_read_token(settings: Settings) -> None:
+    if settings.console_read_token is None:
+        return
+    if settings.console_token is None:
+        raise SettingsError(
+            "CONSOLE_READ_TOKEN: set without CONSOLE_TOKEN, so that nobody could act; set CONSOLE_TOKEN too "
+            "(openssl rand -hex 32 makes a token)"
+        )
+    if settings.console_read_token == settings.console_token:
+        raise SettingsError(
+            "CONSOLE_READ_TOKEN: is the same as CONSOLE_TOKEN; set another (openssl rand -hex 32 makes one)"
+        )
 
 
 def listen(settings: Settings) -> socket.socket:

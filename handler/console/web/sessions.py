@@ -8,7 +8,9 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
+
+from handler.console.web.sign_in import Role
 
 COOKIE = "snapshot-backup-console"
 SECONDS = 12 * 3600
@@ -16,11 +18,11 @@ SECONDS = 12 * 3600
 
 
 class Session(NamedTuple):
-    """One browser's session. ``expires`` is in seconds since the epoch."""
+    """One browser's session. ``expires`` is in seconds since the epoch; the role is that of its token."""
 
     id: str
     expires: int
-    signed_in: bool
+    role: Role | None = None
 
 
 class Sessions:
@@ -30,13 +32,13 @@ class Sessions:
         self._key = secrets.token_bytes(32)
         self._clock = clock
 
-    def begin(self, *, signed_in: bool = False) -> Session:
+    def begin(self, role: Role | None = None) -> Session:
         """Begin a session with an id of its own."""
-        return Session(secrets.token_hex(16), int(self._clock()) + SECONDS, signed_in)
+        return Session(secrets.token_hex(16), int(self._clock()) + SECONDS, role)
 
     def to_cookie(self, session: Session) -> str:
         """Return the signed value of a session's cookie."""
-        text = f"{session.id}.{session.expires}.{int(session.signed_in)}"
+        text = f"{session.id}.{session.expires}.{session.role or ''}"
         return f"{text}.{self._sign('session', text)}"
 
     def from_cookie(self, value: str) -> Session | None:
@@ -44,8 +46,8 @@ class Sessions:
         text, _, signature = value.rpartition(".")
         if not hmac.compare_digest(self._sign("session", text).encode(), signature.encode()):
             return None
-        id_, expires, signed_in = text.split(".")
-        session = Session(id_, int(expires), signed_in == "1")
+        id_, expires, role = text.split(".")
+        session = Session(id_, int(expires), cast("Role", role) if role else None)
         return session if session.expires > self._clock() else None
 
     def csrf_token(self, session: Session) -> str:

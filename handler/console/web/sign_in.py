@@ -3,7 +3,8 @@
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 from pydantic import SecretStr
 
@@ -13,18 +14,28 @@ WINDOW = 60.0
 MOST_ADDRESSES = 1000
 
 
-class SignIn:
-    """Checks tokens against ``CONSOLE_TOKEN``; None means that no sign-in is needed."""
+Role = Literal["read", "act"]
+"""What somebody may do who has signed in; who may act may also read."""
 
-    def __init__(self, token: SecretStr | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._token = token.get_secret_value().encode() if token else None
+
+class SignIn:
+    """Checks tokens against ``CONSOLE_TOKEN`` and ``CONSOLE_READ_TOKEN``; without any, none is needed."""
+
+    def __init__(
+        self,
+        token: SecretStr | None,
+        read_token: SecretStr | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        given: Mapping[Role, SecretStr | None] = {"act": token, "read": read_token}
+        self._tokens = {role: each.get_secret_value().encode() for role, each in given.items() if each}
         self._clock = clock
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()
 
     @property
     def needed(self) -> bool:
         """Whether a token is set."""
-        return self._token is not None
+        return bool(self._tokens)
 
     def wait_seconds(self, address: str) -> int:
         """Return for how many seconds this address may not try again; 0 if it may."""
@@ -32,14 +43,15 @@ class SignIn:
         recent = [at for at in self._wrong.get(address, ()) if at > now - WINDOW]
         return int(recent[0] + WINDOW - now) + 1 if len(recent) >= MOST_WRONG else 0
 
-    def is_right(self, given: str, address: str) -> bool:
-        """Return whether a token is right; a wrong one is counted. Ask ``wait_seconds`` before."""
-        right = self._token is not None and hmac.compare_digest(
-            self._token, given.encode("utf-8", "surrogateescape")
-        )
-        if not right:
+    def role_of(self, given: str, address: str) -> Role | None:
+        """Return what a token allows; None for a wrong one, which is counted. Ask ``wait_seconds`` before."""
+        token, found = given.encode("utf-8", "surrogateescape"), None
+        for role, right in self._tokens.items():  # each is compared, so that the time tells nothing
+            if hmac.compare_digest(right, token):
+                found = role
+        if found is None:
             self._count(address)
-        return right
+        return found
 
     def _count(self, address: str) -> None:
         now = self._clock()

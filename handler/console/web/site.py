@@ -36,7 +36,7 @@ def make_site(settings: Settings) -> Site:
     """Make the site of these settings; nothing is opened yet."""
     ledger, looks = LedgerAccess(settings), Looks(settings)
     audit = Audit(ledger.open, settings.snapshot_queue)
-    sessions, sign_in = Sessions(), SignIn(settings.console_token)
+    sessions, sign_in = Sessions(), SignIn(settings.console_token, settings.console_read_token)
     return Site(
         settings=settings,
         sessions=sessions,

@@ -9,7 +9,7 @@ import pytest
 from handler.console.web.app import create_app
 from handler.console.web.site import make_site
 from handler.settings import Settings
-from tests.console_browser import TOKEN, Browser, browsing
+from tests.console_browser import READ_TOKEN, TOKEN, Browser, browsing
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def browser(settings: Settings) -> Iterator[Browser]:
 
 @pytest.fixture
 def stranger(settings: Settings) -> Iterator[Browser]:
-    """A browser that has not signed in, at a console with a token."""
-    with_token = Settings(_env_file=None, **(settings.model_dump() | {"console_token": TOKEN}))
+    """A browser that has not signed in, at a console with both tokens."""
+    with_token = Settings(
+        _env_file=None, **(settings.model_dump() | {"console_token": TOKEN, "console_read_token": READ_TOKEN})
+    )
     with browsing(create_app(make_site(with_token)), "http://console.example.com") as found:
         yield found

@@ -84,16 +84,16 @@ def test_wrong_tokens_are_limited_by_the_clients_address(stranger: Browser) -> N
 def test_the_limit_ends_with_its_window_and_remembers_few_addresses() -> None:
     """An address may try again after the window, another one at once, and memory stays bounded."""
     clock = Clock(1000.0)
-    sign_in = SignIn(Settings(_env_file=None, console_token=TOKEN).console_token, clock)
+    sign_in = SignIn(Settings(_env_file=None, console_token=TOKEN).console_token, clock=clock)
     for _ in range(MOST_WRONG):
-        sign_in.is_right("wrong", "10.0.0.1")
+        sign_in.role_of("wrong", "10.0.0.1")
     assert sign_in.wait_seconds("10.0.0.1")
     assert not sign_in.wait_seconds("10.0.0.2")
 
     clock.now += WINDOW
     assert not sign_in.wait_seconds("10.0.0.1")
     for number in range(2 * MOST_ADDRESSES):
-        sign_in.is_right("wrong", f"address {number}")
+        sign_in.role_of("wrong", f"address {number}")
     assert MOST_ADDRESSES == len(sign_in._wrong)
 
 
@@ -130,22 +130,22 @@ def test_after_the_sign_out_the_browser_is_a_stranger(stranger: Browser) -> None
     assert 303 == stranger.get("/waiting").status_code
 
 
-@pytest.mark.parametrize("change", ["id", "expires", "signed_in", "signature", "key", "empty", "junk"])
+@pytest.mark.parametrize("change", ["id", "expires", "role", "signature", "key", "empty", "junk"])
 def test_a_forged_cookie_is_no_session(change: str) -> None:
     """A cookie with another id, end or right, another signature or key is none of ours."""
     sessions = Sessions(Clock(1000.0))
-    id_, expires, signed_in, signature = sessions.to_cookie(sessions.begin()).split(".")
+    id_, expires, role, signature = sessions.to_cookie(sessions.begin()).split(".")
     forged = {
-        "id": f"{'0' * 32}.{expires}.{signed_in}.{signature}",
-        "expires": f"{id_}.{int(expires) + 1}.{signed_in}.{signature}",
-        "signed_in": f"{id_}.{expires}.1.{signature}",
-        "signature": f"{id_}.{expires}.{signed_in}.{'0' * 64}",
-        "key": Sessions(Clock(1000.0)).to_cookie(sessions.begin(signed_in=True)),
+        "id": f"{'0' * 32}.{expires}.{role}.{signature}",
+        "expires": f"{id_}.{int(expires) + 1}.{role}.{signature}",
+        "role": f"{id_}.{expires}.act.{signature}",
+        "signature": f"{id_}.{expires}.{role}.{'0' * 64}",
+        "key": Sessions(Clock(1000.0)).to_cookie(sessions.begin("act")),
         "empty": "",
         "junk": "a.b.c.d.\xe4",
     }
 
-    assert sessions.from_cookie(f"{id_}.{expires}.{signed_in}.{signature}") is not None
+    assert sessions.from_cookie(f"{id_}.{expires}.{role}.{signature}") is not None
     assert sessions.from_cookie(forged[change]) is None
 
 
@@ -153,7 +153,7 @@ def test_a_session_ends_after_its_time() -> None:
     """A cookie that is too old is no session any more."""
     clock = Clock(1000.0)
     sessions = Sessions(clock)
-    cookie = sessions.to_cookie(sessions.begin(signed_in=True))
+    cookie = sessions.to_cookie(sessions.begin("act"))
     clock.now += SECONDS - 1
     assert sessions.from_cookie(cookie)
 

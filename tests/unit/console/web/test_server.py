@@ -7,7 +7,7 @@ import pytest
 from handler.console.web.server import check_address, listen
 from handler.errors import SettingsError
 from handler.settings import Settings
-from tests.console_browser import TOKEN
+from tests.console_browser import READ_TOKEN, TOKEN
 
 
 def _settings(**values: Any) -> Settings:
@@ -23,6 +23,22 @@ def test_an_address_beyond_loopback_needs_a_token(address: str) -> None:
         check_address(_settings(console_address=address))
 
     assert check_address(_settings(console_address=address, console_token=TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "problem"),
+    [
+        ({"console_read_token": READ_TOKEN}, "CONSOLE_READ_TOKEN: set without CONSOLE_TOKEN"),
+        (
+            {"console_token": TOKEN, "console_read_token": TOKEN},
+            "CONSOLE_READ_TOKEN: is the same as CONSOLE_TOKEN",
+        ),
+    ],
+)
+def test_a_token_for_reading_is_another_one(tokens: dict[str, str], problem: str) -> None:
+    """Alone it would let nobody act, and the same one would let all act: the start is refused."""
+    with pytest.raises(SettingsError, match=problem):
+        check_address(_settings(**tokens))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8090", "localhost:0", "[::1]:8090", "127.8.9.10:80"])
