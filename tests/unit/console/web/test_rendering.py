@@ -61,6 +61,12 @@ def test_no_page_shows_a_time_for_programs(browser: Browser, settings: Settings)
         assert not ISO.search(Elements(page).text), path
 
 
+def test_the_overview_says_why_dead_letters_are_not_known(browser: Browser, settings: Settings) -> None:
+    """While the broker refuses connections, the section says so instead of staying empty."""
+    record(settings, lambda ledger: ledger.check())
+    assert "Not known while the broker does not answer" in browser.get("/").text
+
+
 def test_what_an_operator_has_paused_can_be_chosen(browser: Browser, settings: Settings) -> None:
     """The list of waiting messages offers every reason, and says what it means."""
     record(settings, lambda ledger: waits(ledger, "snap-1", reason="paused"))
