@@ -158,6 +158,7 @@ async def measure_http(url: str, broker: str, keys: Sequence[Key], rounds: int) 
                 await get(f"{path}{next(some).snapshot_id}")
 
             while True:
+                assert console.poll() is None, "the console has ended"
                 with contextlib.suppress(httpx.TransportError):
                     await get("/sign-in")
                     break
