@@ -9,8 +9,11 @@ from contextlib import asynccontextmanager
 from handler.commands.common import warn
 from handler.console.audit import Audit, Done
 from handler.console.ledger_access import LedgerAccess
+from handler.errors import ExtraMissing, LedgerUnavailable, SettingsError
 from handler.ledger.ledger import StoredLedger
 from handler.settings import Settings
+
+_MISSED = "the audit journal does not have this act: {}"
 
 
 @asynccontextmanager
@@ -22,21 +25,30 @@ async def audited(ledger: StoredLedger, queue: str, what: str, about: str) -> As
             yield done
     finally:
         if audit.problem:
-            warn(f"the audit journal does not have this act: {audit.problem}")
+            warn(_MISSED.format(audit.problem))
 
 
 @asynccontextmanager
 async def audited_if_known(settings: Settings, what: str, about: str) -> AsyncIterator[Done]:
     """Record an act that needs no ledger; without a ledger on this machine nothing is recorded."""
-    access = LedgerAccess(settings)
-    if not access.exists:
+    if (ledger := _opened(settings)) is None:
         yield Done()
         return
     try:
-        async with audited(access.open(), settings.snapshot_queue, what, about) as done:
+        async with audited(ledger, settings.snapshot_queue, what, about) as done:
             yield done
     finally:
-        await access.aclose()
+        await ledger.aclose()
+
+
+def _opened(settings: Settings) -> StoredLedger | None:
+    try:
+        return LedgerAccess(settings).open()
+    except LedgerUnavailable:  # LEDGER_URL is none, or a file of another machine
+        return None
+    except (ExtraMissing, SettingsError) as error:
+        warn(_MISSED.format(error))
+        return None
 
 
 def who() -> str:

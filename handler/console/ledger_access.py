@@ -14,11 +14,6 @@ class LedgerAccess:
         self._settings = settings
         self._ledger: StoredLedger | None = None
 
-    @property
-    def exists(self) -> bool:
-        """Whether ``LEDGER_URL`` names a ledger that this machine has or can reach."""
-        return _problem(self._settings.ledger_url.get_secret_value()) is None
-
     def open(self) -> StoredLedger:
         """Return the ledger. Raises ``LedgerUnavailable`` where there is none; it says what to set."""
         if self._ledger is None:

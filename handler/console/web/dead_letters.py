@@ -49,18 +49,18 @@ class DeadLetters:
 
     async def list_page(self, request: Request) -> Response:
         """List the dead letters by group, and the oldest that the filters select."""
-        look, selection, problem = None, Selection(), ""
+        look, selection, problem, status = None, Selection(), "", HTTPStatus.OK
         try:
             selection = _from(Selection, fields_of(request.query_params.multi_items()))
             look = await self._site.looks.look(selection.filters(), limit=selection.limit)
         except HTTPException as error:
-            problem = error.detail
+            problem, status = error.detail, HTTPStatus(error.status_code)
         except BrokerError as error:
             problem = str(error)
         return self._site.pages.page(
             request,
             "dead_letters.html",
-            HTTPStatus.OK,
+            status,
             look=look,
             groups=[group_document(group) for group in look.groups] if look else [],
             selection=selection,

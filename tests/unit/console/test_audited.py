@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,6 +120,18 @@ def test_an_act_without_a_ledger_is_done_all_the_same(
     monkeypatch.setenv("LEDGER_URL", name)
     asyncio.run(_act())
     assert "" == capsys.readouterr().err
+
+
+def test_an_act_without_the_extra_of_the_ledger_is_done_with_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dead letters need no PostgreSQL driver: without it they are replayed and dropped as before."""
+    monkeypatch.setenv("LEDGER_URL", "postgresql://127.0.0.1:1/db")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in [each for each in sys.modules if each.startswith("handler.ledger.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    asyncio.run(_act())
+    assert "the audit journal does not have this act: " in capsys.readouterr().err
 
 
 def test_an_act_that_the_ledger_does_not_take_is_done_with_a_line(
