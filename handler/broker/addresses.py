@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from handler.amqp_url import AmqpUrl, parse_amqp_url
 from handler.broker.connection import BrokerConnection, Tls, open_address, parameters
-from handler.errors import AccessRefused, ConnectionLost
+from handler.errors import AccessRefused, ConnectionLost, SettingsError
 
 _RESOLVE_TIMEOUT = 10.0
 _NEXT_SECONDS = 3.0
@@ -83,6 +83,19 @@ class Addresses:
         self._moves.append(now)
         return True
 
+    async def answer(self) -> bool:
+        """Return whether another address takes a connection, which is closed again."""
+        if not (self._moving and self._others):
+            return False
+        try:
+            found, problems = await self._resolve()
+            others = [address for address in self._turn(found) if self._order[address] != self._last]
+            _, connection = await self._first(others, problems)
+        except (ConnectionLost, SettingsError):
+            return False
+        await connection.close()
+        return True
+
     def _turn(self, found: Sequence[_Address]) -> list[_Address]:
         """Return the addresses in a random order that stays, from the one after the last one used."""
         self._order = {address: self._order.get(address, self._rng.random()) for address in found}
@@ -127,7 +140,7 @@ class Addresses:
     async def _open(self, address: _Address) -> tuple[_Address, BrokerConnection]:
         url = self._urls[address.place]
         where = f"{url.host}:{url.port}" + ("" if address.ip == url.host else f" at {address.ip}")
-        return address, await open_address(parameters(url, self._tls, address.ip), where, self.move)
+        return address, await open_address(parameters(url, self._tls, address.ip), where, self)
 
 
 async def _ips(url: AmqpUrl) -> Sequence[str]:

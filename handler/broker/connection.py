@@ -10,7 +10,7 @@ import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -18,7 +18,7 @@ from pika.exceptions import AMQPError, NoFreeChannels
 
 from handler.amqp_url import EXAMPLE, AmqpUrl
 from handler.broker.content_header import use_tolerant_decoder
-from handler.broker.liveness import ANSWER_SECONDS, Liveness
+from handler.broker.liveness import Liveness
 from handler.broker.product import Product, product
 from handler.broker.stream import IoServices
 from handler.causes import Setting, explain
@@ -164,6 +164,16 @@ class Channel:
                 call.set_exception(lost)
 
 
+class Others(Protocol):
+    """The other addresses of the broker; see ``handler.broker.addresses.Addresses``."""
+
+    def move(self, *, seldom: bool = False) -> bool:
+        """Return whether to leave for another address now, and count it."""
+
+    async def answer(self) -> bool:
+        """Return whether another address takes a connection."""
+
+
 class BrokerConnection:
     """A connection to the broker. ``closed`` holds the reason once the connection is lost."""
 
@@ -172,16 +182,20 @@ class BrokerConnection:
         raw: AsyncioConnection,
         closed: asyncio.Future[ConnectionLost],
         where: str,
-        move: Callable[..., bool],
+        others: Others,
         services: IoServices,
     ) -> None:
-        self._move = move
+        self._others = others
         self._services = services
         self.raw = raw
         self.where = where
         self.closed = closed
         self.liveness = Liveness(
-            lambda: raw.bytes_received, self._lose, silent=2 * _agreed_heartbeat(raw), move=move
+            lambda: raw.bytes_received,
+            self._lose,
+            silent=2 * _agreed_heartbeat(raw),
+            move=others.move,
+            compare=self._compare,
         )
         self.liveness.start()
         closed.add_done_callback(lambda _: self.liveness.stop())
@@ -206,7 +220,7 @@ class BrokerConnection:
         except AMQPError as error:
             raise ConnectionLost(str(error)) from error
         ends: set[asyncio.Future[Any]] = {opened, self.closed}
-        self.liveness.expect(opened, "a channel", ANSWER_SECONDS)
+        self.liveness.expect(opened, "a channel")
         try:
             await asyncio.wait(ends, timeout=_CALL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -233,8 +247,16 @@ class BrokerConnection:
 
     def leave(self, reason: str) -> None:
         """Give the connection up for another address, once an hour for each other one."""
-        if not self.closed.done() and not self.blocked and self._move(seldom=True):
+        if not self.closed.done() and not self.blocked and self._others.move(seldom=True):
             self._lose(f"{reason}; another address is tried")
+
+    async def _compare(self) -> bool:
+        """Ask for a channel, whose answer is a byte, and return whether another address answers."""
+        try:
+            self.raw.channel(on_open_callback=lambda raw: raw.close())
+        except AMQPError:  # no channel is left to ask for
+            return False
+        return await self._others.answer()
 
     def _lose(self, reason: str) -> None:
         """Give the connection up. pika's close waits for an answer; it has no public close without one."""
@@ -281,10 +303,8 @@ def _lost(where: str, reason: str) -> ConnectionLost:
     return AccessRefused(f"AMQP_URL: {cause}; {remedy}, such as AMQP_URL={EXAMPLE}", text)
 
 
-async def open_address(
-    params: pika.ConnectionParameters, where: str, move: Callable[..., bool]
-) -> BrokerConnection:
-    """Connect to one address, which errors call ``where``; ``move`` is that of ``Addresses``.
+async def open_address(params: pika.ConnectionParameters, where: str, others: Others) -> BrokerConnection:
+    """Connect to one address, which errors call ``where``.
 
     Raises ``ConnectionLost``.
     """
@@ -318,7 +338,7 @@ async def open_address(
     except BaseException:
         await _give_up(raw, closed)
         raise
-    return BrokerConnection(raw, closed, where, move, services)
+    return BrokerConnection(raw, closed, where, others, services)
 
 
 async def _give_up(raw: AsyncioConnection, closed: "asyncio.Future[ConnectionLost]") -> None:

@@ -13,7 +13,6 @@ from pika.spec import Basic
 
 from handler.broker.connection import Channel, ChannelClosed
 from handler.broker.frames import Properties, PublishFrames
-from handler.broker.liveness import ANSWER_SECONDS
 from handler.errors import PublishRefused, Unroutable
 
 
@@ -78,7 +77,7 @@ class Publisher:
         self._tag += 1
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending[self._tag] = _Pending(confirmed, (exchange, routing_key, properties.message_id))
-        self._channel.liveness.expect(confirmed, "a publisher confirm", ANSWER_SECONDS)
+        self._channel.liveness.expect(confirmed, "a publisher confirm")
         try:
             await confirmed
         finally:

@@ -24,7 +24,6 @@ from handler.backup.hooks import OnRedelivered, Redelivered, noop
 from handler.backup.received import Received, Receiver
 from handler.broker.connection import BrokerConnection, ChannelClosed
 from handler.broker.consumer import Consumer, Delivery
-from handler.broker.liveness import ANSWER_SECONDS
 from handler.broker.topology import Topology
 from handler.errors import ConnectionLost
 from handler.tasks import settled
@@ -173,7 +172,7 @@ class ConsumerSession:
                 self._anew = False
                 await self._leave_channel()
             # Until it succeeds: a node that is cut off from the others refuses, and another node may not.
-            self._connection.liveness.expect(self, "consuming", ANSWER_SECONDS)
+            self._connection.liveness.expect(self, "consuming")
             consumer = await self._open_consumer()
             limit = self._breaker.limit
             await consumer.set_prefetch(min(limit, 1) if self._isolated else limit)

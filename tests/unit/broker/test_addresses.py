@@ -197,3 +197,31 @@ def test_moves_are_few(rng: Random) -> None:
             assert not Addresses(urls, Tls(), rng=rng).move()
 
     asyncio.run(run())
+
+
+def test_whether_another_address_answers(rng: Random) -> None:
+    """Another address than the one in use is asked, and left again; without one that may be used, none is."""
+
+    async def run() -> None:
+        async with AmqpTwin() as one, AmqpTwin() as two:
+            found = Addresses([one.url, two.url], Tls(), moving=True, rng=rng)
+            async with await found.connect() as connection:
+                used = one if connection.where.endswith(str(one.port)) else two
+                other = two if used is one else one
+                assert await found.answer()
+                await other.deserted()
+                assert (1, 1) == (used.connections, other.connections)
+                assert not connection.closed.done()
+            lone = Addresses([used.url], Tls(), moving=True, rng=rng)
+            staying = Addresses([one.url, two.url], Tls(), rng=rng)
+            for each in (lone, staying):
+                await _port(each)
+                assert not await each.answer()
+        down = f"amqp://127.0.0.1:{free_ports(1)[0]}/"
+        async with AmqpTwin() as up:
+            half = Addresses([up.url, down], Tls(), moving=True, rng=rng)
+            assert up.port == await _port(half)
+            assert not await half.answer()
+            assert 1 == up.connections
+
+    asyncio.run(run())

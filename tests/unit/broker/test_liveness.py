@@ -11,9 +11,10 @@ from pika import spec
 from handler.broker import liveness
 from handler.broker.addresses import Addresses
 from handler.broker.connection import HEARTBEAT, BrokerConnection, Tls
-from handler.broker.liveness import ANSWER_SECONDS, Liveness
+from handler.broker.liveness import ANSWER_SECONDS, COMPARE_SECONDS, Liveness
 from handler.broker.publisher import Publisher
 from tests.patience import patient
+from tests.twins import amqp
 from tests.twins.amqp import AmqpTwin
 
 
@@ -24,13 +25,32 @@ class Heard:
         self.bytes = 0
         self.move = move
         self.lost: list[str] = []
-        self.liveness = Liveness(lambda: self.bytes, self.lost.append, silent=silent, move=lambda: self.move)
+        self.elsewhere = True
+        self.compared = 0
+        self.liveness = Liveness(
+            lambda: self.bytes,
+            self.lost.append,
+            silent=silent,
+            move=lambda: self.move,
+            compare=self._compare,
+        )
+
+    async def _compare(self) -> bool:
+        self.compared += 1
+        return self.elsewhere
 
     def tick(self, count: int, *, heard: bool = True) -> list[str]:
         """Let so many seconds pass."""
         for _ in range(count):
             self.bytes += heard
             self.liveness.tick()
+        return self.lost
+
+    async def pass_by(self, *heard: bool) -> list[str]:
+        """Let seconds pass, in some of which a byte comes; a comparison ends in its second."""
+        for each in heard:
+            self.tick(1, heard=each)
+            await asyncio.sleep(0)
         return self.lost
 
 
@@ -52,11 +72,11 @@ def test_a_connection_without_heartbeats_is_never_silent() -> None:
 def test_an_overdue_confirm_is_a_reason_to_move() -> None:
     """The connection is given up once a confirm is overdue, but not before, and not once it has come."""
     site = Heard()
-    site.liveness.expect("one", "a publisher confirm", ANSWER_SECONDS)
+    site.liveness.expect("one", "a publisher confirm")
     site.tick(ANSWER_SECONDS)
     site.liveness.answered("one")
     assert [] == site.tick(10)
-    site.liveness.expect("two", "a publisher confirm", ANSWER_SECONDS)
+    site.liveness.expect("two", "a publisher confirm")
     [reason] = site.tick(ANSWER_SECONDS + 1)
     assert "a publisher confirm" in reason
 
@@ -64,19 +84,71 @@ def test_an_overdue_confirm_is_a_reason_to_move() -> None:
 def test_without_another_address_an_overdue_confirm_is_waited_for() -> None:
     """The connection stays where there is no other address to go to."""
     site = Heard(move=False)
-    site.liveness.expect("one", "a publisher confirm", ANSWER_SECONDS)
+    site.liveness.expect("one", "a publisher confirm")
     assert [] == site.tick(100)
 
 
 def test_a_blocked_connection_is_not_left() -> None:
     """While the broker blocks publishers, nothing becomes overdue: all its nodes block."""
     site = Heard()
-    site.liveness.expect("one", "a publisher confirm", ANSWER_SECONDS)
+    site.liveness.expect("one", "a publisher confirm")
     site.liveness.blocked = True
     assert [] == site.tick(100)
     site.liveness.blocked = False
     assert [] == site.tick(ANSWER_SECONDS)
     assert site.tick(1)
+
+
+SECONDS = COMPARE_SECONDS + 2
+"""After so many seconds without a byte a broker is left where another address answers."""
+
+
+def test_a_silent_broker_is_left_early_only_for_one_that_answers() -> None:
+    """While a confirm is expected and no byte comes, another address must answer, and there must be one."""
+
+    async def run(*, elsewhere: bool, move: bool = True) -> list[str]:
+        site = Heard(silent=12, move=move)
+        site.elsewhere = elsewhere
+        site.liveness.expect("one", "a publisher confirm")
+        assert [] == await site.pass_by(*[False] * (SECONDS - 1))
+        lost = await site.pass_by(False)
+        assert 1 == site.compared
+        return lost
+
+    [reason] = asyncio.run(run(elsewhere=True))
+    assert f"no byte for {SECONDS} s, and another address answers" in reason
+    assert [] == asyncio.run(run(elsewhere=False))
+    assert [] == asyncio.run(run(elsewhere=True, move=False))
+
+
+@pytest.mark.parametrize("at", range(1, SECONDS))
+def test_a_busy_broker_is_not_left_early(at: int) -> None:
+    """A byte within the comparison, as of the channel that it asks for, ends it, and so does the answer."""
+
+    async def run() -> None:
+        site = Heard(silent=12)
+        site.liveness.expect("one", "a publisher confirm")
+        await site.pass_by(*[False] * (at - 1), True, *[False] * (SECONDS - 1))
+        assert [] == site.lost
+        site.liveness.answered("one")
+        assert [] == await site.pass_by(*[False] * (12 - SECONDS))
+
+    asyncio.run(run())
+
+
+def test_nothing_is_compared_without_an_answer_to_come() -> None:
+    """An idle connection, and one that the broker blocks, are given up after two heartbeats alone."""
+
+    async def run() -> None:
+        idle, blocked = Heard(silent=12), Heard(silent=12)
+        blocked.liveness.expect("one", "a publisher confirm")
+        await blocked.pass_by(True, True, True, True)
+        blocked.liveness.blocked = True
+        for each in (idle, blocked):
+            assert [] == await each.pass_by(*[False] * 11)
+            assert not each.compared
+
+    asyncio.run(run())
 
 
 async def _publisher(connection: BrokerConnection) -> Publisher:
@@ -104,6 +176,36 @@ def test_a_late_confirm_moves_to_the_other_address_once(monkeypatch: pytest.Monk
             assert (1, 1) == (one.connections, two.connections)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_paused_broker_is_left_and_one_without_a_leader_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, seed: int, paused: bool
+) -> None:
+    """Neither confirms nor sends a heartbeat. A paused one opens no channel, and is left sooner."""
+    monkeypatch.setattr(liveness, "TICK", 0.1)
+    monkeypatch.setattr(amqp, "_HEARTBEAT_SECONDS", 1e6)
+
+    async def run() -> tuple[str, int]:
+        deaf: set[type] = {spec.Basic.Publish}
+        async with AmqpTwin(unanswered=deaf) as one, AmqpTwin(unanswered=deaf) as two:
+            found = Addresses([one.url, two.url], Tls(), moving=True, rng=Random(seed))
+            connection = await found.connect()
+            publisher = await _publisher(connection)
+            at, other = (one, two) if one.connections else (two, one)
+            at.mute = paused
+            publishing = asyncio.create_task(publisher.publish("", "q", b"body", pika.BasicProperties()))
+            async with asyncio.timeout(patient(10)):
+                reason = await connection.closed
+            await asyncio.gather(publishing, return_exceptions=True)
+            await other.deserted()
+            assert paused == (not at.heard.count("Channel.Close"))
+            return str(reason), other.connections
+
+    reason, compared = asyncio.run(run())
+    assert 1 <= compared
+    wanted = "another address answers" if paused else "a publisher confirm"
+    assert wanted in reason
 
 
 @pytest.mark.parametrize("heartbeat", ["", "?heartbeat=2"])
