@@ -20,6 +20,7 @@ ANSWER_SECONDS = 8
 than the queues of a cluster take to elect another leader."""
 COMPARE_SECONDS = 3
 """After so long without an answer and without a byte the broker is compared with another address."""
+_LATE_SECONDS = 2
 _COMPARED_SECONDS = 2
 """How long a comparison takes at least: a broker that is only busy answers in this time."""
 
@@ -30,7 +31,8 @@ class Liveness:
     ``received`` counts the bytes from the broker. After ``silent`` seconds without any, ``lose`` is called
     with the reason; 0 means never. Where an answer is overdue, ``move`` says whether to leave for another
     address. ``compare`` has the broker asked for an answer that needs no queue, and says whether another
-    address answers. While ``blocked`` the broker answers late on purpose.
+    address answers. While ``blocked`` the broker answers late on purpose. ``late`` counts the seconds in
+    which it does so, or in which an answer is late.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Liveness:
         compare: Callable[[], Awaitable[bool]],
     ) -> None:
         self.blocked = False
+        self.late = 0
         self._received = received
         self._lose = lose
         self._silent = silent
@@ -87,6 +90,7 @@ class Liveness:
         if not self._idle:
             self._end_comparison()
         waited, what = self._oldest()
+        self.late += self.blocked or waited >= _LATE_SECONDS
         if self._silent and self._idle >= self._silent:
             self._lose(f"the broker is silent: no byte for {self._idle} s, not even a heartbeat")
         elif waited > ANSWER_SECONDS and self._move():

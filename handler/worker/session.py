@@ -42,6 +42,13 @@ class InHand(NamedTuple):
     received: Received
 
 
+class _Since(NamedTuple):
+    """When a message came in hand, and the count of the seconds in which the broker answered late."""
+
+    at: float
+    late: int
+
+
 class ConsumerSession:
     """Consumes over one connection until it is lost or ``stop`` is set.
 
@@ -75,7 +82,7 @@ class ConsumerSession:
         self._keep_routes = keep_routes
         self._isolated = True
         self._possible_poison: deque[InHand] = deque()
-        self._in_hand: dict[asyncio.Task[None], float] = {}
+        self._in_hand: dict[asyncio.Task[None], _Since] = {}
         self._changed = asyncio.Event()
         self._consumer: Consumer | None = None
         self._anew = False
@@ -93,12 +100,19 @@ class ConsumerSession:
     def oldest(self) -> float:
         """For how many seconds the oldest message in hand has been handled; 0 where there is none."""
         now = self._clock()
-        return max(0.0, now - next(iter(self._in_hand.values()), now))
+        return max(0.0, now - next((since.at for since in self._in_hand.values()), now))
 
     def take_longest(self) -> float:
-        """Return for how many seconds a message was in hand at most since the last call, or is now."""
-        longest, self._longest = max(self._longest, self.oldest), 0.0
+        """Return for how many seconds a message was in hand at most since the last call, or is now.
+
+        One that was in hand while the broker answered late is left out: it says nothing about the API.
+        """
+        longest = max(self._longest, *map(self._lasted, self._in_hand.values()), 0.0)
+        self._longest = 0.0
         return longest
+
+    def _lasted(self, since: _Since) -> float:
+        return self._clock() - since.at if since.late == self._connection.liveness.late else 0.0
 
     @property
     def consuming(self) -> bool:
@@ -246,11 +260,11 @@ class ConsumerSession:
 
     def _start(self, message: InHand) -> None:
         task = asyncio.create_task(self._handle(message))
-        self._in_hand[task] = self._clock()
+        self._in_hand[task] = _Since(self._clock(), self._connection.liveness.late)
         task.add_done_callback(self._out_of_hand)
 
     def _out_of_hand(self, task: asyncio.Task[None]) -> None:
-        self._longest = max(self._longest, self._clock() - self._in_hand.pop(task))
+        self._longest = max(self._longest, self._lasted(self._in_hand.pop(task)))
 
     async def _handle(self, message: InHand) -> None:
         delivery, received = message

@@ -39,7 +39,8 @@ _STRANDED_SECONDS = 3600.0
 _SHOWN = 3
 _IN_HAND_FACTOR = 3
 """Another worker may have messages in hand for longer than this one does."""
-_LATELY_ROUNDS = 12
+_LATELY_ROUNDS = 24
+_LEASE_ROUNDS = 4
 
 
 class SweepTimes(NamedTuple):
@@ -50,7 +51,7 @@ class SweepTimes(NamedTuple):
     ``renew`` is the time between two uses of the dead letters.
     """
 
-    every: float = 5.0
+    every: float = 2.5
     soon: float = 10.0
     late: float = 30.0
     grace: float = 60.0
@@ -145,14 +146,16 @@ class Sweep:
     async def _round(self, connection: BrokerConnection, outbox: BrokerOutbox, session: Consuming) -> None:
         """Publish again what is overdue, in batches, as long as this worker consumes without a pause."""
         self._longest.append(session.take_longest())
-        if await self._take(0.0, limit=0) is None:
+        able = (self._healthy(session) or 0.0) >= self._grace()
+        # One that may not take yet, as after a lost connection, does not keep others from it.
+        if await self._take(0.0, limit=0, hold=able) is None:
             self._notify(OverdueWaits(None))
             return
         await self._count_late(connection, session)
         await self._renew(connection)
         await self._report_stranded()
         while True:
-            overdue = await self._overdue(connection, healthy=self._healthy(session))
+            overdue = await self._overdue(connection, session)
             if overdue is None or not (taken := await self._take(overdue, limit=self._times.per_second)):
                 return
             await self._publish(outbox, taken)
@@ -164,30 +167,28 @@ class Sweep:
         late: Mapping[int, int] | None = None
         if self._recorded:
             late = await self._ledger.overdue_by_delay(self._times.late)
-            if late and (not self._healthy(session) or await self._ready(connection)):
+            if late and (self._healthy(session) is None or await self._ready(connection)):
                 late = None
         self._late = late
         self._notify(OverdueWaits(late))
 
-    async def _take(self, overdue: float, *, limit: int) -> Sequence[Overdue] | None:
+    async def _take(self, overdue: float, *, limit: int, hold: bool = True) -> Sequence[Overdue] | None:
         """Hold the sweep, and take overdue messages; None where another worker sweeps."""
-        return await self._ledger.take_overdue(overdue=overdue, limit=limit, lease=4 * self._times.every)
+        lease = _LEASE_ROUNDS * self._times.every if hold else 0.0
+        return await self._ledger.take_overdue(overdue=overdue, limit=limit, lease=lease)
 
-    def _healthy(self, session: Consuming) -> bool:
-        """Return whether this worker consumes and the circuit breaker is closed; note since when."""
+    def _healthy(self, session: Consuming) -> float | None:
+        """Return for how long this worker has consumed, with a closed circuit breaker; None: it does not."""
         if not session.consuming or self._breaker.state != "closed":
             self._healthy_since = None
-            return False
+            return None
         if self._healthy_since is None:
             self._healthy_since = self._clock()
-        return True
+        return self._clock() - self._healthy_since
 
-    async def _overdue(self, connection: BrokerConnection, *, healthy: bool) -> float | None:
+    async def _overdue(self, connection: BrokerConnection, session: Consuming) -> float | None:
         """Return for how long a message must be due to be taken now; None: none is taken."""
-        if not healthy or self._healthy_since is None:
-            return None
-        lasted = self._clock() - self._healthy_since
-        grace = self._grace()
+        lasted, grace = self._healthy(session) or 0.0, self._grace()
         if lasted >= grace and await self._is_empty(connection):
             return grace
         return self._times.far if lasted >= self._times.far else None

@@ -151,6 +151,24 @@ def test_nothing_is_compared_without_an_answer_to_come() -> None:
     asyncio.run(run())
 
 
+def test_seconds_in_which_an_answer_is_late_are_counted() -> None:
+    """An answer that comes within a second is not late; while the broker blocks publishers, each one is."""
+    site = Heard()
+    for _ in range(10):
+        site.liveness.expect("quick", "a publisher confirm")
+        site.tick(1)
+        site.liveness.answered("quick")
+    assert 0 == site.liveness.late
+    site.liveness.expect("one", "a publisher confirm")
+    site.tick(5)
+    site.liveness.answered("one")
+    site.tick(5)
+    assert 4 == site.liveness.late
+    site.liveness.blocked = True
+    site.tick(5)
+    assert 9 == site.liveness.late
+
+
 async def _publisher(connection: BrokerConnection) -> Publisher:
     return await Publisher.open(await connection.channel())
 
