@@ -78,6 +78,17 @@ def paused(cluster: Cluster, _site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def stopped(cluster: Cluster, _site: Site) -> Iterator[None]:
+    """Stop RabbitMQ on the leader and let its Erlang run on, as an operator does for repairs."""
+    cluster.nodes[LEADER].ctl("stop_app")
+    try:
+        yield
+    finally:
+        cluster.nodes[LEADER].ctl("start_app")
+        wait_for(lambda: whole(cluster), seconds=180, what=lambda: "the node is not back")
+
+
+@contextlib.contextmanager
 def cut_off(cluster: Cluster, _site: Site) -> Iterator[None]:
     """Cut the leader off from both others; clients reach all three."""
     with cut(HOSTS[LEADER], HOSTS[1:]):
@@ -121,10 +132,13 @@ def locked_out(change: Sequence[str], back: Sequence[str], cluster: Cluster, _si
 
 
 _RIGHTS = ("set_permissions", "-p", "/", USER, ".*", ".*", ".*")
+_READ_ONLY = ("set_permissions", "-p", "/", USER, ".*", "", ".*")
+_NO_CONNECTION = ("set_user_limits", USER, '{"max-connections": 0}')
 
 FAULTS = (
     *(Fault(f"leader {number} killed", partial(killed, [number]), leader=number) for number in range(3)),
     Fault("leader paused", paused),
+    Fault("leader stopped by ctl", stopped),
     *(
         Fault(f"leader cut off, {handling}", cut_off, partition=True, handling=handling)
         for handling in ("pause_minority", "autoheal", "ignore")
@@ -143,6 +157,13 @@ FAULTS = (
     Fault(
         "rights taken",
         partial(locked_out, ("clear_permissions", "-p", "/", USER), _RIGHTS),
+        served=False,
+        seconds=10.0,
+    ),
+    Fault("right to write taken", partial(locked_out, _READ_ONLY, _RIGHTS), served=False, seconds=10.0),
+    Fault(
+        "connections limited",
+        partial(locked_out, _NO_CONNECTION, ("clear_user_limits", USER, "all")),
         served=False,
         seconds=10.0,
     ),
