@@ -118,6 +118,9 @@ class Sweep:
         self._stranded = 0
         self._late: Mapping[int, int] | None = None
         self._longest: deque[float] = deque(maxlen=_LATELY_ROUNDS)
+        self._late_seconds = 0
+        self._late_at = float("-inf")
+        self._unpublished: Sequence[Overdue] = ()
 
     async def run(self, connection: BrokerConnection, outbox: BrokerOutbox, session: Consuming) -> None:
         """Sweep until the connection is lost, beside the session that consumes over it."""
@@ -146,6 +149,10 @@ class Sweep:
     async def _round(self, connection: BrokerConnection, outbox: BrokerOutbox, session: Consuming) -> None:
         """Publish again what is overdue, in batches, as long as this worker consumes without a pause."""
         self._longest.append(session.take_longest())
+        if self._late_seconds != connection.liveness.late:
+            self._late_seconds, self._late_at = connection.liveness.late, self._clock()
+        if self._unpublished and self._healthy(session) is not None:
+            await self._publish(outbox, self._unpublished)
         able = (self._healthy(session) or 0.0) >= self._grace()
         # One that may not take yet, as after a lost connection, does not keep others from it.
         if await self._take(0.0, limit=0, hold=able) is None:
@@ -159,7 +166,6 @@ class Sweep:
             if overdue is None or not (taken := await self._take(overdue, limit=self._times.per_second)):
                 return
             await self._publish(outbox, taken)
-            self._notify(OverdueWaits(self._late, swept=len(taken)))
             await asyncio.sleep(1.0)
 
     async def _count_late(self, connection: BrokerConnection, session: Consuming) -> None:
@@ -194,7 +200,12 @@ class Sweep:
         return self._times.far if lasted >= self._times.far else None
 
     def _grace(self) -> float:
-        """Return after how many seconds a message is overdue: it may be in another worker's hand as long."""
+        """Return after how many seconds a message is overdue: it may be in another worker's hand as long.
+
+        Not soon where the broker answered late just now: what is published may hang, and this worker with it.
+        """
+        if self._clock() - self._late_at < self._times.soon:
+            return self._times.grace
         return min(self._times.grace, self._times.soon + _IN_HAND_FACTOR * max(self._longest, default=0.0))
 
     async def _is_empty(self, connection: BrokerConnection) -> bool:
@@ -215,8 +226,18 @@ class Sweep:
             await channel.close()
 
     async def _publish(self, outbox: BrokerOutbox, taken: Sequence[Overdue]) -> None:
-        async with asyncio.timeout(_PUBLISH_SECONDS):
-            await publish_again(outbox, self._topology.queue, taken)
+        """Publish what was taken. If the connection is lost with it, the next one has it first.
+
+        The ledger would give it again after minutes.
+        """
+        self._unpublished = ()
+        try:
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                await publish_again(outbox, self._topology.queue, taken)
+        except (ConnectionLost, asyncio.CancelledError):  # with its connection the sweep is cancelled
+            self._unpublished = taken
+            raise
+        self._notify(OverdueWaits(self._late, swept=len(taken)))
 
     async def _renew(self, connection: BrokerConnection) -> None:
         if self._clock() - self._renewed_at >= self._times.renew:

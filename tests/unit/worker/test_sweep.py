@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from typing_extensions import override
@@ -15,6 +16,7 @@ from handler.backup.ports import Key
 from handler.broker.connection import BrokerConnection
 from handler.broker.outbox import BrokerOutbox
 from handler.broker.topology import Topology
+from handler.errors import ConnectionLost
 from handler.ledger.waiting import Overdue, WaitingSummary
 from handler.telemetry.telemetry import Telemetry
 from handler.worker.sweep import Sweep, SweepTimes
@@ -30,6 +32,7 @@ class _Ledger:
 
     asked: list[float] = field(default_factory=list)
     leases: list[float] = field(default_factory=list)
+    overdue: Sequence[Overdue] = ()
     held: bool = False
     stranded: Sequence[Key] = ()
     late: Mapping[int, int] = field(default_factory=dict)
@@ -44,22 +47,39 @@ class _Ledger:
         self.leases.append(lease)
         if limit:
             self.asked.append(overdue)
-        return None if self.held else ()
+        return None if self.held else self.overdue if limit else ()
 
     async def waiting(self, *, overdue: float, longest: float) -> WaitingSummary:
         """Return the stranded snapshots."""
         return WaitingSummary(0, 0, None, self.stranded, 0.0, overdue + longest)
 
 
+@dataclass
+class _Outbox:
+    """Notes what is sent, or fails with an error."""
+
+    fails: BaseException | None = None
+    sent: list[bytes] = field(default_factory=list)
+
+    async def send(self, _exchange: str, _key: str, body: bytes, _properties: object) -> None:
+        """Send a message."""
+        if self.fails is not None:
+            raise self.fails
+        self.sent.append(body)
+
+
 class _Sweep(Sweep):
     """A sweep of a worker that consumes, with so many messages ready in its queue.
 
-    ``longest`` is for how many seconds a message was in hand at most since the last round.
+    ``longest`` is for how many seconds a message was in hand at most since the last round. ``late`` counts
+    the seconds in which the broker answered late.
     """
 
     ready = 0
     consuming = True
     longest = 0.0
+    late = 0
+    outbox = cast("BrokerOutbox", None)
 
     def take_longest(self) -> float:
         """Return the longest time in hand."""
@@ -84,8 +104,8 @@ class _Sweep(Sweep):
 
     def round(self) -> None:
         """Run one round."""
-        nothing = cast("BrokerConnection", None), cast("BrokerOutbox", None)
-        asyncio.run(self._round(*nothing, self))
+        connection = cast("Any", SimpleNamespace(liveness=SimpleNamespace(late=self.late)))
+        asyncio.run(self._round(connection, self.outbox, self))
 
 
 @pytest.fixture
@@ -159,6 +179,45 @@ def test_a_new_connection_forgets_what_a_lost_broker_kept_in_hand(
     clock.advance(10.0)
     sweep.round()
     assert [10.0] == ledger.asked
+
+
+def test_a_broker_that_answered_late_just_now_puts_the_sweep_off(
+    sweep: _Sweep, ledger: _Ledger, clock: Clock
+) -> None:
+    """For ten seconds only what has been due for a minute is taken: what is published may hang."""
+    clock.advance(30.0)
+    sweep.late += 1
+    sweep.round()
+    assert [] == ledger.asked
+    clock.advance(10.0)
+    sweep.round()
+    assert [10.0] == ledger.asked
+    sweep.late += 1
+    clock.advance(20.0)
+    sweep.round()
+    assert [10.0, 60.0] == ledger.asked
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("the broker does not answer"), asyncio.CancelledError()])
+def test_what_was_taken_and_not_published_is_published_by_the_next_round(
+    sweep: _Sweep, ledger: _Ledger, clock: Clock, error: BaseException
+) -> None:
+    """The connection is lost with it. The ledger would not give it again for two minutes."""
+    sweep.outbox = cast("Any", _Outbox(fails=error))
+    ledger.overdue = [Overdue("id", b"body", "retry", 1.0, 0, None, None)]
+    clock.advance(10.0)
+    with pytest.raises(type(error)):
+        sweep.round()
+    ledger.overdue = []
+    sweep.begin()
+    sweep.consuming = False
+    sweep.outbox = cast("Any", outbox := _Outbox())
+    sweep.round()
+    assert [] == outbox.sent
+    sweep.consuming = True
+    sweep.round()
+    sweep.round()
+    assert [b"body"] == outbox.sent
 
 
 def test_what_stands_in_a_long_queue_is_not_taken(sweep: _Sweep, ledger: _Ledger, clock: Clock) -> None:
