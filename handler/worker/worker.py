@@ -215,7 +215,7 @@ class Worker:
                 if connection.closed.done():
                     return
                 log.warning(
-                    "not everything that is ours exists at the broker: %s; tried again every %g s",
+                    "not all exchanges and queues of ours could be checked: %s; tried again every %g s",
                     error,
                     self._services.check_seconds,
                     extra={"action": "topology.refused"},
