@@ -20,6 +20,8 @@ USER, PASSWORD = "worker", "secret"
 """The login of the workers, which a fault changes; the test has another one."""
 
 LEADER = 0
+CLIENTS = "127.0.0.1"
+"""The address that all clients come from."""
 
 Begin = Callable[[Cluster, Site], AbstractContextManager[None]]
 
@@ -89,13 +91,20 @@ def stopped(cluster: Cluster, _site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cut_off(cluster: Cluster, _site: Site) -> Iterator[None]:
-    """Cut the leader off from both others; clients reach all three."""
-    with cut(HOSTS[LEADER], HOSTS[1:]):
+def cut_off(others: Sequence[str], cluster: Cluster, _site: Site) -> Iterator[None]:
+    """Cut the leader off from other nodes; clients reach all three."""
+    with cut(HOSTS[LEADER], others):
         yield
     if not _comes_back(cluster):  # with ``ignore`` the nodes stay apart until one is started anew
         cluster.nodes[LEADER].kill()
         start(cluster, [LEADER])
+
+
+@contextlib.contextmanager
+def unreachable(_cluster: Cluster, _site: Site) -> Iterator[None]:
+    """Lose every packet between the clients and the leader; the nodes see each other."""
+    with cut(CLIENTS, HOSTS[LEADER : LEADER + 1]):
+        yield
 
 
 def _comes_back(cluster: Cluster) -> bool:
@@ -140,9 +149,11 @@ FAULTS = (
     Fault("leader paused", paused),
     Fault("leader stopped by ctl", stopped),
     *(
-        Fault(f"leader cut off, {handling}", cut_off, partition=True, handling=handling)
+        Fault(f"leader cut off, {handling}", partial(cut_off, HOSTS[1:]), partition=True, handling=handling)
         for handling in ("pause_minority", "autoheal", "ignore")
     ),
+    Fault("leader cut off from one node", partial(cut_off, HOSTS[2:]), partition=True),
+    Fault("leader cut off from the workers", unreachable, partition=True),
     Fault("no majority", partial(killed, [1, 2]), served=False, seconds=20.0),
     Fault("all nodes down", partial(killed, [0, 1, 2]), served=False, seconds=10.0),
     Fault("input queue deleted", partial(deleted, [""], [])),
