@@ -105,9 +105,8 @@ class Server:
         self.start()
 
     def promote(self) -> None:
-        """Make a standby the primary, and wait for it."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute("SELECT pg_promote()")
+        """Make a standby the primary, and wait for it. What it still replays could cancel a query."""
+        self._call([_program("pg_ctl") or "pg_ctl", "promote", "-D", str(self._folder / "data")])
 
     def create(self, database: str, *, encoding: str = "UTF8") -> str:
         """Create an empty database, and return its URL."""

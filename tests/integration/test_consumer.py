@@ -35,20 +35,23 @@ async def _filled(url: str, queue: str) -> AsyncIterator[BrokerConnection]:
 
 
 def _seen(url: str, queue: str, change: Callable[[Consumer], Awaitable[None]]) -> list[Delivery]:
-    """Acknowledge all messages while the consumer's prefetch is changed, and return all deliveries."""
+    """Acknowledge all messages while the consumer's prefetch is changed, and return all deliveries.
+
+    Each by a frame of its own: as a worker acknowledges, several by one, fewer messages are on their way.
+    """
     seen: list[Delivery] = []
 
     async def run() -> None:
         async with _filled(url, queue) as connection:
-            everything = asyncio.Event()
+            everything, channel = asyncio.Event(), await connection.channel()
 
             def on_delivery(delivery: Delivery) -> None:
                 seen.append(delivery)
-                delivery.ack()
+                channel.raw.basic_ack(delivery.tag)
                 if len({each.message.body for each in seen}) == MESSAGES:
                     everything.set()
 
-            consumer = Consumer(await connection.channel(), queue, on_delivery, lambda: None)
+            consumer = Consumer(channel, queue, on_delivery, lambda: None)
             await change(consumer)
             await asyncio.wait_for(everything.wait(), 60)
 
