@@ -278,7 +278,7 @@ def test_no_message_ends_by_what_the_gateway_refuses(
     def rule(call: Call, _project: str, _snapshot: str) -> Fault:
         return (create_error if call == "create" else lookup_error)(status, httpx.Headers(), raw)
 
-    waits_out(kind, 20, rule)
+    waits_out(kind, 8, rule)
 
 
 # -- one project fails, or all

@@ -86,6 +86,7 @@ class Home:
             "HOME": str(self.path),
             "PATH": os.pathsep.join(map(str, paths)),
             "COLUMNS": "200",
+            "PIP_NO_COMPILE": "1",  # compiling all packages takes longer than installing them
             **settings,
         }
 

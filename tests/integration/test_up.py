@@ -5,8 +5,6 @@ import os
 import re
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from infra.local.account import Account
 from infra.local.broker import Broker
 from infra.local.ready import wait_until
 from infra.local.samples import samples
+from tests.piped import Piped, popen
 
 pytestmark = pytest.mark.broker
 
@@ -47,12 +46,9 @@ def environment(amqp_url: str, unique: str) -> Mapping[str, str]:
 
 
 @contextmanager
-def started(environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def started(environment: Mapping[str, str], *arguments: str) -> Iterator[Piped]:
     """Start `infra/up`, and kill it at the end of the block."""
-    command = [sys.executable, "-m", "infra.local.up", *arguments]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with popen(*arguments, module="infra.local.up", environment=environment) as process:
         try:
             yield process
         finally:
@@ -63,7 +59,7 @@ def finished(environment: Mapping[str, str], *arguments: str) -> tuple[int, list
     """Run `infra/up` to its end, and return exit code and the lines of standard output and standard error."""
     with started(environment, *arguments) as process:
         out, err = process.communicate(timeout=SECONDS)
-        return process.returncode, out.splitlines(), err.splitlines()
+        return process.wait(), out.splitlines(), err.splitlines()
 
 
 def lines_until(lines: Iterable[str], start: str) -> list[str]:
@@ -155,7 +151,7 @@ def stay(broker: Broker) -> Stay:
         process.terminate()
         out, _ = process.communicate(timeout=SECONDS)
     pids = [pid_of(program, lines) for program in ("emulator", "worker", "console")]
-    return Stay(out.splitlines()[-1], process.returncode, pids, second_code, second_lines, page)
+    return Stay(out.splitlines()[-1], process.wait(), pids, second_code, second_lines, page)
 
 
 def test_events_sends_the_given_number_of_events(stay: Stay) -> None:
