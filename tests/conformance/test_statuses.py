@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from http import HTTPStatus
 
 import httpx
 import pytest
@@ -23,7 +24,8 @@ BODIES = {
     "cut off": json.dumps(FAULT).encode()[:-4],
     "a code that leaves the work in doubt": b'{"error": {"code": "VolumeBackup.0064", "message": "no"}}',
 }
-STATUSES = range(100, 600)
+STATUSES = sorted({*range(100, 600, 4), *HTTPStatus})
+"""Every status with a name, and every fourth of the others."""
 
 
 async def _backups(status: int, body: bytes, *, done: bool) -> int:

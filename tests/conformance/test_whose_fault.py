@@ -264,8 +264,8 @@ def waits_out(kind: Kind, count: int, rule: Callable[[Call, str, str], Fault | N
 
 @pytest.mark.parametrize(("kind", "name", "status"), ANSWERS)
 def test_no_message_ends_by_what_a_proxy_answers(kind: Kind, name: str, status: int) -> None:
-    """Eight events meet a proxy's answer on every route: all wait, then each has one backup."""
-    waits_out(kind, 8, lambda call, _project, _snapshot: page(status, name, call))
+    """Four events meet a proxy's answer on every route: all wait, then each has one backup."""
+    waits_out(kind, 4, lambda call, _project, _snapshot: page(status, name, call))
 
 
 @pytest.mark.parametrize(("status", "document"), GATEWAY)
