@@ -10,16 +10,21 @@ LONG = (
 )  # fmt: skip
 """Files that take long. They come first, so that no process works on one when the others have ended."""
 
-ONE_BROKER = (
-    "chaos/test_bystanders", "chaos/test_too_large", "integration/test_clouds",
-    "integration/test_outcome_routes", "integration/dead_letters/test_rights",
-    "integration/doctor/test_broker",
-    "integration/test_refused_start", "integration/test_topology", "integration/doctor/test_policies",
+SHARING = (
+    (
+        "chaos/test_bystanders", "chaos/test_too_large", "integration/test_clouds",
+        "integration/test_outcome_routes", "integration/dead_letters/test_rights",
+    ),
+    (
+        "integration/doctor/test_broker", "integration/test_refused_start", "integration/test_topology",
+        "integration/doctor/test_policies",
+    ),
 )  # fmt: skip
-"""Files that need a private broker and leave it as it was: one process runs them, since a start takes five
-seconds of CPU. The last one changes the broker's configuration."""
+"""Files that need a private broker and leave it as it was: a process runs several with one, since a start takes
+five seconds of CPU. The last one changes the broker's configuration."""
 
-_FIRST = {name: place for place, name in enumerate((*ONE_BROKER, *LONG))}
+_FIRST = {name: place for place, name in enumerate((*SHARING[0], *SHARING[1], *LONG))}
+_UNITS = {name: f"broker {number}" for number, names in enumerate(SHARING) for name in names}
 
 
 def name_of(nodeid: str) -> str:
@@ -33,9 +38,9 @@ def place_of(nodeid: str) -> int:
 
 
 def unit_of(nodeid: str) -> str:
-    """Return what a test is run with in one process: the tests of its file, or of all with one broker."""
+    """Return what a test is run with in one process: the tests of its file, or of all that share a broker."""
     name = name_of(nodeid)
-    return "one broker" if name in ONE_BROKER else name
+    return _UNITS.get(name, name)
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]
