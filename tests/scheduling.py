@@ -20,8 +20,8 @@ SHARING = (
         "integration/doctor/test_policies",
     ),
 )  # fmt: skip
-"""Files that need a private broker and leave it as it was: a process runs several with one, since a start takes
-five seconds of CPU. The last one changes the broker's configuration."""
+"""Files that need a private broker and leave it as it was: a process runs several with one, since a start
+takes five seconds of CPU. The last one changes the broker's configuration."""
 
 _FIRST = {name: place for place, name in enumerate((*SHARING[0], *SHARING[1], *LONG))}
 _UNITS = {name: f"broker {number}" for number, names in enumerate(SHARING) for name in names}
