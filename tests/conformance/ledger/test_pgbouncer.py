@@ -38,6 +38,9 @@ SEEN = (
 """Settings of a session that another program would find changed."""
 TABLES = "FROM pg_tables WHERE tablename LIKE 'snapshot_backup_%'"
 
+TRIES = 3
+"""On a busy machine the pooler may have opened another connection, and the try has shown nothing."""
+
 
 @pytest.fixture(scope="module")
 def shared(postgres_server: postgres.Server) -> Iterator[pgbouncer.Pooler]:
@@ -132,9 +135,12 @@ async def test_the_ledger_keeps_no_object_in_the_session(ledger: StoredLedger, u
 async def test_a_stranger_does_not_make_commits_lax(ledger: StoredLedger, url: str, lax: str) -> None:
     """A session whose ``synchronous_commit`` another program has switched off still keeps each promise."""
     await ledger.check()
-    tell(url, f"SET synchronous_commit = {lax}")
-    assert "on" == await within(ledger, "synchronous_commit")
-    assert [(lax,)] == ask(url, "SHOW synchronous_commit")
+    for _ in range(TRIES):
+        tell(url, f"SET synchronous_commit = {lax}")
+        assert "on" == await within(ledger, "synchronous_commit")
+        if [(lax,)] == ask(url, "SHOW synchronous_commit"):
+            return
+    pytest.fail("the pooler did not keep its connection, in which the stranger had set it")
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["before the first start", "later"])
@@ -159,9 +165,13 @@ async def test_a_stranger_s_role_does_not_reach_the_ledger(ledger: StoredLedger,
     """A role without rights that another program has set does not make the ledger unavailable."""
     role = f"nobody_{uuid.uuid4().hex}"
     await ledger.check()
-    tell(url, f"CREATE ROLE {role}", f"SET ROLE {role}")
-    await use(ledger)
-    assert [(role,)] == ask(url, "SELECT current_user::text")
+    tell(url, f"CREATE ROLE {role}")
+    for number in range(TRIES):
+        tell(url, f"SET ROLE {role}")
+        await use(ledger, Key("p", f"s{number}"))
+        if [(role,)] == ask(url, "SELECT current_user::text"):
+            return
+    pytest.fail("the pooler did not keep its connection, in which the stranger had set it")
 
 
 async def test_a_role_that_the_user_has_by_default_stays(url: str, direct: str) -> None:
