@@ -1,4 +1,4 @@
-"""Ends of asyncio's tasks: what nobody reads of a task that failed, asyncio logs with a traceback."""
+"""Ends of asyncio's tasks: asyncio logs an unread error with a traceback."""
 
 import asyncio
 import logging

@@ -27,7 +27,7 @@ if [ "$1" != --version ]; then
 fi
 """
 
-# Where uv installs, nobody needs pip in an environment, which takes four seconds of CPU to make.
+# Where uv installs, an environment needs no pip, which takes four seconds of CPU to make.
 PYTHON = f"""#!/bin/sh
 if [ "$2" = venv ]; then exec {sys.executable} "$@" --without-pip; fi
 exec {sys.executable} "$@"

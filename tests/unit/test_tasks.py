@@ -1,4 +1,4 @@
-"""Ends of tasks: errors after a stop are nobody's concern, and bugs are logged."""
+"""Ends of tasks: errors after a stop are not logged, and bugs are."""
 
 import asyncio
 import gc
@@ -54,10 +54,10 @@ def test_work_that_fails_before_the_stop_raises() -> None:
 
 
 def test_an_attempt_refused_after_the_stop_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    """After a stop there is no result, and nobody is told of an error of the work that comes later."""
+    """After a stop there is no result, and an error that comes later is not logged."""
     assert asyncio.run(after_a_stop()) is None
 
-    gc.collect()  # asyncio tells of an error that nobody has read when its task is freed
+    gc.collect()  # asyncio logs an unread error when its task is freed
     assert caplog.record_tuples == []
 
 

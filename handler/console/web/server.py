@@ -44,7 +44,7 @@ def _check_read_token(settings: Settings) -> None:
         return
     if settings.console_token is None:
         raise SettingsError(
-            "CONSOLE_READ_TOKEN: set without CONSOLE_TOKEN, so that nobody could act; set CONSOLE_TOKEN too "
+            "CONSOLE_READ_TOKEN: set without CONSOLE_TOKEN, so that none could act; set CONSOLE_TOKEN too "
             "(openssl rand -hex 32 makes a token)"
         )
     if settings.console_read_token == settings.console_token:

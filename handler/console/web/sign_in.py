@@ -15,7 +15,7 @@ MOST_ADDRESSES = 1000
 
 
 Role = Literal["read", "act"]
-"""What somebody may do who has signed in; who may act may also read."""
+"""What a caller may do after a sign-in; a caller that may act may also read."""
 
 
 class SignIn:

@@ -1,4 +1,4 @@
-"""Counts of a queue are told from the zeros of a broker that does not know them.
+"""Counts of a queue are distinguished from the zeros of a broker that does not know them.
 
 Danger: an idle or a busy node seems to have forgotten its consumers, and its queues seem to be empty.
 """

@@ -29,7 +29,7 @@ HERE = f"{getpass.getuser()}@{socket.gethostname()} at the command line"
 
 @pytest.fixture(autouse=True)
 def no_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests has not become another user."""
+    """The user who runs the tests has not become another user."""
     monkeypatch.delenv("SUDO_USER", raising=False)
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
@@ -137,7 +137,7 @@ def test_an_act_without_the_extra_of_the_ledger_is_done_with_a_line(
 def test_an_act_that_the_ledger_does_not_take_is_done_with_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A ledger that cannot be read holds nobody up."""
+    """A ledger that cannot be read does not delay a command."""
     (tmp_path / "ledger.db").write_text("no database" * 500)
     monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/ledger.db")
     asyncio.run(_act())

@@ -36,7 +36,7 @@ def test_an_address_beyond_loopback_needs_a_token(address: str) -> None:
     ],
 )
 def test_a_token_for_reading_is_another_one(tokens: dict[str, str], problem: str) -> None:
-    """Alone it would let nobody act, and the same one would let all act: the start is refused."""
+    """Alone no caller could act, and with the same token all could: the start is refused."""
     with pytest.raises(SettingsError, match=problem):
         check_address(_settings(**tokens))
 
