@@ -110,18 +110,18 @@ class BrokerError(SnapshotBackupError):
 
 
 class ConnectionLost(BrokerError):
-    """The connection is lost; the broker delivers again what was not acknowledged."""
+    """The connection is lost; the broker delivers again what was not acknowledged.
+
+    ``reason`` is the broker's or the library's own text, where this one adds a remedy.
+    """
+
+    def __init__(self, text: str, reason: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason or text
 
 
 class AccessRefused(ConnectionLost):
-    """The broker refuses the login or the virtual host. The text names ``AMQP_URL`` and what to change.
-
-    ``reason`` is the broker's own text.
-    """
-
-    def __init__(self, text: str, reason: str) -> None:
-        super().__init__(text)
-        self.reason = reason
+    """The broker refuses the login or the virtual host. The text names ``AMQP_URL`` and what to change."""
 
 
 class PublishRefused(BrokerError):

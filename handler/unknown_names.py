@@ -14,7 +14,7 @@ _OTHERS = frozenset(
     {
         # Of images and tools that share a container or a shell with the worker, by first word.
         *("MAX_CLIENTS", "MAX_CONNECTIONS", "MAX_HEAP_SIZE", "MAX_JOBS", "MAX_MEMORY", "MAX_OPEN_FILES"),
-        *("MAX_REQUESTS", "MAX_REQUESTS_JITTER", "MAX_RETRIES", "MAX_THREADS", "MAX_WORKERS"),
+        *("MAX_REQUESTS", "MAX_REQUESTS_JITTER", "MAX_THREADS", "MAX_WORKERS"),
         *("WAIT_AFTER", "WAIT_BEFORE", "WAIT_COMMAND", "WAIT_HOSTS", "WAIT_HOST_CONNECT_TIMEOUT"),
         *("WAIT_LOGGER_LEVEL", "WAIT_PATHS", "WAIT_PATH_CONNECT_TIMEOUT", "WAIT_SLEEP_INTERVAL"),
         "WAIT_TIMEOUT",

@@ -13,7 +13,8 @@ from random import Random
 from typing import NamedTuple
 
 from handler.amqp_url import AmqpUrl, parse_amqp_url
-from handler.broker.connection import BrokerConnection, Tls, open_address, parameters
+from handler.broker.connection import SETTING, BrokerConnection, Tls, open_address, parameters
+from handler.causes import explain
 from handler.errors import AccessRefused, ConnectionLost, SettingsError
 
 _RESOLVE_TIMEOUT = 10.0
@@ -172,7 +173,9 @@ def _all_failed(problems: Sequence[ConnectionLost]) -> ConnectionLost:
     others = [each for each in problems if not isinstance(each, AccessRefused)]
     if not others:
         return problems[0] if problems else ConnectionLost("AMQP_URL names no broker")
-    return others[0] if len(others) == 1 else ConnectionLost("; ".join(dict.fromkeys(map(str, others))))
+    reason = "; ".join(dict.fromkeys(map(str, others)))
+    cause, remedy = explain(SETTING, reason)
+    return ConnectionLost(f"{cause}; {remedy}", reason)
 
 
 async def connect(urls: Sequence[str], tls: Tls) -> BrokerConnection:

@@ -18,7 +18,7 @@ from handler.doctor.policies import examine_policies
 from handler.doctor.queues import examine_queues
 from handler.doctor.rights import examine_rights
 from handler.doctor.workers import workers_of
-from handler.errors import AccessRefused, ConnectionLost
+from handler.errors import ConnectionLost
 from handler.settings import Settings
 
 
@@ -53,8 +53,7 @@ def _reached(
         return Finding(
             "broker", what, "ok", f"signed in{tls}, virtual host {connection.raw.params.virtual_host}"
         )
-    reason = connection.reason if isinstance(connection, AccessRefused) else str(connection)
-    text, remedy = explain(SETTING, reason)
+    text, remedy = explain(SETTING, connection.reason)
     return Finding("broker", what, "warning" if another_reachable else "bad", text, remedy)
 
 

@@ -102,7 +102,11 @@ class Worker:
                     wait = _FIRST_WAIT
                 except BrokerError as error:
                     self.waits_for = "broker"
-                    log.warning("no broker: %s", error, extra={"action": "broker.lost"})
+                    log.warning(
+                        "not connected to the broker, connecting again: %s",
+                        error,
+                        extra={"action": "broker.lost"},
+                    )
                     wait = _FIRST_WAIT if self.session is not None else min(wait * 2, _LONGEST_WAIT)
                     self.session = None
                     await self._back_off(stop, wait)

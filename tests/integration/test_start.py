@@ -69,7 +69,7 @@ def test_a_worker_without_a_broker_keeps_trying(settings: Settings) -> None:
         stop, said = asyncio.Event(), asyncio.Event()
 
         def hear(record: logging.LogRecord) -> bool:
-            if "no broker" in record.getMessage():
+            if "not connected to the broker" in record.getMessage():
                 said.set()
             return True
 

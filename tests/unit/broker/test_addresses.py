@@ -153,12 +153,14 @@ def test_an_attempt_given_up_at_any_moment_leaves_nothing(
 
 
 def test_all_failures_of_a_round_are_named() -> None:
-    """Where no address can be reached, the error names each, without a password."""
+    """If no address can be reached, the error names each and the setting to check, without a password."""
     ports = free_ports(2)
     urls = [f"amqp://user:s3cret@127.0.0.1:{port}/" for port in ports]
     with pytest.raises(ConnectionLost) as lost:
         asyncio.run(connect(urls, Tls()))
     assert all(f"127.0.0.1:{port}" in str(lost.value) for port in ports)
+    assert str(lost.value).startswith("connection refused: no program listens on this port (")
+    assert str(lost.value).endswith("); AMQP_URL: check host and port, and that the server is running")
     assert "s3cret" not in str(lost.value)
 
 
