@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urls
 
 _NAME = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
 _LONGEST_NAME = 253
+_LONGEST_PATH = 1024
 _LISTEN = re.compile(r"(?:(?P<host>[^:\[\]]*)|\[(?P<address>[^\[\]]+)\]):(?P<port>[0-9]{1,5})")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 _VERSION = re.compile(r"v[0-9]+(?:\.[0-9]+)?")
@@ -116,8 +117,10 @@ def _http(url: str, *, login: bool = False) -> SplitResult:
         raise ValueError("must begin with https:// (or http://)")
     if not url.isprintable() or " " in url:
         raise ValueError(_SPACED)
-    if "#" in rest:
-        raise ValueError("has a #, and what comes after it is not sent")
+    if "#" in rest or (login and "@" in re.sub("^[^/?]*", "", rest)):
+        raise ValueError(
+            f"has a bare #, / or ?; {_ESCAPES}" if login else "has a #, and what comes after it is not sent"
+        )
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -248,7 +251,13 @@ def listen_address(text: str) -> str:
 
 def readable_file(text: str) -> Path:
     """Return the path of a file that this user can read."""
+    if "-----BEGIN" in text:
+        raise ValueError("is the certificate or key itself; write it into a file, and name that")
+    if text.lower().startswith("file:"):
+        raise ValueError("is a URL; write the path alone")
     path = expanded(text)
+    if len(str(path)) > _LONGEST_PATH:  # perhaps a key, which must not be shown
+        raise ValueError("is longer than a path can be")
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -265,7 +274,7 @@ def readable_file(text: str) -> Path:
 def expanded(text: str) -> Path:
     """Return a path; ``~`` at its beginning is the user's home."""
     if not text.isprintable():
-        raise ValueError("has a line end or another control character in its path")
+        raise ValueError("has a line end or another control character in its path; write it on one line")
     try:
         return Path(text).expanduser()
     except RuntimeError:

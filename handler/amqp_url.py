@@ -83,13 +83,13 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:
         raise ValueError(
-            "has a host that cannot be read: an IPv6 address is written in brackets, such as [::1]"
+            "has a host that cannot be read: an IPv6 address is written in brackets: [::1]"
         ) from None
 
 
 def _host(parts: SplitResult) -> str:
     if not parts.hostname:
-        raise ValueError("names no host; an IPv6 address is written in brackets, such as [::1]")
+        raise ValueError("names no host; an IPv6 address is written in brackets: [::1]")
     if "," in parts.netloc.rpartition("@")[2]:
         raise ValueError(
             "has a comma in its host: several brokers are several whole URLs with commas between them"

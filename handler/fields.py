@@ -10,7 +10,20 @@ from pydantic import BeforeValidator, SecretStr, ValidationInfo
 from events.snapshot import canonical_project
 from handler.addresses import ledger_url, management_url, readable_file
 from handler.amqp_url import parse_amqp_url, split_addresses
-from handler.values import YEARS_100, choice, decimal, flag, listed, pattern, trimmed, whole
+from handler.slips import slip, slip_in_refused
+from handler.values import (
+    JSON_LIST,
+    YEARS_100,
+    Unusable,
+    amounts,
+    choice,
+    decimal,
+    flag,
+    listed,
+    pattern,
+    trimmed,
+    whole,
+)
 
 _LONGEST_DELAY = 4_294_967
 """Seconds: RabbitMQ stores a queue's message TTL in milliseconds as 32 bits."""
@@ -32,14 +45,19 @@ _NAME = "letters, digits and the four characters . _ : -"
 
 
 def checked(parse: Callable[[Any], object], example: str) -> BeforeValidator:
-    """Return a validator whose error ends with an example of the setting."""
+    """Return a validator whose error ends with an example: what was meant, if that is clear."""
 
     def validate(value: object, info: ValidationInfo) -> object:
+        name = (info.field_name or "").upper()
+        text = value if isinstance(value, str) else ""
+        if wrong := slip(name, text):
+            raise ValueError(f"{wrong}, such as {name}={example}")
         try:
             return parse(value)
         except ValueError as error:
-            name = (info.field_name or "").upper()
-            raise ValueError(f"{error}, such as {name}={example}") from None
+            meant = error.meant if isinstance(error, Unusable) else ""
+            why = slip_in_refused(text) or error
+            raise ValueError(f"{why}, such as {name}={meant or example}") from None
 
     return BeforeValidator(validate)
 
@@ -101,7 +119,12 @@ def broker_urls(value: object) -> Sequence[SecretStr]:
 
 def ledger_secret(value: object) -> SecretStr:
     """Return the ledger's URL, normalised."""
-    return SecretStr(ledger_url(value.get_secret_value() if isinstance(value, SecretStr) else str(value)))
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    try:
+        return SecretStr(ledger_url(text))
+    except ValueError as error:
+        meant = "postgresql://user:password@host:5432/database" if text.lower().startswith("postgres") else ""
+        raise Unusable(str(error), meant) from None
 
 
 def management_secret(value: object) -> SecretStr:
@@ -137,6 +160,8 @@ def binding(value: object) -> tuple[str, str]:
     exchange, colon, key = (part.strip() for part in str(value).partition(":"))
     if not (colon and exchange and key):
         raise ValueError("each must be exchange:routing.key")
+    if re.search(r"[;\s][^\s:;]+:", key):
+        raise ValueError("has several bindings without a comma between them")
     if max(len(exchange.encode()), len(key.encode())) > _LONGEST_SHORT_TEXT:
         raise ValueError(f"neither exchange nor routing key can be longer than {_LONGEST_SHORT_TEXT} bytes")
     return exchange, key
@@ -149,9 +174,11 @@ def delays(value: object) -> Sequence[int]:
     except ValueError:
         found = ()
     if not found or any(a >= b for a, b in itertools.pairwise(found)):
-        raise ValueError(
+        meant = amounts(str(value), 1, _LONGEST_DELAY)
+        raise Unusable(
             f"must be growing whole seconds from 1 to {_LONGEST_DELAY}, in digits with commas between them "
-            "and without a letter for the unit"
+            "and without a letter for the unit",
+            ",".join(map(str, sorted({*meant}))),
         )
     return found
 
@@ -165,13 +192,23 @@ def name_patterns(value: object) -> Sequence[object]:
     r"""Return patterns of names, which have commas between them; a comma of a name is written ``\\,``."""
     if not isinstance(value, str):
         return listed(value)
+    if JSON_LIST.match(value):
+        return listed(value)  # which refuses it
     parts = re.findall(r"(?:\\.|[^,\n\\]|\\\Z)+", value)
     return [each for each in map(trimmed, parts) if each] or listed(value)
 
 
-def short_name(longest: int) -> Callable[[object], str]:
-    """Return a parser of the names of queues and exchanges."""
-    return pattern(rf"[0-9A-Za-z._:-]{{1,{longest}}}", f"must be 1 to {longest} {_NAME}")
+def short_name(longest: int, *also: str) -> Callable[[object], str]:
+    """Return a parser of the names of queues and exchanges; ``amq.topic`` is an exchange of every broker."""
+    parse = pattern(rf"[0-9A-Za-z._:-]{{1,{longest}}}", f"must be 1 to {longest} {_NAME}")
+
+    def unreserved(value: object) -> str:
+        name = parse(value)
+        if name.startswith("amq.") and name not in also:
+            raise ValueError("begins with amq., and the broker lets nobody declare such a name")
+        return name
+
+    return unreserved
 
 
 def seconds(least: float, most: float = YEARS_100) -> Callable[[object], float]:

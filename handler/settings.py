@@ -29,7 +29,7 @@ from handler.fields import (
     short_name,
 )
 from handler.redaction import hold, hold_urls
-from handler.sources import Sources, read_sources
+from handler.sources import ENVIRONMENT, Sources, read_sources
 from handler.values import YEARS_100, choice, clean, decimal, flag, whole
 
 RETAINED = "MAX_AGE + TRACK_DEADLINE + the longest delay of WAIT_LADDER"
@@ -72,12 +72,12 @@ class Settings(BaseSettings):
     amqp_ca_file: Annotated[Path | None, file("/etc/ssl/broker-ca.pem")] = None
     amqp_cert_file: Annotated[Path | None, file("/etc/ssl/client.pem")] = None
     amqp_key_file: Annotated[Path | None, file("/etc/ssl/client.key")] = None
-    snapshot_exchange: Annotated[str, checked(short_name(127), "snapshots")] = "snapshots"
+    snapshot_exchange: Annotated[str, checked(short_name(127, "amq.topic"), "snapshots")] = "snapshots"
     snapshot_queue: Annotated[str, checked(short_name(100), "snapshot-backup")] = "snapshot-backup"
     snapshot_bindings: Annotated[
         tuple[tuple[str, str], ...], checked(each_of(fields.binding), "openstack:notifications.info")
     ] = ()
-    result_exchange: Annotated[str, checked(short_name(127), "backups")] = "backups"
+    result_exchange: Annotated[str, checked(short_name(127, "amq.topic"), "backups")] = "backups"
     result_unroutable: Annotated[Literal["wait", "ignore"], checked(choice("wait", "ignore"), "wait")] = (
         "wait"
     )
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         OWN_SNAPSHOTS
     )
     drain_seconds: Annotated[float, checked(seconds(0, 86400), "25")] = 25.0
-    max_body_bytes: Annotated[int, checked(whole(1024, 128 * 1024 * 1024), "1048576")] = 1048576
+    max_body_bytes: Annotated[int, checked(whole(1024, 128 * 1024 * 1024, "bytes"), "1048576")] = 1048576
     rules_file: Annotated[Path | None, file("/etc/snapshot-backup/rules.toml")] = None
 
     # console
@@ -305,7 +305,7 @@ def load(*, _env_file: str | Path | None = ".env", **overrides: Any) -> Loaded:
     try:
         return Loaded(Settings(**values), sources)
     except ValidationError as error:
-        raise SettingsError(*_lines(error)) from None
+        raise SettingsError(*_lines(error, sources)) from None
 
 
 def _hold_proxies(environment: Mapping[str, str]) -> None:
@@ -340,10 +340,13 @@ def is_secret(name: str) -> bool:
     return name in _SECRET_TEXTS or "SecretStr" in str(field.annotation)
 
 
-def _lines(error: ValidationError) -> Iterator[str]:
+def _lines(error: ValidationError, sources: Sources) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False):
         text = problem["msg"].removeprefix("Value error, ")
         if problem["loc"]:
-            yield f"{str(problem['loc'][0]).upper()}: {text}"
+            name = str(problem["loc"][0]).upper()
+            found = sources.settings.get(name)
+            place = f" in {found.source}" if found and found.source != ENVIRONMENT else ""
+            yield f"{name}{place}: {text}"
         else:
             yield from text.splitlines()

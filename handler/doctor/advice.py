@@ -30,7 +30,7 @@ def settings_finding(problem: str) -> Finding:
     if not colon:
         variable, text = "settings", problem
     remedy = f"correct {variable}; handler/README.md lists all settings"
-    return Finding("settings", variable, "bad", text, remedy)
+    return Finding("settings", variable.partition(" in ")[0], "bad", text, remedy)
 
 
 def examine_names(sources: Sources) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ TIERS: Sequence[frozenset[str]] = (
             "handler.loopback",
             "handler.printable",
             "handler.redaction",
+            "handler.slips",
             "handler.streams",
             "handler.tasks",
             "handler.tls_files",

@@ -84,6 +84,58 @@ def test_a_wrong_setting_ends_the_program_in_one_line(wrong: Wrong, monkeypatch:
     assert (2, "", f"settings: {caught.value}\n") == (done.exit_code, done.stdout, done.stderr)
 
 
+MEANT = [
+    ("MAX_AGE", "24h", "86400"), ("MAX_AGE", "1 day", "86400"), ("MAX_AGE", "86,400", "86400"),
+    ("VBS_TIMEOUT", "30s", "30"), ("VBS_TIMEOUT", "1m", "60"), ("VBS_TIMEOUT", "30,5", "30.5"),
+    ("LEDGER_RETENTION", "30d", "30"), ("LEDGER_RETENTION", "2 weeks", "14"),
+    ("CONCURRENCY", "1,000", "1000"), ("CONCURRENCY", "1_000", "1000"), ("CONCURRENCY", "64.0", "64"),
+    ("CONCURRENCY", "4k", "32"), ("CONCURRENCY", "5,000", "32"), ("CONCURRENCY", "many", "32"),
+    ("MAX_BODY_BYTES", "2MB", "2097152"), ("MAX_BODY_BYTES", "16 MiB", "16777216"),
+    ("WAIT_LADDER", "10s,1m,2h", "10,60,7200"), ("WAIT_LADDER", "10 60 90", "10,60,90"),
+    ("WAIT_LADDER", "30,10", "10,30"), ("WAIT_LADDER", "10,soon", "5,30,120"),
+    ("LOG_LEVEL", "DEBGU", "DEBUG"), ("QUEUE_TYPE", "clasic", "classic"), ("LOG_FORMAT", "txt", "text"),
+    ("VBS_AUTH", "application-credential", "application_credential"), ("VBS_AUTH", "ak/sk", "aksk"),
+    ("VBS_API_VERSION", "2", "v2"), ("RESULT_UNROUTABLE", "ignored", "ignore"),
+    ("LEDGER_URL", "postgresql://h/db?sslmode=on", "postgresql://user:password@host:5432/database"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "meant"), MEANT)
+def test_the_example_is_what_was_probably_meant(
+    name: str, value: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number with a unit or separators, and a mistyped word, are shown as the setting takes them."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value).endswith(f", such as {name}={meant}")
+
+
+@pytest.mark.parametrize("source", [".env", "SECRETS_DIR/LOG_LEVEL"])
+def test_an_error_names_the_file_that_the_value_is_from(
+    source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A wrong value outside the environment is refused with its source, so that it is found."""
+    monkeypatch.chdir(tmp_path)
+    if source == ".env":
+        Path(source).write_text("LOG_LEVEL=verbose\n")
+    else:
+        monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+        Path("LOG_LEVEL").write_text("verbose\n")
+
+    with pytest.raises(SettingsError, match=f"^LOG_LEVEL in {source}: must be DEBUG"):
+        load_settings()
+
+
+def test_the_exchange_amq_topic_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each broker has it, and it is of the right type; no other name of the broker's own is allowed."""
+    monkeypatch.setenv("RESULT_EXCHANGE", "amq.topic")
+
+    assert "amq.topic" == load_settings().result_exchange
+
+
 def test_each_setting_has_a_wrong_value() -> None:
     """No setting is left out of the table of wrong values."""
     assert NAMES <= {wrong.name for wrong in WRONG}

@@ -53,8 +53,8 @@ AMQP: Sequence[Wrong] = [
     *each("AMQP_URL", "%5B for [", f"amqp://u:[{SECRET}@h/", f"amqp://u:{SECRET}]@h/"),
     *each("AMQP_URL", "a space or a control character", "amqp://ho st/", "amqp://ho\tst/", f"amqp://u:{SECRET} @h"),
     *each("AMQP_URL", "in brackets", "amqp://[", "amqp://[::1/", "amqp://::1/", "amqp://[::zz]/"),
-    *each("AMQP_URL", "neither a name nor an address", "amqp://.../", f"amqp://{LONG}/", "amqp://${HOST}/"),
-    *each("AMQP_URL", "neither a name nor an address", "amqp://ho$t/", "amqp://bücher..example/"),
+    *each("AMQP_URL", "neither a name nor an address", "amqp://.../", f"amqp://{LONG}/"),
+    *each("AMQP_URL", "neither a name nor an address", "amqp://bücher..example/"),
     *each("AMQP_URL", "several brokers are several whole URLs", "amqp://h1,h2/", f"amqp://u:{SECRET}@h1:1,h2:2"),
     *each("AMQP_URL", "no number from 1 to 65535", "amqp://host:99999/", "amqp://host:0/", "amqp://host:x/"),
     *each("AMQP_URL", "no number from 1 to 65535", "amqp://h:65536", "amqp://h:5672x", "amqp://h:٥٦٧٢/"),
@@ -100,6 +100,35 @@ AMQP: Sequence[Wrong] = [
     ),
 ]  # fmt: skip
 
+MISTYPED: Sequence[Wrong] = [
+    *each("AMQP_URL", "a placeholder", "amqp://${HOST}/", "amqp://ho$t/", "amqp://{{ user }}:p@h", "amqp://u:p@<host>/"),
+    *each("VBS_ENDPOINT", "a placeholder", "https://$HOST", "https://vbs.{region}.x.com", "https://h/v2/%(tenant_id)s"),
+    *each("OS_AUTH_URL", "a placeholder", "https://iam.<region>.x.com/v3", "https://iam.%REGION%.x.com"),
+    *each("AMQP_URL", "begins with its own name", f"AMQP_URL=amqp://u:{SECRET}@h/", "export AMQP_URL=amqp://h/"),
+    *each("OS_PASSWORD", "begins with its own name", f"OS_PASSWORD={SECRET}"),
+    *each("LOG_LEVEL", "begins with its own name", "log_level = INFO"),
+    *each("VBS_TIMEOUT", "typographic quotes", "“30”"),
+    *each("OS_USERNAME", "typographic quotes", "\u2018backup\u2019", "\u201ebackup\u201c", "«backup»"),
+    *each("LOG_LEVEL", "a comment after its value", "INFO # or DEBUG"),
+    *each("AMQP_URL", "a comment after its value", f"amqp://u:{SECRET}@h/ # broker"),
+    *each("TRACK_BACKUPS", "a quote at one end only", '"true', "true'"),
+    *each("AMQP_URL", "a quote at one end only", f"'amqp://u:{SECRET}@h/"),
+    *each("VBS_ALLOWED_PROJECTS", "is written as JSON", '["p1"]'),
+    *each("SKIP_SNAPSHOTS", "is written as JSON", '["a-*", "b-*"]'),
+    *each("OS_CLOUD", "is written as JSON", "['one', 'two']"),
+    *each("STATE_KEYS", "is written as JSON", f'["{SECRET}-and-more-of-it"]'),
+    *each("SNAPSHOT_BINDINGS", "without a comma between them", "openstack:a;cinder:b", "openstack:a cinder:b"),
+    *each("SNAPSHOT_QUEUE", "begins with amq.", "amq.backup", "amq.topic"),
+    *each("SNAPSHOT_EXCHANGE", "begins with amq.", "amq.direct"),
+    *each("RESULT_EXCHANGE", "begins with amq.", "amq.backups"),
+    *each("AMQP_MANAGEMENT_URL", "write %23 for #, %40 for @, %2F for /", f"http://u:{SECRET}#w@h", f"http://u:{SECRET}/w@h"),
+    *each("AMQP_KEY_FILE", "is the certificate or key itself", f"-----BEGIN PRIVATE KEY-----\\n{SECRET}"),
+    *each("OS_KEY", "is the certificate or key itself", f"-----BEGIN PRIVATE KEY-----\n{SECRET}"),
+    *each("AMQP_KEY_FILE", "longer than a path can be", SECRET * 120),
+    *each("VBS_CA_FILE", "is a URL", "file:///etc/ssl/ca.pem"),
+]  # fmt: skip
+"""What is typed around a value, or instead of it."""
+
 URLS: Sequence[Wrong] = [
     *each("VBS_ENDPOINT", "must begin with https://", "host", "ftp://host", "vbs.example.com:443", "https:/host"),
     *each("VBS_ENDPOINT", "names no host", "http://", "https://:443"),
@@ -113,7 +142,7 @@ URLS: Sequence[Wrong] = [
     *each("OS_INTERFACE", "public, internal or admin", "private", "https://host"),
     *each("VBS_ENDPOINT", "has a #", "http://host#x"),
     *each("VBS_ENDPOINT", "a space or a control character", "https://ho st", "http://exa\tmple"),
-    *each("VBS_ENDPOINT", "in brackets", "https://[", "http://[::1", "http://..", f"http://{LONG}", "https://$HOST"),
+    *each("VBS_ENDPOINT", "in brackets", "https://[", "http://[::1", "http://..", f"http://{LONG}"),
     *each("OS_AUTH_URL", "must begin with https://", "host", "ftp://host", "iam.example.com/v3"),
     *each("OS_AUTH_URL", "names no host", "https://", "https:///v3"),
     *each("OS_AUTH_URL", "no number from 1 to 65535", "http://h:99999", "https://h:x/v3", "https://h:0"),
@@ -202,7 +231,7 @@ WORDS: Sequence[Wrong] = [
     *each("VBS_PROJECT_ID", "must be a project's id", "my project", "a/b", "p" * 65, "ä"),
     *each("OS_PROJECT_ID", "must be a project's id", "a b"),
     *each("OS_TENANT_ID", "must be a project's id", "a/b"),
-    *each("VBS_ALLOWED_PROJECTS", "must be a project's id", "a b", "p1;p2", '["p1"]', "*"),
+    *each("VBS_ALLOWED_PROJECTS", "must be a project's id", "a b", "p1;p2", "*"),
     *each("VBS_ALLOWED_PROJECTS", "names nothing between its commas", ",", ",,"),
     *each("SKIP_SNAPSHOTS", "names nothing between its commas", ","),
 ]  # fmt: skip
@@ -239,4 +268,4 @@ FILES: Sequence[Wrong] = [
     *each("SECRETS_DIR", "is not a folder that can be read", "/nonexistent", "/dev/null"),
 ]
 
-WRONG: Sequence[Wrong] = [*AMQP, *URLS, *NUMBERS, *WORDS, *SECRETS, *FILES]
+WRONG: Sequence[Wrong] = [*AMQP, *MISTYPED, *URLS, *NUMBERS, *WORDS, *SECRETS, *FILES]
