@@ -1,5 +1,6 @@
 """A RabbitMQ broker for first runs and tests: that of `AMQP_URL`, a container, or a private process."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -8,10 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import pika.exceptions
-
+from handler import bootstrap
+from handler.broker.connection import SETTING
+from handler.causes import explain
+from handler.errors import BrokerError, ConnectionLost, SettingsError
+from handler.settings import Settings, load_settings
 from infra.local.container import running_container
-from infra.local.ready import BrokerUnavailable, server_version
+from infra.local.ready import BrokerUnavailable
 from infra.local.server import running_server
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,8 @@ class GivenBroker:
     kind: Final = "given"
 
 
+UNSET: Final = "or unset AMQP_URL to start a broker"
+
 Start = Callable[[], AbstractContextManager[Broker]]
 OWN_BROKERS: Final[tuple[Start, ...]] = (running_container, running_server)
 
@@ -57,7 +63,7 @@ def running_broker(given_url: str | None = None, *, own: tuple[Start, ...] = OWN
     Raises:
         BrokerUnavailable: no broker is given and none can be started; the message has every reason.
     """
-    url = given_url or os.environ.get("AMQP_URL", "")
+    url = (given_url or os.environ.get("AMQP_URL", "")).strip()
     with contextlib.ExitStack() as stack:
         yield given_broker(url) if url else _first_that_starts(stack, own)
 
@@ -68,15 +74,21 @@ def given_broker(urls: str) -> GivenBroker:
     Raises:
         BrokerUnavailable: no URL answers, or the sign-in is refused.
     """
-    for url in urls.split(","):
-        try:
-            return GivenBroker(urls, server_version(url.strip()))
-        except (pika.exceptions.AMQPError, OSError, ValueError) as error:
-            reason = repr(error)
-    raise BrokerUnavailable(
-        f"AMQP_URL is set, but signing in to that broker failed: {reason}. "
-        "Correct it, for example AMQP_URL=amqp://guest:guest@localhost:5672/, or unset it to start a broker"
-    )
+    try:
+        settings = load_settings(_env_file=None, amqp_url=urls)
+        return GivenBroker(urls, asyncio.run(_version(settings)))
+    except ConnectionLost as error:
+        cause, remedy = explain(SETTING, error.reason)
+        reason = f"{cause}; {remedy}"
+    except (SettingsError, BrokerError) as error:
+        reason = str(error)
+    raise BrokerUnavailable(f"no connection to the broker that AMQP_URL names: {reason}; {UNSET}")
+
+
+async def _version(settings: Settings) -> str:
+    """Sign in as a worker does, by the same settings of TLS, and return product and version."""
+    async with await bootstrap.open_connection(settings) as connection:
+        return str(connection.product)
 
 
 def _first_that_starts(stack: contextlib.ExitStack, own: tuple[Start, ...]) -> Broker:

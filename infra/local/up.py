@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import SecretStr
 
 from handler.commands.command import Command
 from handler.errors import BrokerError, SettingsError
@@ -107,8 +107,11 @@ def _run(make_plan: Callable[[], Plan], display: Display) -> Result:
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # pika also raises each error that it logs
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        _settings()  # before a broker is started for nothing
         plan = make_plan()
-        display.say("starting a broker …")
+        display.say(
+            "connecting to the broker …" if os.environ.get("AMQP_URL", "").strip() else "starting a broker …"
+        )
         with running_broker() as broker:
             display.say(f"broker: {broker.version} ({broker.kind})")
             return asyncio.run(_session(plan, broker, display))
@@ -125,7 +128,7 @@ def _run(make_plan: Callable[[], Plan], display: Display) -> Result:
 
 async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
     """Start emulator and worker, do the run, and stop both."""
-    settings = _settings(broker)
+    settings = _settings(broker.url)
     async with AsyncExitStack() as stack:
         place = Place.made(stack)
         bus = await Bus.open(settings)
@@ -149,14 +152,9 @@ async def _session(plan: Plan, broker: Broker, display: Display) -> Result:
         return await _Session(plan, run, display, bus, children, hints, queues).go()
 
 
-def _settings(broker: Broker) -> Settings:
+def _settings(amqp_url: str | None = None) -> Settings:
     """Load the names of queues and exchanges from the environment; set the rest. Raises `SettingsError`."""
-    return load_settings(
-        _env_file=None,
-        amqp_url=tuple(SecretStr(url.strip()) for url in broker.url.split(",")),
-        snapshot_bindings=(),
-        wait_ladder=WAIT_LADDER,
-    )
+    return load_settings(_env_file=None, amqp_url=amqp_url, snapshot_bindings=(), wait_ladder=WAIT_LADDER)
 
 
 @dataclass(frozen=True, slots=True)

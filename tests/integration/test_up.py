@@ -182,6 +182,17 @@ def test_a_queue_in_use_is_refused(stay: Stay) -> None:
     assert "is in use on this broker" in stay.second_lines[-1]
 
 
+def test_a_wrong_setting_ends_before_anything_is_started() -> None:
+    """A wrong AMQP_URL or another setting is one line that names it, and exit code 2, not a traceback."""
+    for name, value, said in (
+        ("AMQP_URL", "guest", "settings: AMQP_URL: must begin with amqp:// or amqps:// (TLS), "),
+        ("QUEUE_TYPE", "stream", "settings: QUEUE_TYPE: must be quorum or classic, "),
+    ):
+        code, out, err = finished({**shell("", "t"), name: value}, "--once")
+        assert (2, 1, []) == (code, len(out), err), (out, err)
+        assert out[0].startswith(said)
+
+
 def test_a_killed_worker_leaves_events_unaccounted_for(environment: Mapping[str, str]) -> None:
     """If the worker is killed, the run exits with 1, names the reason, and lists events without outcome."""
     with started(environment, "--once", "--events", "50") as process:

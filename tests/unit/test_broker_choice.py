@@ -100,6 +100,25 @@ def test_a_given_broker_is_never_replaced_by_another(monkeypatch: pytest.MonkeyP
     assert "sesame" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("guest", "must begin with amqp://"),
+        ("amqp://user:se#same@127.0.0.1/", "%23"),
+        ("amqp://127.0.0.1:port/", "port"),
+        ("amqp://user:sesame@127.0.0.1:9/", "connection refused: no program listens on this port"),
+    ],
+)
+def test_a_given_broker_that_cannot_be_used_is_one_line(url: str, said: str) -> None:
+    """The error says what is wrong with AMQP_URL, as the program's commands do, and what else can be done."""
+    with pytest.raises(BrokerUnavailable) as caught, running_broker(url, own=()):
+        pass
+
+    line = str(caught.value)
+    assert [True, True, False] == [said in line, "unset AMQP_URL" in line, "\n" in line], line
+    assert "same@" not in line
+
+
 def test_a_missing_engine_raises_an_error(tmp_path: Path) -> None:
     """An error is raised at once if no engine listens on the socket."""
     with pytest.raises(BrokerUnavailable, match="no container engine"):
