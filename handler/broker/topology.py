@@ -55,6 +55,7 @@ class Mismatch(DeclarationRefused):
         )
 
 
+_RESERVED = "reserved prefix"
 _BIND_YOURSELF = f"or, if its consumer declared it so, bind it to RESULT_EXCHANGE for {OUTCOMES} yourself"
 _SETTINGS = {
     "queue": "QUEUE_TYPE, SNAPSHOT_QUEUE",
@@ -217,7 +218,8 @@ async def declare(
             notify(part)
     except ChannelClosed as error:
         if error.code == _LOCKED:
-            raise ChannelClosed(f"{error}. Use another name, or end its program", _LOCKED) from error
+            text = str(error).rstrip(".")
+            raise ChannelClosed(f"{text}. Use another name, or end its program", _LOCKED) from error
         if error.code == _PRECONDITION_FAILED and (found := difference(str(error))):
             raise Mismatch(found, topology.outcomes_queue) from error
         if error.code in _FOR_GOOD:
@@ -240,6 +242,8 @@ def _refused_for_good(error: ChannelClosed, topology: Topology) -> str:
             f"QUEUE_TYPE: the broker refuses a quorum queue: {error}. Set QUEUE_TYPE=classic, or use "
             "RabbitMQ 3.10 or later"
         )
+    if _RESERVED in str(error):
+        return f"{_SETTINGS['exchange']}: {error}. Use a name that does not begin with amq."
     rights = ": give the user the right, such as rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
     return f"{_FOR_GOOD[error.code]}: {error}{rights if error.code == _ACCESS_REFUSED else ''}"
 

@@ -38,7 +38,7 @@ def test_a_queue_for_outcomes_is_shown_with_its_binding() -> None:
 @pytest.mark.parametrize(
     "name",
     ["snapshot-backup", "snapshot-backup.dead", "snapshot-backup.wait.5s", "snapshot-backup.wait.7s",
-     "snapshot-backup.wait.outcomes", "", " ", "amq.mine", "x" * 256],
+     "snapshot-backup.wait.outcomes", "", " ", "amq.mine", "x" * 256, "a\nb", "a\x1b[31mb"],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["show", "declare"])
 def test_a_queue_for_outcomes_cannot_have_any_name(command: str, name: str) -> None:
