@@ -2,6 +2,8 @@
 # checkout and keeps its .venv/, or FOLDER, as requirements.lock and pyproject.toml say. Quick if nothing has changed.
 # shellcheck shell=bash
 
+unset CDPATH # with it, cd may go to another checkout
+unset PYTHONHOME PYTHONSAFEPATH # with these, Python does not find its own library, or the checkout
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 PROGRESS_SECONDS=8
@@ -48,7 +50,6 @@ interrupted() {
     kill -- "-$STEP" 2>/dev/null
     wait "$STEP" 2>/dev/null || true
   fi
-  rm -f "$LOG" "$LOG.uv"
   say "Interrupted: the environment is not complete; the next start makes it again."
   exit 130
 }
@@ -64,11 +65,31 @@ require_venv_module() {
   return 1
 }
 
-# Includes the path: scripts in .venv/ contain their own folder, so a moved checkout needs a new environment.
-wanted_state() { { pwd; cat requirements.lock pyproject.toml; } | cksum; }
+# Includes the path: scripts in .venv/ contain their own folder, so a moved checkout needs a new environment. And the
+# version that its Python has now: an upgrade of the system replaces it, and the new one finds no packages.
+wanted_state() {
+  {
+    pwd
+    cat requirements.lock pyproject.toml
+    "$ENVIRONMENT/bin/python" -ISc 'import sys; print(sys.version_info[:2])' 2>/dev/null
+  } | cksum
+}
+
+is_up_to_date() { [ "$(cat "$ENVIRONMENT/snapshot-backup-state" 2>/dev/null)" = "$(wanted_state)" ]; }
+
+# Waits for another set-up of this checkout, which would empty the environment while packages go into it.
+take_turn() {
+  command -v flock >/dev/null || return 0
+  exec 9<requirements.lock
+  step "waiting for another set-up of this checkout" flock 9 || true # a network file system may have no locks
+}
 
 # Python compiles modules when they are imported; compiling all beforehand takes a quarter of the whole time.
-with_pip() { "$ENVIRONMENT/bin/python" -m pip install -q --no-compile --disable-pip-version-check --retries 1 "$@"; }
+# What pip is told elsewhere to install for the user, or into a folder, does not hold here.
+with_pip() {
+  env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 \
+    "$ENVIRONMENT/bin/python" -m pip install -q --no-compile --disable-pip-version-check --retries 1 "$@"
+}
 
 with_uv() { "$UV" pip install -q --python "$ENVIRONMENT/bin/python" "$@"; }
 
@@ -99,7 +120,6 @@ explain_failure() {
     tail -n 5 "$LOG" >&2
     say "The packages of requirements.lock could not be installed; the lines above say why."
   fi
-  rm -f "$LOG" "$LOG.uv"
   return 1
 }
 
@@ -120,6 +140,7 @@ make_environment() { # PYTHON
   if [ -L "$ENVIRONMENT" ]; then rm "$ENVIRONMENT"; fi
   step "making the environment" "$1" -m venv --clear "$ENVIRONMENT" || {
     tail -n 5 "$LOG" >&2
+    say "$PWD/$ENVIRONMENT cannot be made. The folder must be writable for $(id -un), and its disk have room."
     return 1
   }
   install_packages
@@ -128,18 +149,21 @@ make_environment() { # PYTHON
 # Brings an environment up to date, by default .venv/ with the first Python that is new enough.
 set_up() { # [FOLDER PYTHON]
   ENVIRONMENT=${1:-.venv}
-  local python stamp=$ENVIRONMENT/snapshot-backup-state
-  if [ -x "$ENVIRONMENT/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(wanted_state)" ]; then
-    return
-  fi
+  local python
+  if is_up_to_date; then return; fi
   STEP=
   LOG=$(mktemp)
-  trap interrupted INT TERM
-  python=${2:-$(find_python)}
-  make_environment "$python"
-  wanted_state >"$stamp"
+  trap 'rm -f "$LOG" "$LOG.uv"' EXIT
+  trap interrupted INT TERM HUP
+  take_turn
+  if ! is_up_to_date; then
+    python=${2:-$(find_python)}
+    make_environment "$python"
+    wanted_state >"$ENVIRONMENT/snapshot-backup-state"
+  fi
+  exec 9<&-
   rm -f "$LOG" "$LOG.uv"
-  trap - INT TERM
+  trap - INT TERM HUP EXIT
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then set_up "$@"; else set_up; fi

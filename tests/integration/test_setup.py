@@ -124,6 +124,52 @@ def test_an_interrupted_set_up_is_one_line(checkout: Path, uv: Path) -> None:
     assert not (checkout / ".venv" / "snapshot-backup-state").exists()
 
 
+def test_a_second_set_up_waits_for_the_first(checkout: Path, uv: Path) -> None:
+    """Of two at once, one makes the environment; the other waits for it, and finds it made."""
+    environment = {"PATH": path_with(uv), "UV_TAKES": "2"}
+    with started(checkout, environment) as first, started(checkout, environment) as second:
+        errors = [process.communicate(timeout=SECONDS)[1] for process in (first, second)]
+    assert (0, 0) == (first.returncode, second.returncode), errors
+    assert 1 == "".join(errors).count("Setting up")
+    assert 2 == len(calls(uv)), "one of the packages, one of the project"
+
+
+def test_an_environment_of_another_python_is_made_again(checkout: Path, uv: Path) -> None:
+    """If an upgrade of the system replaces the environment's Python, the next start makes it again."""
+    made = []
+    for version in (None, "(3, 9)", None):
+        if version:
+            python = checkout / ".venv" / "bin" / "python"
+            python.unlink()
+            python.write_text(f"#!/bin/sh\necho '{version}'\n")
+            python.chmod(0o755)
+        with started(checkout, {"PATH": path_with(uv), "UV_TAKES": "0"}) as process:
+            _, error = process.communicate(timeout=SECONDS)
+        assert 0 == process.returncode, error
+        made.append("Setting up" in error)
+    assert [True, True, False] == made
+
+
+def test_pip_s_settings_for_other_places_do_not_hold(checkout: Path, tmp_path: Path) -> None:
+    """With PIP_USER or PIP_TARGET, pip still installs into the environment: here uv, from a folder."""
+    environment = {**NOBODY, **NOT_KEPT, "PIP_USER": "1", "PIP_TARGET": str(tmp_path / "elsewhere")}
+    with started(checkout, environment) as process:
+        _, error = process.communicate(timeout=SECONDS)
+    assert "'--user'" not in error
+    assert "No package index can be reached" in error
+
+
+def test_a_folder_that_cannot_be_written_is_named(checkout: Path, tmp_path: Path) -> None:
+    """If the environment cannot be made, a sentence names its folder; no file is left in TMPDIR."""
+    (checkout / ".venv").write_text("a file")
+    (tmp_path / "temporary").mkdir()
+    with started(checkout, {"TMPDIR": str(tmp_path / "temporary")}) as process:
+        _, error = process.communicate(timeout=SECONDS)
+    assert 1 == process.returncode
+    assert f"{checkout}/.venv cannot be made" in error.splitlines()[-1]
+    assert [] == list((tmp_path / "temporary").iterdir())
+
+
 def test_an_index_out_of_reach_is_one_sentence(checkout: Path) -> None:
     """If the package index cannot be reached, one line names network, proxy and the index settings."""
     with started(checkout, {**NOBODY, **NOT_KEPT}) as process:
