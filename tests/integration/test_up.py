@@ -48,7 +48,7 @@ def environment(amqp_url: str, unique: str) -> Mapping[str, str]:
 @contextmanager
 def started(environment: Mapping[str, str], *arguments: str) -> Iterator[Piped]:
     """Start `infra/up`, and kill it at the end of the block."""
-    with popen(*arguments, module="infra.local.up", environment=environment) as process:
+    with popen(*arguments, module="infra.local", environment=environment) as process:
         try:
             yield process
         finally:
