@@ -205,7 +205,7 @@ def short_name(longest: int, *also: str) -> Callable[[object], str]:
     def unreserved(value: object) -> str:
         name = parse(value)
         if name.startswith("amq.") and name not in also:
-            raise ValueError("begins with amq., and the broker lets nobody declare such a name")
+            raise ValueError("begins with amq., which is reserved for the names of the broker itself")
         return name
 
     return unreserved

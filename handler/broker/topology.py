@@ -55,7 +55,6 @@ class Mismatch(DeclarationRefused):
         )
 
 
-_RESERVED = "reserved prefix"
 _BIND_YOURSELF = f"or, if its consumer declared it so, bind it to RESULT_EXCHANGE for {OUTCOMES} yourself"
 _SETTINGS = {
     "queue": "QUEUE_TYPE, SNAPSHOT_QUEUE",
@@ -242,8 +241,6 @@ def _refused_for_good(error: ChannelClosed, topology: Topology) -> str:
             f"QUEUE_TYPE: the broker refuses a quorum queue: {error}. Set QUEUE_TYPE=classic, or use "
             "RabbitMQ 3.10 or later"
         )
-    if _RESERVED in str(error):
-        return f"{_SETTINGS['exchange']}: {error}. Use a name that does not begin with amq."
     rights = ": give the user the right, such as rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
     return f"{_FOR_GOOD[error.code]}: {error}{rights if error.code == _ACCESS_REFUSED else ''}"
 

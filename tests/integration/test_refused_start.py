@@ -62,18 +62,6 @@ def test_a_refused_login_ends_a_command_in_one_line_that_names_the_setting(
     assert WRONG not in line
 
 
-def test_a_name_that_belongs_to_rabbitmq_is_no_missing_right(
-    own_broker: RabbitProcess, tmp_path: Path
-) -> None:
-    """The line says to use another name, not to give the user a right that it has."""
-    done = start(tmp_path, "topology declare", AMQP_URL=own_broker.url, SNAPSHOT_QUEUE="amq.mine")
-
-    line = done.stderr.splitlines()[-1]
-    assert [True, False] == ["Use a name that does not begin with amq." in line, "set_permissions" in line], (
-        line
-    )
-
-
 def test_a_broker_that_is_down_is_no_wrong_setting(place: str, tmp_path: Path) -> None:
     """A worker goes on where one address refuses it and another cannot be reached: that one may return."""
     urls = f"amqp://guest:{WRONG}@{place},amqp://127.0.0.1:{free_ports(1)[0]}"
