@@ -395,7 +395,8 @@ def test_messages_are_delayed_while_the_api_is_down(world: World, emulator: Emul
 
     assert counts(10, waiting=10) == world.call(batch(*(event() for _ in range(10))))
     assert {"pause"} == {each["waitreason"] for each in world.waiting()}
-    assert 3 >= sum(sum(calls.values()) for calls in emulator.stats().values())
+    # Two in hand and the other route; a busy machine outlasts the first pause of 1 s, and one more probes.
+    assert 4 >= sum(sum(calls.values()) for calls in emulator.stats().values())
 
 
 def test_credentials_are_those_of_the_present_call(world: World) -> None:
