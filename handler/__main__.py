@@ -17,8 +17,7 @@ def main() -> NoReturn:
     _keep_httpx_small()
     code = _run()
     if code == streams.INTERRUPTED:
-        # A terminal shows ^C where the cursor was.
-        print("\ninterrupted" if sys.stderr.isatty() else "interrupted", file=sys.stderr)
+        streams.say_interrupted()
     if error := streams.write_out():
         code = _cannot_write(error)
     if code == streams.INTERRUPTED:

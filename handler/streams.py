@@ -73,6 +73,11 @@ def _flushed(stream: TextIO, number: int) -> OSError | None:
     return None
 
 
+def say_interrupted() -> None:
+    """Print one line for Ctrl-C; a terminal shows ^C where the cursor was."""
+    print("\ninterrupted" if sys.stderr and sys.stderr.isatty() else "interrupted", file=sys.stderr)
+
+
 def end_by_interrupt() -> None:
     """End by SIGINT as a program does that does not catch it, so that a loop of a shell ends too."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -16,9 +16,15 @@ def main() -> None:
     """Run ``snapshot-backup``."""
     # First, because another distribution may own one of the names: Events, of opensearch-py, owns ``events``.
     sys.path.insert(0, str(folder()))
-    from handler.__main__ import main as run
+    from handler import streams
 
-    run()
+    try:
+        from handler.__main__ import main as run
+    except KeyboardInterrupt:  # later it is handled there
+        streams.say_interrupted()
+        streams.end_by_interrupt()
+    else:
+        run()
 
 
 if __name__ == "__main__":

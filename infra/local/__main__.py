@@ -13,7 +13,7 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        streams.say_interrupted()
         sys.exit(1)
     except OSError as error:
         if not streams.is_full(error):

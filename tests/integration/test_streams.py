@@ -41,10 +41,10 @@ def in_shell(line: str, **changed: str) -> tuple[int, str, str]:
 
 
 @contextmanager
-def started(*arguments: str, **changed: str) -> Iterator["subprocess.Popen[str]"]:
+def started(*arguments: str, module: str = "handler", **changed: str) -> Iterator["subprocess.Popen[str]"]:
     """Start the command, and kill it at the end of the block."""
     with subprocess.Popen(
-        [*COMMAND, *arguments],
+        [sys.executable, "-m", module, *arguments],
         env=environment(**changed),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -133,10 +133,11 @@ def test_the_help_is_the_same_at_a_terminal_and_in_a_pipe(changed: dict[str, str
     )
 
 
-def test_ctrl_c_while_the_program_is_loaded_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["pydantic", "typer"])
+def test_ctrl_c_while_the_program_is_loaded_is_one_line(tmp_path: Path, module: str) -> None:
     """Ctrl-C in the first second, while modules are imported, shows no traceback."""
-    (tmp_path / "typer.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
-    with started("doctor", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}") as process:
+    (tmp_path / f"{module}.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    with started("doctor", module="infra.launcher", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}") as process:
         assert process.stdout is not None
         assert "loading\n" == process.stdout.readline()
         process.send_signal(signal.SIGINT)
