@@ -33,6 +33,15 @@ if [ "$2" = venv ]; then exec {sys.executable} "$@" --without-pip; fi
 exec {sys.executable} "$@"
 """
 
+# A stand-in for a python3 with pip: its environments record the variables of each call of pip install.
+PYTHON_WITH_PIP = f"""#!/bin/sh
+case "$*" in
+  *venv*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  *"pip install"*) env >>"$0.pip" ;;
+  *) exec {sys.executable} "$@" ;;
+esac
+"""
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -150,13 +159,20 @@ def test_an_environment_of_another_python_is_made_again(checkout: Path, uv: Path
     assert [True, True, False] == made
 
 
-def test_pip_s_settings_for_other_places_do_not_hold(checkout: Path, tmp_path: Path) -> None:
-    """With PIP_USER or PIP_TARGET, pip still installs into the environment: here uv, from a folder."""
-    environment = {**NOBODY, **NOT_KEPT, "PIP_USER": "1", "PIP_TARGET": str(tmp_path / "elsewhere")}
-    with started(checkout, environment) as process:
+def test_pip_is_not_sent_elsewhere(checkout: Path, tmp_path: Path) -> None:
+    """Where PIP_USER, PIP_TARGET, PIP_PREFIX or PIP_ROOT is set, pip installs into the environment."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in {"python3": PYTHON_WITH_PIP, "uv": "#!/bin/sh\nexit 1\n"}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    elsewhere = dict.fromkeys(("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"), str(tmp_path)) | {"PIP_USER": "1"}
+    path = os.pathsep.join([str(folder), os.environ["PATH"]])
+    with started(checkout, {**elsewhere, "PATH": path}) as process:
         _, error = process.communicate(timeout=SECONDS)
-    assert "'--user'" not in error
-    assert "No package index can be reached" in error
+    assert 0 == process.returncode, error
+    seen = (checkout / ".venv" / "bin" / "python.pip").read_text().splitlines()
+    assert ["PIP_USER=0"] * 3 == [line for line in seen if line.partition("=")[0] in elsewhere]
 
 
 def test_a_folder_that_cannot_be_written_is_named(checkout: Path, tmp_path: Path) -> None:
