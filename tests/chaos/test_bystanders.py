@@ -20,8 +20,10 @@ LIMIT = 3
 """The delivery limit that a policy sets; with the queue's own 20, the test would take a minute."""
 
 
-def _deadly_python(folder: Path) -> str:
+def _deadly_python(folder: Path, deaths: Path) -> str:
     """Write a ``sitecustomize`` that ends the process at a marked snapshot, as a bug in C code would.
+
+    Each death first adds a byte to ``deaths``, so that it is counted before the broker can know of it.
 
     It does so before the claim: after it each death is followed by a wait for the claim's end, and the broker
     counts anew. Then the count is ours, as ``test_a_poison_message_ends_wherever_it_crashes`` holds.
@@ -33,6 +35,8 @@ def _deadly_python(folder: Path) -> str:
         "decide = Process._decide\n"
         "async def deadly(self, job):\n"
         f"    if job.request.snapshot_id == {marked!r}:\n"
+        f"        with open({str(deaths)!r}, 'ab') as deaths:\n"
+        "            deaths.write(b'.')\n"
         "        os._exit(139)\n"
         "    return await decide(self, job)\n"
         "Process._decide = deadly\n"
@@ -48,22 +52,23 @@ def test_a_message_that_kills_the_process_is_dead_lettered_alone(
     site = make_site(own_broker.url, CONCURRENCY="50")
     path = tmp_path / "deadly"
     path.mkdir()
-    python = _deadly_python(path)
+    deaths = tmp_path / "deaths"
+    python = _deadly_python(path, deaths)
     site.ask(dict(many(0, 25)))
     site.publish(message(DEADLY))
     site.ask(dict(many(25, 49)))
-    deaths = 0
     worker = site.start_worker(python=[python])
     dead_queue = site.queues[-1]
 
     def over() -> bool:
-        nonlocal worker, deaths
+        nonlocal worker
+        dead = site.rabbit.count(dead_queue) == 1
         if worker.poll() is not None:
             assert 139 == worker.returncode, site.log_tail()
-            deaths += 1
             site.kill(worker)
             worker = site.start_worker(python=[python])
-        return site.rabbit.count(dead_queue) == 1
+        # The broker sees a death before `poll` does: the worker may have died although it was not replaced.
+        return dead and site.started == deaths.stat().st_size + 1
 
     wait_for(over, seconds=110, what=site.counts)
     site.wait_until_ended(seconds=30)
@@ -72,5 +77,6 @@ def test_a_message_that_kills_the_process_is_dead_lettered_alone(
     original, state, _ = parse_message(Message(body), now=time.time(), keys=site.state_keys)
     assert made_up_id("snapshot", DEADLY) == json.loads(original.body)["data"]["snapshot_id"]
     assert "delivery_limit" == headers["x-death"][0]["reason"]
-    site.judge("T14 bystanders", deaths=deaths)
-    assert LIMIT + 1 == deaths - state.crashes, "counted down by this message's own deaths alone"
+    died = deaths.stat().st_size
+    site.judge("T14 bystanders", deaths=died)
+    assert LIMIT + 1 == died - state.crashes, "counted down by this message's own deaths alone"
