@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from events.errors import EventIds, InvalidEvent, MalformedEvent
 from events.message import WAITING, Message
-from events.outcome import TYPES
+from events.outcome import PROBE, TYPES
 from events.reading import (
     ParsedMessage,
     parse_object,
@@ -32,7 +32,8 @@ _HEADER = re.compile(r"(?:cloud-?events?|ce)[-_:.](\w{1,64})", re.IGNORECASE)
 _REQUIRED: Final = frozenset({"specversion", "id", "source", "type"})
 _JSON_TYPE = re.compile(r"\s*(?:[\w.-]+/(?:[\w.+-]+\+)?json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _CLOUD_TRACE = re.compile(r"[0-9A-Z_-]{1,32}:CloudTrace:\w{1,32}")
-_OUTCOMES = frozenset(TYPES.values())
+OURS: Final = frozenset({*TYPES.values(), PROBE})
+"""The types that we publish ourselves: another binding may bring them back into our queue."""
 
 
 def is_structured(value: Mapping[str, Any]) -> bool:
@@ -120,7 +121,7 @@ def _read(
     if _CLOUD_TRACE.fullmatch(type_):
         trace = ParsedMessage(parsed.message, _object(attributes, data))
         return cts.read_trace(trace, form="eventgrid", carrier=attributes)
-    if type_ in _OUTCOMES:
+    if type_ in OURS:
         return ForeignEvent(form, type_)
     if type_.startswith(kubernetes.KNATIVE):
         return kubernetes.read_knative(parsed, attributes, _object(attributes, data))

@@ -29,6 +29,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "outcome.unroutable": "no queue is bound for outcomes, which wait; then a line a minute with a count",
     "outcome.routable": "a queue is bound for all types of outcome again; those that waited follow",
     "outcome.parked": "outcomes that wait could not be returned to the queue; they return later (DEBUG)",
+    "outcome.returned": "the worker's own queue receives outcomes, which it ignores: a binding is wrong",
     "topology.missing": "one of our queues or exchanges was deleted; it is declared again",
     "topology.checked": "all our exchanges and queues exist; how many messages each holds (DEBUG)",
     "topology.refused": "the broker refuses one of our queues or exchanges, or does not answer for it",

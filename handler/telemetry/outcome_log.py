@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from events.cloudevents import OURS
 from handler.backup.hooks import BreakerChange
 from handler.backup.result import Result
 from handler.telemetry.counters import Counters
@@ -76,9 +77,12 @@ class OutcomeLog:
         self._allowance_of_holds = _Allowance()
         self._last = _Totals(clock(), 0, Counter(), Counter())
         self._left_out = 0
+        self._warned = False
 
     def handled(self, result: Result) -> None:
         """Log a handled message, if level and rate allow. Called while its ids are in the context."""
+        if result.kind == "ignored" and result.ids.type in OURS:
+            self._came_back()
         level = _LEVELS.get(result.kind, logging.INFO)
         if level > logging.DEBUG and not self._allowances[result.kind == "failed"].take(self._clock()):
             level, self._left_out = logging.DEBUG, self._left_out + 1
@@ -92,6 +96,16 @@ class OutcomeLog:
             "seconds": result.delay.seconds if result.delay else None,
         }
         log.log(level, "%s", _sentence(result), extra=extra)
+
+    def _came_back(self) -> None:
+        """Warn once that our queue receives outcomes: where no other does, nobody reads them."""
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "outcomes arrive in SNAPSHOT_QUEUE, which ignores them: a binding leads there from "
+                "RESULT_EXCHANGE. Remove it: an outcome that no other queue receives is lost",
+                extra={"action": "outcome.returned"},
+            )
 
     def breaker_changed(self, change: BreakerChange) -> None:
         """Log a change of the circuit breaker."""

@@ -307,6 +307,18 @@ def test_what_counts_as_a_route(
     channel.exchange_delete(f"{unique}.next")
 
 
+def test_outcomes_in_the_worker_s_own_queue_are_ignored_with_a_warning(place: Site) -> None:
+    """Outcomes that a binding brings back make no dead letter; one line names what is wrong."""
+    place.channel.queue_bind(place.queue, place.exchange, "#")
+    with place.worker():
+        place.ask(range(3))
+        place.until(lambda: len(place.lines("message.accepted")) == 3)
+        place.until(lambda: "ignored_total 3.0" in place.page("/metrics")[1])
+        [line] = place.lines("outcome.returned")
+        assert "RESULT_EXCHANGE" in line
+    assert (0, 0) == (place.depth(place.queue), place.depth(f"{place.queue}.dead"))
+
+
 def test_ignored_outcomes_are_counted_and_nothing_else(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """With RESULT_UNROUTABLE=ignore the worker is ready, logs no line about routes, and counts."""
     place.settings = place.settings.model_copy(update={"result_unroutable": "ignore"})

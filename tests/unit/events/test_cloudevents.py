@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from events.decode import decode
-from events.examples import OUTCOME_EVENTS, SNAPSHOT_DATA, SNAPSHOT_EVENT
+from events.examples import OUTCOME_EVENTS, PROBE_EVENT, SNAPSHOT_DATA, SNAPSHOT_EVENT
 from events.message import Message
 from events.snapshot import ForeignEvent, SnapshotCompleted, SnapshotEvent
 from tests.unit.events.forms import (
@@ -199,10 +200,10 @@ def test_bad_data_in_base64_is_refused(data: str, code: str) -> None:
     assert code == refusal_of({**ATTRIBUTES, "data_base64": data}).code
 
 
-@pytest.mark.parametrize("type_", OUTCOME_EVENTS)
-def test_our_own_outcomes_are_foreign(type_: str) -> None:
-    """Our outcomes are ignored, so that no loop arises if the result exchange is bound to the queue."""
-    assert ForeignEvent("cloudevents", type_) == read(OUTCOME_EVENTS[type_])
+@pytest.mark.parametrize("event", [*OUTCOME_EVENTS.values(), PROBE_EVENT], ids=itemgetter("type"))
+def test_what_we_publish_ourselves_is_foreign(event: dict[str, Any]) -> None:
+    """Our outcomes and probes are ignored: no loop arises if the result exchange is bound to the queue."""
+    assert ForeignEvent("cloudevents", event["type"]) == read(event)
 
 
 @pytest.mark.parametrize(

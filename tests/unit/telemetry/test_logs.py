@@ -213,6 +213,15 @@ def test_a_failure_is_not_hidden_by_successes(
     assert ("WARNING", "failed, dead-lettered: quota: full") == (last.levelname, last.message)
 
 
+def test_outcomes_that_come_back_are_a_warning(
+    outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Outcomes and probes in the worker's own queue show a wrong binding: one line says so, however many."""
+    for type_ in ("snapshot.deleted", "backup.probe", "backup.completed"):
+        outcome_log.handled(_handled("ignored")._replace(ids=EventIds(type=type_)))
+    assert ["outcome.returned"] == _written(caplog)
+
+
 def test_at_debug_every_message_is_a_line(outcome_log: OutcomeLog, caplog: pytest.LogCaptureFixture) -> None:
     """At DEBUG each message has a line, also a delayed one, without a limit."""
     caplog.set_level(logging.DEBUG, "handler.telemetry.outcome_log")
