@@ -53,10 +53,14 @@ class WorkerRecord(NamedTuple):
 
 
 class Workers(NamedTuple):
-    """The workers of a queue that have reported within the last day, and the time of the ledger."""
+    """The workers of a queue that have reported within the last day, and the time of the ledger.
+
+    ``other_queues`` are those whose workers run and report to the same ledger, by name, at most five.
+    """
 
     records: Sequence[WorkerRecord]
     as_of: float
+    other_queues: Sequence[str] = ()
 
     def age(self, worker: WorkerRecord) -> float:
         """Return the seconds since a worker's latest report."""

@@ -8,7 +8,7 @@ from handler.backup.workers import Workers
 from handler.doctor.control import examine_control, reasons
 from handler.doctor.disk import Disk, disk_of, in_time
 from handler.doctor.findings import Finding
-from handler.doctor.workers import WAITING, count_workers, workers_finding
+from handler.doctor.workers import WAITING, count_workers, other_queues_finding, workers_finding
 from handler.errors import LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.room import LONG_SECONDS, Running, RunningSummary
@@ -98,6 +98,8 @@ async def _check_ledger(settings: Settings, what: str) -> AsyncIterator[Finding]
         yield Finding("ledger", what, "ok", "can be read and written; the schema is current")
         workers = await ledger.workers(settings.snapshot_queue)
         yield workers_finding(workers)
+        if workers.other_queues:
+            yield other_queues_finding(workers)
         yield await _waiting(ledger, settings, workers)
         async for finding in examine_control(ledger, settings.snapshot_queue):
             yield finding

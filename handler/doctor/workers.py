@@ -8,6 +8,7 @@ from handler.doctor.findings import Finding
 from handler.errors import LedgerUnavailable, SettingsError
 from handler.ledger.sqlite import sqlite_path
 from handler.ledger.stores import open_ledger
+from handler.printable import printable
 from handler.settings import Settings
 
 WAITING = "waiting"
@@ -31,6 +32,16 @@ async def workers_of(settings: Settings) -> Workers | None:
         return None
     finally:
         await ledger.aclose()
+
+
+def other_queues_finding(workers: Workers) -> Finding:
+    """Name the other queues whose workers use the same ledger: any of them publishes what is overdue."""
+    text = (
+        f"workers of other queues use it too: {printable(', '.join(workers.other_queues))}. Any of them "
+        "publishes a message whose wait is overdue, into its own queue and so to its own API"
+    )
+    remedy = "LEDGER_URL: give each SNAPSHOT_QUEUE a ledger of its own, another file or another database"
+    return Finding("ledger", "queues", "warning", text, remedy)
 
 
 def workers_finding(workers: Workers) -> Finding:

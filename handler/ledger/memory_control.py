@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from handler.backup.workers import WorkerRecord, WorkerReport, Workers
+from handler.backup.workers import SILENT_SECONDS, WorkerRecord, WorkerReport, Workers
 from handler.ledger.control import REPLACED, SOON_SECONDS, Entry, Taken, WaitingChoice
 from handler.ledger.memory_tables import Record, Tables
 
@@ -64,7 +64,10 @@ class MemoryControl:
 
     def workers(self, queue: str) -> Workers:
         """Read the workers of a queue."""
-        return Workers([each for (name, _), each in self._tables.workers.items() if name == queue], self.now)
+        rows = self._tables.workers.items()
+        records = [each for (name, _), each in rows if name == queue]
+        running = {name for (name, _), each in rows if self.now - each.seen_at < SILENT_SECONDS}
+        return Workers(records, self.now, sorted(running - {queue})[:5])
 
     def remove_worker(self, worker_id: str) -> None:
         """Delete the row of a worker that stops."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from handler.backup.workers import WorkerRecord, WorkerReport, Workers
+from handler.backup.workers import SILENT_SECONDS, WorkerRecord, WorkerReport, Workers
 from handler.ledger.control_rows import Cursor
 
 KEPT_SECONDS = 86_400.0
@@ -49,6 +49,9 @@ class WorkerStatements(NamedTuple):
     SELECT id, host, pid, version, started_at, seen_at, state, in_hand, concurrency FROM T_worker
     WHERE queue = :queue AND seen_at > :after ORDER BY seen_at DESC LIMIT :limit
     """
+    other_queues: str = """
+    SELECT DISTINCT queue FROM T_worker WHERE queue <> :queue AND seen_at > :after ORDER BY queue LIMIT 5
+    """
     remove: str = "DELETE FROM T_worker WHERE id = :id"
     forget: str = "DELETE FROM T_worker WHERE seen_at <= :before"
 
@@ -76,7 +79,10 @@ class WorkerRows(ABC):
         """Read the workers of a queue, by host and process."""
         values = {"queue": queue, "after": self.now - KEPT_SECONDS, "limit": _MOST}
         found = self._run(self._worker_statements.workers, values).fetchall()
-        return Workers(sorted((WorkerRecord(*each) for each in found), key=_place), self.now)
+        running = {"queue": queue, "after": self.now - SILENT_SECONDS}
+        others = self._run(self._worker_statements.other_queues, running).fetchall()
+        records = sorted((WorkerRecord(*each) for each in found), key=_place)
+        return Workers(records, self.now, [name for (name,) in others])
 
     def remove_worker(self, worker_id: str) -> None:
         """Delete the row of a worker that stops."""

@@ -46,11 +46,12 @@ async def test_a_report_changes_nothing_of_what_operators_have_set(ledger: Store
 
 
 async def test_workers_are_those_of_one_queue(ledger: StoredLedger) -> None:
-    """A ledger that several queues share tells their workers apart."""
+    """A ledger that several queues share tells their workers apart, and names the other queues."""
     await ledger.control("q", report("a"))
     await ledger.control("other", report("b"))
     await ledger.control("q")
-    assert ["a"] == [each.id for each in (await ledger.workers("q")).records]
+    found = await ledger.workers("q")
+    assert (["a"], ["other"]) == ([each.id for each in found.records], found.other_queues)
 
 
 async def test_a_worker_that_stops_is_removed(ledger: StoredLedger) -> None:

@@ -8,7 +8,7 @@ from handler.broker.topology import Topology
 from handler.commands import doctor
 from handler.doctor.findings import Finding
 from handler.doctor.traffic import Traffic, traffic
-from handler.doctor.workers import workers_finding
+from handler.doctor.workers import other_queues_finding, workers_finding
 from handler.telemetry import logs
 
 NOW = 1_800_000_000.0
@@ -91,6 +91,12 @@ def test_the_latest_of_killed_workers_is_named() -> None:
 def test_no_worker_at_all_is_no_problem_by_itself() -> None:
     """Functions do not report, and messages that wait for a worker have a finding of their own."""
     assert "ok" == workers_finding(workers()).state
+
+
+def test_a_ledger_of_two_queues_is_a_warning() -> None:
+    """The finding names the other queue, and the setting that gives each queue a ledger of its own."""
+    found = other_queues_finding(workers()._replace(other_queues=["tests"]))
+    assert ("warning", True, True) == (found.state, "tests" in found.text, "LEDGER_URL" in found.remedy)
 
 
 def test_hostile_names_steer_no_terminal(
