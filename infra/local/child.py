@@ -48,16 +48,15 @@ class Child:
     ) -> Self:
         """Start the program in `folder`, with `settings` and no other settings of the project."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *arguments),
+            *guardian.announced([sys.executable, "-m", *arguments]),
             cwd=folder,
             env=clean_environment() | dict(settings or {}),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=guardian.pipe,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C must reach only the parent, which stops all in order
             limit=LINE_LIMIT,
         )
-        guardian.watch(process.pid)
         child = cls(name, process, on_line, guardian)
         child.ended = asyncio.create_task(child._read())
         return child

@@ -15,10 +15,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 CLEAR_SECONDS = 5.0
+ANNOUNCED = 'echo "+$$" >&0 && exec "$@" </dev/null'
+"""What a shell runs to write its process group to the pipe on its standard input, and become a program."""
 
 
 class Guardian:
@@ -33,9 +36,21 @@ class Guardian:
             start_new_session=True,  # the terminal's Ctrl-C must not reach it
         )
 
-    def watch(self, what: int | str) -> None:
-        """Kill this process group, or remove the container of this name, when this process ends."""
-        self._write(f"+{what}")
+    @property
+    def pipe(self) -> int:
+        """The pipe's file descriptor: the standard input of an `announced` command."""
+        return self._stdin.fileno()
+
+    def announced(self, command: Sequence[str]) -> Sequence[str]:
+        """Return the command as one that has itself watched first; it needs `pipe` and a new session.
+
+        This process may be killed as soon as it has started another, before it could have it watched.
+        """
+        return ["/bin/sh", "-c", ANNOUNCED, "sh", *command]
+
+    def watch(self, container: str) -> None:
+        """Remove the container of this name when this process ends."""
+        self._write(f"+{container}")
 
     def forget(self, what: int | str) -> None:
         """Stop watching what has ended: the number of a group may be used again soon."""
@@ -45,12 +60,15 @@ class Guardian:
         """End everything that is still watched, delete the folder, and wait until that is done."""
         self._process.communicate()
 
-    def _write(self, line: str) -> None:
-        stdin = self._process.stdin
-        if stdin is None:
+    @property
+    def _stdin(self) -> IO[str]:
+        if (stdin := self._process.stdin) is None:
             raise RuntimeError("the guardian has no pipe")
-        stdin.write(line + "\n")
-        stdin.flush()
+        return stdin
+
+    def _write(self, line: str) -> None:
+        self._stdin.write(line + "\n")
+        self._stdin.flush()
 
 
 def watched_at_the_end(orders: TextIO) -> set[str]:

@@ -196,17 +196,15 @@ class RabbitProcess:
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.folder / "output.log").open("ab") as output:
-            process = subprocess.Popen(
-                command,
+            return subprocess.Popen(
+                self._guardian.announced(command),
                 env=self._environment,
                 cwd=self.folder,
-                stdin=subprocess.DEVNULL,
+                stdin=self._guardian.pipe,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C must not reach it: a draining worker needs the broker
             )
-        self._guardian.watch(process.pid)
-        return process
 
     def _ended(self, process: subprocess.Popen[bytes]) -> None:
         process.wait(STOP_SECONDS)
