@@ -55,6 +55,7 @@ class ApiError(SnapshotBackupError):
     another server did, and what it refuses or limits concerns all messages.
     ``renewed``: the request's token was refused and has been renewed; the request was not sent again.
     ``parent``: an incremental backup has no earlier backup to build on, or one that is not available yet.
+    ``remedy``: which setting to check, for operators alone: consumers of outcomes read the text.
     """
 
     category: Category
@@ -68,9 +69,15 @@ class ApiError(SnapshotBackupError):
     from_api: bool = True
     renewed: bool = False
     parent: Literal["missing", "busy"] | None = None
+    remedy: str = ""
 
     def __str__(self) -> str:
         return " ".join(str(part) for part in (self.status, self.code, self.message) if part)
+
+    @property
+    def for_operators(self) -> str:
+        """The text with the remedy."""
+        return "; ".join(filter(None, (str(self), self.remedy)))
 
 
 class CallHeld(ApiError):

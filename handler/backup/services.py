@@ -120,7 +120,9 @@ class Services(NamedTuple):
             decision = decision._replace(scope="route")
         if decision.scope != "message":
             seconds = decision.seconds if decision.scope == "project" else error.retry_after or 0.0
-            failure = ScopedFailure(decision.scope, str(error), at, seconds, error.category.value, doubt)
+            failure = ScopedFailure(
+                decision.scope, error.for_operators, at, seconds, error.category.value, doubt
+            )
             self.breaker.record_failure(failure)
         elif error.category in _THIS_MESSAGE:
             self.breaker.record_success(at)

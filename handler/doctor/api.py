@@ -234,5 +234,5 @@ def _not_signed_in(error: ApiError, sign_in: SignIn) -> Finding:
         check = sign_in.account.check if sign_in.account else "the credentials"
         remedy = f"check {check} before you try again: a few wrong attempts lock the account"
         return Finding("api", "sign-in", "bad", f"refused: {error}", remedy)
-    text, remedy = explain(_SIGN_IN, str(error))
+    text, remedy = (str(error), error.remedy) if error.remedy else explain(_SIGN_IN, str(error))
     return Finding("api", "sign-in", "bad", text, remedy)

@@ -19,6 +19,7 @@ from events.snapshot import ProjectId
 from handler.backup.hooks import Call, OnCall, Route, noop
 from handler.backup.ports import Backup, Chain, Snapshot
 from handler.backup.request import BackupRequest
+from handler.causes import Setting
 from handler.errors import ApiError
 from handler.vbs import answers, faults, pages
 from handler.vbs.chain import chain
@@ -42,8 +43,8 @@ from handler.vbs.transport.unanswered import (
     ONCE,
     RENEWED,
     SIGNING_IN,
-    describe,
     never_left,
+    no_answer,
 )
 
 _MAX_PAGES = 50
@@ -51,6 +52,8 @@ _RENEWED_TEXT = "the token was refused and has been renewed; a lookup comes befo
 _VERSION_TIMEOUT = 5.0
 _VERSION_DOCUMENT = (200, 300)
 _VERSION_REFUSED = (400, 406)
+_BACKUPS = Setting("VBS_ENDPOINT", "VBS_CA_FILE")
+_SNAPSHOTS = Setting("EVS_ENDPOINT or VBS_ENDPOINT", "VBS_CA_FILE")
 _PROJECT_ID: TypeAdapter[str] = TypeAdapter(ProjectId)
 
 T = TypeVar("T")
@@ -268,12 +271,14 @@ class VbsClient:
             working = not (never_left(error) or attempt.extensions.get(SIGNING_IN))
             if not working:
                 self._endpoints.doubt()
-            text = f"no usable answer: {describe(error)}"
+            setting = _SNAPSHOTS if attempt.route == "snapshot" else _BACKUPS
+            text, remedy = no_answer(attempt.host, error, setting)
             raise ApiError(
                 lost if working else Category.UNAVAILABLE,
                 text,
                 status=attempt.status,
                 sent=working or bool(attempt.extensions.get(ANSWERED)),
+                remedy=remedy,
             ) from None
         except ApiError as error:
             error.sent = bool(attempt.extensions.get(ANSWERED))  # of the sign-in

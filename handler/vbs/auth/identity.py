@@ -14,6 +14,7 @@ import httpx
 
 from events.outcome import Category
 from handler.backup.hooks import Call, OnCall, noop
+from handler.causes import Setting
 from handler.errors import ApiError
 from handler.redaction import hold_token
 from handler.vbs.auth.account import Account, Document
@@ -22,12 +23,13 @@ from handler.vbs.fault_body import read_fault
 from handler.vbs.faults import is_own, request_id
 from handler.vbs.retry_after import retry_after
 from handler.vbs.transport.body import Unreadable, parse_json, read_body
-from handler.vbs.transport.unanswered import NO_ANSWER, describe
+from handler.vbs.transport.unanswered import NO_ANSWER, no_answer
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 _REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _DEFAULT_LIFETIME = 600.0
 _URL = "OS_AUTH_URL"
+_SETTING = Setting(_URL, "VBS_CA_FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ async def sign_in(
             response, body = await _post(client, account, scope, catalogue=catalogue)
         status = response.status_code
     except NO_ANSWER as error:
-        raise _unavailable(f"no usable answer from IAM: {describe(error)}") from None
+        text, remedy = no_answer("IAM", error, _SETTING)
+        raise _unavailable(text, remedy) from None
     finally:
         host = httpx.URL(account.auth_url).host
         notify(Call("token", "POST", host, status, time.perf_counter() - began, time.time()))
@@ -154,5 +157,5 @@ def _date(value: str | None) -> datetime | None:
         return None
 
 
-def _unavailable(message: str) -> ApiError:
-    return ApiError(Category.UNAVAILABLE, f"sign-in: {message} (check {_URL})")
+def _unavailable(message: str, remedy: str = f"check {_URL}") -> ApiError:
+    return ApiError(Category.UNAVAILABLE, f"sign-in: {message}", remedy=remedy)

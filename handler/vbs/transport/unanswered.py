@@ -2,6 +2,7 @@
 
 import httpx
 
+from handler.causes import Setting, cause_of
 from handler.vbs.transport.body import Unreadable
 
 NO_ANSWER: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.StreamError, OSError, Unreadable)
@@ -19,18 +20,21 @@ ONCE = "once"
 RENEWED = "renewed"
 """A request's extension: its token was refused and has been renewed; the request was not sent again."""
 
-_NEVER_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
+_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+_NEVER_LEFT = (*_NOT_CONNECTED, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 def never_left(error: Exception) -> bool:
     """Return whether it is certain that no byte of the request has left this machine."""
     return isinstance(error, _NEVER_LEFT)
+
+
+def no_answer(server: str, error: Exception, setting: Setting) -> tuple[str, str]:
+    """Return what to say of a call without a usable answer, and the remedy if there was no connection."""
+    sentence = describe(error)
+    found = cause_of(setting, sentence) if isinstance(error, _NOT_CONNECTED) else None
+    text, remedy = (f"{found[0]} ({sentence})", found[1]) if found else (sentence, "")
+    return f"no usable answer from {server}: {text}", remedy
 
 
 def describe(error: Exception) -> str:

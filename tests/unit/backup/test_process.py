@@ -4,7 +4,7 @@ import base64
 import gzip
 import json
 import uuid
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -17,7 +17,7 @@ from handler.backup.selection import Selection
 from handler.backup.services import Services
 from handler.errors import ApiError, LedgerUnavailable
 from handler.ledger.ledger import StoredLedger
-from tests.twins.api import CutAfter, CutBefore, LateCommit
+from tests.twins.api import Call, CutAfter, CutBefore, LateCommit
 from tests.twins.broker import copies
 from tests.twins.events import PROJECT, cloud_event, made_up_id, message
 from tests.twins.steps import SteppedLedger, Steps
@@ -339,6 +339,21 @@ class LockedWorld(World):
 
     def services(self, ledger: StoredLedger | None = None) -> Services:
         return super().services(ledger)._replace(ledger=LockedLedger(ledger or self.ledger, self.steps))
+
+
+def test_the_circuit_breaker_s_reason_has_the_remedy() -> None:
+    """The line of the log that says why consuming stops says what to check."""
+    world = World()
+    error = ApiError(Category.UNAVAILABLE, "no connection", remedy="VBS_ENDPOINT: check host")
+    for call in get_args(Call):
+        world.api.fail(call, error, error)
+
+    async def body() -> None:
+        world.broker.publish(message(1))
+        await world.deliver()
+        assert "no connection; VBS_ENDPOINT: check host" == world.breaker.reason
+
+    run(body)
 
 
 def test_a_ledger_that_is_locked_opens_the_circuit_breaker() -> None:

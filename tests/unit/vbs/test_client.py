@@ -151,6 +151,28 @@ def test_a_lost_answer_is_in_doubt_unless_the_request_never_left(
     assert (category, C.UNAVAILABLE) == (error.category, lookup.category)
 
 
+@pytest.mark.parametrize(
+    ("raised", "named"),
+    [
+        (httpx.ConnectError("[Errno 111] Connect call failed ('10.0.0.1', 443)"), "VBS_ENDPOINT: check host"),
+        (httpx.ConnectError("[Errno -2] Name or service not known"), "VBS_ENDPOINT: check the host name"),
+        (httpx.ConnectError("certificate verify failed: unable to get local issuer"), "VBS_CA_FILE: set it"),
+        (httpx.ProxyError("407, through the proxy of HTTPS_PROXY"), "NO_PROXY"),
+        (httpx.ReadError("Connection reset by peer"), ""),
+    ],
+)
+def test_the_setting_to_check_is_named_to_operators_alone(raised: Exception, named: str) -> None:
+    """Where no connection was made a remedy names the setting; the outcome's text does not."""
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        raise raised
+
+    error = Server(answer).failure(lambda api: api.create(PROJECT, REQUEST))
+    assert bool(named) == bool(error.remedy)
+    assert named in error.for_operators
+    assert "VBS_" not in error.message
+
+
 def test_a_redirect_is_an_error_and_not_followed() -> None:
     """A redirected POST could send our token to any host."""
     server = always(307, b"", Location="http://elsewhere.invalid/")
