@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 _NAME = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
@@ -22,7 +22,8 @@ _BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _ESCAPES = "in user and password write %23 for #, %40 for @, %2F for /, %3A for : and %25 for %"
 _SPACED = "has a space or a control character inside; a space is written %20"
-_NO_HOST = "has a host that is neither a name nor an address; an IPv6 address is written in brackets"
+_IPV6 = "an IPv6 address is written in brackets"
+_NO_HOST = f"has a host that is neither a name nor an address; {_IPV6}"
 _NO_PORT = "has a port that is no number from 1 to 65535"
 
 
@@ -186,6 +187,28 @@ def _sqlite_file(rest: str) -> str:
     return path
 
 
+class DatabaseUrl(NamedTuple):
+    """The parts of a ledger's URL; ``hosts`` may be several with commas, each with a port."""
+
+    scheme: str
+    login: str
+    hosts: str
+    path: str
+    query: str
+
+
+def database_url(url: str) -> DatabaseUrl:
+    """Return the parts of a ledger's URL.
+
+    Releases of Python differ in what ``urlsplit`` takes: some refuse an IPv6 address after another host.
+    """
+    before, _, query = url.partition("?")
+    scheme, _, rest = before.partition(":")
+    authority, slash, path = rest.removeprefix("//").partition("/")
+    login, _, hosts = authority.rpartition("@")
+    return DatabaseUrl(scheme, login, hosts, slash + path, query)
+
+
 def _check_postgresql(url: str) -> None:
     """Check what libpq reads: it may name several hosts, sockets, or none for its defaults."""
     if not url.startswith("postgresql://"):
@@ -196,15 +219,11 @@ def _check_postgresql(url: str) -> None:
         raise ValueError(f"has a bare # or %; {_ESCAPES}")
     if not is_text(url):
         raise ValueError("has % escapes that are no UTF-8, or a control character; % itself is written %25")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError(f"{_NO_HOST}; {_ESCAPES}") from None
-    login, _, hosts = parts.netloc.rpartition("@")
-    if "@" in login or "@" in parts.path:
+    parts = database_url(url)
+    if "@" in parts.login or "@" in parts.path:
         raise ValueError(f"has a bare character in user or password; {_ESCAPES}")
-    if not all(map(_is_place, hosts.split(","))):
-        raise ValueError(f"has a host or a port that cannot be; {_ESCAPES}")
+    if not all(map(_is_place, parts.hosts.split(","))):
+        raise ValueError(f"has a host or a port that cannot be; {_IPV6}; {_ESCAPES}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         values, example = _POSTGRESQL.get(name, (".*", ""))
         if not re.fullmatch(values, value):

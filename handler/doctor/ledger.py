@@ -1,8 +1,8 @@
 """Checks of the ledger: connection, schema, writability, and the disk of an SQLite file."""
 
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit
 
+from handler.addresses import database_url
 from handler.backup.running import MAX_RUNNING, limit_of
 from handler.backup.workers import Workers
 from handler.doctor.control import examine_control, reasons
@@ -56,7 +56,7 @@ async def examine_ledger(settings: Settings) -> AsyncIterator[Finding]:
     if not url.startswith("sqlite:"):
         for finding in tls_findings(url):
             yield finding
-        async for finding in _check_ledger(settings, str(urlsplit(url).hostname or "database")):
+        async for finding in _check_ledger(settings, database_url(url).hosts or "database"):
             yield finding
         return
     path = sqlite_path(url).absolute()

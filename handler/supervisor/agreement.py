@@ -6,8 +6,9 @@ use another ledger than the others, and make a second backup of a snapshot.
 
 from hashlib import sha256
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
+from handler.addresses import database_url
 from handler.errors import SettingsError
 from handler.settings import Settings
 
@@ -16,9 +17,9 @@ _SECRETS: Final = frozenset({"user", "password", "passfile", "sslpassword"})
 
 def agreement(settings: Settings) -> str:
     """Return a text that is the same where queue and ledger are; passwords may change, and are not in it."""
-    ledger = urlsplit(settings.ledger_url.get_secret_value())
+    ledger = database_url(settings.ledger_url.get_secret_value())
     options = [option for option in parse_qsl(ledger.query) if option[0] not in _SECRETS]
-    names = (settings.snapshot_queue, ledger.scheme, ledger.netloc.rpartition("@")[2], ledger.path, options)
+    names = (settings.snapshot_queue, ledger.scheme, ledger.hosts, ledger.path, options)
     return sha256(repr(names).encode()).hexdigest()[:16]
 
 
