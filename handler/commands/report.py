@@ -9,7 +9,7 @@ import typer
 from handler.commands.common import AsJson, failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import checked, choice, project
+from handler.commands.values import checked, closed_set, project
 from handler.console.report import ReportRow, head, table, to_csv, total
 from handler.dead_letters.filters import moment
 from handler.ledger.inquiry import By
@@ -43,14 +43,16 @@ def report(
     ] = None,
     by: Annotated[
         str,
-        choice(_BY, "group", metavar="GROUP", help="project, category or hour."),
+        closed_set(_BY, "group", metavar="GROUP", help="project, category or hour."),
     ] = "project",
     project: Annotated[
         str | None, typer.Option(metavar="ID", callback=checked(project), help="Only of this project.")
     ] = None,
     output: Annotated[
         str | None,
-        choice(_FORMATS, "format", "--format", metavar="FORMAT", help="table (the default), json or csv."),
+        closed_set(
+            _FORMATS, "format", "--format", metavar="FORMAT", help="table (the default), json or csv."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -31,7 +31,7 @@ def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
     return callback
 
 
-def choice(words: Sequence[str], kind: str, *names: str, metavar: str, help: str) -> Any:  # noqa: A002
+def closed_set(words: Sequence[str], kind: str, *names: str, metavar: str, help: str) -> Any:  # noqa: A002
     """Return an option that takes a word of a closed set: checked, and completed by the shell."""
     return typer.Option(
         *names,

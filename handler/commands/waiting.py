@@ -13,7 +13,7 @@ from handler.commands.common import AsJson, Yes, confirm, fail, failing_plainly,
 from handler.commands.console import console
 from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import SNAPSHOT_IDS, checked, choice, project
+from handler.commands.values import SNAPSHOT_IDS, checked, closed_set, project
 from handler.console.orders import described
 from handler.console.standing import waiting_document
 from handler.console.waiting import Cancelled, Retried, Waits, Which, cancel, opened_waits, retry_now, texts
@@ -45,7 +45,9 @@ def list_command(
     project: Project = None,
     reason: Annotated[
         str | None,
-        choice(_REASONS, "reason", metavar="REASON", help=f"Only for this reason: {', '.join(_REASONS)}."),
+        closed_set(
+            _REASONS, "reason", metavar="REASON", help=f"Only for this reason: {', '.join(_REASONS)}."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=1_000_000, help="At most so many.")] = 100,
     as_json: AsJson = False,
@@ -109,7 +111,9 @@ def retry_now_command(
     project: Project = None,
     reason: Annotated[
         str | None,
-        choice(_REASONS, "reason", metavar="REASON", help="What waits for this reason; see waiting list."),
+        closed_set(
+            _REASONS, "reason", metavar="REASON", help="What waits for this reason; see waiting list."
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that waits.")] = False,
     as_json: AsJson = False,

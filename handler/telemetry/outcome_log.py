@@ -102,7 +102,7 @@ class OutcomeLog:
         if not self._warned:
             self._warned = True
             log.warning(
-                "outcomes arrive in SNAPSHOT_QUEUE, which ignores them: a binding leads there from "
+                "outcomes that arrive in SNAPSHOT_QUEUE are ignored: a binding leads there from "
                 "RESULT_EXCHANGE. Remove it: an outcome that no other queue receives is lost",
                 extra={"action": "outcome.returned"},
             )

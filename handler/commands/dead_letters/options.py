@@ -13,7 +13,7 @@ import typer
 
 from handler import bootstrap
 from handler.commands.common import failing_plainly
-from handler.commands.values import checked, choice, not_empty, project, resource_id
+from handler.commands.values import checked, closed_set, not_empty, project, resource_id
 from handler.console.orders import LISTS, described
 from handler.dead_letters.dead_letter import CATEGORIES
 from handler.dead_letters.filters import Filters, moment
@@ -46,7 +46,7 @@ Ids = Annotated[
 ]
 Categories = Annotated[
     list[str] | None,
-    choice(
+    closed_set(
         CATEGORIES,
         "category",
         "--category",
