@@ -1,16 +1,11 @@
 """The text of ``--help``: plain, at most 80 columns wide, and with nothing broken that one would copy."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 
 _HYPHEN, _KEPT = "-", "\N{NON-BREAKING HYPHEN}"
-
-_BRACED = re.compile(r"\{(\w+)\}")
-_TYPE = re.compile(r" <[^<>]*>$")
-"""Of Typer's own: the braces around a required argument, and Python's type behind one."""
 
 Formatter: Any = typer.Context.formatter_class
 """Typer's formatter, which wraps texts; it has no public name."""
@@ -21,7 +16,7 @@ class HelpFormatter(Formatter):  # type: ignore[misc] # a class without a public
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         """Write the usage line."""
-        super().write_usage(prog, _kept(_BRACED.sub(r"\1", args)), prefix)
+        super().write_usage(prog, _kept(args), prefix)
 
     def write_text(self, text: str) -> None:
         """Write paragraphs."""
@@ -29,7 +24,7 @@ class HelpFormatter(Formatter):  # type: ignore[misc] # a class without a public
 
     def write_dl(self, rows: Sequence[tuple[str, str]], *args: Any, **options: Any) -> None:
         """Write rows of two columns, such as options and their meanings."""
-        super().write_dl([(_TYPE.sub("", first), _kept(second)) for first, second in rows], *args, **options)
+        super().write_dl([(first, _kept(second)) for first, second in rows], *args, **options)
 
     def getvalue(self) -> str:
         """Return the whole text."""

@@ -26,7 +26,7 @@ def with_ledger(settings: Settings, work: Callable[[StoredLedger], Awaitable[T]]
         raise SettingsError(
             f"LEDGER_URL: is none, so {without}; set it, such as LEDGER_URL=sqlite:///ledger.db"
         )
-    if url.startswith("sqlite:") and not (path := sqlite_path(url).absolute()).exists():
+    if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
         raise SettingsError(
             f"LEDGER_URL: file {path} does not exist on this machine; set it to the worker's ledger, "
             "such as LEDGER_URL=sqlite:////var/lib/snapshot-backup/ledger.db"

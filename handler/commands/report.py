@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from handler.commands.common import AsJson, failing_plainly, print_json
+from handler.commands.common import failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import checked, closed_set, project
+from handler.commands.values import checked, one_of, project
 from handler.console.report import ReportRow, head, table, to_csv, total
 from handler.dead_letters.filters import moment
 from handler.ledger.inquiry import By
@@ -43,18 +43,22 @@ def report(
     ] = None,
     by: Annotated[
         str,
-        closed_set(_BY, "group", metavar="GROUP", help="project, category or hour."),
+        typer.Option(
+            metavar="GROUP", callback=checked(one_of(_BY, "group")), help="project, category or hour."
+        ),
     ] = "project",
     project: Annotated[
         str | None, typer.Option(metavar="ID", callback=checked(project), help="Only of this project.")
     ] = None,
     output: Annotated[
-        str | None,
-        closed_set(
-            _FORMATS, "format", "--format", metavar="FORMAT", help="table (the default), json or csv."
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            callback=checked(one_of(_FORMATS, "format")),
+            help="table, json or csv.",
         ),
-    ] = None,
-    as_json: AsJson = False,
+    ] = "table",
 ) -> None:
     """Show what was backed up, and what was not.
 
@@ -62,16 +66,12 @@ def report(
     change: one that failed and was backed up later is backed up. Hours are UTC.
     The category is that of a failure.
 
-    Reads the ledger that LEDGER_URL names. --json, or --format json, prints a line
-    for each group. In --format csv no text is a formula.
+    Reads the ledger that LEDGER_URL names. --format json prints a line for each
+    group. In --format csv no text is a formula.
     """
-    if as_json and output not in (None, "json"):
-        raise typer.BadParameter(f"{output} is not JSON; give one of both", param_hint="'--format'")
     with failing_plainly():
         settings, now = load_settings(), datetime.now(UTC)
         begin, end = moment(since, now=now), moment(until, now=now) if until else None
-        if begin > now:
-            raise typer.BadParameter(f"{since} is in the future", param_hint="'--since'")
         if end is not None and end <= begin:
             raise typer.BadParameter(f"{until} is not after --since {since}", param_hint="'--until'")
         group: By = "hour" if by == "hour" else "category" if by == "category" else "project"
@@ -83,7 +83,7 @@ def report(
             return table(found, tracked=settings.track_backups)
 
         rows = with_ledger(settings, read, without="nothing is known of single snapshots")
-    match "json" if as_json else output:
+    match output:
         case "json":
             for row in rows:
                 print_json({**row._asdict(), "by": by})

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from rich.padding import Padding
 from rich.text import Text
 
 from handler.commands.common import AsJson, failing_plainly, print_json, warn
@@ -16,7 +17,6 @@ from handler.sources import ENVIRONMENT, SECRETS
 from handler.unknown_names import unknown_names
 
 _DEFAULT = "default"
-_INDENT = "    "
 _LOGIN = re.compile(r"(?<=://)([^/?#@]*):([^/?#]*)@")
 
 
@@ -78,9 +78,7 @@ def _print(shown: list[Shown]) -> None:
         line.append(each.value, style="" if each.source == _DEFAULT else "green")
         out.print(line, soft_wrap=True)
         for text, style in ((_origin(each), "dim"), (each.meaning, "")):
-            for part in Text(text, style=style).wrap(out, out.width - len(_INDENT)):
-                part.rstrip()
-                out.print(Text(_INDENT) + part, soft_wrap=True)
+            out.print(Padding(Text(text, style=style), (0, 0, 0, 4)))
 
 
 def _origin(each: Shown) -> str:

@@ -8,7 +8,8 @@ import typer
 from handler.commands.common import AsJson, failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import SNAPSHOT_IDS, checked, project
+from handler.commands.values import checked, project
+from handler.console.asked import snapshot
 from handler.console.standing import Standing, document, standing, unknown
 from handler.console.timeline import REASONS
 from handler.ledger.ledger import StoredLedger
@@ -25,7 +26,7 @@ _MESSAGES = {
 
 
 def status(
-    snapshot_ids: Annotated[list[str], SNAPSHOT_IDS],
+    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...", callback=checked(snapshot))],
     project: Annotated[
         str | None,
         typer.Option(

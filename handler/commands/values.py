@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 
 from events.snapshot import ProjectId, ResourceId
 from handler.commands.suggestions import did_you_mean
-from handler.console.asked import snapshot
 
 _PROJECT: TypeAdapter[str] = TypeAdapter(ProjectId)
 _RESOURCE: TypeAdapter[str] = TypeAdapter(ResourceId)
@@ -29,21 +28,6 @@ def checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
             raise typer.BadParameter(str(error)) from None
 
     return callback
-
-
-def closed_set(words: Sequence[str], kind: str, *names: str, metavar: str, help: str) -> Any:  # noqa: A002
-    """Return an option that takes a word of a closed set: checked, and completed by the shell."""
-    return typer.Option(
-        *names,
-        metavar=metavar,
-        callback=checked(one_of(words, kind)),
-        autocompletion=lambda: list(words),
-        help=help,
-    )
-
-
-SNAPSHOT_IDS = typer.Argument(metavar="SNAPSHOT_ID", callback=checked(snapshot), help="IDs of snapshots.")
-"""The argument of commands about snapshots."""
 
 
 def one_of(words: Sequence[str], kind: str) -> Callable[[str], str]:

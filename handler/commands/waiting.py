@@ -6,14 +6,14 @@ from typing import Annotated, TypeVar, get_args
 import typer
 
 from events.message import WaitReason
-from handler.broker.routes import BIND
 from handler.commands.audited import audited
 from handler.commands.command import Command, Group
 from handler.commands.common import AsJson, Yes, confirm, fail, failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.help import examples
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import SNAPSHOT_IDS, checked, closed_set, project
+from handler.commands.values import checked, project
+from handler.console.asked import snapshot
 from handler.console.orders import described
 from handler.console.standing import waiting_document
 from handler.console.waiting import Cancelled, Retried, Waits, Which, cancel, opened_waits, retry_now, texts
@@ -44,10 +44,7 @@ Project = Annotated[
 def list_command(
     project: Project = None,
     reason: Annotated[
-        str | None,
-        closed_set(
-            _REASONS, "reason", metavar="REASON", help=f"Only for this reason: {', '.join(_REASONS)}."
-        ),
+        str | None, typer.Option(metavar="REASON", help=f"Only for this reason: {', '.join(_REASONS)}.")
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=1_000_000, help="At most so many.")] = 100,
     as_json: AsJson = False,
@@ -65,6 +62,8 @@ def list_command(
     ledger is down, or another message has the snapshot), paused (an operator has
     paused the queue or the project).
     """
+    if reason is not None and reason not in _REASONS:
+        raise fail(f"--reason {reason}: unknown; use one of {', '.join(_REASONS)}", code=2)
     with failing_plainly():
         which = WaitingFilter(limit, project, reason)
         found = with_ledger(
@@ -96,9 +95,6 @@ def _print(found: WaitingList) -> None:
         + (f", {left:,} not shown (--limit)" if left else "")
         + f", {overdue:,} of these are due"
     )
-    if any(each.reason == "publish" for each in found.records):
-        text = f"outcomes (publish) follow within seconds once a queue is bound for them: {BIND}"
-        console().print(text, soft_wrap=True, markup=False)
 
 
 @app.command(
@@ -107,13 +103,12 @@ def _print(found: WaitingList) -> None:
     epilog=examples("waiting retry-now --reason paused", "waiting retry-now --all"),
 )
 def retry_now_command(
-    snapshot_ids: Annotated[list[str] | None, SNAPSHOT_IDS] = None,
+    snapshot_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[SNAPSHOT_ID...]", callback=checked(snapshot))
+    ] = None,
     project: Project = None,
     reason: Annotated[
-        str | None,
-        closed_set(
-            _REASONS, "reason", metavar="REASON", help="What waits for this reason; see waiting list."
-        ),
+        str | None, typer.Option(metavar="REASON", help="What waits for this reason; see waiting list.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that waits.")] = False,
     as_json: AsJson = False,
@@ -127,6 +122,8 @@ def retry_now_command(
     """
     if bool(snapshot_ids) + bool(reason) + everything != 1:
         raise fail("name snapshots, or --reason, or --all: one of the three", code=2)
+    if reason is not None and reason not in _REASONS:
+        raise fail(f"--reason {reason}: unknown; use one of {', '.join(_REASONS)}", code=2)
     which = Which(snapshot_ids or None, project, reason)
     asked = {"snapshots": snapshot_ids, "project": project, "reason": reason}
 
@@ -154,7 +151,7 @@ def retry_now_command(
     epilog=examples("waiting cancel \\\n    b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8"),
 )
 def cancel_command(
-    snapshot_ids: Annotated[list[str], SNAPSHOT_IDS],
+    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...", callback=checked(snapshot))],
     project: Project = None,
     yes: Yes = False,
     as_json: AsJson = False,

@@ -43,7 +43,7 @@ def worker(
     holds for each.
 
     All settings are environment variables, also read from .env and from files in
-    SECRETS_DIR; `snapshot-backup settings` lists them.
+    SECRETS_DIR. VBS_ENDPOINT is the only one without a default.
     """
     membership = _membership(supervised)
     count = processes or usable_cores()

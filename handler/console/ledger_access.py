@@ -36,7 +36,7 @@ def _problem(url: str) -> LedgerUnavailable | None:
             "set it to the workers' ledger",
             place="LEDGER_URL",
         )
-    if url.startswith("sqlite:") and not (path := sqlite_path(url).absolute()).exists():
+    if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
         return LedgerUnavailable(
             f"file {path} does not exist on this machine", "set it to the worker's ledger", place="LEDGER_URL"
         )

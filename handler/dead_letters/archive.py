@@ -1,7 +1,6 @@
 """The archive file of dead letters: JSON lines, each with a body as text, or as base64 if it is not UTF-8."""
 
 import base64
-import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -109,15 +108,11 @@ class ArchiveReader:
 
 
 class Archive:
-    """Writes dead letters to a new file that only its owner can read; it never overwrites a file.
-
-    A file that was never saved is deleted when it is closed.
-    """
+    """Writes dead letters to a new file that only its owner can read; it never overwrites a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
-        self._saved = False
         try:
             self._file = os.fdopen(
                 os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8"
@@ -140,14 +135,10 @@ class Archive:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise ArchiveError(f"{self.path}: {error.strerror}") from None
-        self._saved = True
 
     def close(self) -> None:
-        """Close the file, and delete it if nothing was saved."""
-        with contextlib.suppress(OSError):  # what is left to write is not saved either
-            self._file.close()
-        if not self._saved:
-            self.path.unlink(missing_ok=True)
+        """Close the file."""
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -94,12 +94,6 @@ def test_a_help_is_plain_text(names: tuple[str, ...]) -> None:
     assert "\x1b" not in printed(names)
 
 
-@EACH
-def test_a_help_shows_no_type_of_the_program(names: tuple[str, ...]) -> None:
-    """Arguments are named as one writes them: neither braces nor Python's types."""
-    assert re.search(r"<\w|\{\w|\[\[", printed(names)) is None
-
-
 def examples(names: tuple[str, ...]) -> list[list[str]]:
     """Return the examples at the end of a help, as arguments."""
     _, _, text = printed(names).partition("\n  Example")

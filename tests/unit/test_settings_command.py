@@ -37,12 +37,6 @@ def test_every_setting_is_shown_with_its_meaning() -> None:
     assert all(item["meaning"] and "`" not in item["meaning"] for item in items.values())
 
 
-def test_no_line_ends_with_spaces() -> None:
-    """What is copied or compared has no invisible characters."""
-    done = CliRunner().invoke(app, ["settings"])
-    assert [] == [line for line in done.stdout.splitlines() if line != line.rstrip()]
-
-
 def test_each_value_has_its_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value is from the environment, ``.env``, a file in ``SECRETS_DIR``, or is the default."""
     (folder / "secrets").mkdir()

@@ -26,13 +26,6 @@ WRONG = [
     ("dead-letters list --category QUOTA", "--category", "Did you mean quota?"),
     ("dead-letters list --category not-found", "--category", "Did you mean not_found?"),
     ("dead-letters drop --category xyz", "--category", "It is one of malformed, invalid,"),
-    ("waiting list --reason lokup", "--reason", "Did you mean lookup?"),
-    ("waiting list --reason weather", "--reason", "It is one of retry, lookup, track,"),
-    ("waiting retry-now --reason Pausd", "--reason", "Did you mean paused or pause?"),
-    ("report --by projet", "--by", "Did you mean project?"),
-    ("report --format xml", "--format", "It is one of table, json, csv."),
-    ("report --json --format csv", "--format", "csv is not JSON"),
-    ("report --since 2999-01-01", "--since", "is in the future"),
     ("dead-letters list --since yesterday", "--since", "such as 2026-11-23T22:00, or an age such as 90m"),
     ("dead-letters list --since 999999d", "--since", "is not a time"),
     ("dead-letters list --since 2999-01-01", "--since", "is in the future"),
@@ -131,28 +124,6 @@ def test_each_category_is_accepted(category: str) -> None:
 def test_another_spelling_of_a_value_is_accepted(arguments: tuple[str, ...]) -> None:
     """Case, dashes and time zones may be spelled as in other programs."""
     assert 1 == run("dead-letters", "list", *arguments)[0]
-
-
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [
-        ("dead-letters drop --category quo", "quota"),
-        ("report --by cat", "category"),
-        ("report --format cs", "csv"),
-        ("waiting list --reason loo", "lookup"),
-        ("waiting retry-now --reason tra", "track"),
-    ],
-)
-def test_a_value_of_a_closed_set_is_completed(words: str, completed: str) -> None:
-    """The Tab key completes values as it completes options."""
-    line = f"snapshot-backup {words}"
-    shell = {
-        "_SNAPSHOT_BACKUP_COMPLETE": "complete_bash",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(line.count(" ")),
-    }
-    done = CliRunner().invoke(app, prog_name="snapshot-backup", env=shell)
-    assert completed == done.stdout.strip()
 
 
 def test_a_group_without_a_command_prints_its_help() -> None:

@@ -49,10 +49,11 @@ def export_command(
     filters = options.filters(ids, categories, codes, projects, snapshots, since, until)
 
     async def work(settings: Settings) -> int:
-        async with options.queue_session(settings) as queue_session, queue_session.open() as found:
+        async with options.queue_session(settings) as queue_session:
             with Archive(out) as archive:
-                async for held in selected(found, filters, limit=limit):
-                    archive.add(held.dead_letter)
+                async with queue_session.open() as found:
+                    async for held in selected(found, filters, limit=limit):
+                        archive.add(held.dead_letter)
                 archive.save()
                 return archive.count
 

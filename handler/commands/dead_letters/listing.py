@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -158,8 +159,8 @@ async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Answer:
     url = settings.ledger_url.get_secret_value()
     if url == "none":
         return "not asked: LEDGER_URL is none"
-    if url.startswith("sqlite:") and not (path := sqlite_path(url).absolute()).exists():
-        return f"not asked: LEDGER_URL names {path}, which does not exist on this machine"
+    if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
+        return f"not asked: LEDGER_URL names {Path(path)}, which does not exist on this machine"
     ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
     try:
         return await ask_ledger(ledger, dead_letter)

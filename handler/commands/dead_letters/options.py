@@ -13,7 +13,7 @@ import typer
 
 from handler import bootstrap
 from handler.commands.common import failing_plainly
-from handler.commands.values import checked, closed_set, not_empty, project, resource_id
+from handler.commands.values import checked, not_empty, one_of, project, resource_id
 from handler.console.orders import LISTS, described
 from handler.dead_letters.dead_letter import CATEGORIES
 from handler.dead_letters.filters import Filters, moment
@@ -46,11 +46,11 @@ Ids = Annotated[
 ]
 Categories = Annotated[
     list[str] | None,
-    closed_set(
-        CATEGORIES,
-        "category",
+    typer.Option(
         "--category",
         metavar="CATEGORY",
+        callback=checked(one_of(CATEGORIES, "category")),
+        autocompletion=lambda: list(CATEGORIES),
         help="Category, such as quota or denied. Repeatable.",
     ),
 ]

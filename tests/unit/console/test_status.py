@@ -252,6 +252,13 @@ def test_waiting_messages_are_listed(url: str) -> None:
     )
 
 
+def test_a_wrong_reason_is_refused(url: str) -> None:
+    """The line names the reasons that there are, and the exit code is 2."""
+    result = run("waiting", "list", "--reason", "weather")
+    assert 2 == result.exit_code
+    assert "use one of retry, lookup, track" in result.output
+
+
 @pytest.mark.parametrize("command", [("status", "s"), ("waiting", "list")])
 def test_without_a_ledger_the_setting_is_named(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,12 @@ def test_one_way_to_choose_is_needed(arguments: str) -> None:
     assert (2, True) == (done.exit_code, "one of the three" in done.stderr)
 
 
+def test_an_unknown_reason_is_refused() -> None:
+    """A mistyped reason would choose nothing."""
+    done = CliRunner().invoke(app, ["waiting", "retry-now", "--reason", "pausd"])
+    assert (2, True) == (done.exit_code, "paused" in done.stderr)
+
+
 @pytest.mark.parametrize("arguments", ["retry-now --all", f"cancel --yes {SNAPSHOT}"])
 def test_without_a_ledger_nothing_is_known_to_wait(
     arguments: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
