@@ -4,7 +4,6 @@ The files in ``events/schema/`` are made by ``snapshot-backup schemas --out even
 """
 
 import json
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel
@@ -31,17 +30,6 @@ def documents() -> dict[str, Schema]:
         found[type_] = _document(type_, examples.OUTCOME_EVENTS[type_], *outcome_event(model, "#/$defs/"))
     files = {f"{name}.schema.json": schema for name, schema in found.items()}
     return {**files, "asyncapi.json": asyncapi.document(_components())}
-
-
-def write(folder: Path) -> list[Path]:
-    """Write all documents into a folder, which is created if it is missing; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, schema in documents().items():
-        path = folder / name
-        path.write_text(render(schema), encoding="utf-8")
-        paths.append(path)
-    return paths
 
 
 def render(schema: Schema) -> str:

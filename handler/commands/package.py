@@ -54,10 +54,17 @@ def package(
         raise fail(f"--out {out}: its folder does not exist, or is not writable", code=2)
     added = _read(add or [])
     with failing_plainly(), working("fetching packages"):
-        written = write(out, {**_modules(frozenset(extras or [])), **added})
+        written = _write(out, {**_modules(frozenset(extras or [])), **added})
     _print(written, as_json=as_json)
     if not written.compiled:
         warn(_SLOW)
+
+
+def _write(out: Path, files: Mapping[str, bytes]) -> Written:
+    try:
+        return write(out, files)
+    except OSError as error:
+        raise fail(f"--out {out}: {error.strerror}") from None
 
 
 def _modules(extras: frozenset[str]) -> Mapping[str, bytes]:

@@ -1,11 +1,13 @@
 """``snapshot-backup schemas``: writes the JSON Schemas and the AsyncAPI document."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from events import schemas as documents
+from handler import output_file
 from handler.commands.common import AsJson, fail, print_json
 from handler.commands.console import console
 
@@ -18,7 +20,7 @@ def schemas(
 ) -> None:
     """Write the JSON Schemas of all events, and the AsyncAPI 3 document."""
     try:
-        written = [str(path) for path in documents.write(out)]
+        written = [*map(str, _write(out))]
     except OSError as error:
         raise fail(f"--out {out}: {error.strerror}") from None
     if as_json:
@@ -26,3 +28,11 @@ def schemas(
     else:
         for path in written:
             console().print(path, soft_wrap=True, markup=False)
+
+
+def _write(folder: Path) -> Iterator[Path]:
+    """Write each document into a folder, which is created if it is missing; yield their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, schema in documents.documents().items():
+        output_file.write(folder / name, documents.render(schema).encode())
+        yield folder / name

@@ -70,6 +70,8 @@ def not_empty(value: str) -> str:
 
 def new_file(value: Path) -> Path:
     """Return the path of a file that does not exist yet, in a folder that does."""
+    if value == Path("-"):
+        raise ValueError("- is not the name of a file, and standard output is not taken; give a name")
     if value.exists():
         raise ValueError(f"{value} exists already; give another name")
     if not value.parent.is_dir():

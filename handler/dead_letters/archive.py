@@ -2,8 +2,8 @@
 
 import base64
 import json
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,7 @@ from events.properties import checked_properties
 from handler.dead_letters.dead_letter import DeadLetter
 from handler.errors import SnapshotBackupError
 from handler.json_file import JsonFile
+from handler.output_file import OutputFile
 
 _MOST_CHARACTERS = 256 * 1024 * 1024
 """Characters of one dead letter: RabbitMQ takes messages of up to 128 MiB, which base64 lengthens."""
@@ -108,33 +109,27 @@ class ArchiveReader:
 
 
 class Archive:
-    """Writes dead letters to a new file that only its owner can read; it never overwrites a file."""
+    """Writes dead letters to a new file that only its owner can read; it never overwrites a file.
+
+    The file has its name from the first ``save`` on; without one, ``close`` leaves no file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
-        try:
-            self._file = os.fdopen(
-                os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8"
-            )
-        except OSError as error:
-            raise ArchiveError(f"{path}: {error.strerror}") from None
+        with self._failing():
+            self._file = OutputFile(path, mode=0o600)
 
     def add(self, dead_letter: DeadLetter) -> None:
         """Append a dead letter. Raises ``ArchiveError``."""
-        try:
-            self._file.write(to_line(dead_letter) + "\n")
-        except OSError as error:
-            raise ArchiveError(f"{self.path}: {error.strerror}") from None
+        with self._failing():
+            self._file.stream.write(f"{to_line(dead_letter)}\n".encode())
         self.count += 1
 
     def save(self) -> None:
         """Write everything to disk (fsync). Raises ``ArchiveError``."""
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise ArchiveError(f"{self.path}: {error.strerror}") from None
+        with self._failing():
+            self._file.create()
 
     def close(self) -> None:
         """Close the file."""
@@ -145,3 +140,10 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ArchiveError(f"{self.path}: {error.strerror}") from None

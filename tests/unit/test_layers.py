@@ -23,6 +23,7 @@ TIERS: Sequence[frozenset[str]] = (
             "handler.extras",
             "handler.json_file",
             "handler.loopback",
+            "handler.output_file",
             "handler.printable",
             "handler.redaction",
             "handler.slips",

@@ -46,6 +46,7 @@ WRONG = [
     ("dead-letters replay --stop-at 100%", "--stop-at", "below 100"),
     ("dead-letters replay --from missing.jsonl", "--from", "does not exist"),
     ("dead-letters export --out .", "--out", "exists already"),
+    ("dead-letters export --out -", "--out", "- is not the name of a file"),
     ("dead-letters drop --out missing/new.jsonl", "--out", "missing is not a folder"),
     ("publish --volume-id 12", "--volume-id", "is not a UUID, such as"),
     (f"publish --volume-id {UUID} --snapshot-id {{{UUID}}}", "--snapshot-id", "is not a UUID"),

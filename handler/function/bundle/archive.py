@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from handler import output_file
 from handler.errors import SnapshotBackupError
 
 MAX_PACKED: Final = 40 * 1024 * 1024
@@ -40,12 +41,12 @@ class Written:
 
 
 def write(path: Path, files: Mapping[str, bytes]) -> Written:
-    """Write the bundle. Raises ``TooLarge`` before there is a file."""
+    """Write the bundle. Raises ``TooLarge``, or ``OSError``; then there is no file, or the one before."""
     packed = pack(files)
     unpacked = sum(map(len, files.values()))
     _check("packed", len(packed), MAX_PACKED)
     _check("unpacked", unpacked, MAX_UNPACKED)
-    path.write_bytes(packed)
+    output_file.write(path, packed)
     compiled = sum(name.endswith(".pyc") for name in files)
     return Written(str(path), len(packed), unpacked, len(files), compiled, hashlib.sha256(packed).hexdigest())
 

@@ -123,6 +123,24 @@ def test_a_drop_without_a_writable_file_deletes_nothing(place: Place) -> None:
     assert [0, 1, 2] == numbers(place, place.topology.dead)
 
 
+@pytest.mark.parametrize("command", [("export",), ("drop", "--yes")])
+def test_what_fails_leaves_no_file(place: Place, command: tuple[str, ...]) -> None:
+    """Where the queue of the dead letters does not exist, nothing is written to the folder."""
+    place.settings["SNAPSHOT_QUEUE"] = f"{place.topology.queue}-other"
+    before = {*place.folder.iterdir()}
+
+    done = place.run(*command, "--out", "kept.jsonl")
+
+    assert (1, True) == (done.exit_code, "does not exist" in done.stderr)
+    assert before == {*place.folder.iterdir()}
+
+
+def test_an_export_of_no_dead_letter_is_an_empty_file(place: Place) -> None:
+    """What succeeds has its file, so that a script can go on with it."""
+    assert {"exported": 0, "file": "kept.jsonl"} == place.json("export", "--out", "kept.jsonl")
+    assert b"" == (place.folder / "kept.jsonl").read_bytes()
+
+
 class TimingOutbox(BrokerOutbox):
     """An outbox that records when each message was published."""
 

@@ -43,8 +43,8 @@ def test_an_archive_yields_its_dead_letters_and_their_number(tmp_path: Path) -> 
 
 def test_an_archive_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     """The archive has mode 0600, since events name projects and volumes."""
-    with Archive(tmp_path / "a.jsonl"):
-        pass
+    with Archive(tmp_path / "a.jsonl") as archive:
+        archive.save()
 
     assert 0o600 == stat.S_IMODE((tmp_path / "a.jsonl").stat().st_mode)
 
@@ -53,8 +53,8 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     """An existing archive is an error, since it may hold dead letters that were dropped before."""
     (tmp_path / "a.jsonl").write_text("last night's")
 
-    with pytest.raises(ArchiveError, match="exists"):
-        Archive(tmp_path / "a.jsonl")
+    with Archive(tmp_path / "a.jsonl") as archive, pytest.raises(ArchiveError, match="exists"):
+        archive.save()
     assert "last night's" == (tmp_path / "a.jsonl").read_text()
 
 

@@ -36,14 +36,6 @@ def test_the_committed_documents_are_not_stale() -> None:
     assert expected == committed, "stale: run snapshot-backup schemas --out events/schema"
 
 
-def test_write_makes_every_document(tmp_path: Path) -> None:
-    """``write`` creates the folder and writes all documents into it."""
-    paths = schemas.write(tmp_path / "new" / "folder")
-
-    assert [*DOCUMENTS] == [path.name for path in paths]
-    assert DOCUMENTS == {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
-
-
 @pytest.mark.parametrize("name", JSON_SCHEMAS)
 def test_each_schema_is_valid_and_so_is_its_example(name: str) -> None:
     """Each schema is valid JSON Schema 2020-12, and accepts its own example."""
