@@ -3,21 +3,36 @@
 It is a module of its own since rich takes a tenth of a second to import, and a worker does not need it.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from handler.printable import printable
+
+_TRAILING = re.compile(" +$", re.MULTILINE)
 
 
 class SafeConsole(Console):
     """A console whose texts are made safe where all of them pass: rich lets ESC and U+009B through.
 
-    Line ends stay: a caller that prints one line makes its parts safe by ``printable``.
+    Line ends stay: a caller that prints one line makes its parts safe by ``printable``. Where it is not a
+    terminal, no line ends in spaces, with which rich fills the cells of tables.
     """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, as rich does."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        super().print(Text(_TRAILING.sub("", printed.get())), end="", soft_wrap=True)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of what is printed; rich's own controls stay."""

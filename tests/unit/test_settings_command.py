@@ -94,3 +94,10 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["settings"])
 
     assert (2, "", 1) == (done.exit_code, done.stdout, done.stderr.count("\n"))
+
+
+def test_no_line_ends_in_spaces() -> None:
+    """The lines can be compared and pasted."""
+    lines = CliRunner().invoke(app, ["settings"]).stdout.splitlines()
+
+    assert lines == [line.rstrip() for line in lines]
