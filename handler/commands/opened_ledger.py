@@ -28,8 +28,8 @@ def with_ledger(settings: Settings, work: Callable[[StoredLedger], Awaitable[T]]
         )
     if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
         raise SettingsError(
-            f"LEDGER_URL: file {path} does not exist on this machine; set it to the worker's ledger, "
-            "such as LEDGER_URL=sqlite:////var/lib/snapshot-backup/ledger.db"
+            f"LEDGER_URL: file {path.absolute()} does not exist on this machine; set it to the "
+            "worker's ledger, such as LEDGER_URL=sqlite:////var/lib/snapshot-backup/ledger.db"
         )
 
     async def opened() -> T:

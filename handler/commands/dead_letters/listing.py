@@ -2,7 +2,6 @@
 
 import base64
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -160,7 +159,7 @@ async def _ledger(settings: Settings, dead_letter: DeadLetter) -> Answer:
     if url == "none":
         return "not asked: LEDGER_URL is none"
     if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
-        return f"not asked: LEDGER_URL names {Path(path)}, which does not exist on this machine"
+        return f"not asked: LEDGER_URL names {path.absolute()}, which does not exist on this machine"
     ledger = open_ledger(url, lease_seconds=settings.lease_seconds)
     try:
         return await ask_ledger(ledger, dead_letter)

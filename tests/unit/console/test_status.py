@@ -256,7 +256,7 @@ def test_a_wrong_reason_is_refused(url: str) -> None:
     """The line names the reasons that there are, and the exit code is 2."""
     result = run("waiting", "list", "--reason", "weather")
     assert 2 == result.exit_code
-    assert "use one of retry, lookup, track" in result.output
+    assert "is not one of retry, lookup, track" in result.output
 
 
 @pytest.mark.parametrize("command", [("status", "s"), ("waiting", "list")])
@@ -268,3 +268,13 @@ def test_without_a_ledger_the_setting_is_named(
     result = run(*command)
     assert 2 == result.exit_code
     assert "LEDGER_URL: is none" in result.output
+
+
+def test_a_ledger_that_is_missing_is_named_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path alone does not say where the command looked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEDGER_URL", "sqlite:///missing.db")
+    result = run("status", "b7d05a1e-4f26-4b7d-8c35-19e2a6c0d4f8")
+    assert (2, True) == (result.exit_code, f"file {tmp_path}/missing.db does not exist" in result.output)
