@@ -11,6 +11,7 @@ from handler.commands.audited import audited
 from handler.commands.common import AsJson, failing_plainly, print_json, warn
 from handler.commands.console import console, working
 from handler.commands.opened_ledger import with_ledger
+from handler.commands.suggestions import did_you_mean
 from handler.commands.values import checked, project
 from handler.commands.waiting import with_waits
 from handler.console import control as controls
@@ -23,6 +24,7 @@ from handler.printable import printable
 from handler.settings import Settings, load_settings
 
 _MOST = 2000
+_DEFAULT = "default"
 _WITHOUT = "workers cannot be paused, resumed or changed by a command; stop them instead"
 
 Project = Annotated[
@@ -88,7 +90,12 @@ def _bring_back(settings: Settings, project: str | None) -> None:
 
 def concurrency(
     number: Annotated[
-        str, typer.Argument(metavar="N", help="From 1 to 2000, or default: each worker's CONCURRENCY.")
+        str,
+        typer.Argument(
+            metavar="N",
+            autocompletion=lambda: [_DEFAULT],
+            help="From 1 to 2000, or default: each worker's CONCURRENCY.",
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -96,9 +103,12 @@ def concurrency(
 
     It goes before the setting CONCURRENCY until it is set to default.
     """
-    if number != "default" and not (number.isascii() and number.isdecimal() and 1 <= int(number) <= _MOST):
-        raise typer.BadParameter(f"{number!r} is neither a number from 1 to {_MOST} nor default.")
-    wanted = None if number == "default" else int(number)
+    if number != _DEFAULT and not (number.isascii() and number.isdecimal() and 1 <= int(number) <= _MOST):
+        meant = did_you_mean(number, [_DEFAULT])
+        raise typer.BadParameter(
+            f"{number!r} is neither a number from 1 to {_MOST} nor {_DEFAULT}.{meant}", param_hint="'N'"
+        )
+    wanted = None if number == _DEFAULT else int(number)
     _change(
         as_json,
         "concurrency",

@@ -1,29 +1,21 @@
 """``snapshot-backup report``: what was backed up and what was not, by the ledger."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from handler.commands.common import failing_plainly, print_json
+from handler.commands.common import AsJson, failing_plainly, print_json
 from handler.commands.console import console
 from handler.commands.opened_ledger import with_ledger
-from handler.commands.values import checked, one_of, project
+from handler.commands.values import checked, period, project, time_or_age
 from handler.console.report import ReportRow, head, table, to_csv, total
-from handler.dead_letters.filters import moment
 from handler.ledger.inquiry import By
 from handler.ledger.ledger import StoredLedger
 from handler.printable import printable
 from handler.settings import load_settings
 
-_BY = ("project", "category", "hour")
-_FORMATS = ("table", "json", "csv")
-
-
-def _time(value: str) -> str:
-    moment(value, now=datetime.now(UTC))
-    return value
+Format = Literal["table", "json", "csv"]
 
 
 def report(
@@ -31,34 +23,29 @@ def report(
         str,
         typer.Option(
             metavar="TIME",
-            callback=checked(_time),
-            help="Changed since this time, such as 2026-11-23T22:00, or within an age, such as 24h or 7d.",
+            callback=checked(time_or_age),
+            help="Changed at or after this time: 2026-11-23T22:00 (UTC), or an age: 90m, 24h, 7d.",
         ),
     ] = "24h",
     until: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", callback=checked(_time), help="Changed before this time; same forms as --since."
+            metavar="TIME",
+            callback=checked(time_or_age),
+            help="Changed before this time; same forms as --since.",
         ),
     ] = None,
     by: Annotated[
-        str,
-        typer.Option(
-            metavar="GROUP", callback=checked(one_of(_BY, "group")), help="project, category or hour."
-        ),
+        By, typer.Option(metavar="GROUP", help="A line for each project, category or hour.")
     ] = "project",
     project: Annotated[
         str | None, typer.Option(metavar="ID", callback=checked(project), help="Only of this project.")
     ] = None,
     output: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            callback=checked(one_of(_FORMATS, "format")),
-            help="table, json or csv.",
-        ),
-    ] = "table",
+        Format | None,
+        typer.Option("--format", metavar="FORMAT", help="table (default), json (the same as --json) or csv."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what was backed up, and what was not.
 
@@ -66,31 +53,43 @@ def report(
     change: one that failed and was backed up later is backed up. Hours are UTC.
     The category is that of a failure.
 
-    Reads the ledger that LEDGER_URL names. --format json prints a line for each
-    group. In --format csv no text is a formula.
+    Reads the ledger that LEDGER_URL names. --json prints a line for each group.
+    In --format csv no text is a formula.
     """
+    begin, end = period(since, until)
+    written = _format(output, as_json=as_json)
     with failing_plainly():
-        settings, now = load_settings(), datetime.now(UTC)
-        begin, end = moment(since, now=now), moment(until, now=now) if until else None
-        if end is not None and end <= begin:
-            raise typer.BadParameter(f"{until} is not after --since {since}", param_hint="'--until'")
-        group: By = "hour" if by == "hour" else "category" if by == "category" else "project"
+        settings = load_settings()
 
         async def read(ledger: StoredLedger) -> Sequence[ReportRow]:
             found = await ledger.report(
-                begin.timestamp(), end.timestamp() if end else None, by=group, project_id=project
+                begin.timestamp() if begin else 0.0,
+                end.timestamp() if end else None,
+                by=by,
+                project_id=project,
             )
             return table(found, tracked=settings.track_backups)
 
         rows = with_ledger(settings, read, without="nothing is known of single snapshots")
-    match output:
+    match written:
         case "json":
             for row in rows:
                 print_json({**row._asdict(), "by": by})
         case "csv":
-            print(to_csv(rows, group), end="", flush=True)
-        case _:
-            _print(rows, group)
+            print(to_csv(rows, by), end="", flush=True)
+        case "table":
+            _print(rows, by)
+
+
+def _format(output: Format | None, *, as_json: bool) -> Format:
+    """Return the format that both options give; two different ones are a usage error."""
+    if not as_json:
+        return output or "table"
+    if output in (None, "json"):
+        return "json"
+    raise typer.BadParameter(
+        f"{output} is not JSON; give --format {output} or --json", param_hint="'--format'"
+    )
 
 
 def _print(rows: Sequence[ReportRow], by: By) -> None:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from pydantic import TypeAdapter
 
 from events.snapshot import ProjectId, ResourceId
 from handler.commands.suggestions import did_you_mean
+from handler.dead_letters.filters import WrongPeriod, moment
+from handler.dead_letters.filters import period as parsed_period
 
 _PROJECT: TypeAdapter[str] = TypeAdapter(ProjectId)
 _RESOURCE: TypeAdapter[str] = TypeAdapter(ResourceId)
@@ -66,6 +69,20 @@ def not_empty(value: str) -> str:
     if not value.strip():
         raise ValueError("is empty")
     return value
+
+
+def time_or_age(value: str) -> str:
+    """Return a time or an age as it was given."""
+    moment(value, now=datetime.now(UTC))
+    return value
+
+
+def period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """Return the times of ``--since`` and ``--until``; a usage error if nothing can be between them."""
+    try:
+        return parsed_period(since, until, now=datetime.now(UTC))
+    except WrongPeriod as error:
+        raise typer.BadParameter(error.problem, param_hint=f"'--{error.end}'") from None
 
 
 def new_file(value: Path) -> Path:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from handler.dead_letters.filters import Filters, moment
+from handler.dead_letters.filters import Filters, moment, period
 
 NO_CODE = "-"
 """Stands for «no code» among the codes."""
@@ -60,6 +60,11 @@ class Selection(BaseModel):
     )
     until: Time = Field(None, description="Dead-lettered before; same forms.")
     limit: int | None = Field(None, ge=1, description="At most so many, the oldest first.")
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        period(self.since, self.until, now=datetime.now(UTC))
+        return self
 
     def filters(self) -> Filters:
         """Return the filters of the dead letters' reading."""

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from handler.dead_letters.dead_letter import CATEGORIES, UNKNOWN, DeadLetter
 
@@ -71,3 +72,32 @@ def moment(text: str, *, now: datetime) -> datetime:
             f"{text!r} is not a time; give a time such as 2026-11-23T22:00, or an age such as 90m, 12h or 3d"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+class WrongPeriod(ValueError):
+    """Nothing can be between two times. ``end`` says which of them is wrong."""
+
+    def __init__(self, end: Literal["since", "until"], problem: str) -> None:
+        super().__init__(f"{end}: {problem}")
+        self.end = end
+        self.problem = problem
+
+
+def period(since: str | None, until: str | None, *, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Parse two times, as ``moment`` does; None is no bound. ``until`` may be in the future.
+
+    Raises:
+        ValueError: a text is neither a time nor an age.
+        WrongPeriod: nothing can be between them.
+
+    """
+    begin, end = (moment(text, now=now) if text else None for text in (since, until))
+    if begin and begin > now:
+        raise WrongPeriod(
+            "since",
+            f"{since} is in the future: it is {now.astimezone(UTC):%Y-%m-%dT%H:%M} UTC; "
+            "give an earlier time, one with its zone such as 2026-11-23T22:00+02:00, or an age such as 12h",
+        )
+    if begin and end and begin >= end:
+        raise WrongPeriod("until", f"{until} is not later than since ({since})")
+    return begin, end

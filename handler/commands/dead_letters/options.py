@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,10 +12,10 @@ import typer
 
 from handler import bootstrap
 from handler.commands.common import failing_plainly
-from handler.commands.values import checked, not_empty, one_of, project, resource_id
+from handler.commands.values import checked, not_empty, one_of, period, project, resource_id, time_or_age
 from handler.console.orders import LISTS, described
 from handler.dead_letters.dead_letter import CATEGORIES
-from handler.dead_letters.filters import Filters, moment
+from handler.dead_letters.filters import Filters
 from handler.dead_letters.queue_session import QueueSession
 from handler.settings import Settings, load_settings
 
@@ -30,12 +29,6 @@ def dead_letter_id(value: str) -> str:
     if not _ID.fullmatch(value.lower()):
         raise ValueError(f"{value!r} is not an ID of 12 hex digits, as `dead-letters list` shows it")
     return value.lower()
-
-
-def _moment(value: str) -> str:
-    """Return a time as it was given, if it is one."""
-    moment(value, now=datetime.now(UTC))
-    return value
 
 
 Ids = Annotated[
@@ -77,7 +70,7 @@ Since = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        callback=checked(_moment),
+        callback=checked(time_or_age),
         help="Dead-lettered at or after this time: 2026-11-23T22:00 (UTC), or an age: 90m, 12h, 3d.",
     ),
 ]
@@ -85,7 +78,7 @@ Until = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        callback=checked(_moment),
+        callback=checked(time_or_age),
         help="Dead-lettered before this time; same forms as --since.",
     ),
 ]
@@ -102,12 +95,7 @@ def filters(
     until: str | None,
 ) -> Filters:
     """Return the filters that the options give; times between which nothing can be are wrong usage."""
-    now = datetime.now(UTC)
-    begin, end = (moment(text, now=now) if text else None for text in (since, until))
-    if begin and begin > now:
-        raise typer.BadParameter(f"{since} is in the future", param_hint="'--since'")
-    if begin and end and begin >= end:
-        raise typer.BadParameter(f"{until} is not after --since {since}", param_hint="'--until'")
+    begin, end = period(since, until)
     return Filters(
         ids=frozenset(ids or ()),
         categories=frozenset(categories or ()),

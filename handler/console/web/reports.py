@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -17,7 +16,7 @@ from handler.console.report import ReportRow, head, table, to_csv, total
 from handler.console.web.forms import fields_of, problem_of, values_of
 from handler.console.web.reading import query_of
 from handler.console.web.site import Site
-from handler.dead_letters.filters import moment
+from handler.dead_letters.filters import moment, period
 from handler.errors import LedgerUnavailable
 from handler.ledger.inquiry import By
 
@@ -31,6 +30,11 @@ class ReportQuery(BaseModel):
     until: Time = Field(None, description="Last changed before; same forms.")
     by: By = Field("project", description="The groups.")
     project: ProjectAsked | None = Field(None, description="Only of this project.")
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        period(self.since, self.until, now=datetime.now(UTC))
+        return self
 
 
 class Reports:
@@ -90,8 +94,6 @@ class Reports:
         now = datetime.now(UTC)
         since = moment(query.since or "24h", now=now)
         until = moment(query.until, now=now) if query.until else None
-        if until and until <= since:
-            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "until: must be after since")
         found = await self._site.ledger.open().report(
             since.timestamp(), until.timestamp() if until else None, by=query.by, project_id=query.project
         )

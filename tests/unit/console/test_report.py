@@ -77,6 +77,15 @@ def test_a_night_is_summed_by_project(url: str) -> None:
     ]
 
 
+def test_the_option_json_is_the_format_json(url: str) -> None:
+    """``--json`` prints what ``--format json`` prints, also with both."""
+    both = {
+        run(*options).output for options in (["--json"], ["--format", "json"], ["--json", "--format=json"])
+    }
+    assert 1 == len(both)
+    assert 2 == len(both.pop().splitlines())
+
+
 def test_a_night_is_summed_by_category(url: str) -> None:
     """What failed stands under its category, all else under none."""
     assert {(row["group"], row["failed"]) for row in rows("--by", "category")} == {("", 0), ("quota", 1)}

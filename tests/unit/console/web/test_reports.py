@@ -33,7 +33,9 @@ def test_the_report_counts_each_snapshot_by_project(browser: Browser, settings: 
     assert "quota,0,0,0,0,1,0" in csv.text.splitlines()
 
 
-@pytest.mark.parametrize("query", ["since=yesterday", "by=owner", "since=1h&until=2h", "sinec=1h"])
+@pytest.mark.parametrize(
+    "query", ["since=yesterday", "by=owner", "since=1h&until=2h", "since=2999-01-01", "sinec=1h"]
+)
 def test_a_wrong_parameter_is_named(browser: Browser, settings: Settings, query: str) -> None:
     """A parameter that is wrong or unknown is answered with 422, and on the page with its name."""
     record(settings, lambda ledger: ledger.check())
