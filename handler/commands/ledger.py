@@ -23,6 +23,7 @@ _WITHOUT = "there is nothing to prune"
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
+    add_completion=False,
     help="Maintain the ledger, the store of which snapshots have their backup.",
 )
 

@@ -29,7 +29,10 @@ class Extra(StrEnum):
 def package(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The ZIP file to write.", dir_okay=False)],
     extras: Annotated[
-        list[Extra] | None, typer.Option("--with", help="Add the driver for LEDGER_URL=postgresql://…")
+        list[Extra] | None,
+        typer.Option(
+            "--with", metavar="EXTRA", help="postgres adds the driver for LEDGER_URL=postgresql://…"
+        ),
     ] = None,
     add: Annotated[
         list[Path] | None,

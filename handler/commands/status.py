@@ -26,7 +26,10 @@ _MESSAGES = {
 
 
 def status(
-    snapshot_ids: Annotated[list[str], typer.Argument(metavar="SNAPSHOT_ID...", callback=checked(snapshot))],
+    snapshot_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="SNAPSHOT_ID", callback=checked(snapshot), help="UUIDs of the snapshots."),
+    ],
     project: Annotated[
         str | None,
         typer.Option(

@@ -21,6 +21,7 @@ from handler.settings import Settings, load_settings
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
+    add_completion=False,
     help="Declare or show the exchanges, queues and bindings at the broker. Never deletes.",
 )
 

@@ -43,7 +43,9 @@ def worker(
     holds for each.
 
     All settings are environment variables, also read from .env and from files in
-    SECRETS_DIR. VBS_ENDPOINT is the only one without a default.
+    SECRETS_DIR; snapshot-backup settings lists them. VBS_ENDPOINT must be set, unless
+    the sign-in has a service catalogue: OS_CLOUD, or OS_AUTH_URL with a user or an
+    application credential.
     """
     membership = _membership(supervised)
     count = processes or usable_cores()

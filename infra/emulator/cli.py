@@ -1,15 +1,18 @@
 """The emulator's command: `python -m infra.emulator` and `snapshot-backup emulator`."""
 
+import re
 from typing import Annotated
 
 import typer
 
 from handler.commands.common import failing_plainly
-from handler.commands.values import checked
+from handler.commands.values import checked, not_empty
 from handler.extras import needing
 from handler.loopback import is_loopback
 from infra.emulator.settings import Auth, Rules, Settings, Versions
 
+_ROUTE = re.compile("[^:]+:.+")
+_PATH = re.compile(r"(/[\w.~-]+)*/?")
 _ANOTHER = "give another --port (0 selects a free one) or --host"
 
 
@@ -19,17 +22,32 @@ def _amqp_url(value: str) -> str:
     return value
 
 
+def _route(value: str) -> str:
+    if not _ROUTE.fullmatch(value):
+        raise ValueError(f"{value!r} is not an exchange and a routing key, such as {Settings.announce_to}")
+    return value
+
+
+def _path(value: str) -> str:
+    if not _PATH.fullmatch(value):
+        raise ValueError(f"{value!r} is not a path, such as /volume")
+    return value.rstrip("/")
+
+
 def command(
     *,
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 selects a free one.")
     ] = 8776,
-    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", callback=checked(not_empty), help="Address to listen on.")
+    ] = "127.0.0.1",
     settle: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Seconds until a backup is available.")
     ] = 1.0,
     rules: Annotated[
-        Rules, typer.Option(help="Rules for requests: those of the API page, or Cinder's.")
+        Rules,
+        typer.Option(metavar="RULES", help="Rules for requests: page (the API page's) or cinder (Cinder's)."),
     ] = "page",
     strict: Annotated[bool, typer.Option("--strict", help="Know declared snapshots only.")] = False,
     microversion: Annotated[
@@ -47,7 +65,9 @@ def command(
     quota_gigabytes: Annotated[
         int, typer.Option(metavar="N", min=-1, help="How many gigabytes a project may have; -1: no limit.")
     ] = -1,
-    auth: Annotated[Auth, typer.Option(help="The sign-in that each call needs.")] = "none",
+    auth: Annotated[
+        Auth, typer.Option(metavar="SIGN-IN", help="The sign-in that each call needs: none, token or aksk.")
+    ] = "none",
     username: Annotated[
         str, typer.Option(metavar="NAME", help="User name for the token request.")
     ] = Settings.username,
@@ -91,16 +111,32 @@ def command(
     ] = None,
     announce_to: Annotated[
         str,
-        typer.Option(metavar="EXCHANGE:KEY", help="Where it is announced: an exchange and a routing key."),
+        typer.Option(
+            metavar="EXCHANGE:KEY",
+            callback=checked(_route),
+            help="Where it is announced: an exchange and a routing key.",
+        ),
     ] = Settings.announce_to,
     path: Annotated[
-        str, typer.Option(metavar="PATH", help="Path of the API before its version, such as /volume.")
+        str,
+        typer.Option(
+            metavar="PATH",
+            callback=checked(_path),
+            help="Path of the API before its version, such as /volume.",
+        ),
     ] = "",
     evs_path: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Path where snapshots are shown instead of beside the backups."),
+        typer.Option(
+            metavar="PATH",
+            callback=checked(_path),
+            help="Path where snapshots are shown instead of beside the backups.",
+        ),
     ] = None,
-    versions: Annotated[Versions, typer.Option(help="The versions of the API that exist.")] = "both",
+    versions: Annotated[
+        Versions,
+        typer.Option(metavar="VERSIONS", help="The versions of the API that exist: both, v2 or v3."),
+    ] = "both",
 ) -> None:
     """Serve a local stand-in of the backup API on loopback, with faults on demand.
 

@@ -88,6 +88,20 @@ def test_every_command_takes_the_short_option(names: tuple[str, ...]) -> None:
 
 
 @EACH
+def test_a_help_has_words_and_no_types(names: tuple[str, ...]) -> None:
+    """Neither ``<list[str]>`` nor ``{ID}`` nor ``x>=1``: a person reads it."""
+    assert [] == re.findall(r"<[a-z][^ ]*>|\{[A-Z]|\[\[|\bx[<>]=|<=x", printed(names))
+
+
+@EACH
+def test_every_argument_has_a_meaning(names: tuple[str, ...]) -> None:
+    """What stands in the usage line is explained below it."""
+    _, _, section = printed(names).partition("Arguments:\n")
+
+    assert all(len(line.split("  ")) > 2 for line in section.partition("\n\n")[0].splitlines())
+
+
+@EACH
 def test_a_help_is_plain_text(names: tuple[str, ...]) -> None:
     """The help has neither escapes nor characters that a terminal may lack."""
     assert printed(names).isascii() or "…" in printed(names)

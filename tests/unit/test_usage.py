@@ -79,6 +79,8 @@ WRONG = [
     ("emulator --port 99999", "--port", "must be at most 65535"),
     ("emulator --rules pag", "--rules", "is not one of page, cinder. Did you mean page?"),
     ("emulator --announce 127.0.0.1", "--announce", "is not an AMQP URL, such as amqp://guest"),
+    ("emulator --announce-to snapshots", "--announce-to", "such as snapshots:snapshot.completed"),
+    ("emulator --path volume", "--path", "is not a path, such as /volume"),
     ("emulator --auth tokn", "--auth", "Did you mean token?"),
     ("emulator --quota-backups -2", "--quota-backups", "must be at least -1"),
     ("dead-letters list --categry quota", "--categry", "Did you mean --category?"),

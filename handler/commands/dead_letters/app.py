@@ -14,6 +14,7 @@ from handler.commands.help import examples
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
+    add_completion=False,
     help="Dead letters are messages that could not be handled: list, replay, export or drop them.",
     epilog="First `list` them and fix the cause; then `replay` with a filter, and `drop` the hopeless ones.",
 )
