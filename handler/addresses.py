@@ -277,16 +277,17 @@ def readable_file(text: str) -> Path:
     path = expanded(text)
     if len(str(path)) > _LONGEST_PATH:  # perhaps a key, which must not be shown
         raise ValueError("is longer than a path can be")
+    whole = path.absolute()  # a relative path does not say in which folder it was looked for
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist (No such file)") from None
+        raise ValueError(f"{whole} does not exist (No such file)") from None
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+        raise ValueError(f"{whole} cannot be read ({error.strerror})") from None
     if stat.S_ISDIR(mode):
-        raise ValueError(f"{path} is a folder; name a file in it")
+        raise ValueError(f"{whole} is a folder; name a file in it")
     if not os.access(path, os.R_OK):
-        raise ValueError(f"{path} cannot be read by this user; give it the right, with chmod or chown")
+        raise ValueError(f"{whole} cannot be read by this user; give it the right, with chmod or chown")
     return path
 
 

@@ -156,3 +156,15 @@ def test_a_setting_that_fails_at_its_first_use_ends_the_worker(
     assert name in done.stderr
     assert "Traceback" not in done.output
     assert "p/w" not in done.output.replace(MASK, "")
+
+
+@pytest.mark.parametrize("name", ["AMQP_CA_FILE", "RULES_FILE"])
+def test_a_file_that_is_missing_is_named_by_its_whole_path(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path alone does not say in which folder the program looked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "missing.file")
+
+    with pytest.raises(SettingsError, match=rf"{re.escape(str(tmp_path))}/missing\.file does not exist"):
+        load_settings()
