@@ -15,13 +15,23 @@ from handler.commands.suggestions import did_you_mean, question
 _ASKED_FOR = {"help": "--help", "version": "--version"}
 """What other programs have as commands, and this one as options."""
 
+_OF_OTHERS = {
+    "--format": ("--json",),
+    "-j": ("--json",),
+    "-n": ("--limit", "--count"),
+    "-o": ("--out",),
+    "--output": ("--out", "--json"),
+    "-f": ("--file", "--from"),
+}
+"""What other programs have as options, and what these are called here."""
+
 _NOT_ONE = re.compile(r"Value error, ('.*') is not one of ('.*')\.")
 _QUOTED = re.compile(r"'([^']*)'")
 _PLAIN = (
     (re.compile("^Input should be greater than or equal to "), "must be at least "),
     (re.compile("^Input should be less than or equal to "), "must be at most "),
-    (re.compile("^Input should be a valid integer.*"), "must be a whole number"),
-    (re.compile("^Input should be a valid number.*"), "must be a number"),
+    (re.compile("^Input should be a valid integer.*"), "must be a whole number, such as 10"),
+    (re.compile("^Input should be a valid number.*"), "must be a number, such as 10"),
 )
 """Pydantic's messages, and what to say to the operator at a command line."""
 
@@ -113,10 +123,13 @@ def _of_option(ctx: Any, unknown: str, args: Sequence[str]) -> str:
         name = arg.partition("=")[0]
         if f"-{name}" in options:  # -help: parsed as -h, -e, …
             return f"No such option: {name}. Did you mean -{name}?"
-    return f"No such option: {unknown}.{_elsewhere(ctx, unknown, args) or did_you_mean(unknown, options)}"
+    same = question(option for option in _OF_OTHERS.get(unknown, ()) if option in options)
+    return (
+        f"No such option: {unknown}.{_placed(ctx, unknown, args) or same or did_you_mean(unknown, options)}"
+    )
 
 
-def _elsewhere(ctx: Any, option: str, args: Sequence[str]) -> str:
+def _placed(ctx: Any, option: str, args: Sequence[str]) -> str:
     """Return where an option can stand that does not belong to this command."""
     root = ctx.find_root()
     if ctx is not root and any(option in parameter.opts for parameter in root.command.params):

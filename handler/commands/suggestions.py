@@ -6,10 +6,14 @@ from difflib import get_close_matches
 _MOST = 3
 
 
+_LIKE = 0.65
+"""How alike two words are where one may be meant by the other: 0.6 takes ``reason`` for ``json``."""
+
+
 def did_you_mean(word: str, possible: Iterable[str]) -> str:
     """Return a question that names the words most like this one, or nothing if none is like it."""
     spelled = {_folded(each): each for each in possible}
-    close = get_close_matches(_folded(word), spelled, n=_MOST)
+    close = get_close_matches(_folded(word), spelled, n=_MOST, cutoff=_LIKE)
     return question(spelled[each] for each in close)
 
 
@@ -20,5 +24,5 @@ def question(meant: Iterable[str]) -> str:
 
 
 def _folded(word: str) -> str:
-    """Return a word without what is easily confused: case, and underscores for dashes."""
-    return word.casefold().replace("_", "-")
+    """Return a word without what is easily confused: case, underscores for dashes, and an option's dashes."""
+    return word.casefold().replace("_", "-").lstrip("-")

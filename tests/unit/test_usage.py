@@ -83,6 +83,10 @@ WRONG = [
     ("emulator --path volume", "--path", "is not a path, such as /volume"),
     ("emulator --auth tokn", "--auth", "Did you mean token?"),
     ("emulator --quota-backups -2", "--quota-backups", "must be at least -1"),
+    ("waiting list --format json", "--format", "Did you mean --json?"),
+    ("watch -n 3", "-n", "Did you mean --count?"),
+    ("dead-letters export --output x", "--output", "Did you mean --out or --json?"),
+    ("ledger prune --older-than 30d", "--older-than", "must be a number, such as 10"),
     ("dead-letters list --categry quota", "--categry", "Did you mean --category?"),
     ("publish --volume_id x", "--volume_id", "Did you mean --volume-id"),
     ("doctor --version", "--version", "It stands alone: snapshot-backup --version"),
@@ -113,6 +117,12 @@ def test_wrong_usage_is_named_with_advice(
     assert advice in error
     assert "Traceback" not in error
     assert "Input should" not in error
+
+
+@pytest.mark.parametrize("line", ["dead-letters list --reason quota", "emulator --json"])
+def test_an_option_that_is_like_no_other_gets_no_suggestion(line: str) -> None:
+    """A word with a few letters in common is not what was meant."""
+    assert "Did you mean" not in run(*line.split())[2]
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
