@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar, get_args
 import typer
 
 from events.message import WaitReason
+from handler.broker.routes import BIND
 from handler.commands.audited import audited
 from handler.commands.command import Command, Group
 from handler.commands.common import AsJson, Yes, confirm, fail, failing_plainly, print_json
@@ -96,6 +97,9 @@ def _print(found: WaitingList) -> None:
         + (f", {left:,} not shown (--limit)" if left else "")
         + f", {overdue:,} of these are due"
     )
+    if any(each.reason == "publish" for each in found.records):
+        text = f"outcomes (publish) follow within seconds once a queue is bound for them: {BIND}"
+        console().print(text, soft_wrap=True, markup=False)
 
 
 @app.command(

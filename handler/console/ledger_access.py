@@ -38,6 +38,8 @@ def _problem(url: str) -> LedgerUnavailable | None:
         )
     if url.startswith("sqlite:") and not (path := sqlite_path(url)).exists():
         return LedgerUnavailable(
-            f"file {path} does not exist on this machine", "set it to the worker's ledger", place="LEDGER_URL"
+            f"file {path.absolute()} does not exist on this machine",
+            "set it to the worker's ledger",
+            place="LEDGER_URL",
         )
     return None

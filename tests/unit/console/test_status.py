@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from events.outcome import AcceptedBackup, Category, CompletedBackup, Failure
 from handler.backup.ports import Doubt, Finished, Granted, Key, Waiting
 from handler.backup.result import recorded_skip
+from handler.broker.routes import BIND
 from handler.cli import app
 from handler.ledger.ledger import StoredLedger
 from handler.ledger.stores import open_ledger
@@ -250,6 +251,16 @@ def test_waiting_messages_are_listed(url: str) -> None:
     assert ("pause", 4, "p", "s") == tuple(
         document[name] for name in ("reason", "waits", "project_id", "snapshot_id")
     )
+
+
+def test_outcomes_that_no_queue_takes_are_listed_with_the_remedy(url: str) -> None:
+    """The list ends with the command that makes a queue for them; they do not wait until they are due."""
+
+    async def parked(ledger: StoredLedger) -> None:
+        await ledger.record_waiting(Waiting("m", b"body", 21_600.0, "publish", 4, "p", "s"))
+
+    record(url, parked)
+    assert BIND in run("waiting", "list").output.splitlines()[-1]
 
 
 def test_a_wrong_reason_is_refused(url: str) -> None:
