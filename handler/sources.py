@@ -5,6 +5,7 @@ asked. Every name is in capitals here; the sources may have it in small letters 
 """
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from io import StringIO
@@ -21,6 +22,9 @@ from handler.values import clean, trimmed
 ENVIRONMENT: Final = "environment"
 DOTENV: Final = ".env"
 SECRETS: Final = "SECRETS_DIR"
+
+_NAME = re.compile(r"[A-Za-z_][\w./\[\]-]*", re.ASCII)
+"""What a name in ``.env`` can be. A section, a key in YAML's form or another shell's command is none."""
 
 _LARGEST = 1024 * 1024
 """Bytes of a file that is a setting's value."""
@@ -72,7 +76,7 @@ def _dotenv(path: Path | None) -> Iterator[Found]:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
+        return path.exists() or path.is_symlink()
     except OSError:  # the working folder cannot be searched
         return False
 
@@ -85,10 +89,7 @@ def _dotenv_text(path: Path) -> str:
             )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error.strerror}); give this user the right, such as by: "
-            f"chmod u+r {path}"
-        ) from None
+        raise SettingsError(_unread(path, error)) from None
     except UnicodeDecodeError:
         raise SettingsError(
             f"{path}: is not UTF-8; save it as such, with lines such as LOG_LEVEL=INFO"
@@ -96,13 +97,16 @@ def _dotenv_text(path: Path) -> str:
 
 
 def _parsed(path: Path, text: str) -> Mapping[str, str | None]:
-    for binding in parse_stream(StringIO(text)):
-        if binding.error:
+    bindings = list(parse_stream(StringIO(text)))
+    for binding in bindings:
+        if binding.error or not (binding.key is None or _NAME.fullmatch(binding.key)):
             raise SettingsError(
                 f"{path}: line {binding.original.line} cannot be read; each is NAME=value, with quotes that "
                 "end, such as LOG_LEVEL=INFO"
             )
-    return dotenv_values(stream=StringIO(text))
+    # A name alone, as of `export NAME` in a shell's file, sets nothing, and so takes nothing back.
+    set_ = "".join(each.original.string for each in bindings if each.value is not None)
+    return dotenv_values(stream=StringIO(set_))
 
 
 def _files(folder: str, known: Collection[str]) -> Iterator[Found]:
@@ -136,12 +140,21 @@ def _secret(path: Path) -> str:
             )
         return content.decode("utf-8-sig")
     except OSError as error:
-        raise SettingsError(
-            f"{SECRETS}: {path} cannot be read ({error.strerror}); give this user the right, such as by: "
-            f"chmod u+r {path}"
-        ) from None
+        raise SettingsError(f"{SECRETS}: {_unread(path, error)}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{SECRETS}: {path} is not UTF-8; save it as text, such as one line") from None
+
+
+def _unread(path: Path, error: OSError) -> str:
+    """Say why a file cannot be read, and what to do."""
+    match error:
+        case FileNotFoundError():
+            return f"{path} is a link to a file that does not exist; make that file, or delete the link"
+        case IsADirectoryError():
+            return f"{path} is a folder; a value is a file with one line, such as s3cret"
+        case PermissionError():
+            return f"{path} cannot be read by this user; give it the right, such as by: chmod u+r {path}"
+    return f"{path} cannot be read ({error.strerror}); it must be a file"
 
 
 def _capitals_first(variables: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:

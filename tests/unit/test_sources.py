@@ -38,7 +38,7 @@ def secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         'OTHER="several\nlines"\nVBS_ENDPOINT=https://vbs.example.com\n',
         "vbs_endpoint=https://vbs.example.com\nEMPTY=\nNOTHING\n",
         "VBS_ENDPOINT=https://old.example.com\nVBS_ENDPOINT=https://vbs.example.com\n",
-        "VBS_ENDPOINT:=x\nVBS_ENDPOINT=https://vbs.example.com\n",
+        "VBS_ENDPOINT=https://vbs.example.com\nexport VBS_ENDPOINT\nspring.hosts[0]=x\n",
     ],
 )
 def test_a_dotenv_file_is_read_as_shells_write_it(folder: Path, text: str) -> None:
@@ -53,6 +53,16 @@ def test_a_dotenv_file_is_read_as_shells_write_it(folder: Path, text: str) -> No
     [
         (b"A=1\nVBS_ENDPOINT='https://vbs\nB=2\n", r"line 2 cannot be read; each is NAME=value"),
         (b'A="1\n', r"line 1 cannot be read"),
+        *(
+            (b"A=1\n" + line + b"\n", r"line 2 cannot be read")
+            for line in (
+                b"[broker]",
+                b"$env:LOG_LEVEL=INFO",
+                b'"LOG_LEVEL"="INFO"',
+                b"LOG_LEVEL:INFO",
+                b"A+=1",
+            )
+        ),
         (b"OS_PASSWORD=p\xe4ss\n", r"is not UTF-8"),
         ("OS_PASSWORD=x\n".encode("utf-16"), r"is not UTF-8"),
     ],
@@ -64,6 +74,16 @@ def test_a_dotenv_file_that_cannot_be_parsed_is_refused_by_its_line(
     (folder / ".env").write_bytes(content)
 
     with pytest.raises(SettingsError, match=rf"^\.env: {says}.* such as LOG_LEVEL=INFO$"):
+        load_settings()
+
+
+def test_a_dotenv_link_to_nothing_is_refused(folder: Path) -> None:
+    """A ``.env`` whose file is gone is not taken for none at all."""
+    (folder / ".env").symlink_to("gone")
+
+    with pytest.raises(
+        SettingsError, match=r"^\.env is a link to a file that does not exist; make that file"
+    ):
         load_settings()
 
 
@@ -91,7 +111,7 @@ def test_a_dotenv_file_that_cannot_be_read_is_refused(folder: Path) -> None:
     (folder / ".env").write_text("LOG_LEVEL=DEBUG")
     (folder / ".env").chmod(0)
 
-    with pytest.raises(SettingsError, match=r"^\.env: cannot be read .* chmod u\+r \.env$"):
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read by this user; .* chmod u\+r \.env$"):
         load_settings()
 
 
@@ -146,8 +166,8 @@ def test_other_files_beside_the_secrets_are_ignored(secrets: Path) -> None:
         (b"\xff", "is not UTF-8"),
         ("t0ken".encode("utf-16"), "is not UTF-8"),
         (b"x" * (1024 * 1024 + 1), "is larger than 1 MiB"),
-        (None, r"cannot be read \(Is a directory\)"),
-        ("link", r"cannot be read \(No such file or directory\)"),
+        (None, r"is a folder; a value is a file with one line"),
+        ("link", r"is a link to a file that does not exist; make that file, or delete the link"),
     ],
     ids=["binary", "UTF-16", "large", "a folder", "a broken link"],
 )
