@@ -103,13 +103,14 @@ class LedgerUnavailable(SnapshotBackupError):
     place: str = ""
 
     def __str__(self) -> str:
-        text = ": ".join(filter(None, (self.place, self.reason, self.remedy)))
+        text = ": ".join(filter(None, (self.place, self.summary)))
         return f"{text} ({self.detail})" if self.detail else text
 
     @property
     def summary(self) -> str:
         """Reason and remedy alone, for a page that needs no sign-in."""
-        return ": ".join(filter(None, (self.reason, self.remedy)))
+        remedy = self.remedy.removeprefix(f"{self.place}: ")  # what shows the place names it once
+        return ": ".join(filter(None, (self.reason, remedy)))
 
 
 class BrokerError(SnapshotBackupError):

@@ -75,12 +75,13 @@ class Redelivered(NamedTuple):
 class LedgerCommit(NamedTuple):
     """A transaction of the ledger with so many changes; ``failed``: it is not known to be committed.
 
-    ``problem`` is why, and what to change, without secrets.
+    ``problem`` is why, and what to change, without secrets; ``place`` the setting, and the file.
     """
 
     changes: int
     failed: bool = False
     problem: str = ""
+    place: str = ""
 
 
 class SecondBackup(NamedTuple):

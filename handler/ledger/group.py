@@ -158,7 +158,7 @@ class GroupStore(TransactionalStore):
         return [(value, None) for value in values]
 
     def _failed(self, jobs: Sequence[Job], error: LedgerUnavailable) -> list[Answer]:
-        self._notify(LedgerCommit(len(jobs), failed=True, problem=error.summary))
+        self._notify(LedgerCommit(len(jobs), failed=True, problem=error.summary, place=error.place))
         return [(None, replace(error)) for _ in jobs]
 
     def _commit_singly(self, jobs: Sequence[Job]) -> list[Answer]:
@@ -190,7 +190,7 @@ class GroupStore(TransactionalStore):
                 return
             self._stuck = stuck = self._backend.stuck(longest)
             jobs = [*self._running, *self._drain_queue()]
-        self._notify(LedgerCommit(len(jobs), failed=True, problem=stuck.summary))
+        self._notify(LedgerCommit(len(jobs), failed=True, problem=stuck.summary, place=stuck.place))
         _refuse(jobs, stuck)
         self._backend.interrupt()
 

@@ -89,7 +89,8 @@ class Telemetry:
         before, problem = ledger.reachable, ledger.problem
         ledger.count(commit)
         if commit.failed and (before is not False or problem != commit.problem):
-            log.warning("LEDGER_URL: %s", commit.problem, extra={"action": "ledger.unavailable"})
+            place = commit.place or "LEDGER_URL"
+            log.warning("%s: %s", place, commit.problem, extra={"action": "ledger.unavailable"})
         elif before is False and not commit.failed:
             log.info("the ledger can be used again", extra={"action": "ledger.available"})
 

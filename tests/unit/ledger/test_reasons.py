@@ -76,11 +76,12 @@ OF_SQLITE = [
 
 @pytest.mark.parametrize(("text", "code", "reason"), OF_POSTGRES)
 def test_a_text_of_postgresql_has_a_reason_and_a_remedy(text: str, code: str | None, reason: str) -> None:
-    """The reason stands first, then what to do, and the text itself at the end."""
+    """The setting is named once; then come the reason, what to do, and the text itself."""
     error = of_postgres(text, code)
     assert reason in error.reason
-    assert error.remedy
-    assert f"LEDGER_URL: {error.reason}: {error.remedy} ({error.detail})" == str(error)
+    remedy = error.remedy.removeprefix("LEDGER_URL: ")
+    assert remedy
+    assert f"LEDGER_URL: {error.reason}: {remedy} ({error.detail})" == str(error)
     assert "\n" not in str(error)
 
 

@@ -192,7 +192,7 @@ def test_the_log_says_once_why_the_ledger_fails_and_that_it_works(caplog: pytest
         LedgerCommit(1),
         LedgerCommit(1, failed=True, problem="the disk is full: free space"),
         LedgerCommit(1, failed=True, problem="the disk is full: free space"),
-        LedgerCommit(1, failed=True, problem="the disk does not answer: check it"),
+        LedgerCommit(1, failed=True, problem="no answer: check the disk", place="LEDGER_URL: /l.db"),
         LedgerCommit(1),
         LedgerCommit(1),
     ):
@@ -202,3 +202,4 @@ def test_the_log_says_once_why_the_ledger_fails_and_that_it_works(caplog: pytest
         for record in caplog.records
     ]
     assert "LEDGER_URL: the disk is full: free space" == caplog.records[0].message
+    assert "LEDGER_URL: /l.db: no answer: check the disk" == caplog.records[1].message
