@@ -62,6 +62,9 @@ async def in_time(question: Callable[[], T]) -> T:
     answer: Future[T] = Future()
 
     def run() -> None:
+        # Without this an answer after Ctrl-C, which has cancelled the future, would be a traceback.
+        if not answer.set_running_or_notify_cancel():
+            return
         try:
             answer.set_result(question())
         except OSError as error:
