@@ -33,7 +33,7 @@ def _keep_httpx_small() -> None:
 def _run() -> int:
     """Run the command line, and return the exit code."""
     try:
-        with needing("cli", "rich", "typer"):
+        with needing("cli", "rich", "typer"), streams.ending_at_interrupt():
             from handler.cli import app
         app(prog_name="snapshot-backup")
     except SystemExit as end:

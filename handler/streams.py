@@ -11,6 +11,10 @@ import errno
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final, TextIO
 
 _ASCII: Final = {"→": "->", "…": "...", "─": "-", "│": "|"}
@@ -76,6 +80,30 @@ def _flushed(stream: TextIO, number: int) -> OSError | None:
 def say_interrupted() -> None:
     """Print one line for Ctrl-C; a terminal shows ^C where the cursor was."""
     print("\ninterrupted" if sys.stderr and sys.stderr.isatty() else "interrupted", file=sys.stderr)
+
+
+@contextmanager
+def ending_at_interrupt() -> Iterator[None]:
+    """While modules are imported, let Ctrl-C end the process at once, with its line.
+
+    As an exception it would end in a traceback wherever it is wrapped, as Python 3.11 does while it makes a
+    class, and be lost where it is ignored.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    # Another handler, or none, is somebody's wish; and only the main thread may change it.
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, _end_at_once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    say_interrupted()
+    end_by_interrupt()
 
 
 def end_by_interrupt() -> None:

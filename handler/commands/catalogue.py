@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from handler.commands.command import Command
 from handler.commands.help import examples
+from handler.streams import ending_at_interrupt
 
 
 class Listed(NamedTuple):
@@ -29,7 +30,8 @@ class Listed(NamedTuple):
     def load(self) -> Any:
         """Import the command."""
         module, _, name = self.target.partition(":")
-        found = getattr(import_module(module), name)
+        with ending_at_interrupt():
+            found = getattr(import_module(module), name)
         if isinstance(found, typer.Typer):
             return get_command(found)
         app = typer.Typer(add_completion=False)

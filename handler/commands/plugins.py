@@ -9,6 +9,7 @@ from typer.main import get_command
 from handler.commands import catalogue
 from handler.commands.command import Command, Group
 from handler.commands.common import fail
+from handler.streams import ending_at_interrupt
 
 COMMANDS = "snapshot_backup.commands"
 """The entry point group of commands outside the handler, such as the emulator."""
@@ -41,7 +42,9 @@ class RootGroup(Group):
 def _command(entry: EntryPoint) -> Any:
     app = typer.Typer(add_completion=False)
     try:
-        app.command(entry.name, cls=Command)(entry.load())
+        with ending_at_interrupt():
+            found = entry.load()
+        app.command(entry.name, cls=Command)(found)
     except ImportError as error:
         app = _unavailable(entry, str(error).partition("\n")[0])
     return get_command(app)

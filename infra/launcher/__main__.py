@@ -18,13 +18,9 @@ def main() -> None:
     sys.path.insert(0, str(folder()))
     from handler import streams
 
-    try:
+    with streams.ending_at_interrupt():
         from handler.__main__ import main as run
-    except KeyboardInterrupt:  # later it is handled there
-        streams.say_interrupted()
-        streams.end_by_interrupt()
-    else:
-        run()
+    run()
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ def main() -> None:
     """Run the command, and end the process."""
     streams.prepare()
     try:
-        from infra.local.up import main as run
-
+        with streams.ending_at_interrupt():
+            from infra.local.up import main as run
         run()
     except KeyboardInterrupt:
         streams.say_interrupted()
