@@ -8,6 +8,10 @@ if ! command -v apt-get >/dev/null; then
   exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "this user is not root, and sudo is not installed" >&2
+    exit 1
+  fi
   if ! sudo -n true 2>/dev/null; then
     echo "this user is not root, and sudo asks for a password" >&2
     exit 1

@@ -10,6 +10,12 @@ PROGRESS_SECONDS=8
 
 say() { printf '%s\n' "$*" >&2; }
 
+user() {
+  local name
+  name=$(id -un 2>/dev/null) || name=$(id -u) # in a container, a user may have a number only
+  echo "$name"
+}
+
 find_python() {
   local name
   for name in python3 python3.13 python3.12 python3.11; do
@@ -91,7 +97,11 @@ with_pip() {
     "$ENVIRONMENT/bin/python" -m pip install -q --no-compile --disable-pip-version-check --retries 1 "$@"
 }
 
-with_uv() { "$UV" pip install -q --python "$ENVIRONMENT/bin/python" "$@"; }
+# A step is a process of its own: what is exported here does not reach the tests.
+with_uv() {
+  export "${UV_SETTINGS[@]}"
+  "$UV" pip install -q --python "$ENVIRONMENT/bin/python" "$@"
+}
 
 # uv installs in a fraction of pip's time. Where there is none it is one of the locked packages.
 find_uv() {
@@ -103,12 +113,22 @@ find_uv() {
   step "fetching uv" with_pip --require-hashes --no-deps -r "$LOG.uv"
 }
 
-# uv has settings of its own for what pip's say.
+# Says in uv's variables what pip's variables and files say. As pip does, uv is to trust the system's certificates.
 follow_pip_settings() {
-  local index
-  index=${PIP_INDEX_URL:-$("$ENVIRONMENT/bin/python" -m pip config get global.index-url 2>/dev/null || true)}
-  if [ -n "$index" ] && [ -z "${UV_INDEX_URL:-}${UV_DEFAULT_INDEX:-}" ]; then export UV_INDEX_URL=$index; fi
-  if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}; fi
+  local all index certificates proxy
+  all=$("$ENVIRONMENT/bin/python" -m pip config list 2>/dev/null || true)
+  index=$(pip_setting index-url "$all")
+  certificates=$(pip_setting cert "$all")
+  proxy=$(pip_setting proxy "$all")
+  UV_SETTINGS=("UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}")
+  if [ -z "${UV_INDEX_URL:-}${UV_DEFAULT_INDEX:-}" ] && [ -n "$index" ]; then UV_SETTINGS+=("UV_INDEX_URL=$index"); fi
+  if [ -z "${SSL_CERT_FILE:-}" ] && [ -n "$certificates" ]; then UV_SETTINGS+=("SSL_CERT_FILE=$certificates"); fi
+  if [ -z "${HTTPS_PROXY:-}${https_proxy:-}" ] && [ -n "$proxy" ]; then UV_SETTINGS+=("HTTPS_PROXY=$proxy"); fi
+}
+
+# pip lists a variable before the same setting of a file.
+pip_setting() { # NAME LIST
+  sed -nE "s/^(:env:|global|install)\\.$1='(.*)'\$/\\2/p" <<<"$2" | head -n 1
 }
 
 UNREACHABLE='[Rr]etrying|[Cc]onnect|timed out|resolution|dns error|[Pp]roxy'
@@ -134,13 +154,17 @@ install_packages() {
 }
 
 make_environment() { # PYTHON
+  if [ ! -w . ]; then # the environment and the links to the project go into it
+    say "$PWD cannot be written by $(user): set up a clone of your own (git clone), or let its owner run this once."
+    return 1
+  fi
   require_venv_module "$1"
   say "Setting up $ENVIRONMENT/ with $("$1" --version) (once; half a minute or so)."
   # Through a link, --clear would empty another project's environment.
   if [ -L "$ENVIRONMENT" ]; then rm "$ENVIRONMENT"; fi
   step "making the environment" "$1" -m venv --clear "$ENVIRONMENT" || {
     tail -n 5 "$LOG" >&2
-    say "$PWD/$ENVIRONMENT cannot be made. The folder must be writable for $(id -un), and its disk have room."
+    say "$PWD/$ENVIRONMENT cannot be made. The folder must be writable for $(user), and its disk have room."
     return 1
   }
   install_packages

@@ -42,6 +42,21 @@ case "$*" in
 esac
 """
 
+PIP_SETTINGS = {
+    ":env:.index-url": "https://variable.example.com/simple",
+    "global.cert": "/etc/ssl/company.pem",
+    "global.index-url": "https://file.example.com/simple",
+    "global.proxy": "http://proxy.example.com:3128",
+}
+"""What ``pip config list`` prints."""
+TAKEN_FROM_PIP = {
+    "UV_INDEX_URL": "https://variable.example.com/simple",
+    "UV_DEFAULT_INDEX": "",
+    "SSL_CERT_FILE": "/etc/ssl/company.pem",
+    "HTTPS_PROXY": "http://proxy.example.com:3128",
+    "https_proxy": "",
+}
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -173,6 +188,37 @@ def test_pip_is_not_sent_elsewhere(checkout: Path, tmp_path: Path) -> None:
     assert 0 == process.returncode, error
     seen = (checkout / ".venv" / "bin" / "python.pip").read_text().splitlines()
     assert ["PIP_USER=0"] * 3 == [line for line in seen if line.partition("=")[0] in elsewhere]
+
+
+def test_uv_is_told_what_pips_files_say(checkout: Path, tmp_path: Path) -> None:
+    """The index, certificates and proxy of pip's files reach uv; a variable goes before a file."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    listed = "\n".join(f"{name}='{value}'" for name, value in PIP_SETTINGS.items())
+    python = PYTHON_WITH_PIP.replace('case "$*" in', f'case "$*" in\n  *"config list"*) echo "{listed}" ;;')
+    for name, text in {
+        "python3": python,
+        "uv": '#!/bin/sh\n[ "$1" = --version ] || env >"$0.seen"\n',
+    }.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    path = os.pathsep.join([str(folder), os.environ["PATH"]])
+    with started(checkout, {"PATH": path} | dict.fromkeys(TAKEN_FROM_PIP, "")) as process:
+        _, error = process.communicate(timeout=SECONDS)
+    assert 0 == process.returncode, error
+    seen = dict(line.split("=", 1) for line in (folder / "uv.seen").read_text().splitlines() if "=" in line)
+    assert TAKEN_FROM_PIP == {name: seen[name] for name in TAKEN_FROM_PIP}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write into every folder")
+def test_a_checkout_of_somebody_else_is_one_line(checkout: Path) -> None:
+    """If this user may not write into the checkout, one line says what to do, and nothing is made."""
+    checkout.chmod(0o555)
+    with started(checkout, {}) as process:
+        _, error = process.communicate(timeout=SECONDS)
+    assert 1 == process.returncode
+    [line] = error.splitlines()
+    assert line.startswith(f"{checkout} cannot be written by ")
 
 
 def test_a_folder_that_cannot_be_written_is_named(checkout: Path, tmp_path: Path) -> None:
