@@ -14,6 +14,8 @@ from handler.streams import ending_at_interrupt
 COMMANDS = "snapshot_backup.commands"
 """The entry point group of commands outside the handler, such as the emulator."""
 
+_BY_HAND = 'add the completion by hand: eval "$(snapshot-backup --show-completion)" in your shell\'s own file'
+
 _OWN = {each.name: each for each in catalogue.COMMANDS}
 
 
@@ -23,6 +25,16 @@ class RootGroup(Group):
     An entry point that cannot be imported is listed with the reason, and calling it prints that reason. The
     other commands keep working.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before a command; ``--install-completion`` may not be able to write its files."""
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as error:
+            if error.filename is None:  # of standard output
+                raise
+            text = f"failed: {error.filename} cannot be written ({error.strerror}); {_BY_HAND}"
+            raise fail(text) from None
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""

@@ -140,6 +140,9 @@ def _read(source: JsonFile, max_bytes: int) -> Iterator[Message]:
         yield message._replace(content_type=CONTENT_TYPE if is_cloudevent else "application/json")
 
 
+_NOT_IN_LOCALE = "has characters that this locale does not have; set LC_ALL=C.UTF-8 and unset PYTHONUTF8"
+
+
 def _event(volume_id: str, snapshot_id: str, project_id: str | None, name: str | None) -> bytes:
     try:
         data = SnapshotCompleted(
@@ -147,7 +150,8 @@ def _event(volume_id: str, snapshot_id: str, project_id: str | None, name: str |
         )
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        raise typer.BadParameter(problem["msg"], param_hint="'--name'") from None
+        reason = _NOT_IN_LOCALE if problem["type"] == "string_unicode" else problem["msg"]
+        raise typer.BadParameter(reason, param_hint="'--name'") from None
     event = {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),

@@ -1,6 +1,9 @@
 """Wrong usage of the command line: exit code 2, nothing on standard output, and what would be right."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,6 +120,32 @@ def test_wrong_usage_is_named_with_advice(
     assert advice in error
     assert "Traceback" not in error
     assert "Input should" not in error
+
+
+def test_a_name_that_the_locale_does_not_have_is_named_with_advice() -> None:
+    """Python decodes an argument's bytes to surrogates where the locale has no such character."""
+    ids = ("--volume-id", UUID, "--snapshot-id", UUID, "--project-id", "p")
+    code, _, error = run("publish", *ids, "--name", os.fsdecode(b"B\xfcro"))
+
+    assert 2 == code
+    assert "--name" in error
+    assert "LC_ALL=C.UTF-8" in error
+
+
+def test_a_completion_that_cannot_be_installed_is_one_line(tmp_path: Path) -> None:
+    """If the shell's own file cannot be written, the line names it, and what to add by hand."""
+    (tmp_path / "file").touch()
+    command = (
+        f"'{sys.executable}' -m handler --install-completion; true"  # true: so that bash stays its parent
+    )
+    home = str(tmp_path / "file" / "home")
+    done = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, "HOME": home}, capture_output=True, text=True, check=False
+    )
+
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"failed: {home}")
+    assert 'eval "$(snapshot-backup --show-completion)"' in line
 
 
 @pytest.mark.parametrize("line", ["dead-letters list --reason quota", "emulator --json"])
