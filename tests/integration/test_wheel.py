@@ -178,7 +178,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     copy = shutil.copytree(ROOT, folder / "copy", ignore=_unversioned)
     sdist = build("build_sdist", copy, folder / "sdist")
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        archive.extractall(folder / "unpacked")
     [unpacked] = (folder / "unpacked").iterdir()
     wheel = build("build_wheel", copy, folder / "wheel")
     return Built(sdist, wheel, build("build_wheel", unpacked, folder / "wheel_of_sdist"))
