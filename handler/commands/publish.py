@@ -34,6 +34,7 @@ from handler.settings import Settings, load_settings
 
 _IN_FLIGHT = 256
 _SHOW_EVERY = 1000
+_NOT_IN_LOCALE = "has characters that this locale does not have; set LC_ALL=C.UTF-8 and unset PYTHONUTF8"
 
 
 @dataclass(slots=True)
@@ -138,9 +139,6 @@ def _read(source: JsonFile, max_bytes: int) -> Iterator[Message]:
             raise source.error(line, f"{error}; nothing was published") from None
         is_cloudevent = event.form in {"cloudevents", "eventgrid"}
         yield message._replace(content_type=CONTENT_TYPE if is_cloudevent else "application/json")
-
-
-_NOT_IN_LOCALE = "has characters that this locale does not have; set LC_ALL=C.UTF-8 and unset PYTHONUTF8"
 
 
 def _event(volume_id: str, snapshot_id: str, project_id: str | None, name: str | None) -> bytes:
