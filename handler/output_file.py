@@ -33,7 +33,7 @@ class OutputFile:
         self._sync()
         if self._has_name:
             return
-        # Whoever creates a name exclusively owns it; a rename alone would overwrite another's file.
+        # A name that is created exclusively is ours; a rename alone would overwrite another program's file.
         os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._rename()
 

@@ -90,7 +90,7 @@ def ending_at_interrupt() -> Iterator[None]:
     class, and be lost where it is ignored.
     """
     before = signal.getsignal(signal.SIGINT)
-    # Another handler, or none, is somebody's wish; and only the main thread may change it.
+    # Another handler, or an ignored signal, was chosen by a caller; only the main thread may change it.
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -98,7 +98,7 @@ class OutcomeLog:
         log.log(level, "%s", _sentence(result), extra=extra)
 
     def _came_back(self) -> None:
-        """Warn once that our queue receives outcomes: where no other does, nobody reads them."""
+        """Warn once that our queue receives outcomes: those that no other queue receives are lost."""
         if not self._warned:
             self._warned = True
             log.warning(

@@ -22,16 +22,16 @@ def test_a_missing_dependency_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "reason"),
     [
         ("pika", "pika is not installed"),
         ("pydantic_core._pydantic_core", "pydantic_core is not made for"),
         ("_sqlite3", "this Python has no module _sqlite3"),
     ],
 )
-def test_each_cause_of_a_failed_import_is_told_apart(module: str, told: str) -> None:
+def test_each_cause_of_a_failed_import_has_a_sentence_of_its_own(module: str, reason: str) -> None:
     """A missing package, one that was built for another Python, and a Python without a module differ."""
-    assert incomplete(module).startswith(told)
+    assert incomplete(module).startswith(reason)
 
 
 def test_a_python_that_is_too_old_is_one_line(
