@@ -54,6 +54,17 @@ async def test_workers_are_those_of_one_queue(ledger: StoredLedger) -> None:
     assert (["a"], ["other"]) == ([each.id for each in found.records], found.other_queues)
 
 
+async def test_another_queue_is_named_while_its_workers_run(tmp_path: Path) -> None:
+    """A worker of another queue that was killed uses the ledger no more."""
+    clock = Clock(time.time())
+    ledger = SqliteLedger(tmp_path / "ledger.db", clock)
+    await ledger.control("other", report())
+    assert ["other"] == (await ledger.workers("q")).other_queues
+    clock.advance(SILENT_SECONDS + 1)
+    assert [] == (await ledger.workers("q")).other_queues
+    await ledger.aclose()
+
+
 async def test_a_worker_that_stops_is_removed(ledger: StoredLedger) -> None:
     """The others stay; to remove it again does nothing."""
     for name in ("a", "b"):
